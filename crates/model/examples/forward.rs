@@ -43,7 +43,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Loads the folder as training does: an adapter stays beside its base, and only the adapter is trainable.
+/// Loads the folder as training does: an adapter is kept separate from its base, and only the adapter is trainable.
 fn load(folder: &Path) -> Result<Transformer, ModelError> {
     let ops = Ops::fused(Precision::F32);
     let mut options = LoadOptions::trained(&Device::Cpu, ops);

@@ -11,11 +11,11 @@ use polymath_model::{LoadOptions, Ops, Precision};
 
 use random_model::RandomModel;
 
-/// The allocator of the command line program: it asks the system for large pages.
+/// Allocator of the command-line program, which requests large pages from the system.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Number of repetitions; the best one counts.
+/// Number of repetitions; the fastest one counts.
 const TRIES: usize = 5;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

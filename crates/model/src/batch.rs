@@ -7,20 +7,20 @@ use polymath_ops::Segments;
 
 use crate::ModelError;
 
-/// Rows of packed documents. Every vector has `rows × sequence` entries in row-major order.
+/// Batch of packed documents. Each vector has `rows × sequence` elements in row-major order.
 #[derive(Debug, Clone)]
 pub struct TokenBatch {
-    /// Input tokens.
+    /// Input token of each position.
     pub input_ids: Vec<u32>,
-    /// Target token of each position, or [`crate::IGNORED`].
+    /// Target token of each position, or [`crate::IGNORED`] for no loss.
     pub targets: Vec<u32>,
-    /// Start of each position's document within its row; attention does not cross it.
+    /// Index within its row of the start of each position's document; attention does not reach beyond it.
     pub document_starts: Vec<u32>,
     /// Number of rows.
     pub rows: usize,
 }
 
-/// Batch on the device, with what all layers share computed once.
+/// A batch on the device, with values that all layers share.
 pub(crate) struct Prepared {
     /// Input tokens: `(batch, sequence)`.
     pub input_ids: Tensor,
@@ -30,12 +30,12 @@ pub(crate) struct Prepared {
 }
 
 impl TokenBatch {
-    /// Returns the length of each row.
+    /// Returns the number of tokens per row.
     pub fn sequence_length(&self) -> usize {
         self.input_ids.len().checked_div(self.rows).unwrap_or(0)
     }
 
-    /// Returns the number of targets that count.
+    /// Returns the number of targets that are not ignored.
     pub fn scored_tokens(&self) -> usize {
         self.targets
             .iter()
@@ -58,7 +58,7 @@ impl TokenBatch {
                 self.document_starts.len()
             )));
         }
-        // Positions restart at each document, as if it stood alone.
+        // Positions restart at each document, as if it were alone.
         let positions: Arc<[u32]> = self
             .document_starts
             .iter()

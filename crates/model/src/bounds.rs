@@ -1,15 +1,16 @@
-//! Bounds on the sizes of a model. A `config.json` is untrusted: nothing is allocated for a size before it is checked.
+//! Limits on the sizes of a model. A `config.json` is untrusted, so nothing is allocated for a size before it is
+//! checked.
 
 use crate::sizes::check_size;
 use crate::{ModelConfig, ModelError, SlidingWindow};
 
-/// Maximum number of parameters of a model.
+/// Maximum number of parameters.
 const MOST_PARAMETERS: u64 = 1 << 42;
 
 /// Checks the range of every size and the number of parameters.
 ///
 /// # Errors
-/// Fails with the first key that is out of range.
+/// Fails if a size is out of range; the error names its key.
 pub(crate) fn check(config: &ModelConfig) -> Result<(), ModelError> {
     let sizes = [
         ("vocab_size", config.vocab_size),

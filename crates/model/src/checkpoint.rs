@@ -34,7 +34,7 @@ pub fn tokenizer_in(folder: &Path) -> Result<PathBuf, ModelError> {
 /// Returns the tokenizer file of a folder; an adapter without one uses that of its base, or of `base` if given.
 ///
 /// # Errors
-/// Fails like [`tokenizer_in`], or if an adapter's base is missing.
+/// Fails as [`tokenizer_in`] does, or if an adapter's base is missing.
 pub fn tokenizer_over(folder: &Path, base: Option<&Path>) -> Result<PathBuf, ModelError> {
     if is_adapter(folder) && !polymath_input::is_file(&folder.join(TOKENIZER))? {
         return tokenizer_in(&base_folder(folder, base)?);
@@ -42,8 +42,8 @@ pub fn tokenizer_over(folder: &Path, base: Option<&Path>) -> Result<PathBuf, Mod
     tokenizer_in(folder)
 }
 
-/// Writes the model into the existing folder `folder`; for a model with an adapter, writes only the adapter. The caller
-/// syncs the folder and renames it into place.
+/// Writes the model into the existing folder `folder`. For a model with an adapter, only the adapter is written. The
+/// caller must sync the folder and rename it into place.
 ///
 /// # Errors
 /// Fails if a file can't be written or copied.
@@ -65,7 +65,7 @@ pub fn save(
 /// Writes weights, named as in [`ModelConfig::parameter_shapes`], as a model folder.
 ///
 /// # Errors
-/// Same as [`save`].
+/// Fails as [`save`] does.
 pub fn save_weights<N: AsRef<str> + Ord + std::fmt::Display>(
     folder: &Path,
     config: &ModelConfig,
@@ -78,8 +78,8 @@ pub fn save_weights<N: AsRef<str> + Ord + std::fmt::Display>(
     write_weights(&folder.join(WEIGHTS), config, weights)
 }
 
-/// Makes the folder's `generation_config.json` name every end token of the model. A file that does is left unchanged
-/// byte for byte.
+/// Makes the folder's `generation_config.json` name every end token of the model. If it already does, the file stays
+/// unchanged.
 fn save_ends(folder: &Path, config: &ModelConfig) -> Result<(), ModelError> {
     let path = folder.join(GENERATION_CONFIG);
     let mut settings = match read_settings(&path)? {
@@ -109,12 +109,13 @@ fn read_settings(path: &Path) -> Result<Option<serde_json::Value>, ModelError> {
 /// Reads only the `config.json` of a model folder, or of an adapter's base.
 ///
 /// # Errors
-/// Fails if the folder or the file is missing, or a field is not supported.
+/// Fails if the folder or the file is missing, or if a field is not supported.
 pub fn load_config(folder: &Path) -> Result<ModelConfig, ModelError> {
     load_config_over(folder, None)
 }
 
-/// Refuses a path that is not a folder, with the reason: it does not exist, is a link loop, or is something else.
+/// Fails if a path is not a folder; the error gives the reason: it does not exist, is a circular link, or is
+/// something else.
 fn refuse_no_folder(folder: &Path) -> Result<(), ModelError> {
     let expected = "expected a checkpoint such as `checkpoints/<run>/best`";
     let reason = match std::fs::metadata(folder) {
@@ -134,11 +135,11 @@ fn refuse_no_folder(folder: &Path) -> Result<(), ModelError> {
     Err(ModelError::content(folder, reason))
 }
 
-/// Reads the config as [`load_config`] does. For an adapter's folder, `base` replaces the base that it names. Does not
-/// check that it is the base that the adapter was trained on; loading does.
+/// Reads the config like [`load_config`]. For an adapter's folder, `base` replaces the base that it names. Whether
+/// the adapter was trained on this base is checked only when the model is loaded.
 ///
 /// # Errors
-/// Fails like [`load_config`], or if an adapter's base is missing.
+/// Fails as [`load_config`] does, or if an adapter's base is missing.
 pub fn load_config_over(folder: &Path, base: Option<&Path>) -> Result<ModelConfig, ModelError> {
     refuse_no_folder(folder)?;
     if is_adapter(folder) {
@@ -177,10 +178,10 @@ fn generation_ends(folder: &Path) -> Result<Vec<u32>, ModelError> {
     hugging_face::generation_ends(&path, &text)
 }
 
-/// Describes the content of a model folder, or of an adapter's base, that is not used: one sentence each.
+/// Describes the unused content of a model folder, or of an adapter's base, in one sentence each.
 ///
 /// # Errors
-/// Same as [`load_config_over`].
+/// Fails as [`load_config_over`] does.
 pub fn unused_content(folder: &Path, base: Option<&Path>) -> Result<Vec<String>, ModelError> {
     if is_adapter(folder) {
         return unused_content(&base_folder(folder, base)?, None);
@@ -220,15 +221,15 @@ pub fn unused_content(folder: &Path, base: Option<&Path>) -> Result<Vec<String>,
 /// Loads a model folder.
 ///
 /// # Errors
-/// Fails with the file that is missing, cut off or of another shape than `config.json` says.
+/// Fails if a file is missing, is truncated or does not have the shapes that `config.json` gives.
 pub fn load(folder: &Path, options: &LoadOptions) -> Result<Transformer, ModelError> {
     load_over(folder, None, options)
 }
 
-/// Loads a model as [`load`] does. For an adapter's folder, `base` replaces the base that it names.
+/// Loads a model like [`load`]. For an adapter's folder, `base` replaces the base that it names.
 ///
 /// # Errors
-/// Fails like [`load`], or if an adapter's base is missing or a different one.
+/// Fails as [`load`] does, or if an adapter's base is missing or a different model.
 pub fn load_over(
     folder: &Path,
     base: Option<&Path>,
@@ -246,7 +247,7 @@ pub fn load_over(
 /// the adapter names.
 ///
 /// # Errors
-/// Fails if an adapter's base is missing or a different one.
+/// Fails as [`load`] does, or if an adapter's base is missing or a different model.
 pub fn load_merged(
     folder: &Path,
     base: Option<&Path>,
@@ -265,7 +266,7 @@ pub fn load_merged(
 /// adapter into its base.
 ///
 /// # Errors
-/// Same as [`load`], except for shapes.
+/// Fails as [`load`] does.
 pub fn load_weights(folder: &Path) -> Result<BTreeMap<String, Tensor>, ModelError> {
     if is_adapter(folder) {
         return Ok(load_merged(folder, None)?.1);
@@ -276,7 +277,7 @@ pub fn load_weights(folder: &Path) -> Result<BTreeMap<String, Tensor>, ModelErro
 /// Returns the names of the parameters in a model folder.
 ///
 /// # Errors
-/// Same as [`load_config`].
+/// Fails as [`load_config`] does.
 pub fn parameter_names(folder: &Path) -> Result<Vec<String>, ModelError> {
     let shapes = load_config(folder)?.parameter_shapes();
     Ok(shapes.into_iter().map(|(name, _)| name).collect())

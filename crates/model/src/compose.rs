@@ -1,4 +1,4 @@
-//! Samples many documents at once from a model, each independent of the others.
+//! Sampling of many independent documents at once from a model.
 
 use std::sync::Arc;
 
@@ -15,24 +15,24 @@ use crate::{ModelError, Transformer};
 pub struct DocumentSampler {
     /// Sampling temperature; 1 is the model's own distribution.
     pub temperature: f64,
-    /// Maximum number of tokens of a document; it ends earlier at an end-of-text token.
+    /// Maximum number of tokens of a document, which may also end earlier, at an end token.
     pub max_tokens: usize,
     /// Seed; the same seed gives the same documents.
     pub seed: u64,
 }
 
-/// Document being sampled.
+/// A document that is being sampled.
 struct Row {
     /// Index of the document.
     document: usize,
-    /// Next token that the model reads.
+    /// Token that the model reads next.
     pending: u32,
     ended: bool,
 }
 
 impl DocumentSampler {
-    /// Samples the documents `first..first + count` in one batch. Returns their tokens after the begin token, including
-    /// the end-of-text token if the document ended.
+    /// Samples the documents `first..first + count` in one batch. Returns their tokens after the begin token,
+    /// including the end token if the document ended.
     ///
     /// # Errors
     /// Fails if the length exceeds the model's context or the temperature is not above 0.
@@ -83,7 +83,7 @@ impl DocumentSampler {
         Ok(documents)
     }
 
-    /// Returns the random number for a position of a document, independent of the other documents.
+    /// Returns the uniform random number for a position of a document. It does not depend on the other documents.
     fn uniform(&self, document: u64, position: u64) -> f64 {
         let stream = mix(self.seed ^ mix(document));
         (mix(stream.wrapping_add(mix(position))) >> 11) as f64 / (1u64 << 53) as f64
@@ -107,7 +107,8 @@ fn next_logits(
     Ok(model.next_logits(&prepared, cache)?.to_vec1::<f32>()?)
 }
 
-/// Removes ended documents once they are a quarter of the rows: copying the cache costs more than a few idle rows.
+/// Removes ended documents once they are a quarter of the rows. Removing them earlier would cost more, because it
+/// copies the cache.
 fn drop_ended(
     rows: &mut Vec<Row>,
     cache: &mut Cache,
@@ -138,7 +139,7 @@ fn drop_ended(
     Ok(())
 }
 
-/// Draws a token from softmax(logits / temperature) by `uniform` ∈ [0, 1), in the order of ids.
+/// Draws a token from softmax(logits / temperature) by `uniform` ∈ [0, 1), in the order of the token IDs.
 fn draw(logits: &[f32], temperature: f64, uniform: f64) -> u32 {
     let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let masses: Vec<f64> = logits
@@ -162,7 +163,7 @@ mod tests {
     /// Checks that the frequencies of draws follow the softmax at the temperature.
     #[test]
     fn frequencies_follow_the_softmax() {
-        // At temperature 2, e^(ln 9 / 2) = 3: probabilities 1/4 and 3/4.
+        // At temperature 2, e^(ln 9 / 2) = 3, so the probabilities are 1/4 and 3/4.
         let logits = [0.0f32, 9f32.ln()];
         let ones = (0..1000)
             .filter(|step| draw(&logits, 2.0, f64::from(*step) / 1000.0) == 1)

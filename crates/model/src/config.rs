@@ -4,45 +4,46 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ModelError, RopeScaling, SlidingWindow, bounds, sizes};
 
-/// The `[model]` table: what a user chooses; everything else follows from it.
+/// The `[model]` table: the sizes and options that a user chooses. All others follow from them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ArchitectureConfig {
     /// Width of the residual stream.
     pub hidden_size: usize,
-    /// Number of blocks.
+    /// Number of transformer blocks.
     pub num_hidden_layers: usize,
-    /// Query heads of each block.
+    /// Number of query heads per block.
     pub num_attention_heads: usize,
-    /// Key/value heads (grouped-query attention); default: as many as query heads.
+    /// Number of key/value heads per block (grouped-query attention); default: the number of query heads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub num_key_value_heads: Option<usize>,
-    /// Width of a head; default: `hidden_size / num_attention_heads`.
+    /// Width of an attention head; default: `hidden_size / num_attention_heads`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head_dim: Option<usize>,
-    /// Width of the SwiGLU; default: 8/3 of `hidden_size`, rounded up to a multiple of 16.
+    /// Inner width of the SwiGLU feed-forward layer; default: 8/3 of `hidden_size`, rounded up to a multiple of 16.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub intermediate_size: Option<usize>,
-    /// Longest context; default: the training's sequence length.
+    /// Maximum context length in tokens; default: the training's sequence length.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_position_embeddings: Option<usize>,
     /// Base of the rotary frequencies.
     #[serde(default = "default_rope_theta")]
     pub rope_theta: f64,
-    /// ε of the norms.
+    /// ε of the RMSNorms.
     #[serde(default = "default_epsilon")]
     pub rms_norm_eps: f64,
-    /// True for norms on queries and keys, as in Qwen3.
+    /// True to normalize queries and keys with RMSNorm, as in Qwen3.
     #[serde(default)]
     pub qk_norm: bool,
-    /// Tokens that each token attends to, itself included, in every layer, as in Mistral; default: all before it.
+    /// Sliding-window attention in every layer, as in Mistral: number of tokens that each token attends to, including
+    /// itself; default: all tokens before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sliding_window: Option<usize>,
-    /// True if the output projection is the embedding, transposed.
+    /// True if the output projection shares the weights of the token embedding.
     #[serde(default = "default_tied")]
     pub tie_word_embeddings: bool,
-    /// Standard deviation of the initial weights; default `√(2 / (5·hidden_size))` (Nguyen & Salazar 2019), which
-    /// is 0.02 at a width of 1000 and more for the small models that this is used for.
+    /// Standard deviation of the initial weights; default: `√(2 / (5·hidden_size))` (Nguyen & Salazar 2019), which is
+    /// 0.02 at a width of 1000 and larger for smaller models.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initializer_range: Option<f64>,
 }
@@ -58,7 +59,7 @@ fn default_tied() -> bool {
 }
 
 impl ArchitectureConfig {
-    /// Returns a shape with defaults for everything else.
+    /// Returns a table with this shape and defaults for everything else.
     pub fn of_shape(width: usize, layers: usize, heads: usize) -> Self {
         Self {
             hidden_size: width,
@@ -77,7 +78,7 @@ impl ArchitectureConfig {
         }
     }
 
-    /// Returns the table with the values of `resolved`, the result of [`Self::resolve`], where it has none.
+    /// Returns the table with unset values taken from `resolved`, the result of [`Self::resolve`].
     pub fn filled(&self, resolved: &ModelConfig) -> Self {
         Self {
             num_key_value_heads: Some(resolved.num_key_value_heads),
@@ -89,10 +90,11 @@ impl ArchitectureConfig {
         }
     }
 
-    /// Derives the complete configuration of a model with `vocab_size` tokens and contexts of `sequence_length`.
+    /// Derives the complete configuration of a model with `vocab_size` tokens, trained on rows of `sequence_length`
+    /// tokens.
     ///
     /// # Errors
-    /// Fails with the keys of sizes that do not fit together.
+    /// Fails if a size is out of range or sizes do not fit together; the error names their keys.
     pub fn resolve(
         &self,
         vocab_size: usize,
@@ -147,7 +149,7 @@ impl ArchitectureConfig {
         Ok(config)
     }
 
-    /// Checks each size alone, before anything is multiplied or allocated.
+    /// Checks each size on its own before sizes are multiplied or memory is allocated.
     fn check_sizes(&self) -> Result<(), ModelError> {
         let sizes = [
             ("hidden_size", Some(self.hidden_size)),
@@ -168,28 +170,29 @@ impl ArchitectureConfig {
     }
 }
 
-/// Architecture family: the kind of blocks.
+/// Architecture family, which decides the kind of blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
     /// RMSNorm, rotary positions and SwiGLU: Llama, Mistral, Qwen2, Qwen3.
     Llama,
-    /// LayerNorm, learned positions and an ungated GELU; biases everywhere except in the output projection.
+    /// LayerNorm, learned positions and a feed-forward layer with GELU and without a gate; biases everywhere except
+    /// in the output projection.
     Gpt2,
 }
 
-/// Complete configuration of a model, which fixes its parameters and arithmetic; stored as Hugging Face's
+/// Complete configuration of a model, which determines its parameters and its computations; stored as Hugging Face's
 /// `config.json`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelConfig {
     /// Architecture family.
     pub family: Family,
-    /// Normalization of queries and keys (Qwen3).
+    /// True if queries and keys are normalized (Qwen3).
     pub qk_norm: bool,
     /// Number of tokens in the vocabulary.
     pub vocab_size: usize,
     /// Width of the residual stream.
     pub hidden_size: usize,
-    /// Width of the SwiGLU, or of GPT-2's GELU.
+    /// Inner width of the feed-forward layer (SwiGLU, or GPT-2's GELU).
     pub intermediate_size: usize,
     /// Number of transformer blocks.
     pub num_hidden_layers: usize,
@@ -197,34 +200,34 @@ pub struct ModelConfig {
     pub num_attention_heads: usize,
     /// Number of key/value heads per block.
     pub num_key_value_heads: usize,
-    /// Width of a head.
+    /// Width of an attention head.
     pub head_dim: usize,
-    /// Maximum context.
+    /// Maximum context length in tokens.
     pub max_position_embeddings: usize,
     /// Base of the rotary frequencies.
     pub rope_theta: f64,
     /// Scaling of the rotary frequencies for contexts longer than in pretraining.
     pub rope_scaling: Option<RopeScaling>,
-    /// Biases on the projections to queries, keys and values, as in Qwen2 and GPT-2.
+    /// True if the projections to queries, keys and values have biases, as in Qwen2 and GPT-2.
     pub attention_bias: bool,
-    /// Sliding window and its layers: all layers of a Mistral, some of a Qwen2 or Qwen3.
+    /// Sliding window and the layers that have it: all layers of a Mistral, some of a Qwen2 or Qwen3.
     pub sliding_window: Option<SlidingWindow>,
     /// ε of the normalization layers.
     pub rms_norm_eps: f64,
-    /// True if the output projection is the embedding.
+    /// True if the output projection shares the weights of the token embedding.
     pub tie_word_embeddings: bool,
     /// Standard deviation of the initial weights.
     pub initializer_range: f64,
-    /// Begin token of every document.
+    /// Token before every document.
     pub bos_token_id: u32,
-    /// End token of every document.
+    /// Token that ends every document.
     pub eos_token_id: u32,
-    /// Further tokens that end a generated text, such as the end of a chat turn. Documents continue after them.
+    /// Further tokens that end a generated text, such as the end of a chat turn. Within documents they end nothing.
     pub other_eos_token_ids: Vec<u32>,
 }
 
 impl ModelConfig {
-    /// Returns whether a generated text ends with this token.
+    /// Returns true if this token ends a generated text.
     pub fn ends(&self, token: u32) -> bool {
         token == self.eos_token_id || self.other_eos_token_ids.contains(&token)
     }
@@ -248,7 +251,7 @@ impl ModelConfig {
     /// Checks that every size is in range and that the sizes fit together.
     ///
     /// # Errors
-    /// Fails with the first key that is out of range, or the first pair of keys that contradict each other.
+    /// Fails if a size is out of range or two keys contradict each other; the error names them.
     pub fn validate(&self) -> Result<(), ModelError> {
         bounds::check(self)?;
         if !self
@@ -289,8 +292,8 @@ impl ModelConfig {
         ))
     }
 
-    /// Returns the shape of every parameter by its Llama name in Hugging Face's files, in the order of the forward
-    /// pass. GPT-2's own names occur only where its files are read and written.
+    /// Returns the name and shape of every parameter, in the order of the forward pass. The names are those of Llama
+    /// in Hugging Face's files, for a GPT-2 too: GPT-2's own names occur only where its files are read and written.
     pub fn parameter_shapes(&self) -> Vec<(String, Vec<usize>)> {
         let (hidden, intermediate) = (self.hidden_size, self.intermediate_size);
         let queries = self.num_attention_heads * self.head_dim;

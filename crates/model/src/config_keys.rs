@@ -81,8 +81,8 @@ const WITHOUT_EFFECT_IN_GPT2: &[&str] = &[
     "summary_use_proj",
 ];
 
-/// Keys that change the computation in other implementations. They are refused unless their value is off: null, false,
-/// 0, an empty list or object.
+/// Keys that change the computation in other implementations. They are refused unless they are turned off: null,
+/// false, 0, an empty list or object.
 const COMPUTED_ELSEWHERE: &[&str] = &[
     "add_bias",
     "add_cross_attention",
@@ -174,13 +174,13 @@ const OFF_AT_ONE: &[&str] = &[
 /// Checks the keys that were not read. Returns the unknown ones, as `key` = value.
 ///
 /// # Errors
-/// Fails with a key that changes the computation in other implementations.
+/// Fails if a key changes the computation in other implementations.
 pub(crate) fn check_rest(fields: &Fields, gpt2: bool) -> Result<Vec<String>, ModelError> {
     check_architectures(fields)?;
     if fields.get("is_causal") == Some(&Value::Bool(false)) {
         return fields.refuse("is_causal", "true: a decoder, which sees no later token");
     }
-    // The key is read so that it is not reported as unknown; the model is a decoder whatever it says.
+    // The key is read so that it is not reported as unknown. The model is a decoder with either value.
     fields.get("is_decoder");
     let mut unknown = Vec::new();
     for (key, value) in fields.unread() {
@@ -218,7 +218,7 @@ fn expected(key: &str) -> &'static str {
     }
 }
 
-/// Checks the architecture's name: a model for another task has another head and other training.
+/// Checks the architecture's name: a model for another task has another head and was trained differently.
 fn check_architectures(fields: &Fields) -> Result<(), ModelError> {
     let Some(value) = fields.get("architectures") else {
         return Ok(());

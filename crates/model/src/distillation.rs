@@ -1,4 +1,4 @@
-//! Distillation: compares a transformer's predictions with those of a teacher.
+//! Distillation loss: comparison of a transformer's predictions with those of a teacher.
 
 use std::sync::Arc;
 
@@ -8,15 +8,15 @@ use polymath_ops::{Comparison, DistilledLoss, Teacher, TopK};
 use crate::{ModelError, TokenBatch, Transformer};
 
 impl Transformer {
-    /// Computes [`Self::loss_of`] plus `strength`·T²·Σ KL(teacher ‖ this model) over the comparison's positions, which
-    /// index the batch's tokens in row-major order. Returns scalars; the total is in the graph of the trainable
+    /// Computes [`Self::loss_of`] plus `strength`·T²·Σ KL(teacher ‖ this model) over the comparison's positions,
+    /// which index the batch's tokens in row-major order. Returns scalars; the total is in the graph of the trainable
     /// parameters.
     ///
     /// # Shapes
     /// (tokens, hidden), `targets` tokens → ()
     ///
     /// # Errors
-    /// Same as [`Self::loss_of`]; a teacher with another vocabulary; a position without a target.
+    /// Fails as [`Self::loss_of`] does, or if the teacher has another vocabulary or a position has no target.
     pub fn distillation_loss_of(
         &self,
         hidden: &Tensor,
@@ -32,7 +32,7 @@ impl Transformer {
     /// Returns Σ KL(teacher ‖ this model) over the comparison's positions, in nats. Tracks no gradients.
     ///
     /// # Errors
-    /// Same as [`Self::distillation_loss_of`].
+    /// Fails as [`Self::distillation_loss_of`] does.
     pub fn divergence(
         &self,
         batch: &TokenBatch,
@@ -49,7 +49,7 @@ impl Transformer {
     /// Returns this model's predictions at `positions` of a batch as a teacher. Tracks no gradients.
     ///
     /// # Errors
-    /// Same as [`Self::loss`].
+    /// Fails as [`Self::loss`] does.
     pub fn teach(&self, batch: &TokenBatch, positions: &[u32]) -> Result<Teacher, ModelError> {
         let hidden = self.at(&self.detached_states(batch)?, positions)?;
         Ok(Teacher::Live {
@@ -62,7 +62,7 @@ impl Transformer {
     /// gradients.
     ///
     /// # Errors
-    /// Same as [`Self::loss`]; `k` beyond the vocabulary.
+    /// Fails as [`Self::loss`] does, or if `k` exceeds the vocabulary.
     pub fn likeliest(
         &self,
         batch: &TokenBatch,

@@ -18,7 +18,7 @@ pub enum ModelError {
         action: &'static str,
         /// Path of the file.
         path: PathBuf,
-        /// Reason of the failure.
+        /// Error of the operating system.
         source: std::io::Error,
     },
     /// A file of a checkpoint folder has wrong content.
@@ -26,10 +26,10 @@ pub enum ModelError {
     Content {
         /// Path of the file.
         path: PathBuf,
-        /// Description of the fault and how to mend it.
+        /// Problem and remedy.
         message: String,
     },
-    /// Weights with NaN or infinite values, which can only compute NaN.
+    /// Weights that are loaded have NaN or infinite values, so every result would be NaN.
     #[error(
         "`{}`: the parameter `{name}` has NaN or infinite values: take a checkpoint from before they appeared, or get the \
          file again", path.display()
@@ -40,13 +40,13 @@ pub enum ModelError {
         /// Name of the parameter.
         name: String,
     },
-    /// Weights that are not saved, since they have NaN or infinite values.
+    /// Weights were not saved, because they have NaN or infinite values.
     #[error("the parameter `{0}` has NaN or infinite values: it is not saved")]
     Unsaved(String),
-    /// An architecture that can't be built.
+    /// The architecture is not supported or not valid.
     #[error("{0}")]
     Architecture(String),
-    /// A batch or prompt that the model can't process.
+    /// The model can't process a batch or a prompt.
     #[error("{0}")]
     Input(String),
 }

@@ -1,4 +1,4 @@
-//! Typed access to the keys of a JSON object from another program. Errors name the file and the key.
+//! Typed access to the keys of a JSON object that another program wrote. Errors name the file and the key.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -8,11 +8,11 @@ use serde_json::{Map, Value};
 
 use crate::ModelError;
 
-/// Keys of a JSON object. Records which keys were read, so that the others can be reported.
+/// Keys of a JSON object. It records which keys were read, so that the others can be reported.
 pub(crate) struct Fields<'a> {
     path: &'a Path,
     values: Map<String, Value>,
-    /// True if the text has Python's `NaN` or `Infinity`, which become null in the values.
+    /// True if the text contains Python's `NaN` or `Infinity`, which become null here.
     has_non_finite_numbers: bool,
     read: RefCell<BTreeSet<String>>,
 }
@@ -57,7 +57,7 @@ impl<'a> Fields<'a> {
         self.stated(key).filter(|value| !value.is_null())
     }
 
-    /// Returns the value of a key, including null.
+    /// Returns the value of a key, even if it is null; `None` if it is absent.
     pub fn stated(&self, key: &str) -> Option<&Value> {
         self.read.borrow_mut().insert(key.to_owned());
         self.values.get(key)
@@ -75,7 +75,7 @@ impl<'a> Fields<'a> {
         Err(ModelError::content(self.path, message))
     }
 
-    /// Reads a size.
+    /// Reads a non-negative integer.
     pub fn size(&self, key: &str) -> Result<Option<usize>, ModelError> {
         match self.get(key) {
             None => self.absent(key, "a whole number"),
@@ -86,7 +86,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Reads a required size.
+    /// Reads a required non-negative integer.
     pub fn required_size(&self, key: &str) -> Result<usize, ModelError> {
         match self.size(key)? {
             Some(size) => Ok(size),
@@ -105,8 +105,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Returns no number for an absent or null value, or an error if null may stand for a number that JSON does not
-    /// have.
+    /// Handles an absent or null number: returns `None`, or an error if null may stand for NaN or infinity.
     fn absent<T>(&self, key: &str, expected: &str) -> Result<Option<T>, ModelError> {
         match self.values.get(key) {
             Some(Value::Null) if self.has_non_finite_numbers => Err(ModelError::content(
@@ -137,7 +136,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Returns the keys that were not read and whose value is not neutral.
+    /// Returns the keys that were not read and whose value could turn something on.
     pub fn unread(&self) -> impl Iterator<Item = (&str, &Value)> {
         let read = self.read.borrow().clone();
         self.values
@@ -147,7 +146,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Returns whether a value turns nothing on: null, false, an empty list, object or string.
+/// Returns true if a value turns nothing on: null, false, an empty list, object or string.
 pub(crate) fn is_neutral(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => true,
@@ -179,8 +178,8 @@ mod tests {
         Fields::parse(Path::new("config.json"), text).unwrap()
     }
 
-    /// Checks that a value of another type is refused with its key, that null counts as absent, and that a number that
-    /// JSON does not have does not.
+    /// Checks that a value of another type is refused with its key, that null counts as absent, and that a null that
+    /// stands for NaN or infinity is refused.
     #[test]
     fn values_of_other_types_are_refused() {
         let fields = fields("{\"a\": 3, \"b\": -1, \"c\": 2.5, \"d\": null, \"e\": \"x\"}");
@@ -217,7 +216,7 @@ mod tests {
         assert_eq!(fields.real("d").unwrap(), None);
     }
 
-    /// Checks that keys that were read or are neutral are not reported.
+    /// Checks that keys are not reported if they were read or their value turns nothing on.
     #[test]
     fn unread_keys_are_reported() {
         let fields = fields(r#"{"a": 1, "b": 2, "c": false, "d": {}, "e": ["x"]}"#);

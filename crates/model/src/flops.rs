@@ -2,7 +2,7 @@
 
 use crate::{EMBEDDING, LoraConfig, ModelConfig};
 
-/// Matrices that are looked up by row and take part in no matrix product.
+/// Matrices that are only looked up by row and take part in no matrix product.
 const LOOKED_UP: [&str; 2] = [EMBEDDING, "model.embed_positions.weight"];
 
 impl ModelConfig {
@@ -34,8 +34,9 @@ impl ModelConfig {
         self.training_flops(sequence_length, &|_| false, Some(adapter))
     }
 
-    /// Returns the operations of a layer's attention on one token in the forward pass: 2 products with the visible
-    /// keys, on average sequence/2 of them, or w − w²/(2·sequence) with a window of w.
+    /// Returns the floating-point operations of a layer's attention on one token in the forward pass: 2 matrix
+    /// products with the visible keys. On average, sequence/2 keys are visible, or w − w²/(2·sequence) with a window
+    /// of w.
     fn attention_flops(&self, layer: usize, sequence_length: usize) -> f64 {
         let width = (self.num_attention_heads * self.head_dim) as f64;
         let sequence = sequence_length as f64;
@@ -73,7 +74,7 @@ impl ModelConfig {
                 needs_gradient = true;
             }
             needs_gradient |= moves;
-            // Attention comes before its output projection, and after every other parameter of the layer so far.
+            // In the order of parameters, attention comes after `v_proj` and before its output projection.
             if name.ends_with("v_proj.weight") {
                 let layer = layers.next().unwrap_or_default();
                 mixing += self.attention_flops(layer, sequence_length)

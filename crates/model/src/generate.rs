@@ -10,8 +10,8 @@ use crate::initialize::mix;
 use crate::sampling::{draw, penalize};
 use crate::{ModelError, SamplingConfig, TokenCache, Transformer};
 
-/// Iterator over generated tokens. It ends at an end-of-text token or when the context is full; [`Self::ending`] says
-/// which.
+/// Iterator over generated tokens. It ends at an end token or when the context is full; [`Self::ending`] returns the
+/// reason.
 ///
 /// ```no_run
 /// use candle_core::Device;
@@ -33,7 +33,7 @@ pub struct Generation<'a> {
     cache: TokenCache,
     /// The prompt and the generated tokens.
     text: Vec<u32>,
-    /// Number of tokens of the prompt that were in the cache.
+    /// Number of the prompt's tokens that were already in the cache.
     reused: usize,
     drawn: u64,
     beginning: Option<RequiredText<'a>>,
@@ -41,7 +41,7 @@ pub struct Generation<'a> {
     ending: Option<Ending>,
 }
 
-/// Reason why a generation ended by itself.
+/// Reason why a generation ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
     /// The model predicted this end token.
@@ -52,14 +52,14 @@ pub enum Ending {
 
 /// Text that the generated tokens must begin with.
 struct RequiredText<'a> {
-    /// Bytes of the text that are still to be generated.
+    /// Remaining bytes of the text.
     left: Vec<u8>,
-    /// Returns the bytes of a token.
+    /// Function that returns the bytes of a token.
     bytes: &'a dyn Fn(u32) -> &'a [u8],
 }
 
 impl RequiredText<'_> {
-    /// Excludes tokens that do not continue the text; if none does, all stay.
+    /// Excludes tokens that do not continue the text; if no token does, none is excluded.
     fn restrict(&self, logits: &mut [f32]) {
         let goes_on = |token: u32| {
             let bytes = (self.bytes)(token);
@@ -76,7 +76,7 @@ impl RequiredText<'_> {
 }
 
 impl<'a> Generation<'a> {
-    /// Continues `prompt`, which should begin with the model's begin token.
+    /// Creates a generation that continues `prompt`, which should begin with the model's begin token.
     ///
     /// # Errors
     /// Fails if the prompt is empty or fills the context, or if a sampling setting is out of range.
@@ -88,11 +88,11 @@ impl<'a> Generation<'a> {
         Self::continuing(model, TokenCache::empty(model), prompt, sampling)
     }
 
-    /// Continues `prompt` as [`Self::new`] does, and reads only those of its tokens that differ from the tokens in
-    /// `cache`, which is the model's own.
+    /// Creates a generation like [`Self::new`], but reuses `cache`: only the tokens of `prompt` after its common
+    /// beginning with the cached tokens are read. The cache must be of the same model.
     ///
     /// # Errors
-    /// Fails like [`Self::new`].
+    /// Fails as [`Self::new`] does.
     pub fn continuing(
         model: &'a Transformer,
         mut cache: TokenCache,
@@ -133,19 +133,19 @@ impl<'a> Generation<'a> {
         })
     }
 
-    /// Ends the text at these tokens too.
+    /// Makes these tokens end the text, too.
     #[must_use]
     pub fn ending_at(mut self, tokens: &[u32]) -> Self {
         self.further_ends.extend_from_slice(tokens);
         self
     }
 
-    /// Returns the reason why the iterator has ended; `None` while it has not.
+    /// Returns the reason why the generation ended; `None` if it has not ended.
     pub fn ending(&self) -> Option<Ending> {
         self.ending
     }
 
-    /// Returns the number of the prompt's tokens that were in the cache and were not read again.
+    /// Returns the number of the prompt's tokens that were taken from the cache.
     pub fn reused(&self) -> usize {
         self.reused
     }
@@ -155,9 +155,9 @@ impl<'a> Generation<'a> {
         self.cache
     }
 
-    /// Makes the generated text begin with `text`, whichever tokens it takes; `bytes` returns the bytes of a token. So
-    /// the trailing spaces of a prompt become part of the next word's token, as in the texts that the model was trained
-    /// on.
+    /// Makes the generated text begin with `text`; `bytes` returns the bytes of a token. The tokens may differ from
+    /// those that the tokenizer gives for `text`. For example, the spaces at the end of a prompt can become part of
+    /// the next word's token, as in the training text.
     #[must_use]
     pub fn beginning_with(mut self, text: &str, bytes: &'a dyn Fn(u32) -> &'a [u8]) -> Self {
         let left = text.as_bytes().to_vec();
@@ -235,7 +235,7 @@ impl Iterator for Generation<'_> {
 mod tests {
     use super::*;
 
-    /// Checks that a required text restricts the draw to tokens that continue it, wholly or in part.
+    /// Checks that a required text restricts the draw to tokens that continue it, completely or in part.
     #[test]
     fn a_required_text_restricts_the_draw() {
         const TOKENS: [&[u8]; 6] = [b"a", b" ", b"  b", b" b", b"", b"   "];

@@ -57,7 +57,7 @@ impl ModelConfig {
         value
     }
 
-    /// Parses the text of a `config.json`; `path` is only named in errors.
+    /// Parses the text of a `config.json`; `path` is used in errors only.
     ///
     /// # Errors
     /// Fails if a field is missing, out of range, or requires an unsupported computation.
@@ -69,8 +69,8 @@ impl ModelConfig {
 /// Returns the configuration in a `config.json`, and its unknown keys as `key` = value.
 pub(crate) fn read_json(path: &Path, text: &str) -> Result<(ModelConfig, Vec<String>), ModelError> {
     let fields = Fields::parse(path, text)?;
-    // The family comes first: files of other families lack many of these keys, and the family's name is a better error
-    // than a missing key.
+    // The family is checked first, because its name is a better error than the keys that files of other families
+    // lack.
     let config = match fields.text("model_type")? {
         Some("gpt2") => gpt2::read(&fields)?,
         Some(name) => match Kind::named(name) {
@@ -88,11 +88,11 @@ pub(crate) fn read_json(path: &Path, text: &str) -> Result<(ModelConfig, Vec<Str
 
 const KNOWN: &str = "`llama`, `mistral`, `qwen2`, `qwen3` or `gpt2`";
 
-/// Model type of the Llama family with the defaults of `transformers` for missing keys.
+/// Model type of the Llama family, with the defaults of `transformers` for missing keys.
 pub(crate) struct Kind {
     pub name: &'static str,
     qk_norm: bool,
-    /// Biases on queries, keys and values.
+    /// True if queries, keys and values have biases.
     qkv_bias: bool,
     /// Default number of key/value heads; `None`: the number of query heads.
     key_value_heads: Option<usize>,
@@ -138,7 +138,7 @@ fn read(fields: &Fields, kind: Kind) -> Result<ModelConfig, ModelError> {
     let max_position_embeddings = size("max_position_embeddings")?;
     let num_key_value_heads = match fields.size("num_key_value_heads")? {
         Some(heads) => heads,
-        // Null means the number of query heads; a missing key means the family's default.
+        // Null means the number of query heads. A missing key means the family's default.
         None if fields.stated("num_key_value_heads").is_some() => num_attention_heads,
         None => kind.key_value_heads.unwrap_or(num_attention_heads),
     };
@@ -185,7 +185,7 @@ fn read(fields: &Fields, kind: Kind) -> Result<ModelConfig, ModelError> {
     })
 }
 
-/// Reads a required size within its bounds; later keys are multiplied by it.
+/// Reads a required size and checks its limit, since later code multiplies it.
 pub(crate) fn required_size(fields: &Fields, key: &str) -> Result<usize, ModelError> {
     let size = fields.required_size(key)?;
     let checked = sizes::check_size(key, key, size);
@@ -193,7 +193,7 @@ pub(crate) fn required_size(fields: &Fields, key: &str) -> Result<usize, ModelEr
     Ok(size)
 }
 
-/// Token id or list of token ids.
+/// A token ID or a list of token IDs.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum TokenIds {
@@ -202,7 +202,7 @@ pub(crate) enum TokenIds {
 }
 
 impl TokenIds {
-    /// Returns the tokens that end a text of this model.
+    /// Returns the end tokens of this model.
     pub fn ends(config: &ModelConfig) -> Self {
         match &config.other_eos_token_ids[..] {
             [] => Self::One(config.eos_token_id),
@@ -217,7 +217,7 @@ impl TokenIds {
         }
     }
 
-    /// Reads the ids under a key; empty if it is absent, null or an empty list.
+    /// Reads the IDs under a key; empty if it is absent, null or an empty list.
     fn read(fields: &Fields, key: &str) -> Result<Vec<u32>, ModelError> {
         let Some(value) = fields.get(key) else {
             return Ok(Vec::new());
@@ -241,8 +241,8 @@ pub(crate) struct SpecialTokens {
 }
 
 impl SpecialTokens {
-    /// Reads `bos_token_id` and `eos_token_id`. If there are several end tokens, documents end with the first. If there
-    /// is no begin token, documents begin with the end token.
+    /// Reads `bos_token_id` and `eos_token_id`. If there are several end tokens, documents end with the first one. If
+    /// there is no begin token, the end token comes before each document.
     pub fn read(fields: &Fields) -> Result<Self, ModelError> {
         let ends = TokenIds::read(fields, "eos_token_id")?;
         let Some((&eos, others)) = ends.split_first() else {
@@ -266,7 +266,7 @@ impl SpecialTokens {
     }
 }
 
-/// Reads the end tokens of a `generation_config.json`. Negative ids are no tokens and are ignored.
+/// Reads the end tokens of a `generation_config.json`. Negative IDs are ignored.
 pub(crate) fn generation_ends(path: &Path, text: &str) -> Result<Vec<u32>, ModelError> {
     let fields = Fields::parse(path, text)?;
     let ids = match fields.get("eos_token_id") {

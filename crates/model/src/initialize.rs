@@ -1,12 +1,13 @@
-//! Seeded initial weights: one random stream per parameter name, the same on every platform.
+//! Seeded initial weights: each parameter has a random stream of its own, the same on every platform.
 
 use candle_core::{Device, Tensor};
 use polymath_base::{GOLDEN, fnv1a};
 
 use crate::{ModelConfig, ModelError};
 
-/// Initializes the weights of a new model: normal with standard deviation `initializer_range`; projections that write
-/// to the residual stream scaled by 1/√(2·layers) (Radford 2019); normalization weights one, biases zero.
+/// Initializes the weights of a new model. They are normally distributed with standard deviation `initializer_range`;
+/// projections that write to the residual stream are scaled by 1/√(2·layers) (Radford 2019). Normalization weights
+/// are one, biases zero.
 ///
 /// The values of a parameter depend only on the seed, its name and its shape: not on the order of initialization, the
 /// number of threads, or the platform's math library.
@@ -64,7 +65,8 @@ pub(crate) fn uniform(seed: u64, name: &str, count: usize, bound: f64) -> Vec<f3
         .collect()
 }
 
-/// Mixes a number by SplitMix64's finalizer over a Weyl sequence, so that neighboring numbers fall far apart.
+/// Mixes the bits of a number by SplitMix64's finalizer over a Weyl sequence, so that neighboring numbers give
+/// unrelated results.
 pub(crate) fn mix(value: u64) -> u64 {
     polymath_base::mix(value.wrapping_mul(GOLDEN))
 }

@@ -6,12 +6,12 @@ use candle_nn::kv_cache::KvCache;
 /// Keys and values of the tokens read so far, one pair per layer: `(batch, tokens, key/value heads, head_dim)`.
 pub(crate) type Cache = Vec<KvCache>;
 
-/// Initial capacity and growth of a cache in tokens: appending a token then rarely moves the others.
+/// Initial capacity and growth of a cache in tokens, so that appending a token rarely copies the others.
 const CACHE_TOKENS: usize = 256;
 
 /// Creates an empty cache for the given number of layers.
 pub(crate) fn empty_cache(layers: usize) -> Cache {
-    // KvCache::new does not allocate yet.
+    // `KvCache::new` does not allocate yet.
     vec![KvCache::new(1, CACHE_TOKENS); layers]
 }
 
@@ -28,8 +28,8 @@ pub(crate) fn keep_first(past: &mut KvCache, count: usize) -> Result<()> {
     Ok(())
 }
 
-/// Drops the keys and values before the last `window`, which no later token sees, once they are so many that copying
-/// the others pays off.
+/// Drops the keys and values before the last `window` tokens, which no later token attends to. It waits until there
+/// are enough of them to be worth the copy.
 pub(crate) fn forget_unseen(past: &mut KvCache, window: usize) -> Result<()> {
     let held = past.k_cache().current_seq_len();
     if held.saturating_sub(window) < CACHE_TOKENS {

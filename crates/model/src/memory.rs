@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-/// Returns the bytes that this process can still allocate, on systems that tell (Linux): the minimum of the system's
-/// available memory and free swap, the remainder of each control group, and the limits on the address space. File
-/// caches count as free.
+/// Returns the bytes that this process can still allocate, or `None` on systems other than Linux. It is the minimum
+/// of the system's available memory plus free swap, the remainder of each control group's limit, and the limits on
+/// the address space. File caches count as free.
 pub fn available_memory() -> Option<u64> {
     SystemFiles {
         process: Path::new("/proc"),
@@ -13,7 +13,7 @@ pub fn available_memory() -> Option<u64> {
     .available()
 }
 
-/// Folders of the system's files.
+/// Folders of the system's files; tests use others.
 struct SystemFiles<'a> {
     process: &'a Path,
     groups: &'a Path,
@@ -35,7 +35,7 @@ impl SystemFiles<'_> {
         Some(available + kilobytes(&text, "SwapFree:").unwrap_or(0))
     }
 
-    /// Returns the remainder of `ulimit -v` and `-d`.
+    /// Returns the remainder of the limits `ulimit -v` and `ulimit -d`.
     fn of_limits(&self) -> Option<u64> {
         let limits = read(&self.process.join("self/limits"))?;
         let status = read(&self.process.join("self/status"))?;
@@ -76,7 +76,7 @@ impl SystemFiles<'_> {
     }
 }
 
-/// Returns the remainder of a group's limit; `None` if it has none.
+/// Returns the remainder of a control group's limit; `None` if it has no limit.
 fn left_in(group: &Path) -> Option<u64> {
     let number = |name: &str| read(&group.join(name))?.trim().parse::<u64>().ok();
     let (limit, used, caches) = match number("memory.max") {
@@ -101,14 +101,14 @@ fn left_in(group: &Path) -> Option<u64> {
     Some(limit.saturating_sub(held))
 }
 
-/// Reads a number of kB after `name`, in bytes.
+/// Returns the number of bytes after `name`, which the text gives in kB.
 fn kilobytes(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     let count: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(count * 1024)
 }
 
-/// Reads a file that other systems and other versions of Linux may lack.
+/// Reads a file; `None` if it does not exist, as on other systems and versions of Linux.
 fn read(path: &Path) -> Option<String> {
     polymath_base::read_to_string(path).ok()
 }
@@ -144,7 +144,7 @@ mod tests {
         "MemTotal: 9000 kB\nMemFree: 1 kB\nMemAvailable:    4000 kB\nSwapFree:    96 kB\n",
     );
 
-    /// Checks that the smallest limit counts, in any parent group.
+    /// Checks that the smallest limit counts, in any parent of the control group.
     #[test]
     fn the_smallest_limit_counts() {
         assert_eq!(System::new(&[]).available(), None);

@@ -9,7 +9,7 @@ pub(crate) const TOKENIZER: &str = "tokenizer.json";
 /// Name of the file with the settings of generation, including the tokens that end a generated text.
 pub(crate) const GENERATION_CONFIG: &str = "generation_config.json";
 
-/// Writes a file of a model folder. The caller syncs it.
+/// Writes a file of a model folder; the caller must sync it.
 ///
 /// # Errors
 /// Fails if the file can't be written.

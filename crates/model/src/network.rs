@@ -1,4 +1,4 @@
-//! Forward pass over weights with or without gradients.
+//! Forward pass over weights, with or without gradients.
 
 use std::sync::Arc;
 
@@ -17,18 +17,19 @@ pub(crate) struct Pass<'a> {
     pub rotary: Option<&'a RotaryTable>,
     pub positions: &'a Arc<[u32]>,
     pub segments: &'a Segments,
-    /// Segments for layers with a sliding window.
+    /// Attention segments for layers with a sliding window.
     pub windowed: Segments,
     /// Seed of the adapters' dropout; `None` for no dropout.
     pub noise: Option<u64>,
-    /// Recomputes the activations of a block in the backward pass and keeps only its input (activation checkpointing).
+    /// True to recompute a block's activations in the backward pass and store only its input (activation
+    /// checkpointing).
     pub recompute: bool,
 }
 
 /// Weights arranged for the forward pass.
 pub(crate) struct Network {
     embedding: Tensor,
-    /// Learned positions: (positions, hidden).
+    /// Learned position embeddings: (positions, hidden).
     positions: Option<Tensor>,
     blocks: Vec<Block>,
     norm: Norm,
@@ -38,7 +39,7 @@ pub(crate) struct Network {
 #[derive(Clone)]
 struct Norm {
     weight: Tensor,
-    /// Bias: a norm with one is a LayerNorm, a norm without one an RMSNorm.
+    /// Bias; a norm with one is a LayerNorm, a norm without one an RMSNorm.
     bias: Option<Tensor>,
     epsilon: f64,
 }
@@ -52,14 +53,14 @@ struct Attention {
     output: Projection,
     query_key_norm: Option<(Norm, Norm)>,
     head_dim: usize,
-    /// Number of keys that a query sees; `None` for all.
+    /// Number of keys that a query attends to; `None` for all.
     window: Option<usize>,
 }
 
 #[derive(Clone)]
 struct FeedForward {
     norm: Norm,
-    /// Gate of the SwiGLU; without one, the activation is a GELU of `up`.
+    /// Gate projection of the SwiGLU; `None` for a GELU of `up`.
     gate: Option<Projection>,
     up: Projection,
     down: Projection,
@@ -72,7 +73,7 @@ struct Block {
 }
 
 impl Network {
-    /// Takes the weights, including an adapter's, by their Hugging Face names from `weight`.
+    /// Creates the network. `weight` returns a weight, including an adapter's, by its Hugging Face name.
     pub fn new(
         config: &ModelConfig,
         adapter: Option<&LoraConfig>,
@@ -148,8 +149,8 @@ impl Network {
         &self.head
     }
 
-    /// Maps token ids `(batch, sequence)` to the output of the final norm `(batch, sequence, hidden)`. With a cache,
-    /// the ids continue its content, and they are appended to it.
+    /// Maps token IDs `(batch, sequence)` to the output of the final norm `(batch, sequence, hidden)`. With a cache,
+    /// the IDs continue the cached tokens and are appended to the cache.
     pub fn hidden(
         &self,
         pass: &Pass,
@@ -211,7 +212,7 @@ impl Block {
         tensors
     }
 
-    /// Computes [`Self::forward`] without a cache and keeps only x for the backward pass.
+    /// Computes [`Self::forward`] without a cache; stores only x for the backward pass.
     fn recomputed(&self, pass: &Pass, x: &Tensor) -> Result<Tensor> {
         let mut block = self.clone();
         let mut tracked = Vec::new();
@@ -246,9 +247,9 @@ impl Block {
         })
     }
 
-    /// Computes attention and feed-forward with their norms and residuals. Without a cache, each is a single fused
-    /// operation if there is one. With a cache, the weights are used in place: generating a token costs little more
-    /// than reading them.
+    /// Computes attention and feed-forward with their norms and residuals. Without a cache, each is one fused
+    /// operation, if there is one. With a cache, operations are not fused and use the weights in place, so that
+    /// generating a token costs little more than reading the weights.
     fn forward(&self, pass: &Pass, x: &Tensor, past: Option<&mut KvCache>) -> Result<Tensor> {
         match past {
             Some(past) => {
@@ -264,7 +265,7 @@ impl Block {
 }
 
 impl Attention {
-    /// Returns the keys visible to each token when whole rows are read.
+    /// Returns the segments that limit the keys visible to each token, for an input of whole rows.
     fn segments<'a>(&self, pass: &'a Pass) -> &'a Segments {
         match self.window {
             Some(_) => &pass.windowed,

@@ -6,29 +6,29 @@ use candle_core::{DType, Tensor};
 
 use crate::{EMBEDDING, HEAD, ModelConfig, ModelError};
 
-/// Parameters with a row per token; a tied head has none of its own.
+/// Parameters with one row per token. With a tied head there is no head parameter.
 const BY_TOKEN: [&str; 2] = [EMBEDDING, HEAD];
 /// Number of rows that are summed at once.
 const ROWS: usize = 4096;
 
-/// Position of new tokens in the vocabulary.
+/// Position of the new tokens in the vocabulary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NewRows {
-    /// Number of tokens in the tokenizer before; they have the first rows.
+    /// Number of tokens in the tokenizer before the extension; they have the first rows.
     pub known: usize,
-    /// Number of new tokens; they have the following rows.
+    /// Number of new tokens; they have the next rows.
     pub added: usize,
 }
 
 impl NewRows {
-    /// Returns those of a model's parameters `names` that get new rows.
+    /// Returns the parameters among `names` that get new rows.
     pub fn parameters(names: &[String]) -> Vec<&String> {
         let by_token = |name: &&String| BY_TOKEN.contains(&name.as_str());
         names.iter().filter(by_token).collect()
     }
 
-    /// Returns the config of the model with the new tokens. Padding rows beyond the tokenizer's tokens, which many
-    /// models have, are used first: the vocabulary grows only by the rest.
+    /// Returns the config of the model with the new tokens. Many models have padding rows beyond the tokenizer's
+    /// tokens. These are used first, and the vocabulary grows only by the rest.
     ///
     /// # Errors
     /// Fails if the tokenizer has more tokens than the model.
@@ -48,7 +48,7 @@ impl NewRows {
     /// Sets each new row of the embedding, and of an untied head, to the mean of the known tokens' rows.
     ///
     /// # Errors
-    /// Fails on an error of the device.
+    /// Fails if a tensor operation fails.
     pub fn fill(self, weights: &mut BTreeMap<String, Tensor>) -> Result<(), ModelError> {
         for name in BY_TOKEN {
             if let Some(weight) = weights.get_mut(name) {
@@ -61,7 +61,7 @@ impl NewRows {
     fn filled(self, weight: &Tensor) -> Result<Tensor, candle_core::Error> {
         let (rows, width) = weight.dims2()?;
         let known = weight.narrow(0, 0, self.known)?;
-        // The sum is in double precision: single precision would lose digits over a hundred thousand rows.
+        // The sum is in f64, because f32 would lose digits over a hundred thousand rows.
         let mut sum = Tensor::zeros(width, DType::F64, weight.device())?;
         for start in (0..self.known).step_by(ROWS) {
             let some = known.narrow(0, start, ROWS.min(self.known - start))?;

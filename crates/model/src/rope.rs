@@ -18,7 +18,7 @@ pub(crate) struct Rope {
 }
 
 const EXPECTED: &str = "null, or the `rope_type` `default`, `linear` or `llama3` with its numbers";
-/// Keys of `rope_scaling`; each type reads some of them.
+/// Keys of `rope_scaling`; each type uses some of them.
 const SCALING_KEYS: &[&str] = &[
     "rope_type",
     "type",
@@ -30,8 +30,8 @@ const SCALING_KEYS: &[&str] = &[
 ];
 
 impl Rope {
-    /// Reads `rope_theta` and `rope_scaling`, or `rope_parameters` of newer files. Versions of `transformers` disagree
-    /// on which of two values takes precedence, so a contradiction is refused.
+    /// Reads `rope_theta` and `rope_scaling`, or the `rope_parameters` of newer files. If both are given with
+    /// different values, reading fails, because versions of `transformers` disagree on which takes precedence.
     pub fn read(fields: &Fields) -> Result<Self, ModelError> {
         let mut theta: Option<(String, f64)> = None;
         let mut scaling: Option<(&str, Option<RopeScaling>)> = None;
@@ -111,7 +111,7 @@ fn read_scaling(
     let Value::Object(keys) = value else {
         return refuse("an object, or null");
     };
-    // Older files call it `type`.
+    // Older files use the key `type`.
     let kinds = ["rope_type", "type"].map(|key| keys.get(key).filter(|kind| !kind.is_null()));
     if let [Some(new), Some(old)] = kinds
         && new != old
@@ -147,7 +147,7 @@ fn read_scaling(
     }
     let mut known = value.clone();
     known["rope_type"] = kind.cloned().unwrap_or_default();
-    // The message below shows an invalid object whole and says what is expected.
+    // If the object is not valid, the message below quotes it and gives the expected form.
     let scaling = serde_json::from_value::<RopeScaling>(known).ok();
     match scaling.filter(|scaling| scaling.is_valid()) {
         Some(scaling) => Ok(Some(scaling)),
@@ -171,8 +171,8 @@ pub(crate) fn rotary_table(
     Ok(Some(table?))
 }
 
-/// Returns θ^(−2i/d) for the pairs i of a head ([RoPE](https://arxiv.org/abs/2104.09864), Su 2021), scaled as
-/// configured.
+/// Returns θ^(−2i/d) for each pair i of a head's components ([RoPE](https://arxiv.org/abs/2104.09864), Su 2021),
+/// scaled as configured.
 pub(crate) fn inverse_frequencies(config: &ModelConfig) -> Vec<f64> {
     let stretch = |frequency| {
         let scaling = config.rope_scaling;
@@ -181,7 +181,7 @@ pub(crate) fn inverse_frequencies(config: &ModelConfig) -> Vec<f64> {
     frequencies(config).map(stretch).collect()
 }
 
-/// Returns the divisor of each frequency.
+/// Returns the divisor of each frequency: the unscaled frequency over the scaled one.
 pub(crate) fn divisors(config: &ModelConfig) -> Vec<f64> {
     let stretched = inverse_frequencies(config);
     let pairs = frequencies(config).zip(stretched);

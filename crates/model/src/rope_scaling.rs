@@ -13,15 +13,16 @@ pub enum RopeScaling {
         /// Factor above 0.
         factor: f64,
     },
-    /// Scaling of Llama 3.1: short wavelengths stay, long ones are divided by `factor`, those between are interpolated.
+    /// Scaling of Llama 3.1: short wavelengths stay, long ones are divided by `factor`, and those in between are
+    /// interpolated.
     Llama3 {
         /// Factor above 0.
         factor: f64,
-        /// Waves longer than the original context divided by this are long.
+        /// Wavelengths above (original context length / this) are long.
         low_freq_factor: f64,
-        /// Waves shorter than the original context divided by this are short.
+        /// Wavelengths below (original context length / this) are short.
         high_freq_factor: f64,
-        /// Context of pretraining in tokens.
+        /// Context length of pretraining in tokens.
         original_max_position_embeddings: usize,
     },
 }
@@ -50,7 +51,7 @@ impl RopeScaling {
         }
     }
 
-    /// Returns whether all parameters are in range.
+    /// Returns true if all parameters are in range.
     pub(crate) fn is_valid(self) -> bool {
         let above = |value: f64| value > 0.0 && value.is_finite();
         match self {

@@ -1,4 +1,5 @@
-//! Safetensors files, read one tensor at a time: memory holds each value once, as f32, whatever the type in the file.
+//! Reading of safetensors files, one tensor at a time. Each value is in memory once, as f32, for any type in the
+//! file.
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -17,13 +18,13 @@ use safetensors::{Dtype, SafeTensorError, View};
 
 use crate::ModelError;
 
-/// Half-precision values that are read at once before conversion: 1 MB.
+/// Number of half-precision values that are read at once before conversion (1 MB).
 const AT_ONCE: usize = 1 << 19;
-/// Maximum length of the header: the format's own limit.
+/// Maximum bytes of the header, which is the format's own limit.
 const LONGEST_HEADER: u64 = 100_000_000;
 
-/// Open file whose header is read. It is opened only once, so that all tensors come from the same file even if its path
-/// is replaced.
+/// An open safetensors file. It is opened once, so that all tensors come from the same file even if its path is
+/// replaced.
 pub(crate) struct SafetensorsFile {
     path: PathBuf,
     file: File,
@@ -33,10 +34,10 @@ pub(crate) struct SafetensorsFile {
 }
 
 impl SafetensorsFile {
-    /// Reads the header and checks that the file is as long as it states.
+    /// Reads the header and checks that the file has the length that it gives.
     ///
     /// # Errors
-    /// Fails if the file can't be read, is cut off or is not a safetensors file.
+    /// Fails if the file can't be read, is truncated or is not a safetensors file.
     pub(crate) fn open(path: &Path) -> Result<Self, ModelError> {
         let broken = |reason: &str| {
             let message = format!(
@@ -88,7 +89,7 @@ impl SafetensorsFile {
     /// Reads the tensors of these names as f32 on the CPU, in parallel.
     ///
     /// # Errors
-    /// Fails for an unsupported type, or if the file changes meanwhile.
+    /// Fails if a type is not supported, or if the file changes meanwhile.
     pub(crate) fn read_all(&self, names: Vec<String>) -> Result<Vec<(String, Tensor)>, ModelError> {
         let read = |name: String| {
             let tensor = self.read(&name)?;
@@ -97,12 +98,12 @@ impl SafetensorsFile {
         names.into_par_iter().map(read).collect()
     }
 
-    /// Returns whether the file has a tensor of this name.
+    /// Returns true if the file has a tensor of this name.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.header.info(name).is_some()
     }
 
-    /// Returns whether the tensor `name` equals the tensor `other_name` of the file `other`, value for value.
+    /// Returns true if the tensor `name` equals the tensor `other_name` of the file `other`, value for value.
     ///
     /// # Errors
     /// Fails if a tensor is missing or can't be read.
@@ -155,7 +156,7 @@ impl SafetensorsFile {
     fn read(&self, name: &str) -> Result<Tensor, ModelError> {
         let info = self.info(name)?;
         let mut file = self.at(info);
-        // Weights are kept in f32 whatever the file's type: they are the optimizer's master copy.
+        // Weights are kept as f32 for any type in the file, since they are the optimizer's master copy.
         let mut values = vec![0f32; info.shape.iter().product()];
         let read = match info.dtype {
             Dtype::F32 => in_chunks(&mut values, |to| {
@@ -190,7 +191,7 @@ impl SafetensorsFile {
     }
 }
 
-/// Calls `read` to fill one chunk at a time. Returns whether all values are finite; each chunk is checked while it is
+/// Calls `read` to fill one chunk at a time; returns true if all values are finite. Each chunk is checked while it is
 /// in the processor's cache.
 fn in_chunks(
     values: &mut [f32],
@@ -204,11 +205,11 @@ fn in_chunks(
     Ok(is_finite)
 }
 
-/// Writes tensors to the file `path`. The file mode is that of new files by the umask, or that of the file that is
-/// replaced. (The library's temporary file is readable only by its owner.)
+/// Writes tensors to the file `path`. The file gets the permissions of the file that it replaces, or those that the
+/// umask gives a new file. (The library's own temporary file would be readable by its owner only.)
 ///
 /// # Errors
-/// Fails if the tensors do not fit the format or the file can't be written.
+/// Fails if the tensors do not fit the format, or if the file can't be written.
 pub fn write_safetensors<S, V, I>(
     path: &Path,
     tensors: I,
@@ -225,7 +226,7 @@ where
     Ok(std::fs::set_permissions(path, permissions)?)
 }
 
-/// Reader of an open file from an offset on. Threads share the file, so its own position is not used.
+/// Reader of an open file from an offset on. Threads share the file, so it does not use the file's own position.
 struct FromOffset<'a> {
     file: &'a File,
     offset: u64,
@@ -242,7 +243,7 @@ impl Read for FromOffset<'_> {
     }
 }
 
-/// Reads `to.len()` values, one chunk at a time. Returns whether all are finite.
+/// Reads `to.len()` values, one chunk at a time; returns true if all are finite.
 fn widen<T: Pod>(
     file: &mut impl Read,
     to: &mut [f32],

@@ -1,26 +1,28 @@
-//! Sampling of the next token by temperature, top-k, top-p and repetition penalty.
+//! Sampling of the next token with temperature, top-k, top-p and repetition penalty.
 
 use crate::ModelError;
 
 /// Settings for sampling the next token.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SamplingConfig {
-    /// Temperature: 0 takes the most likely token; 1 samples from the model's own distribution.
+    /// Temperature: 0 always takes the most likely token (greedy decoding); 1 samples from the model's own
+    /// distribution.
     pub temperature: f64,
-    /// Samples only from the `k` most likely tokens; `None`: all.
+    /// Samples only from the `k` most likely tokens; `None` for no limit.
     pub top_k: Option<usize>,
-    /// Samples only from the most likely tokens that make up this share of the probability ([nucleus
-    /// sampling](https://arxiv.org/abs/1904.09751), Holtzman 2020); 1: all.
+    /// Samples only from the most likely tokens that together have this probability ([nucleus
+    /// sampling](https://arxiv.org/abs/1904.09751), Holtzman 2020); 1 for no limit.
     pub top_p: f64,
-    /// Divisor of the positive logits, and factor of the negative ones, of every token that the text already has
-    /// ([CTRL](https://arxiv.org/abs/1909.05858), Keskar 2019), as in `transformers`; 1: none.
+    /// Repetition penalty ([CTRL](https://arxiv.org/abs/1909.05858), Keskar 2019) as in `transformers`: for every
+    /// token already in the text, positive logits are divided by this and negative logits multiplied by it; 1 for no
+    /// penalty.
     pub repetition_penalty: f64,
     /// Seed; the same seed gives the same text.
     pub seed: u64,
 }
 
 impl Default for SamplingConfig {
-    /// Samples from the model's own distribution.
+    /// Returns settings that sample from the model's own distribution.
     fn default() -> Self {
         Self {
             temperature: 1.0,
@@ -36,7 +38,7 @@ impl SamplingConfig {
     /// Checks that every setting is in range.
     ///
     /// # Errors
-    /// Fails with the first setting that is out of range.
+    /// Fails if a setting is out of range.
     pub fn validate(&self) -> Result<(), ModelError> {
         let refuse = |message: String| Err(ModelError::Input(message));
         let (temperature, top_p, penalty) = (self.temperature, self.top_p, self.repetition_penalty);
@@ -60,13 +62,13 @@ impl SamplingConfig {
     }
 }
 
-/// Makes the tokens of `text` less likely by `penalty`, each once, however often it occurs.
+/// Applies the repetition penalty to the logits of the tokens in `text`, once per distinct token.
 pub(crate) fn penalize(logits: &mut [f32], text: &[u32], penalty: f64) {
     let mut seen = vec![false; logits.len()];
     for token in text {
         let at = *token as usize;
         if !std::mem::replace(&mut seen[at], true) {
-            // In f32, as `transformers` computes it.
+            // `transformers` computes this in f32.
             let penalty = penalty as f32;
             let logit = &mut logits[at];
             *logit = if *logit < 0.0 {
@@ -78,11 +80,11 @@ pub(crate) fn penalize(logits: &mut [f32], text: &[u32], penalty: f64) {
     }
 }
 
-/// Draws a token from the truncated distribution by `uniform` ∈ [0, 1), most likely first; equal logits are ordered by
-/// id.
+/// Draws a token from the truncated distribution by `uniform` ∈ [0, 1), most likely token first; equal logits are
+/// ordered by token ID.
 pub(crate) fn draw(logits: &[f32], sampling: &SamplingConfig, uniform: f64) -> u32 {
     let mut order: Vec<u32> = (0..logits.len() as u32).collect();
-    // Rounding must not select an excluded token.
+    // Excluded tokens must not be selected because of rounding.
     if logits.iter().any(|logit| *logit > f32::NEG_INFINITY) {
         order.retain(|token| logits[*token as usize] != f32::NEG_INFINITY);
     }
@@ -163,8 +165,8 @@ mod tests {
         assert!((749..=751).contains(&ones), "{ones}");
     }
 
-    /// Penalizes as `transformers` does: each token of the text once, negative logits by the factor and positive ones
-    /// by the divisor.
+    /// Checks that tokens are penalized as in `transformers`: each token of the text once, negative logits multiplied
+    /// and positive ones divided.
     #[test]
     fn repeated_tokens_are_penalized_as_in_transformers() {
         let frozen = include_str!("../tests/fixtures/repetition_penalty.json");
@@ -182,7 +184,7 @@ mod tests {
         }
     }
 
-    /// Refuses settings out of range.
+    /// Checks that settings out of range are refused.
     #[test]
     fn settings_out_of_range_are_refused() {
         for penalty in [0.0, -1.0, f64::NAN, f64::INFINITY] {

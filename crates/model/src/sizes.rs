@@ -2,7 +2,7 @@
 
 use crate::ModelError;
 
-/// Maximum of each size: larger than in any known model, and small enough that no product overflows.
+/// Maximum of each size: larger than in any known model, and small enough that no product of sizes overflows.
 const LARGEST: [(&str, usize); 9] = [
     ("vocab_size", 1 << 24),
     ("hidden_size", 1 << 20),
@@ -14,8 +14,8 @@ const LARGEST: [(&str, usize); 9] = [
     ("max_position_embeddings", 1 << 30),
     ("sliding_window", 1 << 30),
 ];
-/// Checks a size from a file or a user. `key` is its name in [`ModelConfig`](crate::ModelConfig), `shown` the name that
-/// the user knows.
+/// Checks a size from a file or a user. `key` is its name in [`ModelConfig`](crate::ModelConfig), `shown` its name in
+/// the user's file.
 ///
 /// # Errors
 /// Fails if the size is 0 or above the maximum.

@@ -1,4 +1,4 @@
-//! Sliding-window attention in all layers or some (Beltagy 2020, Jiang 2023), and its keys in `config.json`.
+//! Sliding-window attention (Beltagy 2020, Jiang 2023) in all or some layers, and its keys in `config.json`.
 
 use serde_json::Value;
 
@@ -6,7 +6,7 @@ use crate::ModelError;
 use crate::fields::Fields;
 use crate::sizes::check_size;
 
-/// Window of `transformers` if a `config.json` lacks `sliding_window`.
+/// Default of `transformers` for a missing `sliding_window`.
 pub(crate) const DEFAULT_SIZE: usize = 4096;
 /// Default of `transformers` for Qwen's `max_window_layers`.
 const DEFAULT_FIRST_LAYER: usize = 28;
@@ -16,23 +16,23 @@ const FULL: &str = "full_attention";
 /// Sliding window and the layers that have it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SlidingWindow {
-    /// Number of keys that a query sees, including its own: query i sees keys j with i − size < j ≤ i.
+    /// Number of keys that a query attends to, including its own: query i attends to keys j with i − size < j ≤ i.
     pub size: usize,
-    /// Layers with the window, as one flag per layer; the others see all earlier keys.
+    /// For each layer, true if it has the window; the other layers attend to all earlier keys.
     pub layers: Vec<bool>,
 }
 
-/// Facts of the model whose `config.json` is read.
+/// Properties of the model whose `config.json` is read.
 pub(crate) struct ModelFacts<'a> {
     pub model_type: &'a str,
     /// Number of layers.
     pub layers: usize,
-    /// Maximum context.
+    /// Maximum context length.
     pub context: usize,
 }
 
 impl SlidingWindow {
-    /// Creates the same window for the given number of layers.
+    /// Creates a window of `size` for all layers.
     pub fn everywhere(size: usize, layers: usize) -> Self {
         Self {
             size,
@@ -40,7 +40,7 @@ impl SlidingWindow {
         }
     }
 
-    /// Returns the number of keys that a query of `layer` sees; `None` for all.
+    /// Returns the number of keys that a query of `layer` attends to; `None` for all.
     pub fn of_layer(&self, layer: usize) -> Option<usize> {
         let slides = self.layers.get(layer).copied().unwrap_or(false);
         slides.then_some(self.size)
@@ -49,11 +49,11 @@ impl SlidingWindow {
     /// Reads the keys of a `config.json`; `None` if no layer has a window.
     pub(crate) fn read(fields: &Fields, place: &ModelFacts) -> Result<Option<Self>, ModelError> {
         let size = match fields.stated("sliding_window") {
-            // Null means no window; a missing key means the default of `transformers`.
+            // Null means no window. A missing key means the default of `transformers`.
             None => Some(DEFAULT_SIZE),
             Some(_) => fields.size("sliding_window")?,
         };
-        // Qwen has this switch; for Mistral the window alone decides.
+        // Qwen has this switch. For Mistral, the window size alone decides.
         let switch = fields.flag("use_sliding_window")?;
         let first = fields.size("max_window_layers")?;
         let kinds = layer_types(fields, place.layers)?;
@@ -110,7 +110,8 @@ impl SlidingWindow {
     }
 }
 
-/// Refuses a window of a Llama: `transformers` ignores the keys, so the file was meant for another model.
+/// Fails for a Llama with a window: `transformers` ignores these keys, so the file was probably meant for another
+/// model.
 fn refuse_window<T>(
     fields: &Fields,
     place: &ModelFacts,
@@ -127,7 +128,7 @@ fn refuse_window<T>(
     }
 }
 
-/// Reads `layer_types` as one flag per layer: whether it has the window.
+/// Reads `layer_types`; returns for each layer whether it has the window.
 fn layer_types(fields: &Fields, layers: usize) -> Result<Option<Vec<bool>>, ModelError> {
     let Some(value) = fields.get("layer_types") else {
         return Ok(None);

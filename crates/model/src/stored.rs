@@ -1,4 +1,4 @@
-//! Tensors of a model's file and the parameters that each of them holds.
+//! Tensors of a model's file, and the parameters that each of them holds.
 
 use std::collections::BTreeMap;
 
@@ -10,11 +10,11 @@ use crate::{Family, ModelConfig, gpt2};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Layout {
     AsOurs,
-    /// Matrix of shape `(in, out)`: the transpose of the parameter.
+    /// Matrix of shape `(in, out)`, the transpose of the parameter.
     Transposed,
 }
 
-/// Tensor of the file.
+/// A tensor of the file.
 #[derive(Debug)]
 pub(crate) struct Stored {
     /// Name in files written by `transformers`.
@@ -52,12 +52,12 @@ impl Stored {
         std::iter::once(self.name.as_str()).chain(self.name.strip_prefix(gpt2::PREFIX))
     }
 
-    /// Returns whether a file's tensor of this name is this tensor.
+    /// Returns true if this tensor may have this name in a file.
     pub fn is_called(&self, name: &str) -> bool {
         self.names().any(|known| known == name)
     }
 
-    /// Splits the file's tensor into its parameters. A tensor of another shape gives parameters of other shapes.
+    /// Splits the file's tensor into its parameters. If the tensor has a wrong shape, so do the parameters.
     pub fn split(&self, tensor: Tensor) -> Result<Vec<(String, Tensor)>> {
         let tensor = match self.layout {
             Layout::Transposed if tensor.rank() == 2 => tensor.t()?,
@@ -73,7 +73,7 @@ impl Stored {
             .collect()
     }
 
-    /// Joins the parameters to the file's tensor; `None` if one is missing.
+    /// Joins the parameters into the file's tensor; `None` if one is missing.
     pub fn join(&self, parameters: &BTreeMap<&str, &Tensor>) -> Result<Option<Tensor>> {
         let parts: Option<Vec<&Tensor>> = self
             .parameters

@@ -1,10 +1,10 @@
-//! Keys and values of the tokens that a model has read.
+//! Cache of the keys and values of tokens that a model has read.
 
 use crate::kv_cache::{Cache, empty_cache, keep_first};
 use crate::{ModelError, Transformer};
 
-/// Tokens that a model has read, with their keys and values: a text that begins with them need not be read from its
-/// beginning. It belongs to one model.
+/// Tokens that a model has read, with their keys and values. A text that begins with these tokens can be continued
+/// without reading them again. A cache is valid for one model.
 pub struct TokenCache {
     tokens: Vec<u32>,
     pub(crate) layers: Cache,
@@ -24,11 +24,11 @@ impl TokenCache {
         &self.tokens
     }
 
-    /// Forgets everything behind the longest common beginning with `text`, of which at least the last token stays to be
-    /// read, and returns the number of tokens kept.
+    /// Keeps only the tokens of the longest common beginning with `text`, without the last token of `text`, so that
+    /// at least one token remains to be read. Returns the number of tokens kept.
     ///
     /// # Errors
-    /// Fails if a tensor operation does.
+    /// Fails if a tensor operation fails.
     pub(crate) fn keep_common(
         &mut self,
         model: &Transformer,
@@ -40,7 +40,7 @@ impl TokenCache {
         if kept == self.tokens.len() {
             return Ok(kept);
         }
-        // Layers with a sliding window have dropped keys that an earlier token sees.
+        // Layers with a sliding window have dropped keys that the tokens after a shorter beginning need.
         if model.config().sliding_window.is_some() {
             *self = Self::empty(model);
             return Ok(0);
@@ -52,7 +52,7 @@ impl TokenCache {
         Ok(kept)
     }
 
-    /// Notes that the layers have read `tokens`.
+    /// Records that the layers have read `tokens`.
     pub(crate) fn extend(&mut self, tokens: &[u32]) {
         self.tokens.extend_from_slice(tokens);
     }

@@ -1,4 +1,4 @@
-//! A tokenizer and its companion files, read once and saved with every checkpoint.
+//! A tokenizer and the files next to it, read once and saved with every checkpoint.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,8 +12,8 @@ use polymath_base::sha256_of_bytes;
 use crate::{ModelConfig, ModelError};
 
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
-/// Files that are copied from a base to the models tuned from it, if they exist. They are saved beside an adapter too,
-/// so that nothing is lost in a merge.
+/// Files that are copied from a base to the models tuned from it, if they exist. They are also saved with an adapter,
+/// so that they are not lost when it is merged.
 const COMPANIONS: [&str; 5] = [
     TOKENIZER_CONFIG,
     GENERATION_CONFIG,
@@ -22,18 +22,18 @@ const COMPANIONS: [&str; 5] = [
     "chat_template.jinja",
 ];
 
-/// Contents of a `tokenizer.json` and its companion files. They are kept in memory, so that later changes of their
+/// Contents of a `tokenizer.json` and the files next to it. They are kept in memory, so that later changes in their
 /// folder do not affect the checkpoints of a run.
 #[derive(Debug, Clone, Default)]
 pub struct TokenizerFiles {
-    /// Path that was read, for errors.
+    /// Path of the tokenizer, for errors.
     path: PathBuf,
     /// Contents by file name.
     files: BTreeMap<String, Arc<[u8]>>,
 }
 
 impl TokenizerFiles {
-    /// Reads a `tokenizer.json` and the companion files beside it.
+    /// Reads a `tokenizer.json` and the files next to it.
     ///
     /// # Errors
     /// Fails if a file can't be read.
@@ -74,11 +74,11 @@ impl TokenizerFiles {
             .ok_or_else(|| ModelError::content(&self.path, "there is no `tokenizer.json`"))
     }
 
-    /// Writes the files into the existing folder `folder`. If the tokenizer's settings are missing, writes settings for
-    /// a model of `config`.
+    /// Writes the files into the existing folder `folder`. If the tokenizer's settings are missing, writes settings
+    /// for a model of `config`.
     ///
     /// # Errors
-    /// Fails if a file can't be written or the tokenizer can't be read.
+    /// Fails if a file can't be written, or if the tokenizer can't be read.
     pub fn write(&self, folder: &Path, config: &ModelConfig) -> Result<(), ModelError> {
         let json = self.json()?;
         for (name, content) in &self.files {

@@ -13,19 +13,19 @@ use crate::kv_cache::Cache;
 use crate::network::{Network, Pass};
 use crate::{Adapter, AdapterBase, LoraConfig, ModelConfig, ModelError, TokenBatch};
 
-/// Device, operations and trainable parameters of a loaded model.
+/// Options for loading a model: device, operations and trainable parameters.
 #[derive(Clone)]
 pub struct LoadOptions<'a> {
     /// Device of the parameters.
     pub device: Device,
     /// Implementation and precision of the operations.
     pub ops: Ops,
-    /// Returns whether the parameter of a name is trainable.
+    /// Predicate: true if the parameter with this name is trainable.
     pub trainable: &'a dyn Fn(&str) -> bool,
 }
 
 impl LoadOptions<'_> {
-    /// Freezes all parameters, for evaluation and generation.
+    /// Returns options that freeze all parameters, for evaluation and generation.
     pub fn frozen(device: &Device, ops: Ops) -> Self {
         Self {
             device: device.clone(),
@@ -34,7 +34,7 @@ impl LoadOptions<'_> {
         }
     }
 
-    /// Makes all parameters trainable.
+    /// Returns options that make all parameters trainable.
     pub fn trained(device: &Device, ops: Ops) -> Self {
         Self {
             device: device.clone(),
@@ -46,12 +46,12 @@ impl LoadOptions<'_> {
 
 /// Decoder-only transformer with its parameters.
 ///
-/// Two views share the same storage: a tracked one for training, and a detached one for scoring and generation, since
+/// Two networks share the same storage: a tracked one for training, and a detached one for scoring and generation.
 /// Candle has no other way to compute without a graph.
 pub struct Transformer {
     config: ModelConfig,
     adapter: Option<(LoraConfig, AdapterBase)>,
-    /// Seed of the adapter's dropout in this step.
+    /// Seed of the adapters' dropout in this step.
     noise: AtomicU64,
     trainable: BTreeMap<String, Var>,
     frozen: BTreeMap<String, Tensor>,
@@ -69,7 +69,7 @@ impl Transformer {
     /// Creates a new model with seeded weights.
     ///
     /// # Errors
-    /// Fails if the configuration contradicts itself or the device has too little memory.
+    /// Fails if the configuration is not valid, or if the device has too little memory.
     pub fn initialize(
         config: ModelConfig,
         seed: u64,
@@ -83,7 +83,7 @@ impl Transformer {
     /// Creates a model from weights, which must have the names and shapes of [`ModelConfig::parameter_shapes`].
     ///
     /// # Errors
-    /// Fails with the first parameter that is missing or of another shape.
+    /// Fails if a parameter is missing or has another shape.
     pub fn from_weights(
         config: ModelConfig,
         weights: BTreeMap<String, Tensor>,
@@ -92,11 +92,11 @@ impl Transformer {
         Self::assemble(config, weights, None, options)
     }
 
-    /// Creates a model as [`Self::from_weights`] does, with an adapter beside the projections; its parameters have
-    /// their own names.
+    /// Creates a model like [`Self::from_weights`], with an adapter on its projections. The adapter's parameters have
+    /// names of their own.
     ///
     /// # Errors
-    /// Same as [`Self::from_weights`]; an adapter for another architecture.
+    /// Fails as [`Self::from_weights`] does, or if the adapter is for another architecture.
     pub fn with_adapter(
         config: ModelConfig,
         mut weights: BTreeMap<String, Tensor>,
@@ -183,8 +183,8 @@ impl Transformer {
         })
     }
 
-    /// Starts a step of a run: the adapter's dropout depends only on the seed, the step, the batch and the projection,
-    /// so that a resumed run drops the same inputs.
+    /// Starts a step of a run. The adapters' dropout depends only on the seed, the step, the batch and the
+    /// projection, so that a resumed run drops the same inputs.
     pub fn begin_step(&self, seed: u64, step: u64) {
         self.noise
             .store(mix(mix(seed).wrapping_add(step)), Ordering::SeqCst);
@@ -223,7 +223,7 @@ impl Transformer {
         self.ops
     }
 
-    /// Adds `z_loss`·(ln Σ e^logit)² of each target to the loss.
+    /// Sets the z-loss: adds `z_loss`·(ln Σ e^logit)² to the loss of each target.
     #[must_use]
     pub fn with_z_loss(mut self, z_loss: f64) -> Self {
         self.z_loss = z_loss;
@@ -237,8 +237,8 @@ impl Transformer {
         self
     }
 
-    /// Turns activation checkpointing on or off: a block keeps only its input for the backward pass and recomputes the
-    /// rest.
+    /// Turns activation checkpointing on or off. When on, a block stores only its input for the backward pass and
+    /// recomputes the rest.
     #[must_use]
     pub fn with_recompute(mut self, recompute: bool) -> Self {
         self.recompute = recompute;
@@ -249,7 +249,7 @@ impl Transformer {
     /// trainable parameters.
     ///
     /// # Errors
-    /// Fails if the batch is longer than the context or has a token outside the vocabulary.
+    /// Fails if the batch is longer than the context, or if a token is outside of the vocabulary.
     pub fn loss(&self, batch: &TokenBatch) -> Result<Tensor, ModelError> {
         let (hidden, targets) = self.tracked_states(batch)?;
         self.loss_of(&hidden, &targets)
@@ -261,20 +261,21 @@ impl Transformer {
     /// (tokens, hidden), `targets` tokens → ()
     ///
     /// # Errors
-    /// Fails if the numbers of targets and positions differ, or a target is outside the vocabulary.
+    /// Fails if the numbers of targets and positions differ, or if a target is outside of the vocabulary.
     pub fn loss_of(&self, hidden: &Tensor, targets: &Arc<[u32]>) -> Result<Tensor, ModelError> {
         let head = self.tracked.head();
         Ok(self.ops.cross_entropy(hidden, head, targets, self.z_loss)?)
     }
 
-    /// Returns the output of the final norm at each position, which the output projection reads, in the graph of the
-    /// trainable parameters. Together with [`Self::head`] it is the input of objectives other than [`Self::loss`].
+    /// Returns the output of the final norm at each position, in the graph of the trainable parameters. It is the
+    /// input of the output projection ([`Self::head`]). With both, objectives other than [`Self::loss`] can be
+    /// computed.
     ///
     /// # Shapes
     /// → (rows × sequence, hidden)
     ///
     /// # Errors
-    /// Same as [`Self::loss`].
+    /// Fails as [`Self::loss`] does.
     pub fn hidden_states(&self, batch: &TokenBatch) -> Result<Tensor, ModelError> {
         Ok(self.tracked_states(batch)?.0)
     }
@@ -292,7 +293,8 @@ impl Transformer {
         self.z_loss
     }
 
-    /// Returns the final norm's output at each position, `(tokens, hidden)`, in the graph, and the batch's targets.
+    /// Returns the output of the final norm at each position, `(tokens, hidden)`, in the graph, and the batch's
+    /// targets.
     pub(crate) fn tracked_states(
         &self,
         batch: &TokenBatch,
@@ -308,7 +310,7 @@ impl Transformer {
         Ok((hidden.flatten_to(1)?, prepared.targets))
     }
 
-    /// Returns the final norm's output outside the graph.
+    /// Returns the output of the final norm at each position, `(tokens, hidden)`, outside of the graph.
     pub(crate) fn detached_states(&self, batch: &TokenBatch) -> Result<Tensor, ModelError> {
         self.check(batch)?;
         let prepared = batch.prepare(&self.device)?;
@@ -317,15 +319,15 @@ impl Transformer {
             .flatten_to(1)?)
     }
 
-    /// Returns the output projection outside the graph.
+    /// Returns the output projection, outside of the graph.
     pub(crate) fn detached_head(&self) -> &Tensor {
         self.detached.head()
     }
 
-    /// Returns −ln p of every target and whether it was the most likely token. Tracks no gradients.
+    /// Returns −ln p of every target, and whether it is the most likely token. Tracks no gradients.
     ///
     /// # Errors
-    /// Same as [`Self::loss`].
+    /// Fails as [`Self::loss`] does.
     pub fn score(&self, batch: &TokenBatch) -> Result<Scores, ModelError> {
         self.check(batch)?;
         let prepared = batch.prepare(&self.device)?;
@@ -337,18 +339,18 @@ impl Transformer {
             .score(&hidden, self.detached.head(), &prepared.targets)?)
     }
 
-    /// Returns the logits of every position: `(batch, sequence, vocabulary)`. Meant for checks and small inputs;
-    /// training and scoring never hold all logits at once.
+    /// Returns the logits of every position: `(batch, sequence, vocabulary)`. For tests and small inputs only, since
+    /// training and scoring never hold all logits in memory.
     ///
     /// # Errors
-    /// Same as [`Self::loss`].
+    /// Fails as [`Self::loss`] does.
     pub fn logits(&self, batch: &TokenBatch) -> Result<Tensor, ModelError> {
         self.check(batch)?;
         let hidden = self.hidden(&self.detached, &batch.prepare(&self.device)?, None)?;
         Ok(self.ops.linear(&hidden, self.detached.head(), None)?)
     }
 
-    /// Returns the logits `(vocabulary)` after the last of `prepared`'s tokens, which continue the content of the
+    /// Returns the logits `(vocabulary)` after the last token of `prepared`, whose tokens continue those in the
     /// cache.
     pub(crate) fn next_logits(
         &self,
@@ -386,8 +388,8 @@ impl Transformer {
         }
     }
 
-    /// Returns the dropout seed of a batch in this step. Parts of a batch that are computed separately differ by their
-    /// tokens.
+    /// Returns the dropout seed of a batch in this step. It depends on the tokens, so the parts of a batch that is
+    /// computed in parts have different seeds.
     fn noise_for(&self, batch: &TokenBatch) -> Option<u64> {
         let (lora, _) = self.adapter.as_ref()?;
         if lora.dropout == 0.0 {

@@ -15,7 +15,7 @@ use crate::{Family, HEAD, ModelConfig, ModelError, available_memory};
 use polymath_base::{sha256_of_bytes, sha256_of_file};
 
 pub(crate) const WEIGHTS: &str = "model.safetensors";
-/// Index of large models: the file of each parameter.
+/// Index file of a model in several files, which gives the file of each parameter.
 const INDEX: &str = "model.safetensors.index.json";
 
 #[derive(Deserialize)]
@@ -26,7 +26,7 @@ struct Index {
 /// Returns the files that hold a model's weights, sorted by name.
 ///
 /// # Errors
-/// Fails if there are none, or the index is broken or names a missing file.
+/// Fails if there are none, or if the index is not valid or names a missing file.
 pub(crate) fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, ModelError> {
     let whole = folder.join(WEIGHTS);
     if polymath_input::is_file(&whole)? {
@@ -64,7 +64,7 @@ pub(crate) fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, ModelError> {
     }
 }
 
-/// Returns whether a file of this name is in the folder or below: it is not absolute and has no `..`.
+/// Returns true if a file of this name is within the folder: the name is not absolute and has no `..`.
 fn stays_inside(name: &str) -> bool {
     let mut parts = Path::new(name).components().peekable();
     parts.peek().is_some()
@@ -89,11 +89,12 @@ pub fn sha256_of_weights(folder: &Path) -> Result<String, ModelError> {
     }
 }
 
-/// Reads the parameters of `config` as f32 on the CPU. Besides them, memory holds one chunk of a file per thread.
+/// Reads the parameters of `config` as f32 on the CPU. In addition to them, memory holds one chunk of a file per
+/// thread.
 ///
 /// # Errors
-/// Fails if a file is missing or cut off, a parameter is missing, a tensor belongs to another architecture, or a value
-/// is not finite.
+/// Fails if a file is missing or truncated, if a parameter is missing, if a tensor belongs to another architecture,
+/// or if a value is not finite.
 pub(crate) fn read_weights(
     folder: &Path,
     config: &ModelConfig,
@@ -133,11 +134,11 @@ pub(crate) fn read_weights(
     Ok(weights)
 }
 
-/// Returns the unused tensors of a folder's files that do not belong to the model itself: heads of other tasks, and the
-/// like.
+/// Returns the unused tensors of a folder's files that do not belong to the model itself, such as heads of other
+/// tasks.
 ///
 /// # Errors
-/// Fails if a file is missing or cut off.
+/// Fails if a file is missing or truncated.
 pub(crate) fn unused_tensors(
     folder: &Path,
     config: &ModelConfig,
@@ -155,13 +156,13 @@ pub(crate) fn unused_tensors(
     Ok(unused.others)
 }
 
-/// Returns whether the file has an output projection with other values than the embedding. Then the two are not tied,
-/// whatever `config.json` says, as in `transformers`.
+/// Returns true if the file has an output projection with other values than the embedding. Then the two are not tied,
+/// even if `config.json` states otherwise, as in `transformers`.
 ///
 /// # Errors
 /// Fails if a file can't be read.
 pub(crate) fn has_own_head(folder: &Path, config: &ModelConfig) -> Result<bool, ModelError> {
-    // Missing or broken files are reported when the weights are read.
+    // Missing or invalid files are reported when the weights are read.
     let Ok(files) = weight_files(folder) else {
         return Ok(false);
     };
@@ -187,7 +188,7 @@ pub(crate) fn has_own_head(folder: &Path, config: &ModelConfig) -> Result<bool, 
     }
 }
 
-/// Refuses weights that do not fit into memory before they are read.
+/// Fails if the weights do not fit into memory, before they are read.
 fn refuse_too_large(folder: &Path, config: &ModelConfig) -> Result<(), ModelError> {
     let needed = config.parameter_count() * size_of::<f32>() as u64;
     match available_memory() {
@@ -225,7 +226,7 @@ impl<'a> TensorIndex<'a> {
 /// Unused tensors of a model's files.
 #[derive(Default)]
 struct UnusedTensors {
-    /// Names of tensors that belong to the model itself.
+    /// Names of tensors that belong to the model's layers.
     own: Vec<String>,
     /// Names of other tensors.
     others: Vec<String>,
@@ -234,7 +235,8 @@ struct UnusedTensors {
 impl UnusedTensors {
     fn add(&mut self, name: String, config: &ModelConfig) {
         let gpt2 = config.family == Family::Gpt2;
-        // Older files hold frequencies and the causal mask, and some hold a head that is the embedding.
+        // Older files contain rotary frequencies and the causal mask, and some contain a head that equals the
+        // embedding.
         let is_computed = name.ends_with(".rotary_emb.inv_freq")
             || gpt2 && (name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias"));
         let is_tied = name == HEAD && config.tie_word_embeddings;
@@ -251,7 +253,8 @@ impl UnusedTensors {
         }
     }
 
-    /// Refuses tensors of another model: without them, the model would not compute what it was trained for.
+    /// Fails if there are unused tensors in the model's layers: without them, the model would compute something else
+    /// than it was trained for.
     fn refuse_own(&self, place: &Path, config: &ModelConfig) -> Result<(), ModelError> {
         if self.own.is_empty() {
             return Ok(());
@@ -286,10 +289,10 @@ pub(crate) fn listed(names: &[String]) -> String {
     text
 }
 
-/// Refuses to save values that are not finite.
+/// Checks that all values are finite before saving.
 ///
 /// # Errors
-/// Fails with the first parameter that has a NaN or infinite value.
+/// Fails if a parameter has a NaN or infinite value; the error names it.
 pub(crate) fn refuse_non_finite<'a, N: AsRef<str> + 'a>(
     weights: impl Iterator<Item = (N, &'a Tensor)>,
 ) -> Result<(), ModelError> {
@@ -304,14 +307,14 @@ pub(crate) fn refuse_non_finite<'a, N: AsRef<str> + 'a>(
 /// Writes parameters to the file `path` of a model folder, under the names of the model's family.
 ///
 /// # Errors
-/// Fails if a parameter is missing or not finite, or the file can't be written.
+/// Fails if a parameter is missing or not finite, or if the file can't be written.
 pub(crate) fn write_weights<N: AsRef<str> + Ord + Display>(
     path: &Path,
     config: &ModelConfig,
     weights: BTreeMap<N, Tensor>,
 ) -> Result<(), ModelError> {
     refuse_non_finite(weights.iter())?;
-    // `transformers` reads this to learn the memory layout of the file.
+    // `transformers` requires this entry.
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     let written = match config.family {
         Family::Llama => write_safetensors(path, weights, Some(metadata)),

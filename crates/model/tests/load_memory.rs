@@ -1,5 +1,5 @@
-//! Checks that loading takes little more memory than the weights in f32. The test is alone in its process, whose memory
-//! is measured.
+//! Test that loading takes little more memory than the weights in f32. It is alone in its process, whose memory it
+//! measures.
 
 #![cfg(target_os = "linux")]
 
@@ -12,7 +12,7 @@ use random_model::RandomModel;
 
 const MEGABYTE: usize = 1 << 20;
 
-/// Returns the peak memory of this process in bytes.
+/// Returns the peak resident memory of this process in bytes.
 fn peak() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM:"));
@@ -20,8 +20,8 @@ fn peak() -> usize {
     kilobytes.parse::<usize>().unwrap() * 1024
 }
 
-/// Loads a model of 100 MB in f32 from files of f32, bf16 and f16: the peak is far below twice the size. It is about a
-/// tenth more, and somewhat more again where the system provides memory in large pages.
+/// Checks that loading a model of 100 MB (in f32) from files of f32, bf16 and f16 has a peak far below twice this
+/// size. The peak is about a tenth more, and somewhat more where the system uses large pages.
 #[test]
 fn weights_are_in_memory_once() {
     let folder = tempfile::tempdir().unwrap();

@@ -9,22 +9,24 @@ use crate::{Family, ModelConfig, ModelError};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LoraConfig {
-    /// Rank r of the adapter's matrices.
+    /// Rank r of the matrices A and B.
     pub rank: usize,
     /// α: the adapter's output is scaled by α/r.
     pub alpha: f64,
-    /// Share of the adapter's inputs that training drops at random.
+    /// Share of the adapter's inputs that dropout sets to zero during training.
     pub dropout: f64,
-    /// Projections, by the end of their names: `q_proj`, `mlp.up_proj`, `model.layers.0.self_attn.q_proj`.
+    /// Projections to adapt, given by the end of their names: `q_proj`, `mlp.up_proj`,
+    /// `model.layers.0.self_attn.q_proj`.
     pub targets: Vec<String>,
-    /// True to scale by α/√r (Kalajdzievski 2023), so that a high rank does not learn more slowly.
+    /// True to scale by α/√r instead of α/r (rsLoRA, Kalajdzievski 2023), so that a high rank does not learn more
+    /// slowly.
     pub rank_stabilised: bool,
-    /// True if the norm of each row is a parameter of its own (DoRA); the fine-tuning method decides it.
+    /// True if the norm of each row is a separate trainable parameter (DoRA); set by the fine-tuning method.
     #[serde(skip)]
     pub dora: bool,
 }
 
-/// Names of the projections of a block.
+/// Names of the linear projections of a block.
 const PROJECTIONS: [&str; 7] = [
     "q_proj",
     "k_proj",
@@ -52,7 +54,8 @@ impl LoraConfig {
     /// Checks every value, and that every target is a projection of the model.
     ///
     /// # Errors
-    /// Fails with the wrong key and the valid choices.
+    /// Fails if a value is not valid or a target matches no projection; the error names the key and the valid
+    /// choices.
     pub fn validate(&self, model: &ModelConfig) -> Result<(), ModelError> {
         refuse_gpt2(model)?;
         let refuse = |message: String| Err(ModelError::Architecture(message));
@@ -90,7 +93,7 @@ impl LoraConfig {
         Ok(())
     }
 
-    /// Returns s in y = W·x + s·B·(A·x).
+    /// Returns the scale s in y = W·x + s·B·(A·x).
     pub fn scale(&self) -> f64 {
         let rank = self.rank as f64;
         self.alpha
@@ -101,7 +104,7 @@ impl LoraConfig {
             }
     }
 
-    /// Returns whether the projection named `module` has an adapter.
+    /// Returns true if the projection named `module` has an adapter.
     pub fn adapts(&self, module: &str) -> bool {
         self.targets.iter().any(|target| names(target, module))
     }
@@ -127,13 +130,13 @@ impl LoraConfig {
     }
 }
 
-/// Explains why GPT-2 has no adapters. Three updates beside queries, keys and values differ from PEFT's single one for
-/// all three, which has one A and one dropout.
+/// Error message for adapters on GPT-2. PEFT adapts queries, keys and values as one projection with a single A and a
+/// single dropout, whereas this program has three projections.
 pub(super) const NOT_FOR_GPT2: &str = "a GPT-2 takes no adapter: its queries, keys and values are one projection (`c_attn`) \
      to PEFT, and three here. Fine-tune it with `method` = `full` or `frozen`; merge an adapter that was made elsewhere \
      with PEFT's `merge_and_unload`";
 
-/// Refuses adapters for GPT-2.
+/// Fails if the model is a GPT-2, which adapters do not support.
 pub(super) fn refuse_gpt2(model: &ModelConfig) -> Result<(), ModelError> {
     match model.family {
         Family::Llama => Ok(()),
@@ -141,7 +144,7 @@ pub(super) fn refuse_gpt2(model: &ModelConfig) -> Result<(), ModelError> {
     }
 }
 
-/// Returns whether `target` equals `module`, or the end of it after a dot.
+/// Returns true if `target` equals `module`, or the end of it after a dot.
 pub(super) fn names(target: &str, module: &str) -> bool {
     module
         .strip_suffix(target)

@@ -19,7 +19,7 @@ const PREFIX: &str = "base_model.model.";
 /// Key in the metadata of the weights file: PEFT refuses unknown keys in `adapter_config.json`.
 const BASE_SHA256: &str = "base_sha256";
 
-/// Returns whether a folder holds an adapter.
+/// Returns true if a folder holds an adapter.
 pub fn is_adapter(folder: &Path) -> bool {
     folder.join(CONFIG).is_file()
 }
@@ -60,8 +60,8 @@ pub fn save_adapter(folder: &Path, adapter: &Adapter) -> Result<(), ModelError> 
         "use_rslora": lora.rank_stabilised,
     });
     write(&folder.join(CONFIG), format!("{config:#}\n").as_bytes())?;
-    // The metadata has a single entry: the library writes several in random order, and the same adapter must give the
-    // same file.
+    // The metadata has a single entry: the library writes several entries in random order, but equal adapters must
+    // give equal files.
     let base = adapter.base.sha256.iter();
     let metadata: HashMap<_, _> = base
         .map(|sha256| (BASE_SHA256.to_owned(), sha256.clone()))
@@ -80,18 +80,15 @@ fn read_config(folder: &Path) -> Result<PeftConfig, ModelError> {
     PeftConfig::read(&path, &polymath_input::read_text(&path)?)
 }
 
-/// Returns the base that an adapter's folder names: a folder, or a model of the hub.
-///
-/// # Errors
-/// Fails if `adapter_config.json` is missing or not supported.
+/// Returns the base that an adapter's folder names: a folder, or a model on the hub.
 pub fn named_base(folder: &Path) -> Result<NamedBase, ModelError> {
     Ok(read_config(folder)?.base)
 }
 
-/// Returns the folder of an adapter's base, or `base` if given. Does not check that it is the right base.
+/// Returns the folder of an adapter's base, or `base` if given, without checking that it is the right base.
 ///
 /// # Errors
-/// Same as [`named_base`]; a folder without a model.
+/// Fails as [`named_base`] does, or if the folder holds no model.
 pub(crate) fn base_folder(folder: &Path, base: Option<&Path>) -> Result<PathBuf, ModelError> {
     let found = match base {
         Some(base) => base.to_path_buf(),
@@ -109,11 +106,11 @@ pub(crate) fn base_folder(folder: &Path, base: Option<&Path>) -> Result<PathBuf,
     ))
 }
 
-/// Reads an adapter. `base` replaces the folder of the base that the adapter names. If the adapter records the SHA-256
-/// of its base, the folder must hold that base.
+/// Reads an adapter. `base` replaces the folder of the base that the adapter names. If the adapter records the
+/// SHA-256 of its base, the folder must hold that base.
 ///
 /// # Errors
-/// Fails if a file is missing or not PEFT's, or if the base is missing or a different one.
+/// Fails if a file is missing or not in PEFT's format, or if the base is missing or a different model.
 pub fn load_adapter(folder: &Path, base: Option<&Path>) -> Result<Adapter, ModelError> {
     let peft = read_config(folder)?;
     let file = SafetensorsFile::open(&folder.join(WEIGHTS))?;
@@ -134,7 +131,7 @@ pub fn load_adapter(folder: &Path, base: Option<&Path>) -> Result<Adapter, Model
             return Err(ModelError::content(&folder.join(WEIGHTS), message));
         }
     }
-    // The parameter names say exactly which modules are adapted; `target_modules` may be a regular expression.
+    // The parameter names tell exactly which modules are adapted, while `target_modules` may be a regular expression.
     let targets: Vec<String> = weights
         .keys()
         .filter_map(|name| name.strip_suffix(&format!(".{A}")))

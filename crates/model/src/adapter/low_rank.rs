@@ -69,14 +69,14 @@ impl Projection {
         tensors
     }
 
-    /// Returns whether there is no adapter and no bias, so that the weight alone defines the projection.
+    /// Returns true if there is neither an adapter nor a bias, so that the weight alone defines the projection.
     pub fn is_plain(&self) -> bool {
         self.branch.is_none() && self.bias.is_none()
     }
 
-    /// Computes y = W·x + s·B·A·drop(x), or with DoRA m/‖W + s·B·A‖ times that, plus the bias if there is one. The row
-    /// norms are constants for the gradient, as in the [paper](https://arxiv.org/abs/2402.09353). `noise` seeds the
-    /// dropout; without it nothing is dropped.
+    /// Computes y = W·x + s·B·A·drop(x). With DoRA, each row is multiplied by m/‖W + s·B·A‖; these row norms are
+    /// constants for the gradient, as in the [paper](https://arxiv.org/abs/2402.09353). Then adds the bias, if there
+    /// is one. `noise` is the seed of the dropout; `None` turns dropout off.
     ///
     /// # Shapes
     /// (batch, sequence, in) → (batch, sequence, out)
@@ -101,7 +101,7 @@ impl Projection {
 }
 
 impl LoraBranch {
-    /// Zeroes a share of x and scales up the rest to preserve the mean.
+    /// Applies dropout: zeroes a random share of x and scales up the rest to keep the mean.
     fn drop(&self, x: &Tensor, noise: Option<u64>) -> Result<Tensor> {
         let Some(noise) = noise.filter(|_| self.dropout > 0.0) else {
             return Ok(x.clone());
@@ -123,7 +123,7 @@ pub(super) fn shifted(weight: &Tensor, (a, b): (&Tensor, &Tensor), scale: f64) -
     weight.detach() + (b.detach().matmul(&a.detach())? * scale)?
 }
 
-/// Computes the norm of each row, above zero: `(out, in)` → `(out)`.
+/// Computes the norm of each row, at least 1e-30: `(out, in)` → `(out)`.
 pub(super) fn row_norms(weight: &Tensor) -> Result<Tensor> {
     weight.sqr()?.sum(D::Minus1)?.sqrt()?.maximum(1e-30f32)
 }

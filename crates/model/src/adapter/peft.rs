@@ -1,4 +1,4 @@
-//! PEFT's `adapter_config.json`: the keys that are read, and the values of other keys that have no effect.
+//! PEFT's `adapter_config.json`: the keys that are read, and the values that other keys may have.
 
 use std::path::Path;
 
@@ -9,19 +9,19 @@ use super::{LoraConfig, NamedBase};
 use crate::ModelError;
 use crate::fields::{Fields, is_neutral};
 
-/// Maximum rank; no model is wider.
+/// Maximum rank; no known model is wider.
 const LARGEST_RANK: usize = 1 << 20;
 
 /// Content of an `adapter_config.json`.
 pub(super) struct PeftConfig {
     pub base: NamedBase,
-    /// LoRA settings without the targets: the parameter names in the weights file say exactly which modules are
-    /// adapted.
+    /// LoRA settings without the targets, since the parameter names in the weights file tell exactly which modules
+    /// are adapted.
     pub lora: LoraConfig,
     targets: Targets,
 }
 
-/// Modules that PEFT would adapt.
+/// Modules that PEFT would adapt with this config.
 #[derive(Default)]
 struct Targets {
     /// Ends of the module names; `None` for a regular expression.
@@ -32,14 +32,14 @@ struct Targets {
     layers: Option<Vec<u64>>,
 }
 
-/// Keys without effect whatever their value: provenance, initialization, training settings, and numbers of options that
-/// are off.
+/// Keys that have no effect with any value: provenance, initialization, training settings, and parameters of options
+/// that are off.
 const WITHOUT_EFFECT: &[&str] = &[
     "auto_mapping",
-    // The initialization of A and B does not change what they are.
+    // The initialization of A and B does not matter once they are trained.
     "eva_config",
     "inference_mode",
-    // The parameter names in the file say it.
+    // The parameter names in the file tell which layers are adapted.
     "layers_pattern",
     "megatron_core",
     "peft_version",
@@ -50,11 +50,11 @@ const WITHOUT_EFFECT: &[&str] = &[
 const INITIALIZATIONS: &[&str] = &["gaussian", "orthogonal", "eva", "mica"];
 
 impl PeftConfig {
-    /// Parses the text of an `adapter_config.json`. Keys and values are accepted one by one: anything that is not known
-    /// to be supported, or to have no effect, is refused.
+    /// Parses the text of an `adapter_config.json`. Only keys and values that are known to be supported or to have no
+    /// effect are accepted.
     ///
     /// # Errors
-    /// Fails with the wrong key.
+    /// Fails if a key or value is not supported; the error names the key.
     pub fn read(path: &Path, text: &str) -> Result<Self, ModelError> {
         let fields = Fields::parse(path, text)?;
         if fields.text("peft_type")? != Some("LORA") {
@@ -94,10 +94,10 @@ impl PeftConfig {
         })
     }
 
-    /// Checks that PEFT would adapt each of these modules, too.
+    /// Checks that PEFT would adapt each of these modules with this config, too.
     ///
     /// # Errors
-    /// Fails with a module that the config does not name.
+    /// Fails if the config does not select one of the modules.
     pub fn check_targets(&self, path: &Path, modules: &[String]) -> Result<(), ModelError> {
         match modules.iter().find(|module| !self.targets.has(module)) {
             None => Ok(()),
@@ -134,7 +134,7 @@ fn read_lora(fields: &Fields) -> Result<LoraConfig, ModelError> {
     })
 }
 
-/// Checks `init_lora_weights`: some values mean that the base was changed.
+/// Checks `init_lora_weights`: with some values, PEFT has changed the base's weights.
 fn check_initialization(fields: &Fields) -> Result<(), ModelError> {
     match fields.get("init_lora_weights") {
         None | Some(Value::Bool(_)) => Ok(()),
@@ -165,7 +165,7 @@ impl Targets {
         let list = |key: &str| -> Result<Option<Vec<String>>, ModelError> {
             match fields.get(key) {
                 None => Ok(Some(Vec::new())),
-                // A Python regular expression, or `all-linear`.
+                // Either a Python regular expression, or `all-linear`.
                 Some(Value::String(_)) => Ok(None),
                 Some(Value::Array(names)) if names.iter().all(Value::is_string) => {
                     let names = names.iter().filter_map(Value::as_str);

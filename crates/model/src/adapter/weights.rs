@@ -16,15 +16,15 @@ use crate::{ModelConfig, ModelError};
 pub struct AdapterBase {
     /// Model folder of the base.
     pub folder: PathBuf,
-    /// Name of the base on the hub, if it is published there; a recipient of the adapter finds the base by it.
+    /// Name of the base on the hub, if it is published there, so that others can find it.
     pub published: Option<NamedBase>,
     /// SHA-256 of the base's weights ([`crate::sha256_of_weights`]); unknown for adapters made by other programs.
     pub sha256: Option<String>,
 }
 
 impl AdapterBase {
-    /// Returns the name of the base to write into an adapter's folder. A folder starts with `./`, to tell it from a
-    /// name on the hub.
+    /// Returns the name of the base to write into an adapter's folder. The path of a folder starts with `./`, to
+    /// distinguish it from a name on the hub.
     pub(super) fn named(&self) -> NamedBase {
         self.published.clone().unwrap_or_else(|| {
             let folder = match self.folder.components().next() {
@@ -39,12 +39,12 @@ impl AdapterBase {
     }
 }
 
-/// Name of an adapter's base.
+/// Name of an adapter's base model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamedBase {
     /// `owner/name` on the hub, or a folder.
     pub name: String,
-    /// Branch, tag or commit of the hub's repository; `None` for the newest.
+    /// Branch, tag or commit of the hub's repository; `None` for the latest.
     pub revision: Option<String>,
 }
 
@@ -60,9 +60,9 @@ pub struct Adapter {
 }
 
 impl Adapter {
-    /// Creates an adapter that does not change the model yet: A uniform in ±1/√in (Kaiming's bound with a = √5, as in
-    /// PEFT), B zero, and each magnitude the norm of its row. The values of A depend only on the seed and the
-    /// parameter's name.
+    /// Creates an adapter that does not change the model yet. A is uniform in ±1/√in (Kaiming's bound with a = √5, as
+    /// in PEFT), B is zero, and each DoRA magnitude is the norm of its row. The values of A depend only on the seed
+    /// and the parameter's name.
     ///
     /// # Errors
     /// Fails if the config does not fit the model, or if the base lacks one of the projections.
@@ -99,7 +99,7 @@ impl Adapter {
     /// Checks that the parameters have exactly the names and shapes that the model requires.
     ///
     /// # Errors
-    /// Fails with the first parameter that is missing, extra or of another shape.
+    /// Fails if a parameter is missing, extra or of another shape; the error names the first one.
     pub fn check(&self, model: &ModelConfig) -> Result<(), ModelError> {
         refuse_gpt2(model)?;
         let shapes = self.config.parameter_shapes(model);

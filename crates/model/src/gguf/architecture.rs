@@ -2,7 +2,7 @@
 
 use crate::{ModelConfig, ModelError};
 
-/// Architecture that both programs support.
+/// An architecture that both programs support.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Architecture {
     Llama,
@@ -20,7 +20,7 @@ impl Architecture {
     /// # Errors
     /// Fails for a family or a shape that llama.cpp does not support.
     pub fn of(config: &ModelConfig) -> Result<Self, ModelError> {
-        // Only `config.json` names the family, so that a single place decides it.
+        // Only `config.json` names the family, so it is taken from there.
         let json: serde_json::Value = serde_json::from_str(&config.to_json()).unwrap_or_default();
         let family = json["model_type"].as_str().unwrap_or_default();
         let architecture = Self::named(family).ok_or_else(|| {
@@ -75,13 +75,13 @@ impl Architecture {
         }
     }
 
-    /// Returns whether positions are rotary, not learned.
+    /// Returns true if positions are rotary, false if they are learned.
     pub fn is_rotary(self) -> bool {
         self != Self::Gpt2
     }
 
-    /// Returns whether rotary positions rotate pairs of adjacent components of a head, as in the original Llama files.
-    /// Otherwise, as in all Hugging Face files, component i pairs with component i + width/2.
+    /// Returns true if rotary embeddings rotate pairs of adjacent components of a head, as in the original Llama
+    /// files. Otherwise component i pairs with component i + width/2, as in all Hugging Face files.
     pub fn rotates_adjacent_pairs(self) -> bool {
         self == Self::Llama
     }

@@ -1,4 +1,4 @@
-//! Byte-level BPE: text is split into words, and the bytes of each word are merged.
+//! Byte-level BPE tokenizers, which split text into words and merge the bytes of each word.
 
 use candle_core::quantized::gguf_file::Value;
 use serde_json::{Value as Json, json};
@@ -7,14 +7,15 @@ use super::metadata::Metadata;
 use super::pre_tokenizer::PreTokenizer;
 use crate::ModelError;
 
-/// Key for the normalization before all else: `none` or `nfc`. The key is this program's own, since llama.cpp has none.
+/// Key for the Unicode normalization of text: `none` or `nfc`. It is this program's own key, since llama.cpp has
+/// none.
 const NORMALIZER: &str = "polymath.tokenizer.normalizer";
 const PRE_TOKENIZER: &str = "tokenizer.ggml.pre";
 const MERGES: &str = "tokenizer.ggml.merges";
 
-/// Content of a byte-level tokenizer besides its tokens.
+/// Content of a byte-level tokenizer, apart from its tokens.
 pub(super) struct ByteLevel {
-    /// Merges: the two parts of each with a space between; no part contains a space.
+    /// Merges, each with a space between its two parts; no part contains a space.
     merges: Vec<String>,
     pre: &'static PreTokenizer,
     composes: bool,
@@ -27,7 +28,7 @@ impl ByteLevel {
     /// Reads the tokenizer from a `tokenizer.json`.
     ///
     /// # Errors
-    /// Fails for a tokenizer whose text llama.cpp would split differently.
+    /// Fails if llama.cpp would split text differently.
     pub fn of(tokenizer: &Json) -> Result<Self, String> {
         let model = &tokenizer["model"];
         let composes = composes(&tokenizer["normalizer"])?;
@@ -84,7 +85,7 @@ impl ByteLevel {
         ]
     }
 
-    /// Describes the differences in llama.cpp.
+    /// Describes the differences between this tokenizer and llama.cpp's, if any.
     pub fn note(&self) -> Option<String> {
         self.composes.then(|| {
             "this tokenizer normalizes text to composed characters (NFC), which llama.cpp does not: there, text with \
@@ -93,7 +94,8 @@ impl ByteLevel {
         })
     }
 
-    /// Returns whether text begins with the begin token by default in llama.cpp.
+    /// Returns true if text begins with the begin token by default in llama.cpp; `None` if the pre-tokenizer does not
+    /// tell.
     pub fn begins(&self) -> Option<bool> {
         self.pre.begins()
     }
@@ -116,7 +118,7 @@ impl ByteLevel {
     }
 }
 
-/// Returns whether text is normalized to composed characters (NFC) first.
+/// Returns true if text is normalized to composed characters (NFC).
 fn composes(normalizer: &Json) -> Result<bool, String> {
     let alone = match normalizer["normalizers"].as_array().map(Vec::as_slice) {
         Some([]) => &Json::Null,

@@ -8,7 +8,7 @@ use super::rotary;
 use crate::config::default_rope_theta;
 use crate::{Family, ModelConfig, ModelError};
 
-/// Keys of an architecture that are read or have no effect: provenance, and numbers of options that are off.
+/// Keys of an architecture that are read or have no effect: provenance, and parameters of options that are off.
 const READ: &[&str] = &[
     "attention.causal",
     "attention.head_count",
@@ -66,7 +66,7 @@ pub(super) fn keys(architecture: Architecture, config: &ModelConfig) -> Vec<(Str
     keys
 }
 
-/// Facts about a file that its architecture's keys do not state.
+/// Properties of a file that its architecture's keys do not give.
 pub(super) struct OtherFacts {
     pub vocab_size: usize,
     pub tied: bool,
@@ -146,7 +146,8 @@ pub(super) fn read(metadata: &Metadata, facts: OtherFacts) -> Result<ModelConfig
     Ok(config)
 }
 
-/// Refuses a key of the architecture that is not read and turns something on. 0, false and a factor of 1 are off.
+/// Fails if an unread key of the architecture turns something on. Values of 0, false and a factor of 1 turn nothing
+/// on.
 fn refuse_unsupported(metadata: &Metadata) -> Result<(), ModelError> {
     let prefix = metadata.architecture.key("");
     // The keys are sorted, so that the same file always gives the same error.

@@ -19,8 +19,8 @@ use crate::{
     unused_content,
 };
 
-/// Learned positions are added to the embeddings unchanged; this program does not round them, like llama.cpp's own
-/// tools.
+/// Learned positions, which are added to the embeddings. Like llama.cpp's own tools, the export does not quantize
+/// them.
 const POSITIONS: &str = "model.embed_positions.weight";
 
 /// Options of the export.
@@ -30,15 +30,16 @@ pub struct GgufExport<'a> {
     pub kind: GgufType,
     /// Chat template of the tokenizer.
     pub chat_template: Option<&'a str>,
-    /// Base of the adapter if `folder` is one, instead of the base that it names.
+    /// Base of the adapter, if `folder` is one; replaces the base that the adapter names.
     pub base: Option<&'a Path>,
 }
 
-/// Writes the model of `folder` (an adapter merged into its base) as the new file `file` for llama.cpp, through a
-/// temporary file that is synced and renamed. Returns notes for the user, one sentence each.
+/// Writes the model in `folder` as the new GGUF file `file`. An adapter is merged into its base. The content goes to
+/// a temporary file, which is synced and renamed. Returns notes for the user, one sentence each.
 ///
 /// # Errors
-/// Fails if the file exists, the family, tokenizer or shape is not supported by llama.cpp, or the disk is full.
+/// Fails if the file exists, if llama.cpp does not support the family, the tokenizer or the shape, or if the disk is
+/// full.
 pub fn export_gguf(
     folder: &Path,
     file: &Path,

@@ -19,15 +19,15 @@ use super::vocabulary::SETTINGS;
 use crate::model_folder::TOKENIZER;
 use crate::{ModelConfig, ModelError, TokenizerFiles, save_weights};
 
-/// Maximum number of values per byte of a GGUF file: 2 bits per weight, plus scales.
+/// Maximum number of values per byte of a GGUF file (2 bits per weight, not counting scales).
 const VALUES_OF_A_BYTE: usize = 4;
 
 /// Converts the GGUF `file`, in any type that Candle reads, to the new Hugging Face folder `folder` with f32 weights,
 /// through a temporary folder that is synced and renamed.
 ///
 /// # Errors
-/// Fails if the folder exists, the file is cut off or not GGUF, or the architecture, the tokenizer or a setting is not
-/// supported.
+/// Fails if the folder exists, if the file is truncated or not GGUF, or if the architecture, the tokenizer or a
+/// setting is not supported.
 pub fn import_gguf(file: &Path, folder: &Path) -> Result<(), ModelError> {
     refuse_taken(folder)?;
     polymath_input::refuse_pointer(file)?;
@@ -90,7 +90,7 @@ fn open(file: &Path, bytes: &[u8]) -> Result<Content, ModelError> {
     })
 }
 
-/// Returns whether the file states an alignment of 0 bytes, by which Candle would divide.
+/// Returns true if the file gives an alignment of 0 bytes, by which Candle would divide.
 fn has_no_alignment(bytes: &[u8]) -> bool {
     const KEY: &[u8] = b"general.alignment";
     // After the key come the type's number (8, 16 or 32 bits, signed or unsigned) and the value.
@@ -113,7 +113,7 @@ fn has_no_alignment(bytes: &[u8]) -> bool {
         .any(|(at, window)| window == KEY && is_zero(&bytes[at + KEY.len()..]))
 }
 
-/// Returns the first line of an error: Candle adds the frames of its call stack to some messages.
+/// Returns the first line of an error. Candle appends its call stack to some messages.
 fn first_line(error: &candle_core::Error) -> String {
     let text = error.to_string();
     text.lines().next().unwrap_or_default().to_owned()
@@ -140,7 +140,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Adds the rotary scaling that only a tensor states.
+    /// Adds a rotary scaling that is given by a tensor only.
     fn with_scaling(&self, config: ModelConfig) -> Result<ModelConfig, ModelError> {
         if !self.has_divisors() {
             return Ok(config);
@@ -162,16 +162,16 @@ impl Reader<'_> {
         })
     }
 
-    /// Returns whether the file may have rotary divisors: llama.cpp reads them in this architecture only.
+    /// Returns true if the file has rotary divisors and its architecture is one for which llama.cpp reads them.
     fn has_divisors(&self) -> bool {
         self.metadata.architecture == Architecture::Llama
             && self.content.tensor_infos.contains_key(rotary::DIVISORS)
     }
 
-    /// Reads every parameter of the model in f32, by its Hugging Face name.
+    /// Reads every parameter of the model as f32, by its Hugging Face name.
     fn weights(&self, config: &ModelConfig) -> Result<BTreeMap<String, Tensor>, ModelError> {
         let infos = &self.content.tensor_infos;
-        // The number of blocks may be anything, but each block has tensors.
+        // The file may give any number of blocks, but each block has tensors.
         if config.num_hidden_layers > infos.len() {
             return Err(self.metadata.refuse(
                 "block_count",
@@ -217,7 +217,7 @@ impl Reader<'_> {
             let whole = self.tensor(&place.name, &place.shape())?;
             let mut row = 0;
             for (name, shape) in place.parts {
-                // The part is copied, so that it does not keep the whole tensor alive.
+                // The part is copied, so that the whole tensor can be freed.
                 let part = match shape[0] == whole.dim(0)? {
                     true => whole.clone(),
                     false => whole.narrow(0, row, shape[0])?.copy()?,
@@ -233,7 +233,7 @@ impl Reader<'_> {
         Ok(weights)
     }
 
-    /// Reads a tensor of the given shape in f32.
+    /// Reads a tensor of the given shape as f32.
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor, ModelError> {
         let refuse = |message: String| {
             self.metadata
@@ -241,7 +241,7 @@ impl Reader<'_> {
         };
         let info = self.content.tensor_infos.get(name);
         let info = info.ok_or_else(|| refuse("is missing".into()))?;
-        // The shape is checked before reading: Candle multiplies any sizes that a file states.
+        // The shape is checked before reading, because Candle multiplies the sizes in the file without checks.
         if info.shape.dims() != shape {
             return Err(refuse(format!(
                 "has the shape {:?}: the file's own keys require {shape:?}",

@@ -1,4 +1,4 @@
-//! Conversion of GGUF keys to a `tokenizer.json` and its settings.
+//! Conversion of GGUF keys to a `tokenizer.json` and a `tokenizer_config.json`.
 
 use serde_json::{Map, Value, json};
 use tokenizers::Tokenizer;
@@ -27,7 +27,7 @@ impl ImportedTokenizer {
     /// Reads the tokenizer from the keys of a file.
     ///
     /// # Errors
-    /// Fails for an unsupported kind of tokenizer, or one that contradicts itself.
+    /// Fails if the kind of tokenizer is not supported, or if the keys contradict each other.
     pub fn of(metadata: &Metadata) -> Result<Self, ModelError> {
         let tokens = Tokens::read(metadata)?;
         let scheme = Scheme::read(metadata, &tokens)?;
@@ -59,7 +59,7 @@ impl ImportedTokenizer {
     }
 }
 
-/// Names and kinds of all tokens, by id.
+/// Names and kinds of all tokens, by ID.
 pub(super) struct Tokens<'a> {
     pub names: Vec<&'a str>,
     pub kinds: Vec<i64>,
@@ -83,7 +83,7 @@ impl<'a> Tokens<'a> {
         Ok(Self { names, kinds })
     }
 
-    /// Reads the id of a special token.
+    /// Reads the ID of a special token.
     fn id(&self, metadata: &Metadata, key: &str) -> Result<Option<u32>, ModelError> {
         match metadata.number(key)? {
             Some(id) if id as usize >= self.names.len() => Err(metadata.content(format!(
@@ -94,7 +94,7 @@ impl<'a> Tokens<'a> {
         }
     }
 
-    /// Returns the ids by name, without filler tokens.
+    /// Returns the IDs by name, without filler tokens.
     fn vocabulary(&self) -> Map<String, Value> {
         let all = self.names.iter().zip(&self.kinds).enumerate();
         all.filter(|(id, (name, kind))| **kind != i64::from(UNUSED) || **name != filler(*id))
@@ -121,7 +121,7 @@ impl<'a> Tokens<'a> {
     }
 }
 
-/// Returns a post-processor that puts `bos` before a text.
+/// Returns a post-processor that adds the token `bos` before a text.
 fn begin(name: &str, bos: u32) -> Value {
     let special = json!({"SpecialToken": {"id": name, "type_id": 0}});
     let text = |id: &str, part: u32| json!({"Sequence": {"id": id, "type_id": part}});
@@ -133,8 +133,8 @@ fn begin(name: &str, bos: u32) -> Value {
     })
 }
 
-/// Returns the text of `tokenizer.json` after checking that the tokenizer library loads it and that every token has its
-/// own id.
+/// Returns the text of `tokenizer.json`, after checking that the tokenizer library loads it and that every token has
+/// a unique ID.
 fn checked(metadata: &Metadata, json: Value, tokens: &Tokens) -> Result<String, ModelError> {
     let refuse = |message: String| metadata.content(format!("its tokenizer is broken: {message}"));
     let tokenizer: Tokenizer =

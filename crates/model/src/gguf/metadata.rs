@@ -8,7 +8,7 @@ use candle_core::quantized::gguf_file::Value;
 use super::architecture::Architecture;
 use crate::ModelError;
 
-/// Keys of a file. Errors name the file and the key.
+/// Keys of a file and their values. Errors name the file and the key.
 pub(super) struct Metadata<'a> {
     pub path: &'a Path,
     pub architecture: Architecture,
@@ -31,7 +31,7 @@ impl<'a> Metadata<'a> {
         self.content(format!("`{key}` is not {expected}"))
     }
 
-    /// Returns a required key's value.
+    /// Returns the value of a required key.
     pub fn required<T>(&self, key: &str, found: Option<T>) -> Result<T, ModelError> {
         found.ok_or_else(|| {
             self.content(format!(
@@ -56,7 +56,7 @@ impl<'a> Metadata<'a> {
         }
     }
 
-    /// Reads a whole number of 32 bits in any type.
+    /// Reads an unsigned 32-bit number, stored as any integer type.
     pub fn number(&self, key: &str) -> Result<Option<u32>, ModelError> {
         let Some(value) = self.values.get(key) else {
             return Ok(None);
@@ -125,8 +125,8 @@ impl<'a> Metadata<'a> {
         self.required(&self.architecture.key(setting), found)
     }
 
-    /// Reads a real setting of the architecture: the shortest decimal number that rounds to the stored 32 bits, so that
-    /// 1e-5 is 1e-5 again.
+    /// Reads a real setting of the architecture, as the shortest decimal number that rounds to the stored f32 value:
+    /// 1e-5 is read as 1e-5 again.
     pub fn real_of(&self, setting: &str) -> Result<Option<f64>, ModelError> {
         let key = self.architecture.key(setting);
         match self.values.get(&key) {

@@ -1,7 +1,7 @@
 //! Export to and import from GGUF, the single-file format of llama.cpp.
 //!
-//! Candle provides the container and the quantized types. This module defines the content: the names of the parameters,
-//! the row order of attention heads, and the tokenizer's keys.
+//! Candle provides the container format and the quantized types. This module defines the content: parameter names,
+//! row order of attention heads, and tokenizer keys.
 
 mod architecture;
 mod byte_level;

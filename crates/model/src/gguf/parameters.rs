@@ -37,12 +37,12 @@ pub(super) const OUTPUT: &str = "output.weight";
 pub(super) struct Stored {
     /// Name in the GGUF file.
     pub name: String,
-    /// Parameters whose rows the tensor holds in order, with their shapes.
+    /// Parameters that the tensor consists of, in the order of its rows, with their shapes.
     pub parts: Vec<(String, Vec<usize>)>,
 }
 
 impl Stored {
-    /// Returns the shape: the rows of all parts.
+    /// Returns the shape of the tensor, with the rows of all parts.
     pub fn shape(&self) -> Vec<usize> {
         let rows = self.parts.iter().map(|(_, shape)| shape[0]);
         let mut shape = vec![rows.fold(0, usize::saturating_add)];
@@ -67,7 +67,7 @@ pub(super) fn layout(
                 "the parameter `{parameter}` has no place in a GGUF of the architecture `{architecture}`"
             )
         })?;
-        // The queries, keys and values of a block follow each other, each with its weight and its bias.
+        // The queries, keys and values of a block follow each other, each with its weight and bias.
         match all
             .iter_mut()
             .rev()
@@ -104,7 +104,8 @@ fn name_of(architecture: Architecture, parameter: &str) -> Option<String> {
     Some(format!("blk.{layer}.{name}.{kind}"))
 }
 
-/// Returns the number of heads of a parameter whose rows have another order in GGUF.
+/// Returns the number of heads of a parameter whose rows are in a different order in GGUF; `None` for any other
+/// parameter.
 pub(super) fn reordered_heads(
     architecture: Architecture,
     config: &ModelConfig,
@@ -121,7 +122,7 @@ pub(super) fn reordered_heads(
 }
 
 /// Reorders the rows of each head from two halves to adjacent pairs: row i of the lower half is followed by row i of
-/// the upper one.
+/// the upper half.
 ///
 /// # Shapes
 /// (heads · width, in) → (heads · width, in)

@@ -1,8 +1,8 @@
-//! BPE over pieces of text with a byte fallback, as SentencePiece produces it: the tokenizers of Llama 2 and of the
-//! first Mistral. Spaces are `▁`, and a word includes the space before it.
+//! SentencePiece-style BPE tokenizers with byte fallback, such as those of Llama 2 and of the first Mistral. Spaces
+//! are written as `▁`, and a word includes the space before it.
 //!
-//! llama.cpp has no list of merges for it. It joins any two adjacent pieces whose joined text is a token, highest score
-//! first. A list of merges that is complete and in order is equivalent.
+//! For these tokenizers, llama.cpp has no list of merges. It joins any two adjacent pieces whose joined text is a
+//! token, highest score first. This is equivalent to a list of merges that is complete and ordered by score.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -19,13 +19,13 @@ const SPACE_IN_FRONT: &str = "tokenizer.ggml.add_space_prefix";
 /// Character that stands for a space.
 const SPACE: &str = "▁";
 
-/// Content of a piece tokenizer besides its tokens.
+/// Content of a SentencePiece-style tokenizer, apart from its tokens.
 pub(super) struct Pieces {
     /// Merges in the order of a `tokenizer.json`.
     merges: Vec<[String; 2]>,
-    /// True if a space is put before a text.
+    /// True if a space is added before a text.
     begins_with_space: bool,
-    /// True if the space is put only at the very beginning of a text.
+    /// True if the space is added only at the very beginning of a text, not after special tokens.
     only_at_first: bool,
     unknown: Option<String>,
 }
@@ -37,7 +37,7 @@ impl Pieces {
     /// Reads the tokenizer from a `tokenizer.json`.
     ///
     /// # Errors
-    /// Fails for a tokenizer for which llama.cpp would produce other tokens.
+    /// Fails if llama.cpp would produce other tokens.
     pub fn of(tokenizer: &Json) -> Result<Self, String> {
         let model = &tokenizer["model"];
         if model["ignore_merges"] == true {
@@ -73,10 +73,11 @@ impl Pieces {
         Ok(pieces)
     }
 
-    /// Reads the tokenizer from a GGUF file: lists every way to split a piece in two, highest score first.
+    /// Reads the tokenizer from a GGUF file. Its merges are all ways to split a piece into two pieces, highest score
+    /// first.
     ///
     /// # Errors
-    /// Fails unless every token has a score.
+    /// Fails if a token has no score.
     pub fn read(metadata: &Metadata, tokens: &Tokens) -> Result<Self, ModelError> {
         let scores = metadata.required(SCORES, metadata.reals(SCORES)?)?;
         if scores.len() != tokens.names.len() {
@@ -129,7 +130,7 @@ impl Pieces {
         ]
     }
 
-    /// Describes the differences in llama.cpp.
+    /// Describes the differences between this tokenizer and llama.cpp's, if any.
     pub fn note(&self) -> Option<String> {
         self.only_at_first.then(|| {
             "this tokenizer puts a space before a text, but none after a special token, where llama.cpp puts one too".into()
@@ -166,8 +167,8 @@ impl Pieces {
         })
     }
 
-    /// Checks the order of merges. A token has a single score, so all merges that produce one token must come before or
-    /// after all merges that produce another.
+    /// Checks the order of merges. In llama.cpp a token has a single score, so all merges that produce one token must
+    /// come before or after all merges that produce another.
     fn check_order(&self) -> Result<(), String> {
         let mut ranks: BTreeMap<String, (usize, usize)> = BTreeMap::new();
         for (rank, [left, right]) in self.merges.iter().enumerate() {
@@ -214,12 +215,12 @@ impl Pieces {
     }
 }
 
-/// Returns the token of a byte.
+/// Returns the name of the token for a byte.
 fn byte(value: u8) -> String {
     format!("<0x{value:02X}>")
 }
 
-/// Returns whether a token stands for a byte.
+/// Returns true if a token stands for a byte.
 pub(super) fn is_byte(token: &str) -> bool {
     let digits = token
         .strip_prefix("<0x")
@@ -239,7 +240,7 @@ fn merges(pairs: &Json) -> Result<Vec<[String; 2]>, String> {
         .map_err(|error| format!("its merges are not pairs: {error}"))
 }
 
-/// Returns whether a space is put before a text, and whether none is put after a special token; `None` for a
+/// Returns whether a space is added before a text, and whether none is added after a special token; `None` for a
 /// normalization that llama.cpp does not have.
 fn spaces(tokenizer: &Json) -> Option<(bool, bool)> {
     let (normalizer, cut) = (&tokenizer["normalizer"], &tokenizer["pre_tokenizer"]);

@@ -1,4 +1,5 @@
-//! Pre-tokenizers, which split text into words before merges: their form in `tokenizer.json` and their llama.cpp names.
+//! Pre-tokenizers, which split text into words before the merges: their form in `tokenizer.json`, and their names in
+//! llama.cpp.
 
 use serde_json::{Value, json};
 
@@ -6,7 +7,7 @@ use serde_json::{Value, json};
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 /// Regular expression of Qwen2.
 const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-/// Beginning of both expressions, and another form of it.
+/// First alternative of both expressions, and an equivalent form of it.
 const CONTRACTIONS: [&str; 2] = [
     "(?i:'s|'t|'re|'ve|'m|'ll|'d)",
     "(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])",
@@ -14,20 +15,21 @@ const CONTRACTIONS: [&str; 2] = [
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Cut {
-    /// Splits by GPT-2's expression, which the byte-level step contains.
+    /// Splits by GPT-2's expression, which the byte-level step includes.
     Words,
     /// Splits by GPT-2's expression after separating every digit.
     LoneDigits,
     Expression(&'static str),
 }
 
-/// Pre-tokenizer that both programs have.
+/// A pre-tokenizer that both programs have.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct PreTokenizer {
     /// Names in llama.cpp; the first one is written.
     names: &'static [&'static str],
     cut: Cut,
-    /// True if a word that is a token is taken whole, whatever the merges say. In llama.cpp, the name decides this too.
+    /// True if a word that is a token is taken whole without applying merges. In llama.cpp, the name decides this
+    /// too.
     ignore_merges: bool,
 }
 
@@ -99,13 +101,14 @@ impl PreTokenizer {
         self.ignore_merges
     }
 
-    /// Returns whether text begins with the begin token, which the name decides in llama.cpp.
+    /// Returns true if text begins with the begin token. In llama.cpp the pre-tokenizer's name decides that; `None`
+    /// if it does not.
     pub fn begins(&self) -> Option<bool> {
         (self.name() == "llama-bpe").then_some(true)
     }
 
-    /// Returns whether tokenizers with this pre-tokenizer usually normalize to composed characters (NFC); a GGUF file
-    /// does not state it.
+    /// Returns true if tokenizers with this pre-tokenizer usually normalize to composed characters (NFC), which a
+    /// GGUF file does not tell.
     pub fn usually_composes(&self) -> bool {
         self.cut == Cut::Expression(QWEN2)
     }
@@ -143,7 +146,7 @@ fn cut_of(value: &Value) -> Option<Cut> {
     if first["type"] == "Digits" && first["individual_digits"] == true {
         return is_byte_level(second, true).then_some(Cut::LoneDigits);
     }
-    // These expressions match all of a text, so that matches and gaps are isolated alike.
+    // These expressions match all of a text, so isolating the matches and isolating the gaps are equivalent.
     let isolates = first["behavior"] == "Isolated" && first["invert"] == false
         || first["behavior"] == "Removed" && first["invert"] == true;
     if first["type"] != "Split" || !isolates || !is_byte_level(second, false) {
@@ -161,7 +164,7 @@ fn cut_of(value: &Value) -> Option<Cut> {
 mod tests {
     use super::*;
 
-    /// Checks that what is written is recognized again, under each of its names.
+    /// Checks that each pre-tokenizer that is written is recognized again, under each of its names.
     #[test]
     fn pre_tokenizers_survive_a_round_trip() {
         for known in &KNOWN {

@@ -3,10 +3,10 @@
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Result, Tensor};
 
-/// Type of a file's matrices.
+/// Storage type of the matrices in a GGUF file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GgufType {
-    /// 32 bits per weight: exactly the checkpoint.
+    /// 32 bits per weight: the checkpoint's exact values.
     F32,
     /// 16 bits per weight.
     F16,
@@ -38,8 +38,8 @@ impl GgufType {
         }
     }
 
-    /// Returns the type of a parameter of this shape. Norms and biases keep their type; rows that are not a whole
-    /// number of blocks get the next type whose blocks fit.
+    /// Returns the type for a parameter of this shape. Norms and biases are stored as f32. If the row length is not a
+    /// multiple of the block size, the next type that fits is used.
     pub(super) fn of(self, shape: &[usize], is_output: bool) -> GgmlDType {
         let &[_, width] = shape else {
             return GgmlDType::F32;
@@ -50,13 +50,13 @@ impl GgufType {
             .unwrap_or(GgmlDType::F32)
     }
 
-    /// Returns whether a parameter of this shape gets another type than requested.
+    /// Returns true if a parameter of this shape gets another type than the requested one.
     pub(super) fn falls_back(self, shape: &[usize], is_output: bool) -> bool {
         shape.len() == 2 && self.of(shape, is_output) != self.wanted(is_output)
     }
 }
 
-/// Greatest number in 16 bits; the scale of a block is one, too.
+/// Largest f16 value; the scale of a block is an f16, too.
 const GREATEST: f32 = 65504.0;
 
 /// Converts a parameter to its stored type.
@@ -77,7 +77,7 @@ pub(super) fn store(weight: &Tensor, kind: GgmlDType) -> Result<QTensor> {
 mod tests {
     use super::*;
 
-    /// Checks that blocks fit rows and that norms keep their type.
+    /// Checks that the chosen type's blocks fit the rows, and that norms keep their type.
     #[test]
     fn rows_get_the_next_type_whose_blocks_fit() {
         let of = |kind: GgufType, shape: &[usize]| kind.of(shape, false);
@@ -94,7 +94,7 @@ mod tests {
         assert!(!GgufType::Q4K.falls_back(&[576], false));
     }
 
-    /// Checks that a value beyond 16 bits is refused.
+    /// Checks that a value beyond the range of f16 is refused.
     #[test]
     fn great_values_are_refused() {
         let weight = Tensor::new(&[[1e6f32; 32]], &candle_core::Device::Cpu).unwrap();

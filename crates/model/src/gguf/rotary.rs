@@ -1,5 +1,5 @@
-//! Scaled rotary frequencies. llama.cpp has a key for `linear`, and for `llama3` a tensor with the divisor of each
-//! frequency.
+//! Scaled rotary frequencies. llama.cpp has a key for the scaling `linear`, and a tensor with the divisor of each
+//! frequency for `llama3`.
 
 use candle_core::quantized::gguf_file::Value;
 
@@ -10,8 +10,8 @@ use crate::{ModelConfig, ModelError, RopeScaling};
 
 /// Name of the tensor of divisors; its length is half the head width.
 pub(super) const DIVISORS: &str = "rope_freqs.weight";
-/// Key for the parameters of `llama3` from which the divisors come, as in `config.json`. The key is this program's own,
-/// for reading the file again.
+/// Key for the parameters of `llama3` from which the divisors were computed, as in `config.json`. It is this
+/// program's own key, used when the file is imported again.
 const NUMBERS: &str = "polymath.rope_scaling";
 
 /// Returns the keys of a rotary scaling.
@@ -37,7 +37,7 @@ pub(super) fn keys(architecture: Architecture, scaling: RopeScaling) -> Vec<(Str
 /// Returns the divisors that a file of this model needs.
 ///
 /// # Errors
-/// Fails for an architecture that llama.cpp computes without divisors.
+/// Fails if llama.cpp ignores divisors for this architecture.
 pub(super) fn needed(
     architecture: Architecture,
     config: &ModelConfig,
@@ -59,13 +59,13 @@ fn rounded(config: &ModelConfig) -> Vec<f32> {
     divisors(config).iter().map(|by| *by as f32).collect()
 }
 
-/// Reads the scaling from a file's keys; `llama3` is recognized by its divisors alone.
+/// Reads the scaling from a file's keys. `llama3` has no keys: it is recognized by its divisors.
 ///
 /// # Errors
-/// Fails for another kind of scaling.
+/// Fails if the kind of scaling is not supported.
 pub(super) fn from_keys(metadata: &Metadata) -> Result<Option<RopeScaling>, ModelError> {
     let kind = metadata.text_of("rope.scaling.type")?.unwrap_or("linear");
-    // The factor may have its older name; two different values would be two models.
+    // The factor may be under its older name. Two different values are refused.
     let factors = (
         metadata.real_of("rope.scaling.factor")?,
         metadata.real_of("rope.scale_linear")?,
@@ -83,7 +83,7 @@ pub(super) fn from_keys(metadata: &Metadata) -> Result<Option<RopeScaling>, Mode
     };
     match (kind, factor) {
         ("none", _) => Ok(None),
-        // llama.cpp takes 0 for no scaling.
+        // For llama.cpp, 0 means no scaling.
         ("linear", None | Some(0.0 | 1.0)) => Ok(None),
         ("linear", Some(factor)) if factor > 0.0 && factor.is_finite() => {
             Ok(Some(RopeScaling::Linear { factor }))
@@ -99,8 +99,7 @@ pub(super) fn from_keys(metadata: &Metadata) -> Result<Option<RopeScaling>, Mode
     }
 }
 
-/// Returns the parameters of `llama3` that give a file's divisors: those stated in the file, else those of Meta's
-/// models.
+/// Returns the parameters of `llama3` that give a file's divisors: those in the file, else those of Meta's models.
 ///
 /// # Errors
 /// Fails if neither gives these divisors.
@@ -130,7 +129,7 @@ pub(super) fn from_divisors(
         })
 }
 
-/// Returns whether `scaling` gives these divisors, up to rounding.
+/// Returns true if `scaling` gives these divisors, up to rounding.
 fn gives(scaling: RopeScaling, config: &ModelConfig, found: &[f32]) -> bool {
     let expected = rounded(&ModelConfig {
         rope_scaling: Some(scaling),

@@ -21,7 +21,7 @@ impl Scheme {
     /// Reads the tokenizer from a `tokenizer.json`.
     ///
     /// # Errors
-    /// Fails for a tokenizer that llama.cpp does not have.
+    /// Fails if llama.cpp does not support the tokenizer.
     pub fn of(tokenizer: &Json) -> Result<Self, String> {
         let model = &tokenizer["model"];
         if model["type"] != "BPE" {
@@ -46,7 +46,7 @@ impl Scheme {
     /// Reads the tokenizer from a GGUF file.
     ///
     /// # Errors
-    /// Fails for another kind of tokenizer, or an incomplete one.
+    /// Fails if the kind of tokenizer is not supported, or if it is incomplete.
     pub fn read(metadata: &Metadata, tokens: &Tokens) -> Result<Self, ModelError> {
         match metadata.required(MODEL, metadata.text(MODEL)?)? {
             ByteLevel::NAME => Ok(Self::ByteLevel(ByteLevel::read(metadata)?)),
@@ -81,7 +81,7 @@ impl Scheme {
         keys
     }
 
-    /// Describes the differences in llama.cpp, for the user.
+    /// Describes the differences between this tokenizer and llama.cpp's for the user, if any.
     pub fn note(&self) -> Option<String> {
         match self {
             Self::ByteLevel(bytes) => bytes.note(),
@@ -89,7 +89,8 @@ impl Scheme {
         }
     }
 
-    /// Returns whether text begins with the begin token if the GGUF file does not state it; `None` if nothing tells.
+    /// Returns true if text begins with the begin token, for a GGUF file that does not tell; `None` if that is
+    /// unknown.
     pub fn begins(&self) -> Option<bool> {
         match self {
             Self::ByteLevel(bytes) => bytes.begins(),

@@ -9,19 +9,19 @@ use tokenizers::Tokenizer;
 use super::scheme::Scheme;
 use crate::{ModelConfig, ModelError};
 
-/// Kinds of tokens in llama.cpp.
+/// Kind of an ordinary token; these numbers are llama.cpp's.
 pub(super) const NORMAL: i32 = 1;
 /// Kind of the token for text that has no token.
 pub(super) const UNKNOWN: i32 = 2;
-/// Kind of tokens that are only recognized in text on request.
+/// Kind of special tokens, which are recognized in text only on request.
 pub(super) const CONTROL: i32 = 3;
 /// Kind of tokens that are always matched literally in text.
 pub(super) const USER_DEFINED: i32 = 4;
 pub(super) const UNUSED: i32 = 5;
 pub(super) const BYTE: i32 = 6;
-/// Settings file beside `tokenizer.json`: special tokens by name, and the beginning of texts.
+/// Settings file next to `tokenizer.json`: special tokens by name, and whether texts begin with the begin token.
 pub(super) const SETTINGS: &str = "tokenizer_config.json";
-/// Tokens that end a text besides the end of a document: of a turn, of a message.
+/// Keys of further tokens that end a text: the end of a turn, the end of a message.
 pub(super) const OTHER_ENDS: [&str; 2] =
     ["tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"];
 /// Keys of [`SETTINGS`] and the corresponding llama.cpp keys.
@@ -51,8 +51,8 @@ impl Vocabulary {
     /// Converts the tokenizer at `path` for a model of this configuration; `template` is its chat template.
     ///
     /// # Errors
-    /// Fails for an unsupported kind of tokenizer, one whose text llama.cpp would split differently, or one with more
-    /// tokens than the model.
+    /// Fails if the kind of tokenizer is not supported, if llama.cpp would split text differently, or if the
+    /// tokenizer has more tokens than the model.
     pub fn of(
         path: &Path,
         config: &ModelConfig,
@@ -117,7 +117,8 @@ impl Vocabulary {
     }
 }
 
-/// Returns the token and the kind of every id; ids without a token get a filler name that no text contains.
+/// Returns the name and the kind of the token for every ID. IDs without a token get a filler name that no text
+/// contains.
 fn tokens(
     tokenizer: &Tokenizer,
     scheme: &Scheme,
@@ -178,7 +179,7 @@ fn strips(tokenizer: &Tokenizer) -> Vec<String> {
     )]
 }
 
-/// Reads the settings beside a tokenizer; null if there are none.
+/// Reads the settings next to a tokenizer; null if there are none.
 fn settings(path: &Path) -> Result<serde_json::Value, ModelError> {
     if !polymath_input::is_file(path)? {
         return Ok(serde_json::Value::Null);
@@ -186,8 +187,9 @@ fn settings(path: &Path) -> Result<serde_json::Value, ModelError> {
     Ok(polymath_input::read_json(path)?)
 }
 
-/// Returns whether text begins with `bos`, by the settings or by the tokenizer itself. If neither tells: a chat
-/// template writes its own beginning, and other text begins as every document did in training.
+/// Returns true if text begins with `bos`, according to the settings or the tokenizer itself. If neither tells: with
+/// a chat template it does not, because the template writes the beginning; otherwise it does, as every document did
+/// in training.
 fn begins(
     tokenizer: &Tokenizer,
     settings: &serde_json::Value,

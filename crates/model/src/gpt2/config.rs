@@ -48,7 +48,7 @@ const ALIASES: [(&str, &str); 4] = [
     ("num_hidden_layers", "n_layer"),
 ];
 
-/// Reads a GPT-2's `config.json`. Dropout is ignored: training here uses none.
+/// Reads a GPT-2's `config.json`. Dropout is ignored, since training here uses none.
 pub(crate) fn read(fields: &Fields) -> Result<ModelConfig, ModelError> {
     refuse_aliases(fields)?;
     refuse_other_computations(fields)?;
@@ -96,7 +96,7 @@ fn check_size(fields: &Fields, key: &str, ours: &str, size: usize) -> Result<usi
     Ok(size)
 }
 
-/// Refuses two different values of one size. `n_ctx` is the older name of `n_positions`.
+/// Fails if two keys for the same size have different values. `n_ctx` is the older name of `n_positions`.
 fn refuse_aliases(fields: &Fields) -> Result<(), ModelError> {
     let pairs = ALIASES.into_iter().chain([("n_ctx", "n_positions")]);
     for (alias, key) in pairs {

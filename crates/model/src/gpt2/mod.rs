@@ -1,6 +1,6 @@
 //! GPT-2 in Hugging Face's format: a `config.json` with its own keys, and weights with other names and layouts.
 //!
-//! Everywhere else the parameters have Llama's names, so that a name pattern means the same for every family.
+//! Everywhere else, the parameters have Llama's names, so that a name pattern has the same meaning for every family.
 
 mod config;
 mod names;

@@ -4,7 +4,7 @@ use crate::ModelConfig;
 use crate::stored::Layout::{self, AsOurs, Transposed};
 use crate::stored::Stored;
 
-/// Prefix of all tensors but the output projection; some files omit it.
+/// Prefix of all tensors except the output projection; some files omit it.
 pub(crate) const PREFIX: &str = "transformer.";
 
 /// Modules outside the blocks: GPT-2 name, Llama name.
@@ -15,7 +15,7 @@ const OUTSIDE: [(&str, &str); 4] = [
     ("ln_f.bias", "model.norm.bias"),
 ];
 
-/// Modules of a block: GPT-2 name, Llama names, and the layout of the weight; those of `Conv1D` are transposed.
+/// Modules of a block: GPT-2 name, Llama names, and the layout of the weight, which is transposed for `Conv1D`.
 const MODULES: [(&str, &[&str], Layout); 6] = [
     ("ln_1", &["input_layernorm"], AsOurs),
     (

@@ -1,4 +1,4 @@
-//! Compares low-rank adapters with their definition in f64: the scales of LoRA and rsLoRA in numbers, DoRA's
+//! Tests that compare low-rank adapters with their definition in f64: the scales of LoRA and rsLoRA, DoRA's
 //! magnitudes, every gradient, and the expectation of dropout.
 
 use std::collections::BTreeMap;
@@ -16,7 +16,8 @@ const VOCABULARY: u32 = 17;
 const RANK: usize = 4;
 const MODULES: [&str; 3] = ["self_attn.q_proj", "self_attn.o_proj", "mlp.down_proj"];
 
-/// Kinds of adapters with s computed by hand, for α = 10 and r = 4: α/r = 2.5, α/√r = 5.
+/// Kinds of adapters (rank-stabilized, DoRA) with the scale s computed by hand for α = 10 and r = 4: α/r = 2.5, α/√r
+/// = 5.
 const KINDS: [(bool, bool, f64); 4] = [
     (false, false, 2.5),
     (true, false, 5.0),
@@ -55,7 +56,7 @@ fn lora(rank_stabilised: bool, dora: bool) -> LoraConfig {
     }
 }
 
-/// Builds an adapter whose A, B and magnitudes all follow waves; none has its initial value.
+/// Creates an adapter whose A, B and magnitudes have sine values instead of their initial ones.
 fn learned(lora: LoraConfig) -> Adapter {
     let nowhere = AdapterBase {
         folder: "base".into(),
@@ -105,8 +106,8 @@ fn length(row: &[f64]) -> f64 {
     row.iter().map(|x| x * x).sum::<f64>().sqrt()
 }
 
-/// Computes the effective weights of an adapter: W + s·B·A, with DoRA each row scaled to its magnitude over the norm of
-/// the row in `lengths_of`, which is constant for the gradient.
+/// Computes the effective weights of an adapter: W + s·B·A. With DoRA, each row is scaled to its magnitude divided by
+/// the norm of the row in `lengths_of`, which is constant for the gradient.
 fn effective(adapter: &Weights, lengths_of: &Weights, scale: f64) -> Weights {
     let mut weights = of_tensors(&base());
     for (name, base) in &mut weights {
@@ -133,7 +134,7 @@ fn effective(adapter: &Weights, lengths_of: &Weights, scale: f64) -> Weights {
     weights
 }
 
-/// Builds rows of two packed documents each.
+/// Creates rows of two packed documents each.
 fn batch() -> TokenBatch {
     TokenBatch {
         input_ids: (0..20).map(|at| at * 7 % VOCABULARY).collect(),
@@ -143,7 +144,7 @@ fn batch() -> TokenBatch {
     }
 }
 
-/// Checks that an adapter, beside the base or merged into it, computes W + s·B·A with the s of its kind.
+/// Checks that an adapter, separate from the base or merged into it, computes W + s·B·A with the s of its kind.
 #[test]
 fn scales_are_those_of_the_papers() {
     for (rank_stabilised, dora, scale) in KINDS {
@@ -167,8 +168,8 @@ fn scales_are_those_of_the_papers() {
     }
 }
 
-/// Checks every element of the gradients of A, B and the magnitudes against the slope of the definition; with DoRA the
-/// row norms are constants, as in the paper.
+/// Checks every element of the gradients of A, B and the magnitudes against finite differences of the definition.
+/// With DoRA the row norms are constants, as in the paper.
 #[test]
 fn gradients_are_slopes_of_the_definition() {
     for (rank_stabilised, dora, scale) in KINDS {

@@ -1,4 +1,4 @@
-//! Checks the guarantees of adapters against independent computations.
+//! Tests that compare adapters with independent computations.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
@@ -48,7 +48,7 @@ fn fresh(lora: LoraConfig) -> Adapter {
     Adapter::initialize(lora, (&config(), &base()), 5, nowhere()).unwrap()
 }
 
-/// Builds a trained adapter: B is not zero, and no magnitude is the norm of its row.
+/// Creates an adapter as after training: B is not zero, and no magnitude is the norm of its row.
 fn learned(lora: LoraConfig) -> Adapter {
     let mut adapter = fresh(lora);
     for (name, tensor) in &mut adapter.weights {
@@ -115,7 +115,7 @@ fn kinds() -> [LoraConfig; 3] {
 }
 
 /// Checks that a new adapter changes nothing: the merged weights equal the base's bit for bit, the adapted model
-/// computes what the base does, and only the adapter is trainable.
+/// gives the base's results, and only the adapter is trainable.
 #[test]
 fn new_adapters_change_nothing() {
     for lora in kinds() {
@@ -132,13 +132,14 @@ fn new_adapters_change_nothing() {
         }
         let adapted = with(adapter.clone());
         assert!(adapted.trainable().keys().eq(adapter.weights.keys()));
-        // The base runs each half block as one operation and the adapted model as several, whose sums round in another
-        // order.
+        // The base computes each half of a block as one fused operation, and the adapted model as several, which
+        // round differently.
         assert!(difference(&adapted, &plain(base())) < 1e-5);
     }
 }
 
-/// Checks that A is uniform in ±1/√in, as in PEFT, with other values for each projection and seed, and that B is zero.
+/// Checks that A is uniform in ±1/√in, as in PEFT, with different values for each projection and seed, and that B is
+/// zero.
 #[test]
 fn initial_adapters_are_uniform_in_a_and_zero_in_b() {
     let lora = LoraConfig {
@@ -177,7 +178,8 @@ fn initial_adapters_are_uniform_in_a_and_zero_in_b() {
     assert_eq!((seen.len(), widths.len()), (2 * 2 * 3, 2));
 }
 
-/// Checks that the merged model computes what the adapter beside its base does, and not what the base does.
+/// Checks that the merged model computes the same as the adapter separate from its base, and not the same as the
+/// base.
 #[test]
 fn a_merged_adapter_computes_what_it_does_beside_its_base() {
     for lora in kinds() {
@@ -205,7 +207,7 @@ fn gradients_are_finite_differences() {
             }
             let gradient = gradients.get(variable).unwrap().flatten_all().unwrap();
             let gradient = gradient.to_vec1::<f32>().unwrap();
-            // The difference is largest along the gradient's own direction, where rounding matters least.
+            // The difference is largest along the gradient's own direction, so rounding matters least there.
             let length = gradient
                 .iter()
                 .map(|g| f64::from(*g).powi(2))
@@ -246,14 +248,14 @@ fn dropout_is_reproducible() {
     assert_eq!(first.to_bits(), loss(&other).to_bits());
     other.begin_step(2, 4);
     assert_ne!(first.to_bits(), loss(&other).to_bits());
-    // Scoring ignores dropout whatever the step.
+    // Scoring ignores dropout in every step.
     assert_eq!(
         difference(&model, &with(learned(LoraConfig::default()))),
         0.0
     );
 }
 
-/// Creates a base's folder that need not be a model: only its weights file is read.
+/// Creates the folder of a base, with a weights file of any content, since only its digest is used.
 fn base_folder(at: &Path) -> std::path::PathBuf {
     let folder = at.join("base");
     std::fs::create_dir_all(&folder).unwrap();
@@ -261,14 +263,14 @@ fn base_folder(at: &Path) -> std::path::PathBuf {
     folder
 }
 
-/// Checks that a saved adapter is read back, under PEFT's names, and that an adapter with another base is refused with
-/// both digests.
+/// Checks that a saved adapter is read back, that its file has PEFT's names, and that an adapter with another base is
+/// refused with both digests.
 #[test]
 fn adapter_files_survive_a_round_trip() {
     let folder = tempfile::tempdir().unwrap();
     for lora in kinds() {
         let mut adapter = learned(lora);
-        // The digest of no file.
+        // A digest that no file has.
         let sha256 = "a".repeat(64);
         adapter.base.folder = base_folder(folder.path());
         save_adapter(folder.path(), &adapter).unwrap();
@@ -293,8 +295,8 @@ fn adapter_files_survive_a_round_trip() {
     }
 }
 
-/// Checks a folder written by hand as PEFT writes it: `target_modules` is a regular expression, one projection, s =
-/// 6/3.
+/// Checks an adapter folder in PEFT's format, written by hand: `target_modules` is a regular expression, one
+/// projection is adapted, and s = 6/3.
 #[test]
 fn peft_folders_load() {
     let folder = tempfile::tempdir().unwrap();
@@ -340,7 +342,7 @@ fn peft_folders_load() {
     assert!(error.contains("`bias`"), "{error}");
 }
 
-/// Loads a folder as PEFT writes it, with one adapted projection and with these keys changed.
+/// Loads an adapter folder in PEFT's format with one adapted projection and these keys changed.
 fn peft_with(words: &serde_json::Value) -> Result<Adapter, String> {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
@@ -372,8 +374,8 @@ fn peft_with(words: &serde_json::Value) -> Result<Adapter, String> {
     load_adapter(at, None).map_err(|error| error.to_string())
 }
 
-/// Checks that every key of PEFT 0.21's `LoraConfig`, with a value that needs another computation than W + s·B·A, and
-/// unknown keys are refused by name, before the weights are read.
+/// Checks that every key of PEFT 0.21's `LoraConfig` is refused by name if its value requires another computation
+/// than W + s·B·A, as are unknown keys, before the weights are read.
 #[test]
 fn peft_keys_are_accepted_one_by_one() {
     use serde_json::json;
@@ -516,8 +518,8 @@ fn bad_settings_are_refused() {
     assert!(targets("layers.1.mlp.up_proj").validate(&config()).is_ok());
 }
 
-/// Checks the count of operations with every projection adapted at rank r: a matrix product costs its forward pass,
-/// plus the gradient of its input after the first adapter; the adapter costs three products of its own.
+/// Checks the number of operations with every projection adapted at rank r. A frozen matrix costs its forward pass,
+/// plus the gradient of its input if there is an adapter before it; an adapter costs three products of its own.
 #[test]
 fn operations_are_counted() {
     let lora = LoraConfig {
@@ -528,7 +530,7 @@ fn operations_are_counted() {
     let forward: f64 = config.training_flops_per_token(16, &|_| false);
     let [outputs, inputs] = lora.modules(&config)[0].1;
     let head = 23.0 * 16.0;
-    // Only the output projection comes after it; the input of A needs no gradient.
+    // Only the output projection comes after the adapter; the input of A needs no gradient.
     let extra = 2.0 * (head + 2.0 * (8 * inputs) as f64 + 3.0 * (8 * outputs) as f64);
     assert_eq!(
         config.adapter_training_flops_per_token(16, &lora),

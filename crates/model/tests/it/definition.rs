@@ -1,5 +1,5 @@
-//! Compares the model with its definition in f64: logits of packed rows, losses with ignored targets, every gradient,
-//! and generated text.
+//! Tests that compare the model with its definition in f64: logits of packed rows, losses with ignored targets, every
+//! gradient, and generated text.
 
 use candle_core::Device;
 use polymath_model::{
@@ -14,7 +14,8 @@ use crate::support::llama_reference::{
 const VOCABULARY: u32 = 19;
 const BOTH: [Implementation; 2] = [Implementation::Fused, Implementation::Reference];
 
-/// Returns a config of two layers with shared key/value heads; the last `kind` has a window of 3 in its second layer.
+/// Returns a config of two layers with grouped-query attention; the last `kind` has a window of 3 in its second
+/// layer.
 fn config(kind: usize) -> ModelConfig {
     let architecture: ArchitectureConfig = serde_json::from_value(serde_json::json!({
         "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
@@ -43,7 +44,7 @@ fn model(config: &ModelConfig, implementation: Implementation) -> Transformer {
     Transformer::initialize(config.clone(), 11, &options).unwrap()
 }
 
-/// Builds two rows of packed documents, of lengths 5, 1, 6 and 3, 9; every third target is ignored.
+/// Creates two rows of packed documents, with lengths 5, 1, 6 and 3, 9; every third target is ignored.
 fn packed() -> TokenBatch {
     let starts = [[0; 5].as_slice(), &[5], &[6; 6], &[0; 3], &[3; 9]].concat();
     TokenBatch {
@@ -61,7 +62,7 @@ fn packed() -> TokenBatch {
     }
 }
 
-/// Checks that each document of a packed row has the logits that it has alone, from position 0 on.
+/// Checks that each document of a packed row has the same logits as alone, from position 0 on.
 #[test]
 fn packed_documents_are_computed_as_if_alone() {
     for kind in 0..3 {
@@ -83,8 +84,8 @@ fn packed_documents_are_computed_as_if_alone() {
     }
 }
 
-/// Checks that the loss is the sum over the scored targets and that every gradient is its slope, with activation
-/// checkpointing too.
+/// Checks that the loss is the sum over the targets that are not ignored, and that every gradient matches finite
+/// differences, also with activation checkpointing.
 #[test]
 fn losses_and_gradients_are_those_of_the_definition() {
     for kind in 0..3 {
@@ -113,7 +114,7 @@ fn losses_and_gradients_are_those_of_the_definition() {
     }
 }
 
-/// Checks that the z-loss adds its weight times (ln Σ e^logit)² for each scored target.
+/// Checks that the z-loss adds its weight times (ln Σ e^logit)² for each target that is not ignored.
 #[test]
 fn z_loss_is_the_squared_normalizer_of_scored_targets() {
     let config = config(0);
@@ -146,8 +147,8 @@ fn unit(bits: u64) -> f64 {
     (bits >> 11) as f64 / (1u64 << 53) as f64
 }
 
-/// Returns the token at `uniform` of softmax(logits / temperature) over `order`, truncated by top-k and top-p, and the
-/// distance of the draw from the token's nearest edge, in probability.
+/// Returns the token at `uniform` in softmax(logits / temperature) over `order`, truncated by top-k and top-p. Also
+/// returns the distance in probability between the draw and the token's nearest boundary.
 fn drawn(logits: &[f64], order: &[usize], sampling: &SamplingConfig, uniform: f64) -> (u32, f64) {
     let kept = &order[..sampling.top_k.unwrap_or(order.len()).min(order.len())];
     let shares = |kept: &[usize]| -> Vec<f64> {
@@ -273,7 +274,7 @@ fn texts_end_at_each_stop_token() {
     );
 }
 
-/// Checks that documents sampled in one batch, with different lengths, are each the expected draws from their own
+/// Checks that documents of different lengths, sampled in one batch, are each the expected draws from their own
 /// logits.
 #[test]
 fn sampled_documents_are_draws_from_their_own_prefix() {

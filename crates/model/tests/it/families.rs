@@ -1,4 +1,4 @@
-//! Compares every family of models with candle-transformers, an independent implementation.
+//! Tests that compare every model family with candle-transformers, an independent implementation.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -41,8 +41,8 @@ fn config() -> ModelConfig {
     }
 }
 
-/// Writes a checkpoint folder as another program does: with extra keys in `config.json`, and biases and norms that do
-/// not have their initial values.
+/// Writes a checkpoint folder as another program does: with extra keys in `config.json`, and with biases and norms
+/// that do not have their initial values.
 fn write(folder: &Path, config: &ModelConfig, words: &Value) {
     let options = LoadOptions::frozen(&Device::Cpu, ops());
     let fresh = Transformer::initialize(config.clone(), 5, &options).unwrap();
@@ -83,7 +83,7 @@ fn input_ids() -> Vec<u32> {
         .collect()
 }
 
-/// Returns our logits of the last token, after checking that the saved folder gives the same.
+/// Returns our logits of the last token. Also checks that saving and loading the folder again gives the same.
 fn ours(folder: &Path) -> Tensor {
     let options = LoadOptions::frozen(&Device::Cpu, ops());
     let loaded = polymath_model::load(folder, &options).unwrap();
@@ -110,7 +110,7 @@ fn ours(folder: &Path) -> Tensor {
     found
 }
 
-/// Reads the folder's weights and its `config.json` with the keys that candle-transformers requires.
+/// Reads the folder's weights, and its `config.json` with the keys that candle-transformers requires.
 fn theirs<C: serde::de::DeserializeOwned>(
     folder: &Path,
     besides: &Value,
@@ -165,15 +165,15 @@ fn llama_3_with_scaled_frequencies() {
     let logits = model.forward(&input(), 0, &mut cache).unwrap();
     let found = ours(folder.path());
     assert_close(&found, &logits, "llama 3");
-    // Without the scaling it is another model.
+    // Without the scaling, the logits differ.
     let plain = tempfile::tempdir().unwrap();
     write(plain.path(), &self::config(), &json!({}));
     let difference = (found - ours(plain.path())).unwrap().abs().unwrap();
     assert!(difference.max(0).unwrap().to_scalar::<f32>().unwrap() > 1e-2);
 }
 
-/// Checks a window shorter than the text and one longer. The window of candle-transformers is one key wider than that
-/// of `transformers` and the papers.
+/// Checks windows shorter and longer than the text. The window of candle-transformers is one key wider than that of
+/// `transformers` and of the papers.
 #[test]
 fn mistral_with_a_window() {
     for window in [1, 7, 20, 64] {
@@ -184,7 +184,7 @@ fn mistral_with_a_window() {
             "hidden_act": "silu", "tie_word_embeddings": false, "sliding_window": window - 1
         });
         let (config, builder): (mistral::Config, _) = theirs(folder.path(), &besides);
-        // Its Mistral has no tied head: the embedding replaces it.
+        // candle-transformers' Mistral has no tied head, so the embedding is passed as the head.
         let embedding = builder.get((97, 48), "model.embed_tokens.weight").unwrap();
         let path = folder.path().join("model.safetensors");
         let mut weights = candle_core::safetensors::load(path, &Device::Cpu).unwrap();
@@ -203,8 +203,7 @@ fn qwen2_with_biases() {
         attention_bias: true,
         ..config()
     };
-    // Checks the window off, and on in all layers: candle-transformers applies it in all layers whatever the config
-    // says.
+    // The window is off, or on in all layers, because candle-transformers applies it to all layers in any case.
     for (slides, window) in [(false, 65), (true, 9)] {
         let folder = tempfile::tempdir().unwrap();
         let words =
@@ -235,7 +234,7 @@ fn qwen3_with_norms() {
     assert_close(&ours(folder.path()), &logits, "qwen3");
 }
 
-/// Checks that an unsupported computation is refused with its field.
+/// Checks that an unsupported computation is refused with its key.
 #[test]
 fn unsupported_computations_are_refused_by_field() {
     let refused = |words: Value, said: &str| {
@@ -279,7 +278,7 @@ fn unsupported_computations_are_refused_by_field() {
         json!({"model_type": "gpt_neox"}),
         "`model_type` = `gpt_neox`",
     );
-    // The older name of the type, and a default without effect.
+    // The older name of the scaling type, and a default without effect.
     for words in [
         json!({"rope_scaling": {"type": "linear", "factor": 2.0}}),
         json!({"rope_parameters": {"rope_type": "default", "rope_theta": 500.0}}),
@@ -290,7 +289,7 @@ fn unsupported_computations_are_refused_by_field() {
     }
 }
 
-/// Trains a model with biases and checks the gradient of each by finite differences.
+/// Checks the gradient of each bias by finite differences.
 #[test]
 fn biases_have_gradients() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! GGUF files: every family survives a round trip, with the row order and the names that llama.cpp reads, and broken or
-//! foreign files are refused with a message.
+//! Tests of GGUF files: every family survives a round trip, with the row order and the names that llama.cpp reads,
+//! and invalid or foreign files are refused with a message.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -17,7 +17,7 @@ use tokenizers::Tokenizer;
 
 use crate::support::pieces::{ODD, tokenizer, write_tokenizer};
 
-/// Returns a Llama whose rows are not a whole number of blocks.
+/// Returns a Llama whose row lengths are not multiples of the block sizes.
 fn llama() -> ModelConfig {
     ModelConfig {
         family: Family::Llama,
@@ -43,7 +43,7 @@ fn llama() -> ModelConfig {
     }
 }
 
-/// Returns a Llama for a SentencePiece tokenizer, with three ids without a token.
+/// Returns a Llama for a SentencePiece-style tokenizer, with three IDs without a token.
 fn over_pieces() -> ModelConfig {
     ModelConfig {
         vocab_size: tokenizer("pieces").get_vocab_size(true) + 3,
@@ -54,7 +54,7 @@ fn over_pieces() -> ModelConfig {
     }
 }
 
-/// Returns every family and rotary scaling, each with another pre-tokenizer.
+/// Returns every family and rotary scaling, each with a different pre-tokenizer.
 fn families() -> Vec<(&'static str, ModelConfig, &'static str)> {
     let llama3 = RopeScaling::Llama3 {
         factor: 3.3,
@@ -155,7 +155,7 @@ fn options(kind: GgufType) -> GgufExport<'static> {
     }
 }
 
-/// Writes a folder and its exported file.
+/// Writes a model folder, exports it, and returns the file.
 fn exported(at: &Path, config: &ModelConfig, cut: &str, kind: GgufType) -> PathBuf {
     write(at, config, &tokenizer(cut));
     let file = at.join("model.gguf");
@@ -185,8 +185,8 @@ fn values(tensor: &Tensor) -> Vec<f32> {
     tensor.flatten_all().unwrap().to_vec1().unwrap()
 }
 
-/// Checks that every family, exported in f32 and imported, is the same model bit for bit, with the same shape and the
-/// same tokens of odd text, with special tokens recognized or not.
+/// Checks that every family, exported as f32 and imported, is the same model bit for bit, with the same shape and the
+/// same tokens of unusual text, whether special tokens are recognized or not.
 #[test]
 fn every_family_survives_a_round_trip() {
     for (name, config, cut) in families() {
@@ -215,8 +215,8 @@ fn every_family_survives_a_round_trip() {
     }
 }
 
-/// Checks that row 1 of a head's queries in a `llama` is the first row of the head's upper half, since adjacent pairs
-/// rotate together; elsewhere, and in values everywhere, rows keep their order.
+/// Checks the row order: in the queries and keys of a `llama`, row 1 of a head is the first row of the head's second
+/// half, because adjacent pairs rotate together. In other architectures, and in all values, rows keep their order.
 #[test]
 fn rows_have_llama_cpps_order() {
     for (name, config, cut) in families() {
@@ -301,7 +301,7 @@ fn keys_and_tensors_are_those_that_llama_cpp_requires() {
         .iter()
         .map(|kind| kind.to_i32().unwrap())
         .collect();
-    // One special token at each end, a user-defined one, and four fillers.
+    // One special token at each end, one user-defined token, and four fillers.
     assert_eq!(kinds[..2], [3, 1]);
     assert_eq!(kinds[337..], [1, 3, 4, 5, 5, 5, 5]);
     assert_eq!(
@@ -309,7 +309,7 @@ fn keys_and_tensors_are_those_that_llama_cpp_requires() {
         "[PAD343]"
     );
     assert_eq!(list("tokenizer.ggml.merges").len(), 338 - 257);
-    // Divisors: 1 for short wavelengths, the factor for long ones.
+    // Divisors are 1 for short wavelengths, and the factor for long ones.
     let divisors = values(&stored(&file, "rope_freqs.weight"));
     assert_eq!((divisors[0], divisors[3]), (1.0, 3.3));
     assert!(!found.tensor_infos.contains_key("output.weight"), "tied");
@@ -323,8 +323,8 @@ fn keys_and_tensors_are_those_that_llama_cpp_requires() {
     assert_eq!(settings["add_bos_token"], false);
 }
 
-/// Checks that joining the adjacent pieces with the best score, as llama.cpp does from the keys alone, gives the same
-/// tokens of odd text, with a space before it or none.
+/// Checks that joining the adjacent pieces with the best score, as llama.cpp does with the file's keys alone, gives
+/// the same tokens of unusual text, with or without a space before it.
 #[test]
 fn scores_are_equivalent_to_merges() {
     for (begins, scheme) in [(true, "always"), (false, "never")] {
@@ -349,7 +349,7 @@ fn scores_are_equivalent_to_merges() {
         let list = |key: &str| found[key].to_vec().unwrap();
         let kinds = list("tokenizer.ggml.token_type");
         let kinds: Vec<i32> = kinds.iter().map(|kind| kind.to_i32().unwrap()).collect();
-        // Unknown, two special ones, bytes; a user-defined one and three fillers.
+        // The unknown token, two special ones, then bytes; at the end a user-defined one and three fillers.
         assert_eq!(kinds[..4], [2, 3, 3, 6]);
         assert_eq!(kinds[258..260], [6, 1]);
         assert_eq!(kinds[kinds.len() - 5..], [1, 4, 5, 5, 5]);
@@ -368,7 +368,8 @@ fn scores_are_equivalent_to_merges() {
     }
 }
 
-/// Tokenizes as llama.cpp's documentation describes its piece tokenizer: by score, the first of equals.
+/// Tokenizes as llama.cpp's documentation describes its SentencePiece tokenizer: by highest score, the first one of
+/// equals.
 fn joined_by_score(
     text: &str,
     begins_with_space: bool,
@@ -461,7 +462,8 @@ fn quantized_weights_are_close() {
     }
 }
 
-/// Checks that rows that are not a whole number of blocks are stored in the next fitting type, with a note.
+/// Checks that rows whose length is not a multiple of the block size are stored in the next type that fits, with a
+/// note.
 #[test]
 fn narrow_rows_fall_back_to_a_type_that_fits() {
     let place = tempfile::tempdir().unwrap();
@@ -481,8 +483,8 @@ fn narrow_rows_fall_back_to_a_type_that_fits() {
     }
 }
 
-/// Checks that a tokenizer or shape that llama.cpp would read differently is refused with the fault, and that nothing
-/// is written.
+/// Checks that a tokenizer or shape that llama.cpp would read differently is refused with the reason, and that
+/// nothing is written.
 #[test]
 fn models_that_llama_cpp_reads_differently_are_refused() {
     let refused = |config: &ModelConfig, tokenizer: &Tokenizer, said: &str| {
@@ -605,7 +607,7 @@ fn nothing_is_overwritten() {
     assert!(error.to_string().contains("already there"), "{error}");
 }
 
-/// An exported file, and the import of altered versions of it.
+/// An exported file, to import altered versions of it.
 struct AlteredFile {
     place: tempfile::TempDir,
     whole: Vec<u8>,
@@ -619,7 +621,7 @@ impl AlteredFile {
         Self { place, whole }
     }
 
-    /// Imports these bytes and returns the error, if any; removes the folder again.
+    /// Imports these bytes; returns the error, if any. Removes the imported folder.
     fn import(&self, bytes: &[u8]) -> Result<(), String> {
         let file = self.place.path().join("altered.gguf");
         std::fs::write(&file, bytes).unwrap();
@@ -632,7 +634,7 @@ impl AlteredFile {
         found
     }
 
-    /// Returns the file with the bytes of a key altered by `change`, from its name on.
+    /// Returns the file with some bytes altered: `change` gets the bytes from the name of `key` on.
     fn with(&self, key: &str, change: impl Fn(&mut [u8])) -> Vec<u8> {
         let mut bytes = self.whole.clone();
         let at = bytes
@@ -644,7 +646,7 @@ impl AlteredFile {
     }
 }
 
-/// Checks that a file that is cut off anywhere or is not a GGUF file is refused with a message that names it.
+/// Checks that a file that is truncated anywhere, or is not a GGUF file, is refused with a message that names it.
 #[test]
 fn cut_off_and_foreign_files_are_refused() {
     let altered = AlteredFile::new();
@@ -669,7 +671,8 @@ fn cut_off_and_foreign_files_are_refused() {
     }
 }
 
-/// Checks that false statements of a file are refused: sizes that no tensor has, too many blocks, keys of another type.
+/// Checks that false values in a file are refused: sizes that do not match the tensors, too many blocks, keys of
+/// another type.
 #[test]
 fn false_sizes_are_refused() {
     let altered = AlteredFile::new();
@@ -761,7 +764,7 @@ fn flipped_bytes_never_panic() {
     let (mut read, mut refused) = (0, 0);
     for round in 0..1200 {
         let mut bytes = altered.whole.clone();
-        // The keys of the shape are at the front, the tensor offsets at the end.
+        // The keys of the shape are at the beginning of the header, the tensor offsets at its end.
         let at = match round % 3 {
             0 => draw(1200),
             1 => header - 1 - draw(1400),

@@ -1,4 +1,4 @@
-//! Compares GPT-2 with a plain implementation over the tensors of its file, including reading and writing.
+//! Tests that compare GPT-2 with a simple implementation over the tensors of its file, including reading and writing.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -37,7 +37,7 @@ fn model(implementation: Implementation) -> Transformer {
     polymath_model::load(folder.path(), &options).unwrap()
 }
 
-/// Builds `rows` rows of one document each.
+/// Creates `rows` rows of one document each.
 fn batch(rows: usize, length: usize) -> TokenBatch {
     let token = |row: usize, at: usize| ((row * 31 + at * at * 7 + at) % 96 + 1) as u32;
     let ids = |shift: usize| {
@@ -63,7 +63,7 @@ fn largest_difference(a: &Tensor, b: &Tensor) -> f32 {
     pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 
-/// Checks the logits against the plain GPT-2, fused and reference.
+/// Checks the logits against the simple GPT-2, for the fused and the reference operations.
 #[test]
 fn logits_equal_those_of_the_plain_model() {
     for implementation in [Implementation::Fused, Implementation::Reference] {
@@ -82,7 +82,7 @@ fn logits_equal_those_of_the_plain_model() {
     }
 }
 
-/// Checks the gradients of every parameter, with the same bits under activation checkpointing.
+/// Checks the gradients of every parameter, and that activation checkpointing gives the same bits.
 #[test]
 fn gradients_equal_those_of_the_plain_model() {
     let rows = batch(1, 33);
@@ -125,8 +125,8 @@ fn gradients_equal_those_of_the_plain_model() {
     }
 }
 
-/// Checks that folders of other programs, with or without the prefix `transformer.`, are saved as `transformers` writes
-/// them, bit for bit, without the mask and the tied head.
+/// Checks that folders of other programs, with or without the prefix `transformer.`, are saved like those of
+/// `transformers`, bit for bit, without the mask and the tied head.
 #[test]
 fn folders_survive_a_round_trip() {
     for prefix in ["transformer.", ""] {
@@ -171,13 +171,13 @@ fn an_untied_head_has_weights_of_its_own() {
     assert!(largest_difference(&found, &(expected * 2.0).unwrap()) < 2e-4);
 }
 
-/// Checks that positions restart at each document: two in one row score as each does alone.
+/// Checks that positions restart at each document: two documents in one row have the same scores as alone.
 #[test]
 fn packed_documents_do_not_see_each_other() {
     for implementation in [Implementation::Fused, Implementation::Reference] {
         let model = model(implementation);
         let alone = [batch(1, 13), batch(2, 19)];
-        let second = 19..38; // the second row of the second batch
+        let second = 19..38; // second row of the second batch
         let packed = TokenBatch {
             input_ids: [&alone[0].input_ids[..], &alone[1].input_ids[second.clone()]].concat(),
             targets: [&alone[0].targets[..], &alone[1].targets[second.clone()]].concat(),
@@ -193,8 +193,8 @@ fn packed_documents_do_not_see_each_other() {
     }
 }
 
-/// Checks that generation with the cache takes the most likely token of the whole text's logits, up to the last
-/// position and no further.
+/// Checks that generation with the cache takes the most likely token of the whole text's logits, and ends at the last
+/// position.
 #[test]
 fn cached_generation_ends_with_the_positions() {
     for implementation in [Implementation::Fused, Implementation::Reference] {
@@ -225,7 +225,7 @@ fn cached_generation_ends_with_the_positions() {
     }
 }
 
-/// Checks that learned positions, which are looked up, count no operations.
+/// Checks that learned positions, which are looked up, count as no operations.
 #[test]
 fn learned_positions_count_no_operations() {
     let model = model(Implementation::Fused);
@@ -237,7 +237,7 @@ fn learned_positions_count_no_operations() {
     assert_eq!(config.training_flops_per_token(8, &|_| true), all);
 }
 
-/// Checks that an unsupported computation is refused with its field, and that equivalent values are not.
+/// Checks that an unsupported computation is refused with its key, and that equivalent values are accepted.
 #[test]
 fn unsupported_computations_are_refused_by_field() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Integration tests of the crate, in one program: each program links everything.
+//! Integration tests of the crate. One program holds all of them, because each test program links everything.
 
 mod adapter_definition;
 mod adapters;

@@ -1,5 +1,5 @@
-//! Compares with outputs of transformers, PEFT and llama.cpp's package that `scripts/check/fixtures.sh` froze: the
-//! logits of the same folders, and the names in written files.
+//! Tests that compare with stored outputs of transformers, PEFT and llama.cpp's Python package (from
+//! `scripts/check/fixtures.sh`): the logits of the same folders, and the names in written files.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
@@ -49,7 +49,7 @@ fn assert_logits(model: &Transformer, fixture: &Value, case: &Value, what: &str)
     assert!(share < 1e-5, "{what}: {share}");
 }
 
-/// Writes a folder as transformers does.
+/// Writes a folder in the format of transformers.
 fn write_folder(folder: &Path, config: &Value) {
     std::fs::create_dir_all(folder).unwrap();
     std::fs::write(folder.join("config.json"), config.to_string()).unwrap();
@@ -63,8 +63,8 @@ fn options() -> LoadOptions<'static> {
     LoadOptions::frozen(&Device::Cpu, Ops::fused(Precision::F32))
 }
 
-/// Checks that every family has the parameters and the logits that it has in transformers, and that its saved
-/// `config.json` agrees with transformers in every field that both have.
+/// Checks that every family has the parameters and the logits of transformers, and that its saved `config.json`
+/// agrees with transformers' in every key that both have.
 #[test]
 fn folders_of_transformers_give_its_logits() {
     let fixture = fixture("transformers.json");
@@ -103,8 +103,8 @@ fn folders_of_transformers_give_its_logits() {
     }
 }
 
-/// Checks that LoRA, rsLoRA, DoRA and both, in folders as PEFT writes them, give PEFT's logits, and that saved adapters
-/// have PEFT's names and the settings that decide the scale.
+/// Checks that LoRA, rsLoRA, DoRA and their combination, in folders of PEFT, give PEFT's logits, and that saved
+/// adapters have PEFT's names and the settings that determine the scale.
 #[test]
 fn adapters_of_peft_give_its_logits() {
     let (fixture, bases) = (fixture("peft.json"), fixture("transformers.json"));
@@ -155,7 +155,7 @@ fn adapters_of_peft_give_its_logits() {
     }
 }
 
-/// Checks that a new adapter's settings are written to PEFT's fields, each under its own name.
+/// Checks that a new adapter's settings are written to PEFT's keys of the same meaning.
 #[test]
 fn new_adapters_have_the_fields_of_peft() {
     let root = tempfile::tempdir().unwrap();
@@ -190,7 +190,7 @@ fn new_adapters_have_the_fields_of_peft() {
     assert_eq!(found["peft_type"], "LORA");
 }
 
-/// Builds an adapter over `base`, to test its record of the base.
+/// Creates an adapter over `base`, to test what it records about the base.
 fn any_adapter(root: &tempfile::TempDir, base: &Path) -> Adapter {
     let case = &fixture("peft.json")["cases"]["LoRA"];
     let folder = root.path().join("any");

@@ -1,4 +1,4 @@
-//! Checks the guarantees of the model against independent computations.
+//! Tests that compare the model with independent computations.
 
 use std::path::Path;
 
@@ -42,7 +42,7 @@ fn model(config: ModelConfig, implementation: Implementation) -> Transformer {
     Transformer::initialize(config, 11, &options).unwrap()
 }
 
-/// Builds `rows` rows of one document each, of tokens that follow a simple rule.
+/// Creates `rows` rows of one document each, whose tokens follow a simple rule.
 fn batch(rows: usize, sequence: usize) -> TokenBatch {
     let token = |row: usize, at: usize| ((row * 31 + at * at * 7 + at) % 96 + 1) as u32;
     let ids = |shift: usize| {
@@ -63,8 +63,7 @@ fn largest_difference(a: &Tensor, b: &Tensor) -> f32 {
     difference.max(0).unwrap().to_scalar::<f32>().unwrap()
 }
 
-/// Checks that the z-loss adds to the training loss in proportion to its weight, and not to the scores of held-out
-/// text.
+/// Checks that the z-loss adds to the training loss in proportion to its weight, and not to the scores.
 #[test]
 fn z_loss_is_trained_and_not_reported() {
     for implementation in [Implementation::Fused, Implementation::Reference] {
@@ -76,7 +75,7 @@ fn z_loss_is_trained_and_not_reported() {
         };
         let ((none, reported), (one, same), (two, _)) =
             (measured(0.0), measured(0.01), measured(0.02));
-        // ln Σ e^logit is ln 97 for logits of 0, and more for any that differ.
+        // ln Σ e^logit is ln 97 if all logits are 0, and larger if they differ.
         let squared = (one - none) / (32.0 * 0.01);
         assert!(
             (1.0..2.0).contains(&(squared / 97f64.ln().powi(2))),
@@ -144,7 +143,7 @@ fn folders_survive_a_round_trip() {
     assert!(settings.contains("\"eos_token\": \"t0\""), "{settings}");
 }
 
-/// Checks that a cut-off, missing or foreign file is reported in one sentence.
+/// Checks that a truncated, missing or foreign file is reported in one sentence.
 #[test]
 fn broken_folders_are_reported_in_one_sentence() {
     let folder = tempfile::tempdir().unwrap();
@@ -188,7 +187,7 @@ fn broken_folders_are_reported_in_one_sentence() {
     assert!(error(Path::new("/nowhere")).contains("`/nowhere`"));
 }
 
-/// Checks that two documents packed in one row score exactly as each does alone.
+/// Checks that two documents packed into one row have exactly the same scores as alone.
 #[test]
 fn packed_documents_do_not_see_each_other() {
     for implementation in [Implementation::Fused, Implementation::Reference] {
@@ -265,8 +264,8 @@ fn texts_end_at_any_end_token() {
     assert!(text(at_once).is_empty());
 }
 
-/// Checks that added end tokens are saved in both files that other programs read, and that a file that names them
-/// already stays unchanged.
+/// Checks that added end tokens are saved in both files that other programs read, and that a file that already names
+/// them is not changed.
 #[test]
 fn added_end_tokens_are_saved() {
     let folder = tempfile::tempdir().unwrap();
@@ -403,8 +402,8 @@ fn bad_batches_are_refused() {
     assert!(error.contains("does not divide"), "{error}");
 }
 
-/// Checks the operations of training: the formula for the whole model, a third of it if nothing is trainable, and for
-/// the last norm alone only the gradient that reaches it.
+/// Checks the number of training operations: the formula for the whole model, a third of it if nothing is trainable,
+/// and only the gradient that reaches the last norm if that alone is trainable.
 #[test]
 fn frozen_parameters_count_no_gradient_operations() {
     let config = config(2, true, false);
@@ -420,7 +419,7 @@ fn frozen_parameters_count_no_gradient_operations() {
     let norm = config.training_flops_per_token(8, &|name| name == "model.norm.weight");
     let head = (2 * config.vocab_size * config.hidden_size) as f64;
     assert_eq!(norm, all / 3.0 + head);
-    // With a window of 2, the 8 tokens see 1.75 keys on average (the first one counts half), where they saw 4 before.
+    // With a window of 2, the 8 tokens attend to 1.75 keys on average (the first token counts half), instead of 4.
     let windowed = ModelConfig {
         sliding_window: Some(SlidingWindow::everywhere(2, 3)),
         ..config

@@ -1,4 +1,4 @@
-//! Checks that activation checkpointing changes only the memory, not the results.
+//! Tests that activation checkpointing changes the memory only, not the results.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use polymath_model::{
     Ops, Precision, SlidingWindow, TokenBatch, Transformer,
 };
 
-/// Returns a config with a window in some layers if queries and keys are normalized.
+/// Returns a config; with `qk_norm`, some of its layers have a sliding window.
 fn config(qk_norm: bool) -> ModelConfig {
     let architecture: ArchitectureConfig = serde_json::from_str(&format!(
         r#"{{"hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 3, "initializer_range": 0.2,
@@ -32,7 +32,7 @@ fn ops(implementation: Implementation) -> Ops {
     }
 }
 
-/// Builds rows of two packed documents each.
+/// Creates rows of two packed documents each.
 fn batch() -> TokenBatch {
     TokenBatch {
         input_ids: (0..32).map(|at| at * 7 % 31).collect(),
@@ -68,8 +68,8 @@ fn assert_same(make: impl Fn() -> Transformer) {
     }
 }
 
-/// Checks that the loss and all gradients are the same to the last bit: fused and reference, with and without query/key
-/// norms, with all parameters trainable and with the last block alone.
+/// Checks that the loss and all gradients are the same to the last bit: for the fused and the reference operations,
+/// with and without query/key norms, with all parameters trainable and with the last block only.
 #[test]
 fn gradients_are_the_same_bits() {
     for implementation in [Implementation::Fused, Implementation::Reference] {
@@ -88,7 +88,7 @@ fn gradients_are_the_same_bits() {
     }
 }
 
-/// Checks the same with adapters: a recomputed block drops the same inputs.
+/// Checks the same with adapters: a recomputed block applies the same dropout.
 #[test]
 fn recomputed_blocks_drop_the_same_inputs() {
     for dora in [false, true] {

@@ -1,4 +1,5 @@
-//! Untrusted model folders: every size, key and tensor is used, refused by name, or reported as unused.
+//! Tests of untrusted model folders: every size, key and tensor is either used, refused by name, or reported as
+//! unused.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -27,7 +28,7 @@ fn options() -> LoadOptions<'static> {
     LoadOptions::frozen(&Device::Cpu, Ops::fused(Precision::F32))
 }
 
-/// Temporary model folder.
+/// A temporary model folder.
 struct Folder(tempfile::TempDir);
 
 impl Folder {
@@ -108,8 +109,8 @@ fn assert_refused(words: Value, said: &str) {
     );
 }
 
-/// Checks that a small file can't exhaust the memory: sizes have bounds, alone and together, and are checked before any
-/// allocation.
+/// Checks that a small file can't exhaust the memory: sizes have limits, each alone and together, and are checked
+/// before any allocation.
 #[test]
 fn sizes_have_bounds() {
     for (words, said) in [
@@ -179,7 +180,7 @@ fn sizes_have_bounds() {
     ] {
         assert_refused(words, said);
     }
-    // The sizes of a GPT-2 have their own names.
+    // In a GPT-2 the sizes have other keys.
     let gpt2 = |words: Value| {
         let mut all = json!({
             "model_type": "gpt2", "vocab_size": 97, "n_positions": 32, "n_embd": 16, "n_layer": 2, "n_head": 2,
@@ -210,7 +211,7 @@ fn sizes_have_bounds() {
     }
 }
 
-/// Checks the bounds of the `[model]` table, by the names of its keys.
+/// Checks the limits of the sizes in the `[model]` table; errors name its keys.
 #[test]
 fn sizes_of_a_new_model_have_bounds() {
     let refused = |words: Value, said: &str| {
@@ -253,8 +254,8 @@ fn sizes_of_a_new_model_have_bounds() {
     );
 }
 
-/// Checks that a long context costs nothing until it is used: a model with one of 2³⁰ tokens loads and computes the
-/// same bits.
+/// Checks that a long context costs nothing until it is used: a model with a context of 2³⁰ tokens loads and gives
+/// the same bits.
 #[test]
 fn long_contexts_cost_nothing_until_used() {
     let folder = Folder::new(true);
@@ -263,7 +264,7 @@ fn long_contexts_cost_nothing_until_used() {
     assert_eq!(folder.logits(), before);
 }
 
-/// Checks that an unsupported family is reported before any key that it lacks.
+/// Checks that an unsupported family is reported before missing keys.
 #[test]
 fn unsupported_families_are_reported_first() {
     for (name, text) in [
@@ -305,8 +306,8 @@ fn unsupported_families_are_reported_first() {
     assert!(error.to_string().contains("JSON object"), "{error}");
 }
 
-/// Checks that two different values of one number are refused, whichever keys hold them, and that equal ones are
-/// accepted.
+/// Checks that two different values of one number are refused, in any of the keys that can hold them, and that equal
+/// values are accepted.
 #[test]
 fn rotary_contradictions_are_refused() {
     let both = |inner: f64| json!({"rope_theta": 10_000.0, "rope_parameters": {"rope_type": "default", "rope_theta": inner}});
@@ -374,9 +375,9 @@ fn end_tokens_are_required_and_checked() {
     assert_refused(json!({"bos_token_id": -1}), "`bos_token_id` = -1");
     let found = config_with(json!({"bos_token_id": null, "eos_token_id": [7, 8, 7]})).unwrap();
     assert_eq!((found.bos_token_id, found.eos_token_id), (7, 7));
-    // The 2 comes from the folder's `generation_config.json`.
+    // The end token 2 comes from the folder's `generation_config.json`.
     assert_eq!(found.other_eos_token_ids, [8, 2]);
-    // A `generation_config.json` names more end tokens; a value that is not a token ends nothing.
+    // A `generation_config.json` can name further end tokens; a value that is not a token is ignored.
     let folder = Folder::new(true);
     let at = folder.path().join("generation_config.json");
     std::fs::write(&at, r#"{"eos_token_id": [5, -1, 2]}"#).unwrap();
@@ -393,8 +394,8 @@ fn end_tokens_are_required_and_checked() {
     assert!(error.contains("generation_config.json"), "{error}");
 }
 
-/// Checks that a key that changes the computation in another program is refused unless its value is off, and that
-/// unknown keys are reported.
+/// Checks that a key that changes the computation in another program is refused unless its value turns it off, and
+/// that unknown keys are reported.
 #[test]
 fn every_key_is_used_refused_or_reported() {
     for (words, key) in [
@@ -498,7 +499,8 @@ fn missing_keys_get_the_familys_defaults() {
     assert_eq!(heads("qwen3", json!(4)), (4, 128));
 }
 
-/// Checks that an untied head in the file is used, whatever the flag says, and that one equal to the embedding is not.
+/// Checks that an untied head in the file is used, even if the config states that it is tied, and that a head equal
+/// to the embedding is not.
 #[test]
 fn an_untied_head_is_used_whatever_the_flag_says() {
     let tied = Folder::new(true);
@@ -510,7 +512,7 @@ fn an_untied_head_is_used_whatever_the_flag_says() {
     assert!(load_config(tied.path()).unwrap().tie_word_embeddings);
     assert!(unused_content(tied.path(), None).unwrap().is_empty());
     assert_eq!(tied.logits(), before);
-    // The values are compared, not the bytes of another type.
+    // The values are compared, not the bytes of the files' types.
     let half = embedding.to_dtype(DType::BF16).unwrap();
     let widened = half.to_dtype(DType::F32).unwrap();
     tensors.insert("lm_head.weight".into(), half);
@@ -533,7 +535,7 @@ fn an_untied_head_is_used_whatever_the_flag_says() {
     for (found, expected) in tied.logits().iter().zip(&expected) {
         assert!((found - expected).abs() < 1e-5, "{found} {expected}");
     }
-    // A folder that is saved again states it in its config.
+    // A folder that is saved again has the right value in its config.
     let again = tempfile::tempdir().unwrap();
     let model = polymath_model::load(tied.path(), &options()).unwrap();
     let tokenizer = TokenizerFiles::read(&tied.path().join("tokenizer.json")).unwrap();
@@ -543,7 +545,7 @@ fn an_untied_head_is_used_whatever_the_flag_says() {
 }
 
 /// Checks that tensors of another model are refused with their number, that computed buffers are ignored, and that
-/// tensors beside the model are reported.
+/// unrelated tensors are reported.
 #[test]
 fn every_tensor_is_used_refused_or_reported() {
     for (name, dims) in [
@@ -575,7 +577,7 @@ fn every_tensor_is_used_refused_or_reported() {
     assert_eq!(folder.logits(), before);
 }
 
-/// Checks that a weight that is not finite is reported with its file, whatever its type and position, and that none is
+/// Checks that a weight that is not finite is reported with its file, for any type and position, and that it is not
 /// saved.
 #[test]
 fn non_finite_weights_are_neither_read_nor_saved() {
@@ -614,7 +616,7 @@ fn non_finite_weights_are_neither_read_nor_saved() {
     assert!(!place.path().join(WEIGHTS).exists());
 }
 
-/// Checks that an index names only files beside it.
+/// Checks that an index can name only files within its folder.
 #[test]
 fn an_index_stays_in_its_folder() {
     let folder = Folder::new(true);

@@ -1,4 +1,4 @@
-//! Weights in one file or several, as other programs save them.
+//! Tests of weights in one or several files, as other programs save them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -42,7 +42,7 @@ fn save(path: &Path, weights: BTreeMap<String, Tensor>) {
     candle_core::safetensors::save(&weights, path).unwrap();
 }
 
-/// Checks a model in two files with an index, in half precision, with an extra tensor, as `save_pretrained` may leave
+/// Checks a model in two files with an index, in half precision, with an extra tensor, as `save_pretrained` may write
 /// it, and that missing files are reported.
 #[test]
 fn models_in_several_files_are_read() {
@@ -80,7 +80,7 @@ fn models_in_several_files_are_read() {
         assert!(largest.to_scalar::<f32>().unwrap() < 1e-2, "{name}");
         assert_eq!(loaded[name].dtype(), DType::F32);
     }
-    // The digest of the base covers every file.
+    // The digest of the base includes every file.
     let digest = sha256_of_weights(at).unwrap();
     let second = std::fs::read(at.join(files[1])).unwrap();
     save(&at.join(files[1]), BTreeMap::new());

@@ -1,4 +1,5 @@
-//! Models with a sliding window: the visible keys of each layer, in rows and behind a cache, and saved configs.
+//! Tests of models with a sliding window: the visible keys of each layer, in rows and with a cache, and saved
+//! configs.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +13,7 @@ use crate::support::letters::write_tokenizer;
 
 const BOTH: [Implementation; 2] = [Implementation::Fused, Implementation::Reference];
 
-/// Returns a config of three layers, of which the selected ones see `size` keys.
+/// Returns a config of three layers; the layers selected in `layers` attend to `size` keys.
 fn config(size: usize, layers: [bool; 3]) -> ModelConfig {
     let architecture: ArchitectureConfig = serde_json::from_value(serde_json::json!({
         "hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2,
@@ -62,8 +63,8 @@ fn logits(model: &Transformer, input_ids: Vec<u32>) -> Vec<Vec<f32>> {
     logits.get(0).unwrap().to_vec2().unwrap()
 }
 
-/// Checks each layer with the attention of the others removed: another first token changes the positions inside that
-/// layer's window, and those beyond it only if the layer has no window.
+/// Checks each layer with the attention of the other layers turned off: changing the first token changes the
+/// positions within the layer's window, and later positions only if the layer has no window.
 #[test]
 fn each_layer_sees_the_keys_of_its_window() {
     const WINDOW: usize = 50;
@@ -106,8 +107,8 @@ fn each_layer_sees_the_keys_of_its_window() {
     }
 }
 
-/// Checks that fused and reference training agree, that packed documents do not see each other, and that the window
-/// counts within each document.
+/// Checks that the fused and the reference operations agree in training, that packed documents are independent, and
+/// that the window counts within each document.
 #[test]
 fn packed_documents_have_windows_of_their_own() {
     let configured = || config(6, [true, false, true]);
@@ -156,7 +157,7 @@ fn packed_documents_have_windows_of_their_own() {
     }
 }
 
-/// Checks that generation behind a cache that drops invisible keys takes the most likely tokens of the whole text's
+/// Checks that generation with a cache that drops invisible keys takes the most likely tokens of the whole text's
 /// logits.
 #[test]
 fn the_cache_drops_keys_outside_the_window() {
@@ -231,7 +232,7 @@ fn windows_are_saved_in_the_familys_keys() {
             assert_eq!(fields["max_window_layers"], first.unwrap());
         }
     }
-    // Default of `transformers` if the field is missing; null means no window.
+    // A missing key means the default of `transformers`; null means no window.
     let folder = tempfile::tempdir().unwrap();
     let tokenizer = write_tokenizer(folder.path());
     let saved = model(config(9, everywhere), Implementation::Fused);

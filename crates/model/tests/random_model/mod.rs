@@ -1,4 +1,4 @@
-//! A Llama of a given size with random weights, written without ever being in memory.
+//! A Llama of a given size with random weights, written to disk without being in memory as a whole.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -65,7 +65,8 @@ impl RandomModel {
                 state = state
                     .wrapping_mul(6_364_136_223_846_793_005)
                     .wrapping_add(1);
-                // Values are between 2⁻⁷ and 2⁻⁵ in every type: the exponent is fixed, sign and fraction are random.
+                // Values are between 2⁻⁷ and 2⁻⁵ in every type: the exponent is fixed, and sign and fraction are
+                // random.
                 let drawn = (state >> 48) as u16;
                 match data_type {
                     "F16" => value.copy_from_slice(&(drawn & 0x87ff | 0x2000).to_le_bytes()),

@@ -1,8 +1,8 @@
-//! Weights of the frozen outputs, drawn as `numbers` in `scripts/check/fixtures.py` draws them.
+//! Weights of the stored outputs, drawn like `numbers` in `scripts/check/fixtures.py`.
 
 use candle_core::{Device, Tensor};
 
-/// Draws the values of a tensor from the generator with this seed: vectors around 1, matrices around 0.
+/// Draws the values of a tensor with this seed: vectors around 1, matrices around 0.
 pub fn numbers(seed: usize, shape: &[usize]) -> Tensor {
     let (around, spread) = if shape.len() == 1 {
         (1.0, 0.4)

@@ -1,4 +1,4 @@
-//! A plain GPT-2 over the tensors of its file, and folders as other programs write them.
+//! A simple GPT-2 over the tensors of its file, and folders in the format of other programs.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -11,9 +11,10 @@ pub const VOCABULARY: usize = 97;
 pub const POSITIONS: usize = 40;
 pub const LAYERS: usize = 3;
 const WIDTH: usize = 30;
-const HEADS: usize = 6; // of an odd width, which no rotation could take
+const HEADS: usize = 6; // with an odd head width, which rotary positions could not have
 
-/// Returns the file's tensors by name, without `transformer.`; norms and biases do not have their initial values.
+/// Returns the file's tensors by name, without the prefix `transformer.`; norms and biases do not have their initial
+/// values.
 pub fn tensors() -> BTreeMap<String, Tensor> {
     let mut state = 7u64;
     let mut numbers = |dims: &[usize], around: f32, spread: f32| {
@@ -53,7 +54,7 @@ pub fn tensors() -> BTreeMap<String, Tensor> {
     tensors
 }
 
-/// Returns `config.json` as `transformers` writes it, with the keys of `words` replaced.
+/// Returns a `config.json` in the format of `transformers`, with the keys of `words` replaced.
 pub fn config(words: &Value) -> Value {
     let mut config = json!({
         "activation_function": "gelu_new", "architectures": ["GPT2LMHeadModel"], "attn_pdrop": 0.1,
@@ -143,7 +144,7 @@ pub fn loss(of: &BTreeMap<String, Tensor>, ids: &[u32], targets: &[u32]) -> Resu
         .neg()
 }
 
-/// Builds the file's tensor `name` from the parameters with Hugging Face's Llama names.
+/// Returns the file's tensor `name`, made of the parameters; `ours` returns a parameter by its Llama name.
 pub fn of_file(name: &str, ours: &dyn Fn(&str) -> Tensor) -> Tensor {
     let outside = [
         ("wte.weight", "model.embed_tokens.weight"),

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use polymath_model::TokenizerFiles;
 
-/// Writes a tokenizer of single letters, enough to complete a folder.
+/// Writes a tokenizer of 97 tokens, enough to complete a folder.
 pub fn write_tokenizer(folder: &Path) -> TokenizerFiles {
     let tokenizer = folder.join("tokenizer.json");
     let vocabulary: HashMap<String, usize> = (0..97).map(|id| (format!("t{id}"), id)).collect();

@@ -1,5 +1,5 @@
-//! A Llama in f64, one document and one number at a time: the definition that fused kernels, packed rows, caches,
-//! adapters and training steps are compared with.
+//! A Llama in f64, computed one document and one number at a time. Fused operations, packed rows, caches, adapters
+//! and training steps are compared with it.
 #![allow(dead_code, reason = "each program uses a part")]
 
 use std::collections::BTreeMap;
@@ -121,7 +121,7 @@ pub fn logits(config: &ModelConfig, weights: &Weights, ids: &[u32]) -> Vec<Vec<f
         .collect()
 }
 
-/// Computes x ← x + W_o · attention(norm(x)) over the tokens of one document; the first has position 0.
+/// Computes x ← x + W_o · attention(norm(x)) over the tokens of one document, which begins at position 0.
 fn attend<'a>(
     config: &ModelConfig,
     layer: usize,
@@ -183,7 +183,7 @@ fn attend<'a>(
     }
 }
 
-/// Rotates each pair (i, i + half) by position · θ^(−2i/width), as Hugging Face orders the pairs.
+/// Rotates each pair of components (i, i + half) by position · θ^(−2i/width), which is Hugging Face's order of pairs.
 fn rotate(head: &mut [f64], position: f64, theta: f64) {
     let half = head.len() / 2;
     for i in 0..half {

@@ -9,11 +9,11 @@ use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{AddedToken, Tokenizer};
 
-/// Text of all kinds, which different tokenizers split differently.
+/// Text of many kinds, which different tokenizers split differently.
 pub const ODD: &str = "It's 2024, they'LL say: naïve façades cost 1234567.89 €!\n\n\tfor (int i = 0; i<10; ++i) {}   \r\n  \
                        中文和日本語テキスト 🙂👩‍👩‍👧 Ünïcödé e\u{301} \u{2003}x  end <|endoftext|> <tool> ١٢٣ ½ ";
 
-/// Returns the pre-tokenizer of a name, and whether a word that is a token is taken whole.
+/// Returns the pre-tokenizer for a name, and whether a word that is a token is taken whole.
 pub fn cut(name: &str) -> (Value, bool) {
     let bytes = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex});
     let after = |first: Value, use_regex| json!({"type": "Sequence", "pretokenizers": [first, bytes(use_regex)]});
@@ -38,7 +38,7 @@ pub fn cut(name: &str) -> (Value, bool) {
     }
 }
 
-/// Trains a tokenizer on the text above, with 340 tokens: a special one at each end and a user-defined one.
+/// Trains a tokenizer of 340 tokens on the text above: a special token at each end, and a user-defined one.
 pub fn tokenizer(name: &str) -> Tokenizer {
     if name == "pieces" {
         return over_pieces();
@@ -76,8 +76,8 @@ pub fn write_tokenizer(folder: &Path, tokenizer: &Tokenizer) -> TokenizerFiles {
     TokenizerFiles::read(&path).unwrap()
 }
 
-/// Builds a SentencePiece-style tokenizer of the text above, with every merge that SentencePiece would do, and bytes
-/// for some characters.
+/// Creates a SentencePiece-style tokenizer of the text above, with every merge that SentencePiece would make, and
+/// with bytes for some characters.
 fn over_pieces() -> Tokenizer {
     let text: Vec<char> = format!("▁{}", ODD.replace(' ', "▁")).chars().collect();
     let special = ["<unk>", "<s>", "</s>"].map(str::to_owned);
