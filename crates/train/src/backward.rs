@@ -1,4 +1,4 @@
-//! Computes the gradients of one optimizer step, in one pass or in parts.
+//! Gradients of one optimizer step, computed at once or in parts (gradient accumulation).
 
 use std::collections::BTreeMap;
 
@@ -9,18 +9,18 @@ use crate::{Objective, TrainError};
 
 /// Loss, penalties and gradients of one batch.
 pub struct Backward {
-    /// Sum of the token losses.
+    /// Sum of the token losses, in nats.
     pub loss: f64,
-    /// Terms added to the loss, by name, in the unit of the mean loss.
+    /// Values of the terms added to the loss, by name, in the unit of the mean loss.
     pub penalties: BTreeMap<String, f64>,
-    /// Number of tokens that the sums run over.
+    /// Number of tokens that the sums run over: those with a target.
     pub scored: f64,
     /// Gradients of the summed loss and of the penalties, by parameter.
     pub gradients: BTreeMap<String, Tensor>,
 }
 
-/// Computes the loss, the penalties and the gradients of a batch that has targets, in `parts` passes. `strength`
-/// multiplies the penalties.
+/// Computes the loss, the penalties and the gradients of a batch that has targets, in `parts` forward and backward
+/// passes. `strength` is the factor of the penalties.
 pub fn backward(
     objective: &impl Objective,
     batch: &Batch,
@@ -57,7 +57,8 @@ pub fn backward(
     let scored = scored as f64;
     penalties.values_mut().for_each(|sum| *sum /= scored);
     for penalty in objective.penalties() {
-        // The gradients belong to sums over tokens; a penalty is added to their mean.
+        // The gradients are those of sums over tokens, while a penalty is added to the mean loss. Hence the factor
+        // `scored`.
         let value = penalty.add(objective.trainable(), &mut gradients, scored * strength)?;
         penalties.insert(penalty.name().to_owned(), strength * value);
     }
@@ -69,8 +70,8 @@ pub fn backward(
     })
 }
 
-/// Splits the rows of a batch into `parts` batches of nearly equal size. A batch with replayed rows beside the niche's
-/// may have any number of rows.
+/// Splits the rows of a batch into `parts` batches of nearly equal size. The number of rows need not be a multiple of
+/// `parts`, since replayed rows may have been added to the batch.
 fn split(batch: &Batch, parts: usize) -> Vec<Batch> {
     if parts == 1 {
         return vec![batch.clone()];
@@ -96,7 +97,8 @@ fn split(batch: &Batch, parts: usize) -> Vec<Batch> {
 mod tests {
     use super::*;
 
-    /// Joins the parts to the original batch; none is empty, even if the number of parts does not divide the rows.
+    /// Checks that the parts joined are the original batch, and that none is empty, even if the number of parts does
+    /// not divide the rows.
     #[test]
     fn parts_join_to_the_whole_batch() {
         let tokens: Vec<u32> = (0..14).collect();

@@ -1,20 +1,21 @@
-//! The `[evaluation]` and `[checkpoint]` tables, shared by both phases: intervals of evaluation and saving.
+//! The `[evaluation]` and `[checkpoint]` tables, shared by pretraining and fine-tuning: intervals of evaluation and
+//! saving.
 
 use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
 
-/// Distance between two evaluations or checkpoints.
+/// Interval between two evaluations or checkpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged, expecting = "expected a number of steps, or \"never\"")]
 pub enum Interval {
     /// Number of steps.
     Steps(u64),
-    /// None but that at the end of the run.
+    /// Only at the end of the run.
     Word(Never),
 }
 
-/// The word of an interval without end.
+/// Word `never` in place of a number of steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Never {
@@ -23,10 +24,10 @@ pub enum Never {
 }
 
 impl Interval {
-    /// No evaluation or checkpoint but that at the end of the run.
+    /// Interval of a single evaluation or checkpoint, at the end of the run.
     pub const NEVER: Self = Self::Word(Never::Never);
 
-    /// Returns true if one is due after `step`.
+    /// Returns true if an evaluation or a checkpoint is due after `step`.
     pub fn is_due(self, step: u64) -> bool {
         match self {
             Self::Steps(every) => step.is_multiple_of(every),
@@ -34,7 +35,7 @@ impl Interval {
         }
     }
 
-    /// Returns the interval, or `most` steps if it is longer.
+    /// Returns the interval, shortened to `most` steps if it is longer.
     pub fn at_most(self, most: u64) -> Self {
         match self {
             Self::Steps(every) => Self::Steps(every.min(most)),
@@ -56,12 +57,11 @@ impl Interval {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EvaluationConfig {
-    /// Steps between two evaluations, or `"never"` for one at the end alone; default: a twentieth of the
-    /// run.
+    /// Steps between two evaluations, or `"never"` for a single one at the end; default: a twentieth of the run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub every: Option<Interval>,
-    /// Held-out tokens of each domain's dev split that are scored during the run, and of its test split in the verdict
-    /// on limits (the report scores them all); default: 20 000, under limits 40 000.
+    /// Maximum number of held-out tokens of each domain that are scored: on the dev split during the run, and on the
+    /// test split for the verdict on limits. (The report scores all of them.) Default: 20 000, or 40 000 with limits.
     #[serde(
         deserialize_with = "polymath_config::optional_count",
         skip_serializing_if = "Option::is_none"
@@ -69,9 +69,9 @@ pub struct EvaluationConfig {
     pub max_tokens: Option<u64>,
 }
 
-/// Default number of evaluations of a run, about.
+/// Approximate number of evaluations of a run, by default.
 const POINTS: u64 = 20;
-/// Default number of held-out tokens of each domain.
+/// Default maximum number of held-out tokens of each domain.
 const MAX_TOKENS: u64 = 20_000;
 /// Default number of checkpoints to keep.
 const KEEP: usize = 2;
@@ -80,13 +80,13 @@ const KEEP: usize = 2;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CheckpointConfig {
-    /// Steps between two checkpoints, or `"never"` for those of the best and the last step alone; default: as often as
-    /// an evaluation.
+    /// Steps between two checkpoints, or `"never"` to save only the best and the last step; default: the interval of
+    /// evaluations.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub every: Option<Interval>,
-    /// Number of checkpoints to keep, besides the best one and the milestones.
+    /// Number of most recent checkpoints to keep, besides the best one and the milestones.
     pub keep: usize,
-    /// Steps whose checkpoints are kept for good.
+    /// Steps whose checkpoints are never removed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub milestones: Vec<u64>,
 }
@@ -101,29 +101,29 @@ impl Default for CheckpointConfig {
     }
 }
 
-/// Resolved `[evaluation]` table.
+/// Resolved `[evaluation]` table: every default has its value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Evaluation {
-    /// Distance between two evaluations.
+    /// Interval between two evaluations.
     pub every: Interval,
-    /// Held-out tokens of each domain that are scored during training.
+    /// Maximum number of held-out tokens of each domain that are scored during training.
     pub max_tokens: u64,
 }
 
-/// Resolved `[checkpoint]` table.
+/// Resolved `[checkpoint]` table: every default has its value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Checkpointing {
-    /// Distance between two checkpoints.
+    /// Interval between two checkpoints.
     pub every: Interval,
-    /// Number of checkpoints to keep, besides the best one and the milestones.
+    /// Number of most recent checkpoints to keep, besides the best one and the milestones.
     pub keep: usize,
-    /// Steps whose checkpoints are kept for good.
+    /// Steps whose checkpoints are never removed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub milestones: Vec<u64>,
 }
 
 impl EvaluationConfig {
-    /// Returns the settings of a run of `total` steps with every default filled in.
+    /// Returns the settings for a run of `total` steps, with every default filled in.
     pub fn resolve(&self, total: u64) -> Evaluation {
         let every = (total / POINTS).max(1);
         Evaluation {
@@ -135,7 +135,7 @@ impl EvaluationConfig {
     /// Checks every value.
     ///
     /// # Errors
-    /// The key at fault.
+    /// Fails with the key whose value is out of range.
     pub fn validate(&self) -> Result<(), TrainError> {
         if let Some(every) = self.every {
             every.validate("evaluation.every")?;
@@ -150,7 +150,7 @@ impl EvaluationConfig {
 }
 
 impl CheckpointConfig {
-    /// Returns the settings with every default filled in, beside those of the evaluation.
+    /// Returns the settings with every default filled in. The default interval is that of the evaluations.
     pub fn resolve(&self, evaluation: &Evaluation) -> Checkpointing {
         Checkpointing {
             every: self.every.unwrap_or(evaluation.every),
@@ -162,7 +162,7 @@ impl CheckpointConfig {
     /// Checks every value.
     ///
     /// # Errors
-    /// The key at fault.
+    /// Fails with the key whose value is out of range.
     pub fn validate(&self) -> Result<(), TrainError> {
         self.every
             .map_or(Ok(()), |every| every.validate("checkpoint.every"))

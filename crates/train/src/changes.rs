@@ -1,11 +1,11 @@
-//! Checks that a resumed run has the configuration it was started with.
+//! Check that a resumed run has the configuration that it was started with.
 
 use std::path::Path;
 
 use crate::TrainError;
 
-/// Refuses a configuration that differs from the saved one, apart from the intervals of evaluation and saving. The
-/// saved one is compared as `resolve` returns it, or as it is if it returns `None`.
+/// Fails if a configuration differs from the saved one, other than in the intervals of evaluation and saving.
+/// `resolve` fills in the defaults of the saved one; if it returns `None`, the saved one is compared as it is.
 pub(crate) fn refuse_changes(
     saved: &Path,
     config: &str,
@@ -21,7 +21,7 @@ pub(crate) fn refuse_changes(
         ))
     })?;
     let now: toml::Table = config.parse().unwrap_or_default();
-    // The path of the run folder may be spelled differently or have changed: the open folder is the right one.
+    // The path of the run folder may be written differently or have changed: the open folder is the right one.
     match first_difference(&before, &now, &["evaluation", "checkpoint", "run"]) {
         None => Ok(()),
         Some(changed) => Err(TrainError::Run(format!(
@@ -32,8 +32,8 @@ pub(crate) fn refuse_changes(
     }
 }
 
-/// Returns the first key in which two resolved configs differ, apart from `run` and the keys of `free`. A config that
-/// is not TOML differs in `run.toml`.
+/// Returns the first key in which two resolved configs differ, ignoring `run` and the keys `free`. Returns `run.toml`
+/// if a config is not TOML.
 pub fn changed_key(before: &str, now: &str, free: &[&str]) -> Option<String> {
     let (Ok(before), Ok(now)) = (before.parse(), now.parse()) else {
         return Some("run.toml".into());
@@ -46,7 +46,7 @@ fn first_difference(before: &toml::Table, now: &toml::Table, free: &[&str]) -> O
     keys.find_map(|key| difference(key, before.get(key), now.get(key), free))
 }
 
-/// Returns the first key at or under `key` whose values differ.
+/// Returns the first key, at or below `key`, whose values differ.
 fn difference(
     key: &str,
     before: Option<&toml::Value>,

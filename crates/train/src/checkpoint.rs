@@ -1,4 +1,4 @@
-//! One checkpoint: the saved model, the optimizer, and the manifest `state.json`.
+//! Checkpoint: the saved model, the optimizer's state, and the manifest `state.json`.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -14,49 +14,49 @@ use crate::{Score, TrainError};
 pub(crate) const STATE: &str = "state.json";
 /// File name of the optimizer's state.
 pub(crate) const OPTIMIZER: &str = "optimizer.safetensors";
-/// Version of the format of `state.json`. Version 1 had no checksum of its own text.
+/// Version of the format of `state.json`. Files of version 1 have no checksum of their own text.
 pub(crate) const SCHEMA: u32 = 2;
 
-/// Position of a run; the content of `state.json`.
+/// State of a run at a checkpoint; the content of `state.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunState {
-    /// Version of this file's format.
+    /// Version of the format of this file.
     pub schema: u32,
-    /// Optimizer steps done.
+    /// Number of finished optimizer steps.
     pub step: u64,
-    /// Tokens trained on.
+    /// Number of tokens trained on.
     pub tokens: u64,
-    /// Seconds of training.
+    /// Seconds of training so far.
     pub seconds: f64,
     /// Seed of the run.
     pub seed: u64,
     /// Fingerprint of the training data.
     pub data_fingerprint: String,
-    /// Version of the rule that made the batches ([`polymath_data::BATCH_RULE`]); version 1 was not recorded.
+    /// Version of the rule that makes the batches ([`polymath_data::BATCH_RULE`]). Version 1 was not recorded.
     #[serde(default = "first_rule")]
     pub batch_rule: u32,
-    /// Version of the rule that chose the held-out documents of the evaluations ([`polymath_data::EVALUATION_RULE`]);
-    /// version 1 was not recorded.
+    /// Version of the rule that chooses the held-out documents of evaluations ([`polymath_data::EVALUATION_RULE`]).
+    /// Version 1 was not recorded.
     #[serde(default = "first_rule")]
     pub evaluation_rule: u32,
-    /// Split of the held-out documents whose scores decide `best`; `None` if all documents were scored.
+    /// Split of the held-out documents whose scores choose `best`; `None` if all documents were scored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chosen_on: Option<HeldoutSplit>,
-    /// Version of the program that wrote it.
+    /// Version of the program that wrote the file.
     pub program_version: String,
-    /// The best evaluation so far.
+    /// Best evaluation so far.
     pub best: Option<Best>,
-    /// True if the run was stopped before an evaluation that was due after this step.
+    /// True if the run was stopped before the evaluation that was due after this step.
     #[serde(default)]
     pub evaluation_due: bool,
-    /// True if it was saved only because the run was stopped; the next checkpoint replaces it.
+    /// True if the checkpoint was saved only because the run was stopped. The next checkpoint replaces it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stopped: bool,
-    /// True after the run's last step.
+    /// True if all steps of the run are done.
     pub finished: bool,
-    /// SHA-256 of every other file of the folder.
+    /// SHA-256 of every other file in the folder.
     pub sha256: BTreeMap<String, String>,
-    /// SHA-256 of this file's lines, without this one and `seconds`, which differs between any two runs.
+    /// SHA-256 of this file's lines, except this line and `seconds`, which differs between any two runs.
     #[serde(default)]
     pub checksum: String,
 }
@@ -92,7 +92,7 @@ impl RunState {
         }
     }
 
-    /// Returns the text of `state.json` with its checksum filled in.
+    /// Fills in the checksum and returns the text of `state.json`.
     fn seal(&mut self) -> String {
         self.checksum = checksum(&self.text());
         self.text()
@@ -103,7 +103,7 @@ impl RunState {
     }
 }
 
-/// Returns the checksum of a state's text.
+/// Returns the checksum of a `state.json` text.
 fn checksum(text: &str) -> String {
     let counted = |line: &&str| {
         let line = line.trim_start();
@@ -113,22 +113,22 @@ fn checksum(text: &str) -> String {
     sha256_of_bytes(lines.join("\n").as_bytes())
 }
 
-/// The version of a state file, read before anything else of it.
+/// Version of a state file, which is parsed before the rest of the file.
 #[derive(Deserialize)]
 struct Version {
     schema: u32,
 }
 
-/// The best evaluation of a run.
+/// Step and score of the best evaluation of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Best {
-    /// Number of steps before it.
+    /// Number of steps done before the evaluation.
     pub step: u64,
-    /// Score of that evaluation.
+    /// Score of the evaluation.
     pub score: Score,
 }
 
-/// A checkpoint on disk.
+/// Checkpoint on disk.
 #[derive(Debug, Clone)]
 pub struct Checkpoint {
     /// Folder of the checkpoint.
@@ -144,10 +144,11 @@ impl Checkpoint {
     }
 }
 
-/// Checks that a checkpoint's files are the ones that were saved, and returns its state.
+/// Checks that a checkpoint's files are the ones that were saved. Returns the checkpoint's state.
 ///
 /// # Errors
-/// A missing or altered file, by name; a file that can't be read; a version that this program does not know.
+/// Fails with the name of a file that is missing, altered or can't be read, or if the checkpoint has a newer version
+/// than this program knows.
 pub fn verify(folder: &Path) -> Result<RunState, TrainError> {
     let broken = |message: String| TrainError::Broken {
         path: folder.to_path_buf(),
@@ -179,7 +180,7 @@ pub fn verify(folder: &Path) -> Result<RunState, TrainError> {
     Ok(state)
 }
 
-/// Reads a checkpoint's `state.json` and checks it against itself and the folder's name.
+/// Reads a checkpoint's `state.json`. Checks it against its checksum and the name of its folder.
 fn read_state(folder: &Path) -> Result<RunState, TrainError> {
     let broken = |message: String| TrainError::Broken {
         path: folder.to_path_buf(),
@@ -216,7 +217,8 @@ fn read_state(folder: &Path) -> Result<RunState, TrainError> {
     }
 }
 
-/// Reports a missing file as a broken checkpoint, and a file that can't be read at the moment as an I/O error.
+/// Returns a function that converts an I/O error: a missing file to a broken checkpoint, any other error to one of
+/// reading.
 fn unreadable(folder: &Path, name: &str) -> impl FnOnce(std::io::Error) -> TrainError {
     let (folder, name) = (folder.to_path_buf(), name.to_owned());
     move |source| {
@@ -236,7 +238,7 @@ fn unreadable(folder: &Path, name: &str) -> impl FnOnce(std::io::Error) -> Train
     }
 }
 
-/// Parses the step out of the name of a checkpoint's folder.
+/// Returns the step in the name of a checkpoint's folder, or `None` for other names.
 pub(crate) fn step_of(name: &str) -> Option<u64> {
     name.strip_prefix("step-")?.parse().ok()
 }
@@ -246,7 +248,8 @@ pub(crate) fn was_stopped(folder: &Path) -> bool {
     read_state(folder).is_ok_and(|state| state.stopped)
 }
 
-/// Adds the digests of the files in `folder` to `state` and writes it there. The caller makes the folder durable.
+/// Adds the SHA-256 of all files in `folder` to `state` and writes `state.json` there. The caller syncs the folder to
+/// disk.
 pub(crate) fn seal(folder: &Path, mut state: RunState) -> Result<RunState, TrainError> {
     state.sha256.clear();
     for path in files(folder)? {
@@ -272,13 +275,13 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, TrainError> {
 /// Returns the SHA-256 of a file in hexadecimal.
 ///
 /// # Errors
-/// The file can't be read.
+/// Fails if the file can't be read.
 pub fn sha256_of(path: &Path) -> Result<String, TrainError> {
     sha256_of_file(path).map_err(TrainError::file("read", path))
 }
 
 /// Returns the split of the held-out documents whose scores chose a run's `best`, as recorded by the checkpoint in
-/// `folder`; `None` if all documents were scored, or if nothing was recorded.
+/// `folder`. Returns `None` if all documents were scored or nothing was recorded.
 pub fn chosen_on(folder: &Path) -> Option<HeldoutSplit> {
     read_state(folder).ok()?.chosen_on
 }

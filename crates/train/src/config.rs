@@ -1,4 +1,4 @@
-//! The `[training]` table, shared by both phases.
+//! The `[training]` table, shared by pretraining and fine-tuning.
 
 use polymath_ops::Precision;
 use serde::{Deserialize, Serialize};
@@ -30,16 +30,16 @@ pub enum OptimizerChoice {
     Muon,
 }
 
-/// Upper bound of the tokens and of the steps of a run.
+/// Maximum number of tokens and of steps of a run.
 const MAX_TOKENS: u64 = 1_000_000_000_000_000_000;
-/// Rows of a step where a config gives the length of the run and no number of rows.
+/// Rows of a step if a config sets the length of the run but not the number of rows.
 pub const BATCH_SIZE: usize = 16;
-/// Upper bound of the rows of a step.
+/// Maximum number of rows of a step.
 const MAX_ROWS: u64 = 1 << 20;
-/// Upper bound of the tokens of a row.
+/// Maximum number of tokens in a row.
 const MAX_ROW_LENGTH: u64 = 1 << 24;
 
-/// Pairs of keys of which a config sets at most one, for `polymath_config::load_exclusive`.
+/// Pairs of keys of which a config may set only one, for `polymath_config::load_exclusive`.
 pub const EXCLUSIVE_KEYS: &[[&str; 2]] = &[
     ["training.tokens", "training.steps"],
     ["training.tokens", "training.epochs"],
@@ -50,36 +50,38 @@ pub const EXCLUSIVE_KEYS: &[[&str; 2]] = &[
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainingConfig {
-    /// Tokens to train on, padding not counted, such as `2_000_000` or `"2M"`; or `steps`, or `epochs`. Default: as
-    /// many as the data and the model take.
+    /// Number of tokens to train on, without padding, such as `2_000_000` or `"2M"`. Set only one of `tokens`,
+    /// `steps` and `epochs`. Default: a number that suits the data and the model.
     #[serde(
         default,
         deserialize_with = "polymath_config::optional_count",
         skip_serializing_if = "Option::is_none"
     )]
     pub tokens: Option<u64>,
-    /// Optimizer steps, such as `3000` or `"3k"`; or `tokens`, or `epochs`.
+    /// Number of optimizer steps, such as `3000` or `"3k"`. Set only one of `tokens`, `steps` and `epochs`.
     #[serde(
         default,
         deserialize_with = "polymath_config::optional_count",
         skip_serializing_if = "Option::is_none"
     )]
     pub steps: Option<u64>,
-    /// Passes over the training text (of all domains together, in pretraining); or `tokens`, or `steps`.
+    /// Number of passes over the training text (in pretraining, of all domains together). Set only one of `tokens`,
+    /// `steps` and `epochs`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epochs: Option<f64>,
-    /// Rows of each optimizer step; default: 16, or as many as suit the length that the program chooses.
+    /// Rows of each optimizer step; default: 16, or a number that suits the length if the program chooses the length.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_size: Option<usize>,
-    /// Tokens of a row; default: 256, or the base's context where that is shorter. A fine-tuning on examples with
-    /// prompts has rows in which they fit.
+    /// Tokens in a row; default: 256, or the base's context if that is shorter. For a fine-tuning on examples with
+    /// prompts, the default is long enough for the examples.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sequence_length: Option<usize>,
-    /// Parts in which a step's rows are computed: more parts take less memory and give the same result.
+    /// Number of parts in which a step's rows are computed (gradient accumulation). More parts take less memory and
+    /// give the same result.
     #[serde(default = "default::accumulation_steps")]
     pub accumulation_steps: usize,
-    /// Peak learning rate; default: 1e-3 for pretraining, 3e-4 for fine-tuning, or one that suits the model where the
-    /// program chooses the length.
+    /// Peak learning rate; default: 1e-3 for pretraining and 3e-4 for fine-tuning, or a value that suits the model if
+    /// the program chooses the length.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub learning_rate: Option<f64>,
     /// Learning rate at the end of the schedule, as a share of the peak.
@@ -91,10 +93,10 @@ pub struct TrainingConfig {
     /// Schedule of the learning rate after the warmup.
     #[serde(default)]
     pub schedule: Schedule,
-    /// Share of the run that decays, with `schedule = "wsd"`.
+    /// Share of the run during which the learning rate decays, with `schedule = "wsd"`.
     #[serde(default = "default::decay_fraction")]
     pub decay_fraction: f64,
-    /// Optimizer; both take the same learning rate.
+    /// Optimizer. Both take the same learning rate.
     #[serde(default)]
     pub optimizer: OptimizerChoice,
     /// Momentum of Muon, with `optimizer = "muon"`.
@@ -109,18 +111,18 @@ pub struct TrainingConfig {
     /// AdamW β₂.
     #[serde(default = "default::beta2")]
     pub beta2: f64,
-    /// AdamW ε, which keeps the update finite.
+    /// AdamW ε, added to the denominator of the update.
     #[serde(default = "default::epsilon")]
     pub epsilon: f64,
-    /// Longest gradient (L2 norm over all parameters); 0 turns clipping off.
+    /// Maximum gradient norm (L2 over all parameters), to which longer gradients are clipped; 0 disables clipping.
     #[serde(default = "default::gradient_clip")]
     pub gradient_clip: f64,
-    /// Weight of the squared logarithm of the softmax's sum, which is added to each token's loss (and to the `loss`
-    /// that is logged) and keeps the logits from drifting; 1e-4 is usual, 0 leaves it out.
+    /// Weight of the z-loss: the square of the logarithm of the softmax's sum is added to each token's loss (and to
+    /// the logged `loss`), which keeps the logits from drifting; 1e-4 is usual, 0 disables it.
     #[serde(default)]
     pub z_loss: f64,
-    /// Activations that the backward pass computes again instead of keeping them: with `block`, all of a block but its
-    /// input.
+    /// Activations that the backward pass recomputes instead of storing them; with `block`, everything in a block but
+    /// its input.
     #[serde(default)]
     pub recompute: Recompute,
     /// Precision: `f32`, or `bf16` for the inputs of matrix products.
@@ -132,21 +134,21 @@ pub struct TrainingConfig {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Recompute {
-    /// None: keeps all activations.
+    /// None: all activations are stored.
     #[default]
     None,
-    /// Everything but each layer's input, one layer at a time, for about 25 % more time.
+    /// Everything but each layer's input, one layer at a time. Takes about 25 % more time.
     Block,
 }
 
 impl Recompute {
-    /// Returns true if all activations are kept.
+    /// Returns true if all activations are stored.
     pub fn is_none(&self) -> bool {
         *self == Self::None
     }
 }
 
-/// Default values; each is defined here and nowhere else.
+/// Default values. Each is defined only here.
 mod default {
     pub fn accumulation_steps() -> usize {
         1
@@ -184,7 +186,7 @@ impl Default for TrainingConfig {
 }
 
 impl TrainingConfig {
-    /// Returns true if the config says how long to train.
+    /// Returns true if the config sets the length of the run.
     pub fn has_length(&self) -> bool {
         self.tokens.is_some() || self.steps.is_some() || self.epochs.is_some()
     }
@@ -192,7 +194,7 @@ impl TrainingConfig {
     /// Checks every value.
     ///
     /// # Errors
-    /// Names the key at fault, its value, and the expected values.
+    /// Fails with the key, its value, and the expected values.
     pub fn validate(&self) -> Result<(), TrainError> {
         let refuse = |message: String| Err(TrainError::Config(message));
         let lengths = [
@@ -246,7 +248,7 @@ impl TrainingConfig {
         self.validate_numbers()
     }
 
-    /// Checks the range of every real number.
+    /// Checks the range of every number that is not an integer.
     fn validate_numbers(&self) -> Result<(), TrainError> {
         let smallest = f64::MIN_POSITIVE;
         let below_one = 1.0 - f64::EPSILON;
@@ -311,11 +313,11 @@ impl TrainingConfig {
 }
 
 impl crate::Training {
-    /// Checks the values that depend on one another: the parts divide the rows, the warmup fits into the run, and the
-    /// total of tokens can be counted.
+    /// Checks the values that depend on each other: the parts must divide the rows, the warmup must not be longer
+    /// than the run, and the total number of tokens must be below its maximum.
     ///
     /// # Errors
-    /// Names the key at fault, its value, and the expected values.
+    /// Fails with the key, its value, and the expected values.
     pub fn validate(&self) -> Result<(), TrainError> {
         let refuse = |message: String| Err(TrainError::Config(message));
         if !self.batch_size.is_multiple_of(self.accumulation_steps) {
@@ -405,8 +407,8 @@ mod tests {
         read("steps = 5").validate().unwrap();
     }
 
-    /// Accepts a warmup as long as the run and no longer, parts that divide the rows, and a total of tokens that can be
-    /// counted.
+    /// Checks that a warmup may be as long as the run but no longer, that the parts must divide the rows, and that
+    /// the total number of tokens has a maximum.
     #[test]
     fn warmup_parts_and_tokens_must_fit_the_run() {
         let error = |text: &str| {

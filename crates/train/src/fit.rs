@@ -1,4 +1,4 @@
-//! The training loop: batch, loss, backward, clip, step, observe, evaluate, checkpoint.
+//! Training loop: batch, loss, backward, clip, step, observe, evaluate, checkpoint.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -18,11 +18,11 @@ use crate::{
 
 /// Trains `objective` on `batches` in `run`, from the current position of the run folder to the last step.
 ///
-/// Resuming is bit-exact: a step's batch is a function of its number, and the checkpoint holds the rest.
+/// Resuming is bit-exact: a step's batch is a function of its number, and the checkpoint contains everything else.
 ///
 /// # Errors
-/// Errors of the objective, the evaluator and the disk; a loss that is not finite; a trainable parameter that the
-/// gradient does not reach.
+/// Fails if the objective, the evaluator or a file fails, if a loss is not finite, or if the gradient does not reach
+/// a trainable parameter.
 pub fn fit<O: Objective + SaveModel>(
     fit: &Fit,
     run: &RunFolder,
@@ -37,11 +37,11 @@ pub fn fit<O: Objective + SaveModel>(
     fit_controlled(fit, run, (objective, batches), monitor, observer)
 }
 
-/// Does the same as [`fit`] with a controller, which plans the steps after each evaluation. A step's batch is a
-/// function of its number and the plans so far, which the checkpoint holds too.
+/// Trains as [`fit`] does, with a controller that plans the steps after each evaluation. A step's batch is a function
+/// of its number and of the plans so far, which the checkpoint contains too.
 ///
 /// # Errors
-/// Same as [`fit`]; a plan that the batches can't follow.
+/// Fails like [`fit`], and if the batches can't follow a plan.
 pub fn fit_controlled<'a, O: Objective + SaveModel>(
     fit: &'a Fit,
     run: &'a RunFolder,
@@ -56,7 +56,7 @@ pub fn fit_controlled<'a, O: Objective + SaveModel>(
     if let Some(from) = run.resumed() {
         optimizer.load(&from.optimizer(), parameters)?;
     }
-    // A resumed run passed the check when it began; its last updates may be too small to change a number.
+    // A resumed run passed the check when it began. Its last updates may be too small to change a number.
     let check = match run.resumed() {
         None => Some(GradientCheck::begin(parameters)?),
         Some(_) => None,
@@ -97,7 +97,7 @@ pub fn fit_controlled<'a, O: Objective + SaveModel>(
             GradientCheck::check_gradients(parameters, &gradients, step)?;
         }
 
-        // The gradient belongs to a sum over tokens: one factor takes the mean and clips.
+        // The gradient is that of a sum over tokens: one factor makes it the mean's and clips it.
         let clip = match fit.training.gradient_clip {
             limit if limit > 0.0 && gradient_norm > limit => limit / gradient_norm,
             _ => 1.0,
@@ -140,7 +140,7 @@ pub fn fit_controlled<'a, O: Objective + SaveModel>(
     Ok(at.finished())
 }
 
-/// Returns the source of the current plan, `first` without one.
+/// Returns the batch source of the current plan, or `first` without a plan.
 fn source<'a>(
     planned: &'a Option<Box<dyn BatchSource>>,
     first: &'a dyn BatchSource,
@@ -148,7 +148,7 @@ fn source<'a>(
     planned.as_deref().unwrap_or(first)
 }
 
-/// Refuses weights that are not finite: the previous checkpoint is worth more than one of them.
+/// Fails if a weight is not finite: such a checkpoint would be worth less than the previous one.
 fn refuse_infinite(parameters: &BTreeMap<String, Var>, step: u64) -> Result<(), TrainError> {
     for (name, parameter) in parameters {
         if !is_finite(parameter)? {
@@ -161,7 +161,8 @@ fn refuse_infinite(parameters: &BTreeMap<String, Var>, step: u64) -> Result<(), 
     Ok(())
 }
 
-/// Reports a batch without targets: a mean over nothing is no loss, and momentum alone would change the weights.
+/// Makes the error for a batch without targets. The mean over no token is undefined, and momentum alone would change
+/// the weights.
 fn nothing_to_learn(step: u64) -> TrainError {
     TrainError::Config(format!(
         "step {step}: no position of the batch has a target, so that there is nothing to learn: leave rows without \

@@ -1,7 +1,7 @@
-//! Checks in a run's first two steps that the gradient reaches every trainable parameter.
+//! Check during a run's first two steps that the gradient reaches every trainable parameter.
 //!
-//! Some of Candle's operations cut the graph silently: backward returns, and everything before the cut gets no
-//! gradient. Such a model seems to train and learns little; this check refuses it within seconds.
+//! Some of Candle's operations cut the graph silently: backward succeeds, but everything before the cut gets no
+//! gradient. Such a model seems to train and learns little. This check stops the run within seconds.
 
 use std::collections::BTreeMap;
 
@@ -12,21 +12,21 @@ use crate::TrainError;
 const LORA_A: &str = ".lora_A.weight";
 const LORA_B: &str = ".lora_B.weight";
 
-/// Digest of every parameter's bits at the beginning of the run.
+/// Hash of every parameter's values at the beginning of the run.
 pub struct GradientCheck {
     before: BTreeMap<String, u64>,
 }
 
 impl GradientCheck {
-    /// Takes the digests of the current parameters.
+    /// Computes the hashes of the current parameters.
     pub fn begin(parameters: &BTreeMap<String, Var>) -> Result<Self, TrainError> {
         Ok(Self {
             before: digests(parameters)?,
         })
     }
 
-    /// Checks that every parameter has a finite gradient that is not zero everywhere. An adapter's A may have a zero
-    /// gradient while its B, which begins at zero, is zero; it is checked again at step 2.
+    /// Checks that every parameter has a finite gradient that is not zero everywhere. An exception is an adapter's A,
+    /// whose gradient is zero as long as its B is zero, as at the beginning. A is checked again at step 2.
     pub fn check_gradients(
         parameters: &BTreeMap<String, Var>,
         gradients: &BTreeMap<String, Tensor>,
@@ -60,8 +60,8 @@ impl GradientCheck {
         Ok(())
     }
 
-    /// Checks that every parameter has changed since the beginning, unless `learning_rate`, the size of Adam's first
-    /// updates, is below the resolution of its 32-bit numbers.
+    /// Checks that every parameter has changed since the beginning. A parameter may be unchanged if `learning_rate`,
+    /// the size of Adam's first updates, is below the resolution of its f32 numbers.
     pub fn check_changed(
         &self,
         parameters: &BTreeMap<String, Var>,
@@ -81,8 +81,8 @@ impl GradientCheck {
     }
 }
 
-/// Returns true if `name` is an adapter's A whose B is still zero, so that its gradient, which passes through B, is
-/// zero too.
+/// Returns true if `name` is an adapter's A whose B is still zero. The gradient of A passes through B, so it is zero
+/// too.
 fn waits_for_b(parameters: &BTreeMap<String, Var>, name: &str) -> Result<bool, TrainError> {
     let partner = name
         .strip_suffix(LORA_A)

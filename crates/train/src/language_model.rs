@@ -1,4 +1,4 @@
-//! The standard objective: next-token prediction.
+//! Standard objective: next-token prediction.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,9 +9,9 @@ use polymath_model::{TokenBatch, TokenizerFiles, Transformer};
 
 use crate::{Objective, SaveModel, TrainError};
 
-/// A transformer trained on next-token prediction and saved with its tokenizer.
+/// Transformer that is trained on next-token prediction and saved with its tokenizer.
 pub struct LanguageModel<'a> {
-    /// The transformer.
+    /// Transformer to train.
     pub transformer: &'a Transformer,
     /// Tokenizer saved beside the weights.
     pub tokenizer: TokenizerFiles,
@@ -33,7 +33,7 @@ impl Objective for LanguageModel<'_> {
 
 impl SaveModel for LanguageModel<'_> {
     fn save(&self, folder: &Path) -> Result<(), TrainError> {
-        // `fit` has already refused weights that are not finite, which saving would refuse.
+        // `fit` has already checked that the weights are finite, which saving would check again.
         Ok(polymath_model::save(
             folder,
             self.transformer,

@@ -1,4 +1,4 @@
-//! Start options of a run, and an estimate of its cost.
+//! Launch settings of a run, and an estimate of its cost.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -9,7 +9,7 @@ use polymath_ops::{Implementation, Ops, Precision};
 
 use crate::{Recompute, TrainError, Training};
 
-/// Options of the command line that are not part of the config.
+/// Launch settings, which come from the command line and are not part of the config.
 #[derive(Clone)]
 pub struct Launch {
     /// Device to compute on.
@@ -18,12 +18,12 @@ pub struct Launch {
     pub implementation: Implementation,
     /// True to resume an interrupted run.
     pub resume: bool,
-    /// Flag set from outside to stop after the current step and save.
+    /// Flag that is set from outside to stop the run after the current step and save.
     pub stop: Arc<AtomicBool>,
 }
 
 impl Launch {
-    /// Returns the options of a fresh run on `device`.
+    /// Returns the settings of a new run on `device`.
     pub fn on(device: Device) -> Self {
         Self {
             device,
@@ -33,10 +33,10 @@ impl Launch {
         }
     }
 
-    /// Refuses a run that does not fit into main memory. The memory of other devices is unknown.
+    /// Checks that a run fits into main memory. The memory of other devices is not known.
     ///
     /// # Errors
-    /// Same as [`Plan::check_memory`].
+    /// Fails like [`Plan::check_memory`].
     pub fn check_memory(&self, plan: &Plan) -> Result<(), TrainError> {
         match self.device.is_cpu() {
             true => plan.check_memory(available_memory()),
@@ -44,7 +44,7 @@ impl Launch {
         }
     }
 
-    /// Returns the operations at `precision`.
+    /// Returns the chosen implementation of the operations, at `precision`.
     pub fn ops(&self, precision: Precision) -> Ops {
         Ops {
             implementation: self.implementation,
@@ -53,34 +53,34 @@ impl Launch {
     }
 }
 
-/// Cost of a run, known before its first step.
+/// Cost of a run, computed before its first step.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Plan {
-    /// Parameters of the model.
+    /// Number of parameters of the model.
     pub parameters: u64,
-    /// Trainable parameters.
+    /// Number of trainable parameters.
     pub trainable_parameters: u64,
-    /// Optimizer steps.
+    /// Number of optimizer steps.
     pub steps: u64,
-    /// Tokens of all batches, without padding.
+    /// Number of tokens of all batches, without padding.
     pub tokens: u64,
-    /// Positions of all batches, with padding: the positions that are computed.
+    /// Number of positions of all batches, including padding, which are computed too.
     pub positions: u64,
-    /// Floating-point operations per token, forward and backward, for the trainable parameters.
+    /// Floating-point operations per token, forward and backward, given the trainable parameters.
     pub flops_per_token: f64,
     /// Bytes of parameters, gradients and optimizer state.
     pub state_bytes: u64,
-    /// Bytes of the activations kept for the backward pass, for the rows that are computed at once; an estimate.
+    /// Estimated bytes of the activations stored for the backward pass, for the rows that are computed at once.
     pub activation_bytes: u64,
-    /// Bytes of the retention methods, such as copies of the base; an estimate.
+    /// Estimated bytes of the retention methods, such as copies of the base.
     pub retention_bytes: u64,
     /// Precision of the matrix products.
     pub precision: Precision,
 }
 
 impl Plan {
-    /// Plans training of the parameters selected by `moving`, on rows of which the share `padding` is padding.
+    /// Returns the cost of training the parameters for which `moving` is true, on rows with a share of `padding`.
     pub fn new(
         model: &ModelConfig,
         training: &Training,
@@ -109,7 +109,7 @@ impl Plan {
         }
     }
 
-    /// Plans training of an adapter over a frozen model.
+    /// Returns the cost of training an adapter with a frozen base.
     pub fn of_adapter(
         model: &ModelConfig,
         training: &Training,
@@ -133,10 +133,10 @@ impl Plan {
         }
     }
 
-    /// Refuses a run that does not fit into memory, before any work is done.
+    /// Checks that a run fits into memory before any work is done. `available` is in bytes; `None` if unknown.
     ///
     /// # Errors
-    /// Names the memory required, the memory available, and the keys to change.
+    /// Fails with the memory required, the memory available, and the keys to change.
     pub fn check_memory(&self, available: Option<u64>) -> Result<(), TrainError> {
         let model = self.state_bytes.saturating_add(self.activation_bytes);
         let needed = model.saturating_add(self.retention_bytes);
@@ -164,17 +164,17 @@ impl Plan {
         )))
     }
 
-    /// Floating-point operations of the whole run.
+    /// Returns the floating-point operations of the whole run.
     pub fn flops(&self) -> f64 {
         self.flops_per_token * self.positions as f64
     }
 }
 
-/// Estimates the bytes of activations kept for the backward pass, for the rows that are computed at once.
+/// Estimates the bytes of activations stored for the backward pass, for the rows that are computed at once.
 fn activation_bytes(model: &ModelConfig, training: &Training) -> u64 {
     let rows = training.batch_size / training.accumulation_steps;
     let tokens_at_once = rows as u128 * training.sequence_length as u128;
-    // For each layer: its input, two norms, q, k, v, the attention's output, gate, up and their product.
+    // Each layer stores its input, two norms, q, k, v, the attention's output, gate, up and their product.
     let width = model.hidden_size as u128;
     let heads = (model.num_attention_heads + model.num_key_value_heads) as u128 * 2;
     let block =
@@ -188,9 +188,9 @@ fn activation_bytes(model: &ModelConfig, training: &Training) -> u64 {
     u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
-/// Estimates the bytes of an adapter's own activations, for the rows that are computed at once, from measurements. For
-/// each output: the base's, the adapter's, the scaled one and their sum (with DoRA also the one times its magnitude).
-/// With dropout, for each input: the kept values, the mask, and the buffers of both gradients.
+/// Estimates the bytes of an adapter's own activations, for the rows that are computed at once. The terms follow
+/// measurements. For each output: the base's, the adapter's, the scaled one and their sum (with DoRA also the output
+/// times its magnitude). With dropout, for each input: the kept values, the mask, and the buffers of both gradients.
 fn adapter_activation_bytes(
     (model, adapter): (&ModelConfig, &LoraConfig),
     training: &Training,
@@ -219,7 +219,7 @@ mod tests {
     use super::*;
     use crate::{Length, TrainingConfig, TrainingDefaults};
 
-    /// Returns a resolved table of rows of `sequence_length` tokens.
+    /// Returns a resolved `[training]` table for rows of `sequence_length` tokens.
     fn read(text: &str, sequence_length: usize) -> Training {
         let config: TrainingConfig = toml::from_str(text).unwrap();
         config.resolve(&TrainingDefaults {
@@ -240,8 +240,8 @@ mod tests {
         Plan::new(&model, &read(training, 128), 0.0, &|_| true)
     }
 
-    /// Refuses a run that does not fit, and names the keys that would help: batch keys if its activations are too
-    /// large, model keys if its state is.
+    /// Checks that a run that does not fit is refused with the keys that would help: batch keys if its activations
+    /// are too large, and model keys if its state is.
     #[test]
     fn too_little_memory_is_refused() {
         let plan = plan("steps = 1\nbatch_size = 64");
@@ -261,7 +261,7 @@ mod tests {
             error.contains("`model.hidden_size`") && error.contains("MB are available"),
             "{error}"
         );
-        // Retention memory counts as well, and is the first to be named.
+        // The memory of retention methods counts too, and is named first.
         let mut retaining = plan.clone();
         retaining.retention_bytes = 1;
         let error = retaining.check_memory(Some(all)).unwrap_err().to_string();
@@ -273,7 +273,8 @@ mod tests {
         assert!(less.activation_bytes < plan.activation_bytes);
     }
 
-    /// Counts an adapter's own activations beside the model's, and more of them with dropout.
+    /// Checks that an adapter's own activations are counted in addition to the model's, and more of them with
+    /// dropout.
     #[test]
     fn adapter_activations_are_counted() {
         let shape: ArchitectureConfig =
@@ -315,7 +316,7 @@ mod tests {
         );
     }
 
-    /// Counts sizes at their upper bounds without overflow.
+    /// Checks that sizes at their maximum values are counted without overflow.
     #[test]
     fn largest_sizes_do_not_overflow() {
         let shape: ArchitectureConfig = toml::from_str(

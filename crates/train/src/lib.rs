@@ -1,7 +1,7 @@
-//! Training loop: optimizer groups, schedule, run folder, resume, metrics.
+//! Training loop: parameter groups, schedule, run folder, resuming, metrics.
 //!
-//! [`fit`] trains any [`Objective`] on the batches of a [`BatchSource`]. It does not know the phase, the model or the
-//! meaning of the tokens.
+//! [`fit`] trains any [`Objective`] on the batches of a [`BatchSource`]. It does not depend on the phase (pretraining
+//! or fine-tuning), the model or the meaning of the tokens.
 //!
 //! ```no_run
 //! use std::{collections::BTreeMap, ops::ControlFlow, path::Path, sync::atomic::AtomicBool};

@@ -1,4 +1,4 @@
-//! `metrics.jsonl`: one JSON object per line for a training step or an evaluation, mirrored for TensorBoard.
+//! `metrics.jsonl`: a JSON object on each line, for a training step or an evaluation. Also written for TensorBoard.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use crate::tensorboard::EventFile;
 use crate::{Score, TrainError};
 
-/// Name of the file in a run folder.
+/// Name of the metrics file in a run folder.
 pub(crate) const METRICS: &str = "metrics.jsonl";
-/// Name of the file beside the metrics that receives unreadable lines.
+/// Name of the file to which unreadable lines are moved.
 const BROKEN: &str = "metrics-broken.jsonl";
 
 /// Metrics of one optimizer step.
@@ -21,13 +21,13 @@ const BROKEN: &str = "metrics-broken.jsonl";
 pub struct StepMetrics {
     /// Number of the step, counted from 1.
     pub step: u64,
-    /// Tokens trained on so far: the positions of all batches, without padding.
+    /// Number of tokens trained on so far: the positions of all batches without padding.
     pub tokens: u64,
     /// Seconds of training so far, over all resumptions, without evaluations and checkpoints.
     pub seconds: f64,
     /// Loss of this step's batch in nats per scored token.
     pub loss: f64,
-    /// Terms added to the loss, by name, in the unit of the loss.
+    /// Values of the terms added to the loss, by name, in the unit of the loss.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub penalties: BTreeMap<String, f64>,
     /// Learning rate of this step.
@@ -36,46 +36,46 @@ pub struct StepMetrics {
     pub gradient_norm: f64,
     /// Tokens per second of this step.
     pub tokens_per_second: f64,
-    /// Seconds of training to the last step, at the average pace; for the console, not in the file.
+    /// Estimated seconds of training that remain, at the average pace. For the console only, not in the file.
     #[serde(skip)]
     pub seconds_left: f64,
 }
 
 impl StepMetrics {
-    /// Returns the floating-point operations per second of a model that takes `flops_per_token`.
+    /// Returns the floating-point operations per second, for a model with `flops_per_token`.
     pub fn flops_per_second(&self, flops_per_token: f64) -> f64 {
         self.tokens_per_second * flops_per_token
     }
 }
 
-/// One evaluation on held-out documents.
+/// Metrics of one evaluation on held-out documents.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct EvaluationMetrics {
-    /// Number of steps before it.
+    /// Number of steps done before the evaluation.
     pub step: u64,
-    /// Tokens trained on so far.
+    /// Number of tokens trained on so far.
     pub tokens: u64,
     /// Seconds of training so far.
     pub seconds: f64,
     /// Bits per byte of each domain.
     pub heldout_bits_per_byte: BTreeMap<String, f64>,
-    /// Further figures of the evaluator and the plan of the controller, by name.
+    /// Further values of the evaluator and of the controller's plan, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub control: BTreeMap<String, f64>,
-    /// Domains that are lower than at every earlier evaluation; for the console, not in the file.
+    /// Domains with their lowest value so far. For the console only, not in the file.
     #[serde(skip)]
     pub lowest: BTreeSet<String>,
-    /// Name of the score that chooses the best checkpoint ([`crate::Evaluator::score_name`]); for the console, not in
-    /// the file.
+    /// Name of the score that chooses the best checkpoint ([`crate::Evaluator::score_name`]). For the console only,
+    /// not in the file.
     #[serde(skip)]
     pub score_name: String,
-    /// Value of that score; not in the file.
+    /// Score that chooses the best checkpoint. Not in the file.
     #[serde(skip)]
     pub score: Option<Score>,
 }
 
-/// A line of `metrics.jsonl`.
+/// Line of `metrics.jsonl`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(untagged)]
 #[non_exhaustive]
@@ -86,11 +86,11 @@ pub enum Metrics {
     Evaluation(EvaluationMetrics),
 }
 
-/// Reads the metrics recorded so far by the run in the folder `run`, in order. Leaves out a line that is still being
-/// written and a line with a value that is not finite.
+/// Reads the metrics that the run in the folder `run` has recorded so far, in order. Skips a line that is still being
+/// written, and lines with a value that is not finite.
 ///
 /// # Errors
-/// A file that can't be read.
+/// Fails if the file can't be read.
 ///
 /// ```no_run
 /// use polymath_train::{Metrics, read_metrics};
@@ -111,19 +111,19 @@ pub fn read_metrics(run: &Path) -> Result<Vec<Metrics>, TrainError> {
     Ok(lines.filter_map(Result::ok).collect())
 }
 
-/// The open metrics file.
+/// Open metrics file.
 pub(crate) struct MetricsFile {
     path: PathBuf,
     file: File,
     events: EventFile,
-    /// Numbers of the unreadable lines that were moved to another file, counted from 1.
+    /// Line numbers, from 1, of the unreadable lines that were moved to another file.
     broken: Vec<usize>,
 }
 
 impl MetricsFile {
-    /// Opens the file at `path` to continue after `step`, and drops lines of later steps. With `evaluation_due`, drops
-    /// an evaluation after `step` too, since it is repeated. Drops an unterminated last line, which was being written
-    /// when the process was killed, and moves any other unreadable line to another file.
+    /// Opens the file at `path` to continue after `step`, and removes lines of later steps. With `evaluation_due`,
+    /// also removes an evaluation after `step`, since it will be repeated. Removes an incomplete last line, which a
+    /// killed process left. Moves any other unreadable line to another file.
     pub fn open(path: &Path, step: u64, evaluation_due: bool) -> Result<Self, TrainError> {
         let bytes = match polymath_base::read(path) {
             Ok(bytes) => bytes,
@@ -163,7 +163,7 @@ impl MetricsFile {
         })
     }
 
-    /// Returns a sentence about unreadable lines, if there were any.
+    /// Returns a sentence about unreadable lines, or `None` if there were none.
     pub fn note(&self) -> Option<String> {
         let numbers: Vec<String> = self.broken.iter().take(10).map(usize::to_string).collect();
         let more = match self.broken.len() > numbers.len() {
@@ -184,14 +184,14 @@ impl MetricsFile {
     pub fn write(&mut self, metrics: &impl Serialize) -> Result<(), TrainError> {
         let mut line = serde_json::to_string(metrics).expect("metrics are numbers and names");
         line.push('\n');
-        // One write per line, so that a reader never sees a partial line.
+        // One write for each line, so that a reader never sees a partial line.
         self.file
             .write_all(line.as_bytes())
             .map_err(TrainError::file("write", &self.path))?;
         self.events.write(&line)
     }
 
-    /// Waits until the lines are on disk: a checkpoint must not outlive its record.
+    /// Waits until the lines are on disk, since a checkpoint must not be saved without the metrics that lead to it.
     pub fn sync(&self) -> Result<(), TrainError> {
         self.file
             .sync_data()
@@ -221,7 +221,7 @@ fn position(line: &str) -> Option<(u64, bool)> {
 mod tests {
     use super::*;
 
-    /// Reads written lines back as steps and evaluations, and leaves out an incomplete line.
+    /// Checks that written lines are read back as steps and evaluations, and that an incomplete line is skipped.
     #[test]
     fn written_metrics_are_read_back() {
         let folder = tempfile::tempdir().unwrap();
@@ -258,8 +258,8 @@ mod tests {
         );
     }
 
-    /// Drops the lines after the checkpoint and an incomplete line on resuming, moves an unreadable line aside and
-    /// reports it, and goes on.
+    /// Checks that resuming removes the lines after the checkpoint and an incomplete line, moves an unreadable line
+    /// to another file and reports it, and continues.
     #[test]
     fn unreadable_lines_are_moved_aside() {
         let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Interfaces of the training loop: objective, batches, evaluator, observer.
+//! Interfaces of the training loop: objective, batch source, evaluator and observer.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -9,9 +9,9 @@ use polymath_data::{Batch, HeldoutSplit, MixtureStream, ReplayStream};
 
 use crate::{ControlPlan, EvaluationMetrics, Penalty, Score, StepMetrics, TrainError};
 
-/// A loss function over trainable parameters.
+/// Loss function with its trainable parameters.
 ///
-/// `examples/objective.rs` of the repository is a complete custom objective, trained by [`crate::fit`].
+/// `examples/objective.rs` in the repository is a complete custom objective that [`crate::fit`] trains.
 ///
 /// ```
 /// use std::collections::BTreeMap;
@@ -41,26 +41,27 @@ use crate::{ControlPlan, EvaluationMetrics, Penalty, Score, StepMetrics, TrainEr
 /// }
 /// ```
 pub trait Objective {
-    /// Called before step `step` of the run with this seed. The default does nothing.
+    /// Called before step `step` of the run with the seed `_seed`. The default does nothing.
     fn begin_step(&self, _seed: u64, _step: u64) {}
 
     /// Returns the *sum* of the batch's token losses, a scalar in the graph of the trainable parameters.
     ///
     /// # Errors
-    /// Errors of the model.
+    /// Fails if the model fails.
     fn loss(&self, batch: &Batch) -> Result<Tensor, TrainError>;
 
-    /// Returns the loss and the terms added to it on the same batch. `strength` is that of the current [`ControlPlan`],
-    /// 1 without one; it multiplies the terms that a controller may strengthen. The default returns the loss alone.
+    /// Returns the loss and the terms added to it for the same batch. `strength` is that of the current
+    /// [`ControlPlan`], or 1 without one. It is the factor of the terms that a controller may strengthen. The default
+    /// returns the loss alone.
     ///
     /// # Errors
-    /// Errors of the model.
+    /// Fails if the model fails.
     fn losses(&self, batch: &Batch, _strength: f64) -> Result<Losses, TrainError> {
         Ok(Losses::of_task(self.loss(batch)?))
     }
 
-    /// Returns the penalties, which depend on the parameters only. The loop multiplies them by the strength of the
-    /// current [`ControlPlan`]. The default is none.
+    /// Returns the penalties, which depend on the parameters only. The training loop multiplies them by the strength
+    /// of the current [`ControlPlan`]. The default returns none.
     fn penalties(&self) -> &[Box<dyn Penalty>] {
         &[]
     }
@@ -69,18 +70,18 @@ pub trait Objective {
     fn trainable(&self) -> &BTreeMap<String, Var>;
 }
 
-/// Losses of a batch: scalar sums over tokens.
+/// Losses of a batch, as scalar sums over tokens.
 pub struct Losses {
-    /// Minimized total, in the graph of the trainable parameters.
+    /// Total to minimize, in the graph of the trainable parameters.
     pub total: Tensor,
-    /// Language-model part of the total.
+    /// Language-model loss, which is a part of the total.
     pub task: Tensor,
-    /// Other parts, each under the name in the log.
+    /// Other parts of the total, with their names in the log.
     pub auxiliary: Vec<(&'static str, Tensor)>,
 }
 
 impl Losses {
-    /// Returns losses that consist of the task alone.
+    /// Makes losses that consist of the language-model loss alone.
     #[must_use]
     pub fn of_task(task: Tensor) -> Self {
         Self {
@@ -90,10 +91,10 @@ impl Losses {
         }
     }
 
-    /// Adds another sum over tokens, a scalar in the graph.
+    /// Adds a term to the total: a sum over tokens, as a scalar in the graph.
     ///
     /// # Errors
-    /// A term that is not a scalar of the same type.
+    /// Fails if the term is not a scalar of the same type.
     pub fn with(mut self, name: &'static str, term: Tensor) -> Result<Self, TrainError> {
         self.total = (self.total + &term)?;
         self.auxiliary.push((name, term));
@@ -101,31 +102,31 @@ impl Losses {
     }
 }
 
-/// An endless stream of batches. A batch is a pure function of the step, so that resuming needs only its number. A
-/// controlled run goes on with another source after each plan ([`Self::follow`]): its batches are a function of the
-/// step and the plans so far.
+/// Endless source of batches. A batch is a pure function of the step number, so that resuming needs only that number.
+/// A controlled run continues with another source after each plan ([`Self::follow`]): its batches are a function of
+/// the step number and the plans so far.
 pub trait BatchSource {
     /// Returns the batch of optimizer step `step`, counted from 0.
     fn batch(&self, step: u64) -> Batch;
 
-    /// Returns the source whose batches follow `plan` from its step on, and equal those of this source before it;
-    /// `None` if plans do not change its batches. The default is `None`.
+    /// Returns a source whose batches follow `plan` from its step on, and equal those of this source before. Returns
+    /// `None` if plans do not change the batches, which is the default.
     ///
     /// # Errors
-    /// A plan that the source can't follow.
+    /// Fails if the source can't follow the plan.
     fn follow(&self, _plan: &ControlPlan) -> Result<Option<Box<dyn BatchSource>>, TrainError> {
         Ok(None)
     }
 
-    /// Checks, before each step, that the data can still be read. The default does nothing.
+    /// Checks that the data can still be read. Called before each step. The default does nothing.
     ///
     /// # Errors
-    /// Names the file that can no longer be read.
+    /// Fails with the name of a file that can no longer be read.
     fn check(&self) -> Result<(), TrainError> {
         Ok(())
     }
 
-    /// Returns the average share of positions that are padding. The default is 0.
+    /// Returns the average share of padding among all positions. The default is 0.
     fn padding(&self) -> f64 {
         0.0
     }
@@ -168,65 +169,65 @@ impl BatchSource for ReplayStream {
     }
 }
 
-/// Writes the model part of a checkpoint.
+/// Saving of the model part of a checkpoint.
 pub trait SaveModel {
     /// Writes the model into the existing folder `folder`.
     ///
     /// # Errors
-    /// A file that can't be written.
+    /// Fails if a file can't be written.
     fn save(&self, folder: &Path) -> Result<(), TrainError>;
 }
 
-/// Measures the model on held-out documents.
+/// Measurement of the model on held-out documents.
 pub trait Evaluator {
-    /// Returns the bits per byte of every domain. Calls `progress` often with the tokens done and their total; it
-    /// returns `Break` to stop.
+    /// Returns the bits per byte of every domain. Calls `progress` often, with the number of scored tokens and their
+    /// total. `progress` returns `Break` to stop the evaluation.
     ///
     /// # Errors
-    /// Errors of scoring; [`TrainError::Stopped`] if `progress` returned `Break`.
+    /// Fails if scoring fails, and with [`TrainError::Stopped`] if `progress` returned `Break`.
     fn evaluate(
         &mut self,
         progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
     ) -> Result<BTreeMap<String, f64>, TrainError>;
 
-    /// Returns the score that chooses the best checkpoint.
+    /// Returns the score that chooses the best checkpoint, from the bits per byte of every domain.
     fn score(&self, bits_per_byte: &BTreeMap<String, f64>) -> Score;
 
-    /// Names [`Self::score`]: a domain, or for example the mean of several.
+    /// Returns the name of [`Self::score`], such as a domain or "the mean of 3 domains".
     fn score_name(&self) -> String {
         "score".into()
     }
 
-    /// Returns the split of the held-out documents that it scores. The default, `None`, means all documents.
+    /// Returns the split of the held-out documents that is scored. `None`, the default, means all documents.
     fn chosen_on(&self) -> Option<HeldoutSplit> {
         None
     }
 
-    /// Returns a warning to show before the first evaluation. The default is none.
+    /// Returns a warning to show before the first evaluation. The default returns none.
     fn warning(&self) -> Option<String> {
         None
     }
 
-    /// Returns the share of its limit that each limited domain uses by the last evaluation, as the run's [`Controller`]
-    /// needs it. The default is none.
+    /// Returns for each domain with a limit the share of the limit that it uses, by the last evaluation. The run's
+    /// [`Controller`] needs it. The default returns none.
     ///
     /// [`Controller`]: crate::Controller
     fn limit_shares(&self) -> BTreeMap<String, f64> {
         BTreeMap::new()
     }
 
-    /// Returns further figures of the last evaluation for the record. The default is none.
+    /// Returns further values of the last evaluation for the record. The default returns none.
     fn control(&self) -> BTreeMap<String, f64> {
         BTreeMap::new()
     }
 
-    /// Describes these figures for the console. The default is none.
+    /// Returns a description of these values for the console. The default returns none.
     fn note(&self) -> Option<String> {
         None
     }
 }
 
-/// Receives the events of a run, for example for a console or a test.
+/// Receiver of the events of a run, for example for a console or a test.
 ///
 /// ```
 /// use polymath_train::{Observer, StepMetrics};
@@ -246,13 +247,13 @@ pub trait Observer {
     fn begin(&mut self, _step: u64, _total: u64) {}
     /// Called after each step.
     fn after_step(&mut self, _metrics: &StepMetrics) {}
-    /// Called with the number of held-out tokens scored so far, and the total of the evaluation.
+    /// Called with the number of held-out tokens scored so far, and the total number of the evaluation.
     fn evaluating(&mut self, _done: u64, _total: u64) {}
-    /// Called after an evaluation; `best` is true if its checkpoint is the best so far.
+    /// Called after an evaluation. `best` is true if its score is the best so far.
     fn after_evaluation(&mut self, _metrics: &EvaluationMetrics, _best: bool) {}
     /// Called after a checkpoint was saved at `path`.
     fn after_checkpoint(&mut self, _path: &Path) {}
-    /// Called at the end of training: all steps are done, or the run was stopped and saved.
+    /// Called at the end of training: after the last step, or after the run was stopped and saved.
     fn end(&mut self) {}
     /// Called with a message for the user.
     fn message(&mut self, _text: &str) {}

@@ -1,4 +1,4 @@
-//! Optimizer over named parameters: parameter groups, optimizer state and its serialization.
+//! Optimizer of named parameters: parameter groups, optimizer state and its serialization.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,7 +8,7 @@ use polymath_ops::{AdamW, Moments, Muon, MuonUpdate, Ops, UpdateAt};
 
 use crate::{OptimizerChoice, TrainError, Training};
 
-/// Optimizer and its state for every trainable parameter.
+/// Optimizer with its state for every trainable parameter.
 pub struct Optimizer {
     ops: Ops,
     adamw: AdamW,
@@ -16,17 +16,17 @@ pub struct Optimizer {
     states: BTreeMap<String, ParameterState>,
 }
 
-/// Optimizer state of one parameter; the variant selects its optimizer.
+/// Optimizer state of one parameter. The variant tells which optimizer updates it.
 enum ParameterState {
     Adamw(Moments),
     Muon(Tensor),
 }
 
 impl Optimizer {
-    /// Creates an optimizer whose state is zero.
+    /// Makes an optimizer whose state is zero.
     ///
     /// # Errors
-    /// Out of memory on the device.
+    /// Fails if the device has no memory left.
     pub fn new(
         config: &Training,
         parameters: &BTreeMap<String, Var>,
@@ -65,7 +65,7 @@ impl Optimizer {
     /// Updates every parameter that has a gradient.
     ///
     /// # Errors
-    /// A gradient of the wrong shape.
+    /// Fails if a gradient has another shape than its parameter.
     pub fn step(
         &mut self,
         parameters: &BTreeMap<String, Var>,
@@ -109,7 +109,7 @@ impl Optimizer {
     /// Writes the optimizer state to a safetensors file.
     ///
     /// # Errors
-    /// The file can't be written.
+    /// Fails if the file can't be written.
     pub fn save(&self, path: &Path) -> Result<(), TrainError> {
         let mut tensors = BTreeMap::new();
         for (name, state) in &self.states {
@@ -128,10 +128,10 @@ impl Optimizer {
             .map_err(|error| TrainError::file("write", path)(std::io::Error::other(error)))
     }
 
-    /// Reads the optimizer state from such a file.
+    /// Reads the optimizer state from a file that [`Self::save`] wrote.
     ///
     /// # Errors
-    /// A file that can't be read, or that belongs to other parameters.
+    /// Fails if the file can't be read or belongs to other parameters.
     pub fn load(
         &mut self,
         path: &Path,
@@ -170,13 +170,13 @@ impl Optimizer {
     }
 }
 
-/// Returns true for the matrices that Muon updates: those inside the layers.
+/// Returns true for the matrices that Muon updates: those in the layers, other than adapters.
 fn is_inner_matrix(name: &str, parameter: &Var) -> bool {
     parameter.rank() == 2 && name.starts_with("model.layers.") && !name.contains(".lora_")
 }
 
-/// Returns true for parameters with weight decay: matrices, but no norms, biases or embeddings (tokens or positions),
-/// as in nanoGPT and Llama. A tied embedding counts as an embedding.
+/// Returns true for parameters with weight decay: matrices, but not norms, biases or embeddings (of tokens or
+/// positions), as in nanoGPT and Llama. A tied embedding counts as an embedding.
 fn decays(name: &str, parameter: &Var) -> bool {
     parameter.rank() >= 2 && !name.contains("embed_tokens") && !name.contains("embed_positions")
 }

@@ -9,18 +9,18 @@ pub enum Outcome {
     Finished {
         /// Number of steps.
         steps: u64,
-        /// The best evaluation; none if every score was NaN.
+        /// Best evaluation; `None` if every score was NaN.
         best: Option<Best>,
     },
-    /// Stopped from outside, and saved after this step.
+    /// The run was stopped from outside and saved.
     Interrupted {
-        /// Last completed step.
+        /// Last finished step.
         step: u64,
     },
 }
 
 impl Outcome {
-    /// Returns the outcome of a run whose last state is `state`.
+    /// Returns the outcome of a finished run with the last state `state`.
     pub(crate) fn of(state: &RunState) -> Self {
         Self::Finished {
             steps: state.step,

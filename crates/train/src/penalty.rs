@@ -1,4 +1,4 @@
-//! Terms added to the loss that depend on the parameters only.
+//! Penalties: terms added to the loss that depend on the parameters only.
 
 use std::collections::BTreeMap;
 
@@ -6,16 +6,16 @@ use candle_core::{Tensor, Var};
 
 use crate::TrainError;
 
-/// A function of the parameters with a known gradient, so that it needs no graph.
+/// Function of the parameters that is added to the loss. Its gradient is computed directly, without a graph.
 pub trait Penalty {
-    /// Returns its name in the log.
+    /// Returns the name in the log.
     fn name(&self) -> &'static str;
 
-    /// Returns its value, and adds `scale` times its gradient to `gradients`. Leaves a parameter without a gradient
-    /// without one, so that the gradient check sees that the loss does not reach it.
+    /// Returns the penalty's value, and adds `scale` times its gradient to `gradients`. A parameter without a
+    /// gradient is skipped, so that the gradient check notices that the loss does not reach it.
     ///
     /// # Errors
-    /// Parameters that it was not made for.
+    /// Fails if the parameters are not those that the penalty was made for.
     fn add(
         &self,
         parameters: &BTreeMap<String, Var>,

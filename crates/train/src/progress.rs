@@ -1,4 +1,4 @@
-//! Position of a run between two steps: measurements, due evaluations, and notifications to the observer.
+//! Position of a run between two steps: measurements, due evaluations, and notifications of the observer.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -12,38 +12,38 @@ use crate::{
     RunFolder, SaveModel, StepMetrics, TrainError,
 };
 
-/// Result of a possible evaluation.
+/// Result of checking whether an evaluation is due, and of the evaluation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Evaluated {
     /// No evaluation was due.
     No,
-    /// Done; an earlier one is as good or better.
+    /// Evaluated; an earlier score is at least as good.
     NotBest,
-    /// Done; the best so far.
+    /// Evaluated; the score is the best so far.
     Best,
     /// Due, but skipped because the run is being stopped.
     Stopped,
 }
 
-/// A run in progress.
+/// Run in progress.
 pub struct Progress<'a> {
-    /// RunState that the next checkpoint will hold.
+    /// State that the next checkpoint will contain.
     pub state: RunState,
     fit: &'a Fit<'a>,
     run: &'a RunFolder,
     metrics: MetricsFile,
     monitor: Monitor<'a>,
-    /// Plans that are not passed on yet.
+    /// Plans that the training loop has not taken yet.
     plans: Vec<ControlPlan>,
     observer: &'a mut dyn Observer,
     /// Lowest bits per byte of each domain so far.
     lowest: BTreeMap<String, f64>,
-    /// Steps and seconds since this process began, for the estimate of the remaining time.
+    /// Number of steps and seconds since this process began, for the estimate of the remaining time.
     pace: (u64, f64),
 }
 
 impl<'a> Progress<'a> {
-    /// Starts from the current position of the run folder.
+    /// Starts at the current position of the run folder.
     pub fn begin(
         fit: &'a Fit<'a>,
         run: &'a RunFolder,
@@ -92,8 +92,8 @@ impl<'a> Progress<'a> {
         })
     }
 
-    /// Evaluates before the first step if requested, or if a stopped run skipped an evaluation. In the second case
-    /// calls `save`, since the checkpoint of the stopped run lacks the result.
+    /// Evaluates before the first step if the settings ask for it, or if a stopped run skipped an evaluation. In the
+    /// second case, calls `save`, since the checkpoint of the stopped run lacks the result.
     pub fn evaluate_what_is_due(
         &mut self,
         total: u64,
@@ -113,7 +113,7 @@ impl<'a> Progress<'a> {
         Ok(evaluated)
     }
 
-    /// Records one step.
+    /// Records the metrics of one step.
     pub fn record(&mut self, step: StepMetrics) -> Result<(), TrainError> {
         self.metrics.write(&step)?;
         tracing::debug!(
@@ -133,14 +133,15 @@ impl<'a> Progress<'a> {
         Ok(())
     }
 
-    /// Estimates the seconds to the last step, counting the step just done, at this process's average pace.
+    /// Estimates the seconds until the last step, at the average pace of this process. `seconds` is the duration of
+    /// the step that was just done.
     pub fn seconds_left(&self, seconds: f64, total: u64) -> f64 {
         let (steps, spent) = (self.pace.0 + 1, self.pace.1 + seconds);
         spent / steps as f64 * (total - self.state.step - 1) as f64
     }
 
-    /// Evaluates if an evaluation is due. A run that is being stopped must exit within seconds: it records that the
-    /// evaluation is due, and does it after resuming.
+    /// Evaluates if an evaluation is due. A run that is being stopped must exit within seconds: it only records that
+    /// the evaluation is due, and evaluates after resuming.
     pub fn evaluate(&mut self, total: u64) -> Result<Evaluated, TrainError> {
         let step = self.state.step;
         let due = step == total || self.fit.evaluation.every.is_due(step);
@@ -154,13 +155,13 @@ impl<'a> Progress<'a> {
         Ok(evaluated)
     }
 
-    /// Records in the state whether the run is finished, and whether a stop is the only reason to save it.
+    /// Records in the state whether the run is finished, and whether the checkpoint is saved only because of a stop.
     fn mark(&mut self, evaluated: Evaluated, total: u64) {
         self.state.finished = self.state.step == total && !self.state.evaluation_due;
         self.state.stopped = !self.is_checkpoint(evaluated);
     }
 
-    /// Returns true if a run that is not being stopped saves a checkpoint here.
+    /// Returns true if a checkpoint is due, whether or not the run is being stopped.
     pub fn is_checkpoint(&self, evaluated: Evaluated) -> bool {
         let (step, kept) = (self.state.step, self.fit.checkpoint);
         evaluated == Evaluated::Best
@@ -169,12 +170,13 @@ impl<'a> Progress<'a> {
             || kept.every.is_due(step)
     }
 
-    /// Returns the plans that the loop has not passed on: those of a resumed run at first, then the new ones.
+    /// Returns the plans that the training loop has not taken yet: at first those of a resumed run, then the new
+    /// ones.
     pub fn take_plans(&mut self) -> Vec<ControlPlan> {
         std::mem::take(&mut self.plans)
     }
 
-    /// Returns true if the run was requested to stop.
+    /// Returns true if the run was asked to stop.
     pub fn is_stopping(&self) -> bool {
         self.fit.stop.load(Ordering::SeqCst)
     }
@@ -269,7 +271,7 @@ impl<'a> Progress<'a> {
     }
 }
 
-/// Model and controller of a checkpoint.
+/// Model of a checkpoint together with the controller's state.
 struct Controlled<'a> {
     model: &'a dyn SaveModel,
     controller: Option<&'a dyn Controller>,
@@ -284,7 +286,7 @@ impl SaveModel for Controlled<'_> {
     }
 }
 
-/// Lowers the values of `lowest` to those of an evaluation, and returns the domains that improved.
+/// Lowers the values in `lowest` to those of an evaluation. Returns the domains that improved.
 fn take_lower(
     lowest: &mut BTreeMap<String, f64>,
     found: &BTreeMap<String, f64>,
@@ -303,7 +305,7 @@ fn take_lower(
 mod tests {
     use super::*;
 
-    /// Tracks the lowest value of each domain separately.
+    /// Checks that the lowest value of each domain is tracked separately.
     #[test]
     fn lowest_values_are_tracked_per_domain() {
         let bits = |law, plays| BTreeMap::from([("law".into(), law), ("plays".into(), plays)]);

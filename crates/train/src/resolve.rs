@@ -1,7 +1,8 @@
-//! Resolves the path of a checkpoint to a folder whose content does not change.
+//! Resolution of a checkpoint's path to a folder whose content does not change.
 //!
-//! `best` and `latest` are links that a run moves. A command that opened its files one by one through such a link could
-//! mix two checkpoints, and a run that kept the link could resume from another base. A path is therefore resolved once.
+//! `best` and `latest` are links that a run moves. A command that opened files one by one through such a link could
+//! mix two checkpoints, and a run that stored the link could resume from another base. Therefore a path is resolved
+//! once.
 
 use std::path::{Path, PathBuf};
 
@@ -11,20 +12,20 @@ use polymath_model::NamedBase;
 use crate::TrainError;
 use crate::checkpoint::{STATE, verify};
 
-/// Attempts to resolve a link that moves at the same time. A run moves its links seconds apart.
+/// Maximum number of attempts to resolve a link that moves at the same time. A run moves its links seconds apart.
 const ATTEMPTS: usize = 5;
 
-/// A resolved checkpoint.
+/// Resolved path of a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resolved {
-    /// Folder without links: `checkpoints/small/step-000500`.
+    /// Folder without links, such as `checkpoints/small/step-000500`.
     pub folder: PathBuf,
-    /// Path given by the user: `checkpoints/small/best`.
+    /// Path given by the user, such as `checkpoints/small/best`.
     pub named: PathBuf,
 }
 
 impl Resolved {
-    /// Returns the path itself; the caller that opens it explains a path that leads to no checkpoint.
+    /// Returns the path unresolved. The caller that opens it explains why there is no checkpoint.
     fn as_given(path: &Path) -> Self {
         Self {
             folder: path.to_path_buf(),
@@ -36,17 +37,17 @@ impl Resolved {
 /// Returns the folder of a checkpoint; see [`resolve`].
 ///
 /// # Errors
-/// Same as [`resolve`].
+/// Fails like [`resolve`].
 pub fn resolve_checkpoint(path: &Path) -> Result<PathBuf, TrainError> {
     Ok(resolve(path)?.folder)
 }
 
-/// Resolves the path of a checkpoint: a model folder, or a run folder, which means its best (else its latest)
-/// checkpoint. If nothing of that name exists, `owner/name[@revision]` is a model of the Hugging Face hub, which is
-/// downloaded into its cache. Links are followed once. A checkpoint of this program is verified first.
+/// Resolves the path of a checkpoint. The path is a model folder or a run folder, which stands for its best or else
+/// its latest checkpoint. If nothing of that name exists, `owner/name[@revision]` is a model of the Hugging Face hub
+/// and is downloaded into the hub's cache. Links are followed once. A checkpoint of this program is verified first.
 ///
 /// # Errors
-/// An altered checkpoint; a model that can't be downloaded.
+/// Fails if a checkpoint was altered or a model can't be downloaded.
 pub fn resolve(path: &Path) -> Result<Resolved, TrainError> {
     if let Some(repository) = on_the_hub(path) {
         let folder = download(&repository).map_err(|error| {
@@ -79,7 +80,7 @@ pub fn resolve(path: &Path) -> Result<Resolved, TrainError> {
     check(&found.folder).map(|()| found)
 }
 
-/// Verifies a checkpoint that this program wrote.
+/// Verifies a checkpoint if this program wrote it.
 fn check(folder: &Path) -> Result<(), TrainError> {
     match is_file(&folder.join(STATE))? {
         true => verify(folder).map(drop),
@@ -87,7 +88,7 @@ fn check(folder: &Path) -> Result<(), TrainError> {
     }
 }
 
-/// Downloads the model of a repository into the hub's cache. Refuses an unsupported model before its weights are
+/// Downloads the model of a repository into the hub's cache. Fails for an unsupported model before its weights are
 /// downloaded.
 fn download(repository: &Repository) -> Result<PathBuf, HubError> {
     polymath_hub::model_folder(repository, &|folder| {
@@ -99,11 +100,11 @@ fn download(repository: &Repository) -> Result<PathBuf, HubError> {
     })
 }
 
-/// Returns the base of the adapter in `folder`: the checkpoint `given`, else the one that the adapter names, on this
-/// machine or on the hub. Returns `None` if the folder holds no adapter, or if the named base is not found.
+/// Returns the base of the adapter in `folder`: the checkpoint `given`, or else the one that the adapter names, on
+/// this machine or on the hub. Returns `None` if the folder has no adapter or the named base is not found.
 ///
 /// # Errors
-/// Same as [`resolve`].
+/// Fails like [`resolve`].
 pub fn resolve_base(folder: &Path, given: Option<&Path>) -> Result<Option<PathBuf>, TrainError> {
     if !polymath_model::is_adapter(folder) {
         return Ok(None);
@@ -131,7 +132,8 @@ pub fn resolve_base(folder: &Path, given: Option<&Path>) -> Result<Option<PathBu
     })
 }
 
-/// Returns the hub name and commit of a checkpoint if `path`, which was resolved to `folder`, is a name on the hub.
+/// Returns the repository and commit of a checkpoint if `path` is a name on the hub. `folder` is what it was resolved
+/// to.
 pub fn published(path: &Path, folder: &Path) -> Option<NamedBase> {
     let repository = on_the_hub(path)?;
     let commit = folder.file_name()?.to_str()?;
@@ -141,8 +143,8 @@ pub fn published(path: &Path, folder: &Path) -> Option<NamedBase> {
     })
 }
 
-/// Returns the repository if the path can't mean anything else: it has the form of one, and its parent folder does not
-/// exist.
+/// Returns the repository if the path can only be a name on the hub: it has the form of one, and its parent folder
+/// does not exist.
 fn on_the_hub(path: &Path) -> Option<Repository> {
     let repository = Repository::parse(path.to_str()?)?;
     let parent = path.parent().unwrap_or(path);
@@ -153,10 +155,11 @@ fn is_file(path: &Path) -> Result<bool, TrainError> {
     polymath_base::is_file(path).map_err(TrainError::file("look up", path))
 }
 
-/// Returns the checkpoint that a path leads to now. A candidate that can't be looked up is an error, not skipped.
+/// Returns the checkpoint that a path leads to now. A candidate that can't be looked up is an error, and is not
+/// skipped.
 ///
 /// # Errors
-/// Error of the operating system.
+/// Fails with the error of the operating system.
 fn follow(path: &Path) -> Result<Resolved, TrainError> {
     let candidates = [
         path.to_path_buf(),
@@ -174,7 +177,7 @@ fn follow(path: &Path) -> Result<Resolved, TrainError> {
     Ok(Resolved::as_given(path))
 }
 
-/// Returns the target of the link `name` of a run. On systems without links it is a text file that names the
+/// Returns the target of the link `name` of a run. On systems without links, it is a text file that names the
 /// checkpoint.
 fn link_target(run: &Path, name: &str) -> PathBuf {
     let link = run.join(name);
@@ -184,8 +187,8 @@ fn link_target(run: &Path, name: &str) -> PathBuf {
     }
 }
 
-/// Follows all links of a path. A path without links stays as it is written; a relative one stays relative within the
-/// current folder.
+/// Follows all links of a path. A path without links is returned unchanged. A relative path stays relative if the
+/// result is in the current folder.
 fn without_links(path: &Path) -> PathBuf {
     if !path.ancestors().any(Path::is_symlink) {
         return path.to_path_buf();
@@ -209,7 +212,7 @@ mod tests {
 
     use super::*;
 
-    /// Follows a run's link to its step once, and keeps a path without links.
+    /// Checks that a run's link is followed once, to its step, and that a path without links is unchanged.
     #[test]
     fn links_are_followed_to_their_step() {
         let root = tempfile::tempdir().unwrap();

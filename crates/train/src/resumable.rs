@@ -1,4 +1,4 @@
-//! Checks that a run may be resumed, and that runs may be compared.
+//! Checks whether a run may be resumed, and whether runs may be compared.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use crate::TrainError;
 use crate::checkpoint::{RunState, SCHEMA};
 use crate::run_folder::finished;
 
-/// Refuses a finished checkpoint, an interrupted one without `--resume`, or one of a run with other rules.
+/// Fails if the run is finished or interrupted and `resume` is false, or if it was started under other rules.
 pub(crate) fn refuse_unfit(run: &Path, state: &RunState, resume: bool) -> Result<(), TrainError> {
     let (run, step) = (run.display(), state.step);
     if state.finished && !resume {
@@ -40,7 +40,7 @@ pub(crate) fn refuse_unfit(run: &Path, state: &RunState, resume: bool) -> Result
     Ok(())
 }
 
-/// Reports a run whose remaining batches would differ from those it began with.
+/// Makes the error for a run whose remaining batches would differ from those that it began with.
 fn other_batches(state: &RunState, run: &str) -> TrainError {
     TrainError::Run(format!(
         "the run `{run}` was interrupted after step {} by version {} of this program, which makes batches by rule {} where \
@@ -50,7 +50,7 @@ fn other_batches(state: &RunState, run: &str) -> TrainError {
     ))
 }
 
-/// Reports a run whose best checkpoint would be chosen by scores of different documents.
+/// Makes the error for a run whose best checkpoint would be chosen by scores of different documents.
 fn other_documents(state: &RunState, run: &str) -> TrainError {
     TrainError::Run(format!(
         "the run `{run}` was interrupted after step {} by version {} of this program, which evaluates on held-out documents \
@@ -61,11 +61,11 @@ fn other_documents(state: &RunState, run: &str) -> TrainError {
     ))
 }
 
-/// Refuses to compare finished runs of different versions of the batch or evaluation rule, or with runs that are still
-/// to be trained: they would differ in more than their settings.
+/// Fails if finished runs have different versions of the batch or evaluation rule, or other versions than runs that
+/// are still to be trained. Such runs would differ in more than their settings.
 ///
 /// # Errors
-/// Names the folders of the runs with an older rule.
+/// Fails with the folders of the runs that have an older rule.
 pub fn check_batch_rules(runs: &[&Path]) -> Result<(), TrainError> {
     let states: Vec<Option<RunState>> = runs.iter().map(|run| finished(run)).collect();
     let rules = |of: &dyn Fn(&RunState) -> u32, now: u32| -> Vec<u32> {
@@ -81,7 +81,7 @@ pub fn check_batch_rules(runs: &[&Path]) -> Result<(), TrainError> {
     refuse_mixed(runs, &evaluations, (EVALUATION_RULE, what, best))
 }
 
-/// Refuses runs of different versions of a rule; `what` names the rule and `follows` the consequence.
+/// Fails if the runs have different versions of a rule. `what` names the rule, and `follows` the consequence.
 fn refuse_mixed(
     runs: &[&Path],
     rules: &[u32],

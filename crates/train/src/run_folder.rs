@@ -1,8 +1,8 @@
-//! Run folder: lock, content, and the life of its checkpoints.
+//! Run folder: its lock, its content, and the saving and removal of checkpoints.
 //!
-//! Only the process that holds the lock changes the folder, and every change ends in one rename. If a process is killed
-//! between two renames, the next `--resume` completes the change: the checkpoints' `state.json` files define the
-//! position of the run; links, rotation and cleanup follow from them.
+//! Only the process that holds the lock changes the folder, and every change ends with a single rename. If a process
+//! is killed between two renames, the next `--resume` completes the change: the `state.json` of the checkpoints
+//! define the position of the run; links, rotation and cleanup follow from them.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ use crate::{Checkpointing, Optimizer, Outcome, SaveModel, TrainError};
 
 const CONFIG: &str = "run.toml";
 const LOCK: &str = ".lock";
-/// Names of unfinished files of older versions; this version uses names that nothing else uses
+/// Names of unfinished files of older versions. This version uses names that nothing else uses
 /// ([`polymath_base::is_leftover`]).
 const OLD_LEFTOVERS: [&str; 7] = [
     "run.tmp",
@@ -27,13 +27,13 @@ const OLD_LEFTOVERS: [&str; 7] = [
     ".tmp-closest",
     ".tmp-mixed",
 ];
-/// Prefix of an unfinished checkpoint of older versions.
+/// Prefix of unfinished checkpoints of older versions.
 const OLD_LEFTOVER: &str = ".tmp-";
 
 /// Folder of one run, locked for this process.
 pub struct RunFolder {
     path: PathBuf,
-    /// Content of `run.toml`.
+    /// Text of `run.toml`.
     config: String,
     resumed: Option<Checkpoint>,
     skipped: Vec<String>,
@@ -42,22 +42,22 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// Creates the folder, or opens it to resume; `config` is the resolved config that is saved with the run. With
-    /// `resume`, opens a finished run too: see [`Self::finished_outcome`]. A resumed run keeps its config and links
-    /// until [`Self::prepare_resume`], since it may still be refused.
+    /// Creates the folder, or opens it to resume. `config` is the resolved config, which is saved with the run. With
+    /// `resume`, a finished run can be opened too: see [`Self::finished_outcome`]. A resumed run keeps its config and
+    /// links until [`Self::prepare_resume`], since it may still be refused.
     ///
     /// # Errors
-    /// A folder that is in use, finished or interrupted (without `resume`), holds something else, or was started with
-    /// another config.
+    /// Fails if the folder is in use, is finished or interrupted (without `resume`), has other content, or was
+    /// started with another config.
     pub fn open(path: &Path, config: &str, resume: bool) -> Result<Self, TrainError> {
         Self::open_resolving(path, config, resume, &|_| None)
     }
 
-    /// Does the same for a folder whose saved config may lack defaults, as those of earlier versions do: `resolve`
-    /// returns a saved config with its defaults filled in, or `None` if it can't.
+    /// Opens the folder as [`Self::open`] does, if its saved config may lack defaults, as those of earlier versions
+    /// do. `resolve` returns a saved config with its defaults filled in, or `None` if it can't.
     ///
     /// # Errors
-    /// Same as [`Self::open`].
+    /// Fails like [`Self::open`].
     pub fn open_resolving(
         path: &Path,
         config: &str,
@@ -101,11 +101,11 @@ impl RunFolder {
         Ok(run)
     }
 
-    /// Prepares the folder of a resumed run after all checks: saves the config, sets broken checkpoints aside, points
-    /// the links to the current step and removes old checkpoints. [`crate::fit`] calls it.
+    /// Prepares the folder of a resumed run after all checks: saves the config, renames broken checkpoints, moves the
+    /// links to the current step and removes old checkpoints. [`crate::fit`] calls it.
     ///
     /// # Errors
-    /// A folder that can't be written.
+    /// Fails if the folder can't be written.
     pub fn prepare_resume(&self, kept: &Checkpointing) -> Result<(), TrainError> {
         let Some(Checkpoint { state, .. }) = &self.resumed else {
             return Ok(());
@@ -114,21 +114,21 @@ impl RunFolder {
         self.set_aside(state.step)?;
         self.point("latest", &step_name(state.step))?;
         self.mark_best(state)?;
-        // A process that was killed after its last checkpoint did not get to this.
+        // A process that was killed after its last checkpoint may not have done this.
         self.rotate(state.best.map(|best| best.step), kept)
     }
 
-    /// Path of the folder.
+    /// Returns the path of the folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Checkpoint to resume from.
+    /// Returns the checkpoint to resume from, or `None` for a new run.
     pub fn resumed(&self) -> Option<&Checkpoint> {
         self.resumed.as_ref()
     }
 
-    /// Reasons why broken checkpoints were skipped.
+    /// Returns the reasons why broken checkpoints were skipped.
     pub fn skipped(&self) -> &[String] {
         &self.skipped
     }
@@ -139,12 +139,12 @@ impl RunFolder {
             .is_some_and(|from| from.state.finished)
     }
 
-    /// Returns the outcome of a run that is already finished, else `None`. Completes the work of a killed process after
-    /// the last checkpoint: points `latest` to it and removes old checkpoints. The caller handles `best`: see
-    /// [`Self::mark_best`].
+    /// Returns the outcome of a run that is already finished, or `None`. Completes the work after the last checkpoint
+    /// that a killed process left undone: moves `latest` to it and removes old checkpoints. The caller handles
+    /// `best`: see [`Self::mark_best`].
     ///
     /// # Errors
-    /// A folder that can't be written.
+    /// Fails if the folder can't be written.
     pub fn finished_outcome(&self, kept: &Checkpointing) -> Result<Option<Outcome>, TrainError> {
         let Some(Checkpoint { state, .. }) = self.resumed.as_ref().filter(|_| self.is_finished())
         else {
@@ -157,7 +157,7 @@ impl RunFolder {
     }
 
     pub(crate) fn metrics(&self) -> Result<MetricsFile, TrainError> {
-        // A fresh run keeps nothing of one that was killed before its first checkpoint.
+        // A new run keeps nothing of one that was killed before its first checkpoint.
         let path = self.path.join(METRICS);
         match &self.resumed {
             Some(Checkpoint { state, .. }) => {
@@ -170,8 +170,8 @@ impl RunFolder {
         }
     }
 
-    /// Saves a checkpoint: written beside, synced, renamed; then moves `latest` and `best`, and removes old
-    /// checkpoints. Replaces a checkpoint of the same step.
+    /// Saves a checkpoint: writes it beside its target, syncs and renames it. Then moves `latest` and `best`, and
+    /// removes old checkpoints. Replaces a checkpoint of the same step.
     pub(crate) fn save(
         &self,
         state: RunState,
@@ -195,10 +195,10 @@ impl RunFolder {
         Ok(place)
     }
 
-    /// Points `best` to the best checkpoint of `state`, or removes the link if that checkpoint is gone.
+    /// Moves `best` to the best checkpoint of `state`, or removes the link if that checkpoint is gone.
     ///
     /// # Errors
-    /// A folder that can't be written.
+    /// Fails if the folder can't be written.
     pub fn mark_best(&self, state: &RunState) -> Result<(), TrainError> {
         if let Some(Best { step, .. }) = state.best {
             let name = step_name(step);
@@ -213,10 +213,10 @@ impl RunFolder {
         self.unlink("best")
     }
 
-    /// Points the link `name` of the folder to `target`, atomically.
+    /// Makes the link `name` of the folder point to `target`, atomically.
     ///
     /// # Errors
-    /// A folder that can't be written.
+    /// Fails if the folder can't be written.
     pub fn point(&self, name: &str, target: &str) -> Result<(), TrainError> {
         let link = self.path.join(name);
         if std::fs::read_link(&link).is_ok_and(|found| found == Path::new(target)) {
@@ -232,7 +232,7 @@ impl RunFolder {
     /// Removes the link `name` if it exists.
     ///
     /// # Errors
-    /// A folder that can't be written.
+    /// Fails if the folder can't be written.
     pub fn unlink(&self, name: &str) -> Result<(), TrainError> {
         remove(&self.path.join(name))
     }
@@ -241,7 +241,7 @@ impl RunFolder {
         polymath_base::sync_folder(&self.path).map_err(TrainError::file("sync", &self.path))
     }
 
-    /// Renames broken checkpoints after `step`: they no longer count as checkpoints, but can be examined.
+    /// Renames broken checkpoints after `step`. They no longer count as checkpoints, but can be examined.
     fn set_aside(&self, step: u64) -> Result<(), TrainError> {
         for (broken, path) in steps(&self.path)? {
             if broken > step {
@@ -253,9 +253,9 @@ impl RunFolder {
         Ok(())
     }
 
-    /// Removes checkpoints that are neither among the newest nor the best nor a milestone. A checkpoint saved only
-    /// because the run was stopped is removed once a newer one exists, so that a stopped run keeps the same checkpoints
-    /// as an uninterrupted one.
+    /// Removes checkpoints that are neither among the most recent nor the best nor a milestone. A checkpoint that was
+    /// saved only because the run was stopped is removed once there is a newer one, so that a stopped run keeps the
+    /// same checkpoints as an uninterrupted one.
     pub(crate) fn rotate(&self, best: Option<u64>, kept: &Checkpointing) -> Result<(), TrainError> {
         let mut steps = steps(&self.path)?;
         let newest = steps.last().map(|(step, _)| *step);
@@ -263,7 +263,7 @@ impl RunFolder {
         let (stopped, steps): (Vec<_>, Vec<_>) = steps
             .into_iter()
             .partition(|(step, path)| Some(*step) != newest && checkpoint::was_stopped(path));
-        // Always keeps the newest, the target of `latest`.
+        // The most recent checkpoint, the target of `latest`, is always kept.
         let old = steps.len().saturating_sub(kept.keep.max(1));
         for (step, path) in stopped.iter().chain(&steps[..old]) {
             if Some(*step) != best {
@@ -293,13 +293,13 @@ fn link_to(target: &str, link: &Path) -> std::io::Result<()> {
     std::os::unix::fs::symlink(target, link)
 }
 
-/// Writes a text file that names the target: links require special rights on these systems.
+/// Writes a text file that names the target, since links require special rights on these systems.
 #[cfg(not(unix))]
 fn link_to(target: &str, link: &Path) -> std::io::Result<()> {
     std::fs::write(link, target)
 }
 
-/// Returns the state of a finished run; `None` for any other folder.
+/// Returns the state of a finished run, or `None` for any other folder.
 pub fn finished(run: &Path) -> Option<RunState> {
     if !run.is_dir() {
         return None;
@@ -315,7 +315,7 @@ pub fn is_finished(run: &Path) -> bool {
     finished(run).is_some()
 }
 
-/// Refuses a folder with other content. If another process is creating a run in it, says so.
+/// Fails if the folder has other content. The error tells if another process is creating a run in it.
 fn refuse_foreign(path: &Path) -> Result<(), TrainError> {
     if path.join(CONFIG).exists() || is_unused(path)? {
         return Ok(());
@@ -331,7 +331,7 @@ fn refuse_foreign(path: &Path) -> Result<(), TrainError> {
     )))
 }
 
-/// Returns true if a folder is missing, empty, or holds only leftovers of an interrupted first start.
+/// Returns true if a folder is missing, empty, or has only leftovers of an interrupted first start.
 fn is_unused(path: &Path) -> Result<bool, TrainError> {
     let entries = match std::fs::read_dir(path) {
         Ok(entries) => entries,
@@ -363,7 +363,7 @@ fn in_use(path: &Path, process: Option<u32>) -> TrainError {
     ))
 }
 
-/// Returns the checkpoints of a run, oldest first.
+/// Returns the checkpoints of a run as (step, folder), oldest first.
 fn steps(run: &Path) -> Result<Vec<(u64, PathBuf)>, TrainError> {
     let mut steps = Vec::new();
     for entry in std::fs::read_dir(run).map_err(TrainError::file("read", run))? {
@@ -377,21 +377,21 @@ fn steps(run: &Path) -> Result<Vec<(u64, PathBuf)>, TrainError> {
     Ok(steps)
 }
 
-/// Returns the newest complete checkpoint, and the reasons why newer ones were skipped.
+/// Returns the most recent complete checkpoint, and the reasons why more recent ones were skipped.
 fn newest(run: &Path) -> Result<(Option<Checkpoint>, Vec<String>), TrainError> {
     let mut skipped = Vec::new();
     for (_, path) in steps(run)?.into_iter().rev() {
         match checkpoint::verify(&path) {
             Ok(state) => return Ok((Some(Checkpoint { path, state }), skipped)),
             Err(error @ TrainError::Broken { .. }) => skipped.push(error.to_string()),
-            // A checkpoint that can't be read at the moment, or by this version, is not broken.
+            // A checkpoint that can't be read at the moment, or not by this version, is not broken.
             Err(error) => return Err(error),
         }
     }
     Ok((None, skipped))
 }
 
-/// Returns true for a name of an unfinished file of a killed process.
+/// Returns true if the name is that of an unfinished file, which a killed process left.
 fn is_leftover(name: &std::ffi::OsStr) -> bool {
     let shown = name.to_string_lossy();
     let old_checkpoint = shown
@@ -400,7 +400,7 @@ fn is_leftover(name: &std::ffi::OsStr) -> bool {
     polymath_base::is_leftover(name) || OLD_LEFTOVERS.contains(&&*shown) || old_checkpoint
 }
 
-/// Removes unfinished files of a killed process, and restores a checkpoint that was about to be replaced.
+/// Removes the unfinished files of a killed process, and restores a checkpoint that was about to be replaced.
 fn clear_leftovers(run: &Path) -> Result<(), TrainError> {
     polymath_base::clear_leftovers(run).map_err(TrainError::file("clear", run))?;
     for entry in std::fs::read_dir(run).map_err(TrainError::file("read", run))? {

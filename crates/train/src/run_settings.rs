@@ -6,22 +6,23 @@ use polymath_ops::Ops;
 
 use crate::{Checkpointing, Evaluation, Training};
 
-/// Settings of a run, apart from its model and data.
+/// Settings of a run, without its model and data.
 pub struct Fit<'a> {
-    /// The `[training]` table.
+    /// Resolved `[training]` table.
     pub training: &'a Training,
     /// Interval and size of evaluations.
     pub evaluation: &'a Evaluation,
-    /// True to evaluate the initial weights before the first step: useful for a base, not for random weights.
+    /// True to evaluate the initial weights before the first step, which is useful for a base but not for random
+    /// weights.
     pub evaluate_first: bool,
-    /// Interval of checkpoints, and the number to keep.
+    /// Interval of checkpoints, and which to keep.
     pub checkpoint: &'a Checkpointing,
-    /// Seed of the run, saved with it.
+    /// Random seed of the run, saved with it.
     pub seed: u64,
     /// Fingerprint of the data, saved with the run and compared on resuming.
     pub data_fingerprint: String,
     /// Implementation of the optimizer's operations.
     pub ops: Ops,
-    /// Flag set from outside to stop after the current step.
+    /// Flag that is set from outside to stop the run after the current step.
     pub stop: &'a AtomicBool,
 }

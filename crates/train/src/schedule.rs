@@ -6,15 +6,15 @@ use crate::{Schedule, Training};
 pub fn learning_rate(config: &Training, step: u64, total: u64) -> f64 {
     let (peak, warmup) = (config.learning_rate, config.warmup_steps);
     let minimum = peak * config.minimum_learning_rate_ratio;
-    // 1) Linear warmup; the first step has a learning rate above 0.
+    // 1) Linear warmup. The first step has a learning rate above 0.
     if step <= warmup {
         return peak * step as f64 / warmup as f64;
     }
-    // 2) After the end, the minimum (a constant schedule has no end).
+    // 2) After the last step: the minimum (a constant schedule has no end).
     if step > total && config.schedule != Schedule::Constant {
         return minimum;
     }
-    // 3) In between, the schedule's shape. `progress` is 0 after the warmup and 1 at the last step.
+    // 3) In between: the shape of the schedule. `progress` is 0 after the warmup and 1 at the last step.
     match config.schedule {
         Schedule::Constant => peak,
         Schedule::Cosine => {
@@ -82,7 +82,7 @@ mod tests {
     }
 
     proptest! {
-        /// Never rises after the warmup, and stays within [minimum, peak].
+        /// Checks that the learning rate never rises after the warmup and stays within [minimum, peak].
         #[test]
         fn never_rises_after_warmup(total in 1u64..3000, warmup in 0u64..300, kind in 0..3) {
             let schedule = [Schedule::Cosine, Schedule::Wsd, Schedule::Constant][kind as usize];

@@ -2,24 +2,24 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Score of an evaluation; it chooses the best checkpoint of a run.
+/// Score of an evaluation, by which the best checkpoint of a run is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(from = "SavedScore", into = "SavedScore")]
 pub enum Score {
-    /// Bits per byte of a model within the limits of its run, or of a run without limits; lower is better.
+    /// Score of a model within the limits of its run, or of a run without limits. Lower bits per byte are better.
     Within {
         /// Held-out bits per byte.
         bits_per_byte: f64,
     },
-    /// Distance of a model outside the limits: worse than any within, and the closest is the best.
+    /// Score of a model outside the limits, which is worse than any within. A smaller excess is better.
     Outside {
-        /// Largest share of a limit that is used, above 1.
+        /// Largest share of a limit that is used; above 1.
         share_of_limit: f64,
     },
 }
 
 impl Score {
-    /// Returns the score of a model within the limits, or of a run without limits.
+    /// Makes the score of a model within the limits, or of a run without limits.
     pub fn within(bits_per_byte: f64) -> Self {
         Self::Within { bits_per_byte }
     }
@@ -29,7 +29,7 @@ impl Score {
         matches!(self, Self::Within { .. })
     }
 
-    /// Returns the bits per byte of a model within the limits.
+    /// Returns the bits per byte, or `None` for a model outside the limits.
     pub fn bits_per_byte(self) -> Option<f64> {
         match self {
             Self::Within { bits_per_byte } => Some(bits_per_byte),
@@ -54,7 +54,7 @@ impl Score {
         }
     }
 
-    /// Returns true if the score is not a number.
+    /// Returns true if the number of the score is NaN.
     pub fn is_nan(self) -> bool {
         match self {
             Self::Within { bits_per_byte } => bits_per_byte.is_nan(),
@@ -66,7 +66,7 @@ impl Score {
 /// Addend by which earlier versions marked the score of a model outside the limits.
 const OUTSIDE: f64 = 1e6;
 
-/// Score in `state.json`. JSON has no infinity: `null` stands for it.
+/// Score as stored in `state.json`. JSON has no infinity, so `null` stands for it.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged, deny_unknown_fields)]
 enum SavedScore {
@@ -76,7 +76,7 @@ enum SavedScore {
     Outside {
         share_of_limit: Option<f64>,
     },
-    /// Number of earlier versions: bits per byte, or [`OUTSIDE`] plus the share of the limit.
+    /// Single number of earlier versions: bits per byte, or [`OUTSIDE`] plus the share of the limit.
     Number(Option<f64>),
 }
 
@@ -121,7 +121,8 @@ mod tests {
         Score::Outside { share_of_limit }
     }
 
-    /// Any model within the limits is better than one outside, whatever their numbers; NaN is never better.
+    /// Checks that any model within the limits is better than one outside, whatever their numbers, and that NaN is
+    /// never better.
     #[test]
     fn a_model_within_the_limits_is_better_than_any_outside() {
         assert!(Score::within(9e6).is_better_than(outside(1.01)));
@@ -136,7 +137,8 @@ mod tests {
         }
     }
 
-    /// Reads what it writes, infinity included, and the numbers of earlier versions.
+    /// Checks that scores are read as they were written, infinity included, and that the numbers of earlier versions
+    /// are read.
     #[test]
     fn scores_of_earlier_versions_are_read() {
         for score in [

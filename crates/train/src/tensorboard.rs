@@ -1,7 +1,8 @@
-//! Writes the metrics as event files of TensorBoard.
+//! Metrics as event files of TensorBoard.
 //!
-//! An event file is a sequence of records: the length of an event (u64, little-endian), its masked CRC-32C, the event,
-//! and the event's masked CRC-32C. Events are Protocol Buffers; only the fields of scalars are written.
+//! An event file is a sequence of records: the length of an event (u64, little-endian), the masked CRC-32C of the
+//! length, the event, and the event's masked CRC-32C. Events are Protocol Buffers; only the fields of scalars are
+//! written.
 
 use std::fs::File;
 use std::io::Write;
@@ -13,9 +14,9 @@ use serde_json::Value;
 
 use crate::TrainError;
 
-/// Name of the folder beside `metrics.jsonl`.
+/// Name of the folder, beside `metrics.jsonl`.
 const FOLDER: &str = "tensorboard";
-/// Prefix by which TensorBoard finds its files.
+/// Prefix by which TensorBoard recognizes its files.
 const PREFIX: &str = "events.out.tfevents.";
 const VERSION: &str = "brain.Event:2";
 
@@ -39,7 +40,7 @@ struct Summary {
     value: Vec<Scalar>,
 }
 
-/// `tensorflow.Summary.Value` message of one number.
+/// `tensorflow.Summary.Value` message with one number.
 #[derive(Clone, PartialEq, Message)]
 struct Scalar {
     #[prost(string, tag = "1")]
@@ -52,13 +53,13 @@ struct Scalar {
 pub(crate) struct EventFile {
     path: PathBuf,
     file: File,
-    /// Time at which uninterrupted training would have begun. Events are placed at this time plus their `seconds`, so
-    /// that TensorBoard's time axis shows training time.
+    /// Time at which uninterrupted training would have begun. Events have this time plus their `seconds`, so that
+    /// TensorBoard's time axis shows training time.
     begin: f64,
 }
 
 impl EventFile {
-    /// Creates a file beside `metrics` that begins with the lines so far, and removes earlier files, so that repeated
+    /// Creates a file beside `metrics` that begins with the given lines. Removes earlier files, so that repeated
     /// steps of a stopped run do not appear twice.
     pub fn create(metrics: &Path, lines: &str) -> Result<Self, TrainError> {
         let folder = metrics.with_file_name(FOLDER);
@@ -93,7 +94,7 @@ impl EventFile {
         Ok(events)
     }
 
-    /// Appends a line of the metrics.
+    /// Appends a line of the metrics as an event.
     pub fn write(&mut self, line: &str) -> Result<(), TrainError> {
         match parse(line) {
             Some(line) => self.append(&record(&self.event(&line))),
@@ -123,7 +124,8 @@ fn parse(line: &str) -> Option<Value> {
     serde_json::from_str(line).ok()
 }
 
-/// Returns every number of a line but its position: a step's under `train/`, a table's under its name.
+/// Returns every number of a line but its position: those of a step with the prefix `train/`, those of a table with
+/// the table's name.
 fn scalars(line: &Value) -> Vec<Scalar> {
     let mut scalars = Vec::new();
     let mut push = |tag: String, value: &Value| {
@@ -159,7 +161,8 @@ fn record(event: &Event) -> Vec<u8> {
     record
 }
 
-/// Rotates a CRC by 15 bits and adds a constant, as TensorFlow does, since a CRC of data that contain CRCs is weak.
+/// Returns the masked CRC-32C: rotated by 15 bits, plus a constant. TensorFlow masks it because a CRC of data that
+/// contain CRCs is weak.
 fn masked_crc(data: &[u8]) -> u32 {
     crc32c::crc32c(data)
         .rotate_right(15)
@@ -196,7 +199,7 @@ mod tests {
         events
     }
 
-    /// Writes the kept metrics of a resumed run once, and appends the new ones.
+    /// Checks that the metrics that a resumed run keeps are written once, and that new ones are appended.
     #[test]
     fn events_repeat_the_metrics() {
         let folder = tempfile::tempdir().unwrap();
@@ -236,7 +239,7 @@ mod tests {
         assert!((apart - 0.5).abs() < 1e-3, "{apart}");
     }
 
-    /// Matches TensorFlow's masked checksum; that of no bytes is the constant.
+    /// Checks the masked checksum against TensorFlow's. That of no bytes is the constant.
     #[test]
     fn checksums_are_masked() {
         assert_eq!(masked_crc(b""), 0xa282_ead8);

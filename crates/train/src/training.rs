@@ -5,20 +5,20 @@ use serde::Serialize;
 
 use crate::{OptimizerChoice, Recompute, Schedule, TrainingConfig};
 
-/// Upper bound of the default warmup in steps.
+/// Maximum of the default warmup, in steps.
 const MAX_DEFAULT_WARMUP: u64 = 500;
 
-/// Length of a run.
+/// Length of a run, in tokens or in steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Length {
-    /// Tokens to train on, padding not counted.
+    /// Number of tokens to train on, without padding.
     Tokens(u64),
-    /// Optimizer steps.
+    /// Number of optimizer steps.
     Steps(u64),
 }
 
-/// Values that the phase gives to the keys of `[training]` that a config leaves out.
+/// Defaults that pretraining and fine-tuning each give to keys of `[training]`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TrainingDefaults {
     /// Length of a run whose config has none.
@@ -29,9 +29,9 @@ pub struct TrainingDefaults {
     pub sequence_length: usize,
     /// Peak learning rate.
     pub learning_rate: f64,
-    /// Share of the positions that is padding.
+    /// Share of padding among the positions.
     pub padding: f64,
-    /// Tokens of one pass over the training text.
+    /// Number of tokens in one pass over the training text.
     pub epoch_tokens: u64,
 }
 
@@ -39,7 +39,7 @@ pub struct TrainingDefaults {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[allow(missing_docs, reason = "documented in `TrainingConfig`")]
 pub struct Training {
-    /// Tokens or steps, under a key of that name.
+    /// Number of tokens or steps, stored under the key `tokens` or `steps`.
     #[serde(flatten)]
     pub length: Length,
     pub batch_size: usize,
@@ -63,7 +63,7 @@ pub struct Training {
 }
 
 impl Training {
-    /// Returns the optimizer steps of the run, for rows of which the share `padding` is padding.
+    /// Returns the number of optimizer steps of the run, for rows with a share of `padding`.
     pub fn total_steps(&self, padding: f64) -> u64 {
         let positions = (self.batch_size * self.sequence_length).max(1) as u64;
         match self.length {
@@ -143,7 +143,7 @@ mod tests {
         assert_eq!(steps("tokens = 1000", 0.0), 5);
         assert_eq!(steps("tokens = 1001", 0.0), 6);
         assert_eq!(steps("steps = 7", 0.0), 7);
-        // 150 of a step's 200 positions hold a token.
+        // 150 of the 200 positions of a step hold a token.
         assert_eq!(steps("tokens = 1050", 0.25), 7);
         assert_eq!(steps("tokens = 1051", 0.25), 8);
         assert_eq!(steps("steps = 7", 0.25), 7);
@@ -151,7 +151,7 @@ mod tests {
         assert_eq!(steps("", 0.0), 3);
     }
 
-    /// A resolved table is a config, and resolves to itself: a saved run is compared so.
+    /// Checks that a resolved table is a valid config that resolves to itself. Saved runs are compared in this form.
     #[test]
     fn a_resolved_table_resolves_to_itself() {
         for text in ["tokens = 90_000", "steps = 200", "epochs = 20", ""] {

@@ -1,5 +1,5 @@
-//! Runs that are killed between any two changes of their folder, or stopped anywhere, end with the files of an
-//! uninterrupted run.
+//! Tests that runs that are killed between any two changes of their folder, or stopped at any step, end with the same
+//! files as an uninterrupted run.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ struct TrainedRun {
 }
 
 impl TrainedRun {
-    /// Trains in `run` from its current position.
+    /// Trains in the folder `run`, from its current position.
     fn train(&self, run: &Path, stop: &AtomicBool, observer: &mut dyn Observer) -> Outcome {
         let folder = RunFolder::open(run, CONFIG, true).unwrap();
         let checkpoint = Checkpointing {
@@ -69,7 +69,7 @@ impl TrainedRun {
     }
 }
 
-/// Returns the content of a run's folder by path, without times: links by their targets, files by their text.
+/// Returns the content of a run's folder by path, without times: the targets of links and the text of files.
 fn content(run: &Path) -> BTreeMap<PathBuf, String> {
     fn add(folder: &Path, root: &Path, found: &mut BTreeMap<PathBuf, String>) {
         for entry in std::fs::read_dir(folder).unwrap() {
@@ -79,7 +79,7 @@ fn content(run: &Path) -> BTreeMap<PathBuf, String> {
                 let target = std::fs::read_link(&path).unwrap();
                 found.insert(name, format!("-> {}", target.display()));
             } else if path.ends_with("tensorboard") || path.ends_with(".lock") {
-                // The metrics contain times, the lock file a process id.
+                // The metrics contain times, and the lock file a process id.
             } else if path.is_dir() {
                 add(&path, root, found);
             } else {
@@ -136,7 +136,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Copies the folder before the first checkpoint and after each.
+/// Observer that copies the folder before the first checkpoint and after each.
 struct Snapshots {
     run: PathBuf,
     kept: PathBuf,
@@ -165,7 +165,8 @@ fn point(run: &Path, name: &str, target: &Path) {
     std::os::unix::fs::symlink(target, run.join(name)).unwrap();
 }
 
-/// Makes the folder as it is after each change between two snapshots, including a kill in the middle of a change.
+/// Makes every state of the folder between two snapshots, as if the process had been killed between two changes or in
+/// the middle of one.
 fn between(before: &Path, after: &Path, make: &mut dyn FnMut(&str) -> PathBuf) {
     let names = |run: &Path| -> Vec<String> {
         let entries = std::fs::read_dir(run).unwrap();
@@ -217,8 +218,8 @@ fn between(before: &Path, after: &Path, make: &mut dyn FnMut(&str) -> PathBuf) {
     }
 }
 
-/// Ends with the same files after a kill between any two changes of the folder, even if only the links of the last
-/// checkpoint or its rotation were missing.
+/// Checks that a run that is killed between any two changes of its folder ends with the same files, even if only the
+/// links of the last checkpoint or its rotation were missing.
 #[test]
 fn a_run_killed_between_any_two_changes_ends_the_same() {
     let root = tempfile::tempdir().unwrap();
@@ -246,7 +247,7 @@ fn a_run_killed_between_any_two_changes_ends_the_same() {
     }
 }
 
-/// Sets the stop flag after a step, or in the evaluation that follows it.
+/// Observer that sets the stop flag after a step, or in the evaluation that follows it.
 struct StopAt<'a> {
     step: u64,
     evaluating: bool,
@@ -268,8 +269,8 @@ impl Observer for StopAt<'_> {
     }
 }
 
-/// Ends with the same files after a stop at any step or in any evaluation. The checkpoint that was saved only because
-/// of the stop is gone, and a repeated evaluation leaves no trace.
+/// Checks that a run that is stopped at any step or in any evaluation ends with the same files. The checkpoint that
+/// was saved only because of the stop is gone, and a repeated evaluation leaves no trace.
 #[test]
 fn a_run_stopped_anywhere_ends_the_same() {
     let root = tempfile::tempdir().unwrap();
@@ -309,7 +310,8 @@ fn a_run_stopped_anywhere_ends_the_same() {
     }
 }
 
-/// Leaves a finished run unchanged on resuming, without an error, and refuses it without `--resume`.
+/// Checks that resuming a finished run changes nothing and is not an error, and that it is refused without
+/// `--resume`.
 #[test]
 fn resuming_a_finished_run_changes_nothing() {
     let root = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Handling of damaged, unknown and foreign files in a run folder.
+//! Tests of damaged, unknown and foreign files in a run folder.
 #![cfg(unix)]
 
 use std::path::Path;
@@ -40,7 +40,8 @@ fn refused(run: &Path) -> String {
     opened.err().expect("refused").to_string()
 }
 
-/// Refuses the one checkpoint whose `state.json` was changed in any value, or whose folder is of another step.
+/// Checks that a checkpoint whose `state.json` was changed in any value, or whose folder has the name of another
+/// step, is refused, and that others are not.
 #[test]
 fn a_changed_state_breaks_only_its_own_checkpoint() {
     type Change = fn(&mut Value);
@@ -82,8 +83,8 @@ fn a_changed_state_breaks_only_its_own_checkpoint() {
     assert_eq!(folder.resumed().unwrap().state.step, 6);
 }
 
-/// Refuses the run and touches nothing if a checkpoint has an unknown version or a file that can't be read at the
-/// moment: neither means that it is broken.
+/// Checks that a run with a checkpoint of an unknown version, or with a file that can't be read at the moment, is
+/// refused and nothing is changed: neither means that the checkpoint is broken.
 #[test]
 fn unknown_versions_and_unreadable_files_are_left_alone() {
     let root = tempfile::tempdir().unwrap();
@@ -100,7 +101,7 @@ fn unknown_versions_and_unreadable_files_are_left_alone() {
     assert_eq!(names(&run), before);
 }
 
-/// Refuses at once a state that lists a pipe or a file elsewhere.
+/// Checks that a state that lists a pipe or a file elsewhere is refused without reading it.
 #[test]
 fn listed_files_are_regular_and_own() {
     let root = tempfile::tempdir().unwrap();
@@ -122,8 +123,8 @@ fn listed_files_are_regular_and_own() {
     assert_eq!(folder.resumed().unwrap().state.step, 4);
 }
 
-/// Clears the leftovers of an interrupted first start at every stage, and leaves a folder with any other content
-/// untouched.
+/// Checks that the leftovers of an interrupted first start are removed at every stage, and that a folder with any
+/// other content stays unchanged.
 #[test]
 fn an_interrupted_first_start_begins_anew() {
     let root = tempfile::tempdir().unwrap();
@@ -158,13 +159,13 @@ fn an_interrupted_first_start_begins_anew() {
     assert_eq!(names(&foreign), before);
 }
 
-/// Names the process that holds the run to the second of two simultaneous starts.
+/// Checks that of two starts at the same time, the second one gets an error that names the process of the first.
 #[test]
 fn the_second_of_two_starts_names_the_process() {
     let root = tempfile::tempdir().unwrap();
     let run = root.path().join("run");
     std::fs::create_dir(&run).unwrap();
-    // The first process holds its lock, and has written an unfinished file that no version has a name for.
+    // The first process holds its lock and has written an unfinished file whose name no version uses.
     let held = polymath_base::lock(&run.join(".lock")).unwrap();
     std::fs::write(run.join("later.bin"), "half").unwrap();
     let told = format!("in use by another process (process {})", std::process::id());
@@ -174,7 +175,8 @@ fn the_second_of_two_starts_names_the_process() {
     assert!(refused(&run).contains("is not a run folder"));
 }
 
-/// Names and sets aside a line of the metrics with an invalid byte, and goes on.
+/// Checks that a line of the metrics with an invalid byte is reported and moved to another file, and that the run
+/// continues.
 #[test]
 fn an_unreadable_metrics_line_is_moved_aside() {
     struct Messages(Vec<String>);
@@ -204,7 +206,7 @@ fn an_unreadable_metrics_line_is_moved_aside() {
     assert_eq!(table::records(&run).last().unwrap()["step"], 20);
 }
 
-/// Never saves weights that are not finite.
+/// Checks that weights that are not finite are never saved.
 #[test]
 fn infinite_weights_are_not_saved() {
     use candle_core::{Device, Tensor};
@@ -234,7 +236,7 @@ fn infinite_weights_are_not_saved() {
     assert_eq!(verify(&run.join("latest")).unwrap().step, 4);
 }
 
-/// Reports a best checkpoint that can't be looked up: the latest is another model.
+/// Checks that a best checkpoint that can't be looked up is an error: the latest one is another model.
 #[cfg(unix)]
 #[test]
 fn a_link_that_cannot_be_looked_up_is_an_error() {

@@ -1,4 +1,4 @@
-//! Weight, log entry and clipping of terms that are added to the loss.
+//! Tests of terms that are added to the loss: their weight, log entry and clipping.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ use polymath_train::{
 
 use crate::support::table::{CONFIG, Case, Scores, Steps, StopAfter, Table, training};
 
-/// Penalty strength·Σ parameter on the parameter `offset`; its gradient is the strength.
+/// Penalty strength·Σ parameter on the parameter `offset`. Its gradient is the strength.
 struct Slope(f64);
 
 impl Penalty for Slope {
@@ -36,7 +36,7 @@ impl Penalty for Slope {
     }
 }
 
-/// A table with a linear term beside its loss, as a penalty or in each batch's graph.
+/// Table objective with a linear term: as a penalty, or in each batch's graph.
 struct Sloping {
     table: Table,
     penalties: Vec<Box<dyn Penalty>>,
@@ -81,7 +81,7 @@ impl SaveModel for Sloping {
     }
 }
 
-/// Keeps the metrics of every step.
+/// Observer that stores the metrics of every step.
 #[derive(Default)]
 struct Recorder(RefCell<Vec<StepMetrics>>);
 
@@ -91,7 +91,7 @@ impl Observer for Recorder {
     }
 }
 
-/// Trains for three steps, and returns the parameters and the metrics of each step.
+/// Trains for three steps. Returns the parameters and the metrics of each step.
 fn run(objective: &Sloping, parts: usize) -> (Vec<f32>, Vec<StepMetrics>) {
     let root = tempfile::tempdir().unwrap();
     let folder = RunFolder::open(&root.path().join("run"), CONFIG, false).unwrap();
@@ -118,8 +118,8 @@ fn run(objective: &Sloping, parts: usize) -> (Vec<f32>, Vec<StepMetrics>) {
     )
 }
 
-/// Adds a penalty to the *mean* loss, whether as a known gradient or in the graph, for any number of parts. Logs it by
-/// its name, and leaves it out of `loss`.
+/// Checks that a penalty is added to the *mean* loss, by its direct gradient or in the graph, for any number of
+/// parts. It is logged by its name and not included in `loss`.
 #[test]
 fn penalties_are_added_to_the_mean_loss() {
     let (expected, metrics) = run(&Sloping::new(0.5, 0.0), 1);
@@ -140,7 +140,7 @@ fn penalties_are_added_to_the_mean_loss() {
             assert!((a.gradient_norm - b.gradient_norm).abs() < 1e-4);
         }
     }
-    // Before the first step the offset is 0.5.
+    // Before the first step, the offset is 0.5.
     assert!((metrics[0].penalties["slope"] - 0.25).abs() < 1e-6);
     assert_eq!(metrics[0].loss, without[0].loss);
     assert_ne!(metrics[0].gradient_norm, without[0].gradient_norm);
@@ -181,7 +181,7 @@ impl Controller for Steering {
     }
 }
 
-/// Batches that are those of other steps after each plan.
+/// Batch source that switches to the batches of other steps after each plan.
 struct Following(Vec<u64>);
 
 impl BatchSource for Following {
@@ -196,7 +196,7 @@ impl BatchSource for Following {
     }
 }
 
-/// View of one step: its strength, its targets and the scale of its penalty.
+/// Values that one step used: the strength, the targets and the scale of the penalty.
 #[derive(Debug, Clone, PartialEq)]
 struct Seen {
     strength: f64,
@@ -204,7 +204,7 @@ struct Seen {
     scale: f64,
 }
 
-/// Objective that notes what its steps see, with a penalty of gradient and value 1.
+/// Objective that records the values its steps use, with a penalty whose gradient and value are 1.
 struct Noting {
     table: Table,
     penalties: Vec<Box<dyn Penalty>>,
@@ -271,7 +271,8 @@ impl SaveModel for Noting {
     }
 }
 
-/// Trains for six steps with a controller, and returns what the steps saw, the weights and the logged penalties.
+/// Trains for six steps with a controller. Returns the values that the steps used, the weights and the logged
+/// penalties.
 fn controlled(path: &Path, stop_after: u64) -> (Vec<Seen>, Vec<u32>, Vec<f64>) {
     let folder = RunFolder::open(path, CONFIG, path.exists()).unwrap();
     let (mut table, mut steering, mut scores) = (Table::new(), Steering::default(), Scores(0));
@@ -305,7 +306,7 @@ fn controlled(path: &Path, stop_after: u64) -> (Vec<Seen>, Vec<u32>, Vec<f64>) {
     )
 }
 
-/// Observer that records, and stops after a step.
+/// Observer that records the metrics and sets the stop flag after a step.
 struct Stopping<'a>(StopAfter<'a>, &'a mut Recorder);
 
 impl Observer for Stopping<'_> {
@@ -315,8 +316,8 @@ impl Observer for Stopping<'_> {
     }
 }
 
-/// A plan holds from the step after its evaluation to the next one: for the objective, the penalties and the batches. A
-/// resumed run follows the plans of its checkpoint, to the same bits.
+/// Checks that a plan holds from the step after its evaluation to the next evaluation, for the objective, the
+/// penalties and the batches, and that a resumed run follows the plans of its checkpoint to the same bits.
 #[test]
 fn a_plan_holds_until_the_next_evaluation() {
     let root = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Recovery of a run after a stop, a kill or a disk error at an awkward moment.
+//! Tests of recovery after a stop, a kill or a disk error at a critical moment.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -37,7 +37,8 @@ fn damage(file: &Path) {
     std::fs::write(file, bytes).unwrap();
 }
 
-/// Repeats an evaluation that was due at a stop: the same metrics lines and the same best.
+/// Checks that an evaluation that was due at a stop is repeated: the metrics lines and the best checkpoint are the
+/// same.
 #[test]
 fn stopping_where_an_evaluation_is_due_loses_nothing() {
     let root = tempfile::tempdir().unwrap();
@@ -56,7 +57,7 @@ fn stopping_where_an_evaluation_is_due_loses_nothing() {
     verify(&parts.join("best")).unwrap();
 }
 
-/// Never removes a complete checkpoint in favor of a broken newer one, even if few are kept.
+/// Checks that rotation never removes a complete checkpoint in favor of a broken newer one, even if few are kept.
 #[test]
 fn rotation_never_prefers_a_broken_checkpoint() {
     let root = tempfile::tempdir().unwrap();
@@ -74,7 +75,7 @@ fn rotation_never_prefers_a_broken_checkpoint() {
     verify(&path.join("latest")).unwrap();
     let table = Table::load(&folder.resumed().unwrap().path);
     let stop = AtomicBool::new(false);
-    // The first save is at step 16 + 1, before the broken checkpoint's step is passed.
+    // The first save is at step 16 + 1, before the broken checkpoint's step is reached.
     case.run(&folder, &table, &stop, &mut StopAfter(17, &stop))
         .unwrap();
     assert_eq!(verify(&path.join("latest")).unwrap().step, 17);
@@ -93,7 +94,7 @@ fn rotation_never_prefers_a_broken_checkpoint() {
     assert_eq!(verify(&early.join("latest")).unwrap().step, 17);
 }
 
-/// A table whose disk is full from its third checkpoint on.
+/// Table objective whose disk is full from the third checkpoint on.
 struct FullDisk(Table, std::cell::Cell<u32>);
 
 impl Objective for FullDisk {
@@ -121,7 +122,8 @@ impl SaveModel for FullDisk {
     }
 }
 
-/// Names the file of a checkpoint that can't be written, keeps earlier checkpoints, and frees the space.
+/// Checks that the error for a checkpoint that can't be written names the file, that earlier checkpoints are kept,
+/// and that the space is freed.
 #[test]
 fn a_full_disk_keeps_earlier_checkpoints() {
     let root = tempfile::tempdir().unwrap();
@@ -152,7 +154,7 @@ fn a_full_disk_keeps_earlier_checkpoints() {
     assert!(left.is_empty(), "{left:?}");
 }
 
-/// Accepts a learning rate below the resolution of 32-bit numbers.
+/// Checks that a learning rate below the resolution of 32-bit numbers is accepted.
 #[test]
 fn tiny_learning_rates_are_not_refused() {
     let root = tempfile::tempdir().unwrap();
@@ -164,8 +166,8 @@ fn tiny_learning_rates_are_not_refused() {
         .unwrap();
 }
 
-/// Refuses a run interrupted under an older batch rule, with or without `--resume`, and touches nothing. A finished one
-/// can be opened.
+/// Checks that a run interrupted under an older batch rule is refused, with or without `--resume`, and stays
+/// unchanged. A finished one can be opened.
 #[test]
 fn runs_of_an_older_batch_rule_are_refused() {
     let root = tempfile::tempdir().unwrap();
@@ -175,7 +177,7 @@ fn runs_of_an_older_batch_rule_are_refused() {
     let text = std::fs::read_to_string(&state).unwrap();
     let rule = format!("  \"batch_rule\": {},\n", polymath_data::BATCH_RULE);
     assert!(text.contains(&rule), "{text}");
-    // Older versions had no such key, and no checksum of the file.
+    // Older versions had no such key and no checksum of the file.
     let before = |text: &str| {
         let text = text.replace(&rule, "");
         text.replace("\"schema\": 2", "\"schema\": 1")
@@ -197,7 +199,8 @@ fn runs_of_an_older_batch_rule_are_refused() {
     let found = polymath_train::finished(&whole).unwrap();
     assert_eq!((found.step, found.batch_rule), (20, 1));
     verify(&whole.join("latest")).unwrap();
-    // It is not compared with runs of this version or with runs still to be trained; alone it is accepted.
+    // The run is refused in a comparison with runs of this version or with runs still to be trained. Alone it is
+    // accepted.
     let other = root.path().join("other");
     straight(&other);
     let new = root.path().join("new");
@@ -222,8 +225,8 @@ fn runs_of_an_older_batch_rule_are_refused() {
     );
 }
 
-/// Rewrites a run's state as one of an older program without an evaluation rule; files of version 1 have no checksum.
-/// Returns the new text.
+/// Rewrites a run's state as that of an older version without an evaluation rule and without a checksum. Returns the
+/// new text.
 fn forget_evaluation_rule(state: &Path) -> String {
     let text = std::fs::read_to_string(state).unwrap();
     let rule = format!(
@@ -238,8 +241,8 @@ fn forget_evaluation_rule(state: &Path) -> String {
     old
 }
 
-/// Refuses a run whose earlier evaluations used documents chosen by another rule, and touches nothing: the best score
-/// and later ones would be of different documents. A run without an evaluation may resume.
+/// Checks that a run whose earlier evaluations used documents chosen by another rule is refused and stays unchanged:
+/// its best score would be of other documents than later ones. A run without an evaluation may resume.
 #[test]
 fn runs_of_an_older_evaluation_rule_are_refused() {
     let root = tempfile::tempdir().unwrap();
@@ -263,7 +266,7 @@ fn runs_of_an_older_evaluation_rule_are_refused() {
     assert!(!error.to_string().contains("other documents"), "{error}");
 }
 
-/// Batches without a target, as a custom stream may return.
+/// Batch source whose batches have no targets, as a custom one may return.
 struct Prompts;
 
 impl BatchSource for Prompts {
@@ -276,7 +279,8 @@ impl BatchSource for Prompts {
     }
 }
 
-/// Refuses a batch without targets by its step, and keeps saved checkpoints: a mean over nothing is not a loss of 0.
+/// Checks that a batch without targets is refused with its step, and that saved checkpoints are kept: a mean over no
+/// token is not a loss of 0.
 #[test]
 fn a_batch_without_targets_is_refused() {
     let root = tempfile::tempdir().unwrap();

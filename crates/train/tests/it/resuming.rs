@@ -1,4 +1,4 @@
-//! Stopped and resumed runs of a Transformer: with Muon, in bf16, computed in parts, and on changed data.
+//! Tests of stopped and resumed runs of a transformer: with Muon, in bf16, computed in parts, and on changed data.
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -14,7 +14,7 @@ use crate::support::table::{CONFIG, Case, Scores, StopAfter, optimizer_bytes, re
 const STEPS: u64 = 9;
 const STOPPED: u64 = 5;
 
-/// Rows with a growing number of ignored targets.
+/// Batch source with a growing number of ignored targets.
 struct Rows;
 
 impl BatchSource for Rows {
@@ -69,7 +69,7 @@ impl Kind {
         Bare(Transformer::from_weights(Self::config(), weights, &options).unwrap())
     }
 
-    /// Trains `model` in `run` on data of this fingerprint.
+    /// Trains `model` in `run`, on data with the given fingerprint.
     fn train(
         self,
         run: &RunFolder,
@@ -87,7 +87,7 @@ impl Kind {
             "steps = {STEPS}\nbatch_size = 4\nsequence_length = 12\nlearning_rate = 0.02\noptimizer = \"{optimizer}\"\n\
              accumulation_steps = {parts}\ngradient_clip = 0.5"
         ));
-        // Before the first step, and after every second one.
+        // Evaluations happen before the first step and after every second one.
         let mut scores = Scores(run.resumed().map_or(0, |from| 1 + from.state.step / 2));
         case.settings(stop, |settings| {
             let settings = Fit {
@@ -100,7 +100,7 @@ impl Kind {
         })
     }
 
-    /// Makes a run that stops after a step in its middle.
+    /// Makes a run that was stopped in the middle.
     fn stopped(self, path: &Path) {
         let run = RunFolder::open(path, CONFIG, false).unwrap();
         let stop = AtomicBool::new(false);
@@ -110,7 +110,8 @@ impl Kind {
     }
 }
 
-/// Reproduces the weights, the optimizer state and every metric but the times of an uninterrupted run.
+/// Checks that a resumed run has the weights, the optimizer state and every metric but the times of an uninterrupted
+/// run.
 #[test]
 fn every_configuration_resumes_to_the_same_bits() {
     let root = tempfile::tempdir().unwrap();
@@ -151,7 +152,7 @@ fn every_configuration_resumes_to_the_same_bits() {
     }
 }
 
-/// Refuses a run whose data have changed, by name, and changes nothing in its folder.
+/// Checks that a run whose data have changed is refused with the reason, and that its folder stays unchanged.
 #[test]
 fn changed_data_are_refused() {
     let root = tempfile::tempdir().unwrap();
@@ -164,7 +165,7 @@ fn changed_data_are_refused() {
     kind.stopped(&path);
     let before = records(&path);
     let saved = std::fs::read(path.join("run.toml")).unwrap();
-    // Only a run that resumes sets a broken checkpoint aside.
+    // Only a run that resumes renames a broken checkpoint.
     let broken = path.join("step-999999");
     std::fs::create_dir(&broken).unwrap();
     std::fs::remove_file(path.join("latest")).unwrap();
@@ -185,7 +186,7 @@ fn changed_data_are_refused() {
         Path::new("step-999999")
     );
     assert!(broken.is_dir());
-    // An accepted run completes all of it.
+    // A run that is accepted does all of that.
     let data = "data";
     kind.train(&run, &model, data, (&never, &mut Silent))
         .unwrap();

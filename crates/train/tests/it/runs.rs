@@ -1,4 +1,4 @@
-//! Promises of the run folder and of the training loop.
+//! Tests of the run folder and of the training loop.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use crate::support::table::{
     CONFIG, Case, Scores, Steps, StopAfter, Table, optimizer_bytes, records, straight, training,
 };
 
-/// Reproduces the parameters, moments and metrics of 20 steps by 11 steps, a stop and a resumption.
+/// Checks that 11 steps, a stop and a resumption give the same parameters, moments and metrics as 20 steps at once.
 #[test]
 fn resuming_is_bit_exact() {
     let root = tempfile::tempdir().unwrap();
@@ -44,7 +44,7 @@ fn resuming_is_bit_exact() {
     assert_eq!(records(&whole), records(&parts));
 }
 
-/// A table that notes the seed and the step before each of its steps.
+/// Table objective that records the seed and the number of each of its steps.
 struct Noting {
     table: Table,
     begun: RefCell<Vec<(u64, u64)>>,
@@ -70,8 +70,8 @@ impl SaveModel for Noting {
     }
 }
 
-/// The objective is told the run's seed and the number of each step, which goes on where a stopped run is resumed:
-/// random numbers that depend on both are the same then.
+/// Checks that the objective gets the run's seed and the number of each step. A resumed run continues the numbers, so
+/// that random numbers that depend on them are the same.
 #[test]
 fn steps_are_numbered_over_the_whole_run() {
     let root = tempfile::tempdir().unwrap();
@@ -105,11 +105,11 @@ fn steps_are_numbered_over_the_whole_run() {
     assert_eq!(begun, (0..20).map(|step| (77, step)).collect::<Vec<_>>());
 }
 
-/// The last step is evaluated and saved, also where it is no multiple of `evaluation.every`, and whether or not it is
-/// the best.
+/// Checks that the last step is evaluated and saved, even if it is not a multiple of `evaluation.every`, and whether
+/// or not it is the best.
 #[test]
 fn the_last_step_is_evaluated_and_saved() {
-    // The scores are the lowest at the fifth evaluation: of the last step, or of the step before the first.
+    // The fifth evaluation has the lowest scores. It is that of the last step, or of the step before the first.
     for (evaluated, best, lowest) in [(0, 7, 1.0), (4, 2, 2.0)] {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("run");
@@ -142,7 +142,7 @@ fn the_last_step_is_evaluated_and_saved() {
     }
 }
 
-/// Computes the same step in four parts as at once.
+/// Checks that a step computed in four parts equals one computed at once.
 #[test]
 fn accumulation_equals_one_batch() {
     let root = tempfile::tempdir().unwrap();
@@ -159,7 +159,7 @@ fn accumulation_equals_one_batch() {
     }
 }
 
-/// Refuses a folder that is in use, finished, interrupted (without `--resume`), or holds other files.
+/// Checks that a folder is refused that is in use, finished, interrupted (without `--resume`), or has other files.
 #[test]
 fn run_folders_are_not_overwritten() {
     let root = tempfile::tempdir().unwrap();
@@ -195,14 +195,14 @@ fn run_folders_are_not_overwritten() {
     );
 }
 
-/// Keeps the best checkpoint through the rotation, and points `best` and `latest` to the right ones.
+/// Checks that rotation keeps the best checkpoint, and that `best` and `latest` point to the right ones.
 #[test]
 fn rotation_keeps_the_best_and_the_newest() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("run");
     straight(&path);
     let link = |name: &str| std::fs::read_link(path.join(name)).unwrap();
-    // The fifth evaluation (the first is at step 0) is after step 8.
+    // The fifth evaluation is after step 8, since the first one is at step 0.
     assert_eq!(link("best"), Path::new("step-000008"));
     assert_eq!(link("latest"), Path::new("step-000020"));
     let mut kept: Vec<String> = std::fs::read_dir(&path)
@@ -218,7 +218,7 @@ fn rotation_keeps_the_best_and_the_newest() {
     assert_eq!(resolve_checkpoint(&path).unwrap(), path.join("step-000008"));
 }
 
-/// Saves a milestone and keeps it through the rotation, in addition to the other checkpoints.
+/// Checks that a milestone is saved, and that rotation keeps it in addition to the other checkpoints.
 #[test]
 fn milestones_are_kept() {
     let root = tempfile::tempdir().unwrap();
@@ -241,7 +241,7 @@ fn milestones_are_kept() {
     assert!(!path.join("step-000018").exists());
 }
 
-/// Names a truncated or altered checkpoint and uses the one before.
+/// Checks that a truncated or altered checkpoint is reported and that the one before it is used.
 #[test]
 fn broken_checkpoints_are_skipped() {
     let root = tempfile::tempdir().unwrap();
@@ -282,7 +282,8 @@ fn broken_checkpoints_are_skipped() {
     assert_eq!(table.bits(), straight(&root.path().join("whole")).bits());
 }
 
-/// Stops with the name of a trainable parameter that the loss does not reach, and at a loss that is not finite.
+/// Checks that training stops with the name of a trainable parameter that the loss does not depend on, and at a loss
+/// that is not finite.
 #[test]
 fn dead_parameters_and_divergence_are_refused() {
     let root = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! The schedule at exact steps, and the parameter groups of the optimizers, against numbers computed by hand.
+//! Tests of the schedule at exact steps, and of the optimizers' parameter groups, against numbers computed by hand.
 
 use std::collections::BTreeMap;
 
@@ -18,8 +18,8 @@ fn assert_rates(config: &Training, total: u64, expected: &[(u64, f64)]) {
     }
 }
 
-/// Checks shares of the peak, which is reached at the last step of the warmup and left at the next; the minimum is
-/// reached at the last step, not one before or after.
+/// Checks the learning rate as a share of the peak. The peak is reached at the last step of the warmup and left at
+/// the next step; the minimum is reached at the last step, not before or after it.
 #[test]
 fn schedules_have_their_values_at_exact_steps() {
     let cosine = training("steps = 1\nwarmup_steps = 4\nminimum_learning_rate_ratio = 0.2");
@@ -67,7 +67,7 @@ fn schedules_have_their_values_at_exact_steps() {
     );
 }
 
-/// Chooses a warmup of 2 % of the run, at most 500 steps.
+/// Checks that the default warmup is 2 % of the run and at most 500 steps.
 #[test]
 fn the_default_warmup_depends_on_the_length_of_the_run() {
     let config = |steps: u64| training(&format!("steps = {steps}\nschedule = \"constant\""));
@@ -77,7 +77,7 @@ fn the_default_warmup_depends_on_the_length_of_the_run() {
     assert_rates(&config(1_000_000), 1_000_000, &long);
 }
 
-/// Every kind of parameter: its shape, weight decay, and use of Muon.
+/// A parameter of every kind: its name, its shape, whether it decays, and whether Muon updates it.
 const GROUPS: [(&str, &[usize], bool, bool); 12] = [
     ("model.embed_tokens.weight", &[4, 2], false, false),
     ("model.embed_positions.weight", &[4, 2], false, false),
@@ -134,8 +134,8 @@ fn optimizer(kind: &str, parameters: &BTreeMap<String, Var>) -> Optimizer {
     Optimizer::new(&config, parameters, Ops::fused(Precision::F32)).unwrap()
 }
 
-/// Shrinks matrices with a zero gradient by 1 − η·λ = 0.9 per update under either optimizer, and leaves embeddings,
-/// norms, biases and magnitudes.
+/// Checks that both optimizers shrink matrices with a zero gradient by 1 − η·λ = 0.9 in each update, and leave
+/// embeddings, norms, biases and magnitudes unchanged.
 #[test]
 fn only_projections_decay() {
     for kind in ["adamw", "muon"] {
@@ -159,7 +159,8 @@ fn only_projections_decay() {
     }
 }
 
-/// Saves one momentum for the matrices in the layers (Muon) and two moments for all other parameters (AdamW).
+/// Checks that one momentum is saved for the matrices in the layers (Muon) and two moments for all other parameters
+/// (AdamW).
 #[test]
 fn muon_updates_the_matrices_of_the_layers() {
     let parameters = ones();
@@ -184,8 +185,8 @@ fn muon_updates_the_matrices_of_the_layers() {
     }
 }
 
-/// Saves and loads moments and momentum: three updates, a file and three more equal six updates bit for bit, and differ
-/// from the last three alone.
+/// Checks that moments and momentum survive saving and loading: three updates, a file and three more equal six
+/// updates bit for bit. They differ from the last three alone.
 #[test]
 fn optimizer_state_survives_saving_and_loading() {
     let gradients = |step: u64| -> BTreeMap<String, Tensor> {

@@ -1,5 +1,6 @@
-//! Whole training runs of a Transformer against a hand computation in f64: packed documents, ignored targets, the mean
-//! over scored targets, clipping by the global norm, warmup and schedule, decay groups, AdamW and Muon.
+//! Tests of whole training runs of a transformer against a separate computation in f64: packed documents, ignored
+//! targets, the mean over scored targets, clipping by the global norm, warmup and schedule, parameter groups, AdamW
+//! and Muon.
 
 use std::cell::RefCell;
 use std::sync::atomic::AtomicBool;
@@ -19,13 +20,14 @@ use crate::support::table::{CONFIG, Case, Scores, training};
 const VOCABULARY: u32 = 13;
 const STEPS: usize = 5;
 const PEAK: f64 = 0.05;
-/// Linear warmup over two steps, then a half cosine over three: 1 + cos 60°, 120° and 180°, down to a tenth.
+/// Learning rate of each step: linear warmup over two steps, then a half cosine over three (1 + cos 60°, 120° and
+/// 180°), down to a tenth of the peak.
 const RATES: [f64; STEPS] = [0.025, 0.05, 0.03875, 0.01625, 0.005];
 const DECAY: f64 = 0.5;
 const EPSILON: f64 = 0.02;
 const BETAS: [f64; 2] = [0.9, 0.95];
 const MOMENTUM: f64 = 0.8;
-/// Clipping threshold between the smallest and the largest gradient norm of the runs.
+/// Clipping threshold, between the smallest and the largest gradient norm of the runs.
 const CLIP: f64 = 2.5;
 
 fn config() -> ModelConfig {
@@ -44,8 +46,8 @@ fn model() -> Transformer {
     Transformer::initialize(config(), 5, &options).unwrap()
 }
 
-/// Four rows of packed documents. The first two have two scored targets each, the last two five each, so that the mean
-/// of the parts' means differs from the mean.
+/// Batch source with four rows of packed documents. The first two rows have two scored targets each, the last two
+/// five each, so that the mean of the parts' means differs from the mean over all targets.
 struct Packed;
 
 impl BatchSource for Packed {
@@ -75,7 +77,7 @@ impl BatchSource for Packed {
     }
 }
 
-/// A run computed by hand.
+/// Run computed separately in f64.
 struct ByHand {
     parameters: Weights,
     first: Weights,
@@ -174,7 +176,7 @@ impl ByHand {
     }
 }
 
-/// The batch as the definition reads it, not by the loop's own conversion.
+/// Converts a batch to the model's input, independently of the training loop's own conversion.
 fn by_definition(batch: &Batch) -> TokenBatch {
     TokenBatch {
         input_ids: batch.input_ids.clone(),
@@ -188,7 +190,7 @@ fn mean_loss(weights: &Weights, batch: &TokenBatch, scored: f64) -> f64 {
     loss(&config(), weights, batch) / scored
 }
 
-/// Lists the decaying parameters by hand: the projections and the head, neither norms nor the embedding.
+/// Returns true for the decaying parameters: the projections and the head, but neither norms nor the embedding.
 fn decays(name: &str) -> bool {
     name.ends_with("_proj.weight") || name == "lm_head.weight"
 }
@@ -206,7 +208,7 @@ impl Observer for Recorder {
     }
 }
 
-/// Trains with the loop in `parts`, and compares parameters, metrics and saved moments with `expected`.
+/// Trains with the loop in `parts` parts. Compares parameters, metrics and saved moments with `expected`.
 fn assert_is(expected: &ByHand, optimizer: &str, parts: usize, recompute: bool) {
     let what = format!("{optimizer} in {parts} parts, recompute {recompute}");
     let root = tempfile::tempdir().unwrap();
@@ -282,7 +284,7 @@ fn assert_is(expected: &ByHand, optimizer: &str, parts: usize, recompute: bool) 
     }
 }
 
-/// Checks that `found` equals `expected` within a share of the largest change of any element from `start`.
+/// Asserts that `found` equals `expected`, within a share of the largest change of any element since `start`.
 fn assert_moved(what: &str, (found, expected): (&[f64], &[f64]), start: &[f64]) {
     assert!(found.iter().all(|x| x.is_finite()), "{what}");
     let largest = |a: &[f64], b: &[f64]| {
@@ -296,7 +298,8 @@ fn assert_moved(what: &str, (found, expected): (&[f64], &[f64]), start: &[f64]) 
     );
 }
 
-/// Matches five hand-computed updates of AdamW, some of them clipped, computed at once and in parts.
+/// Checks five AdamW updates, some of them clipped and computed at once or in parts, against the separate
+/// computation.
 #[test]
 fn adamw_matches_the_hand_computation() {
     let expected = ByHand::run(false);
@@ -312,7 +315,7 @@ fn adamw_matches_the_hand_computation() {
     }
 }
 
-/// Matches the hand computation with Muon for the matrices of the layers.
+/// Checks updates with Muon for the matrices of the layers against the separate computation.
 #[test]
 fn muon_matches_the_hand_computation() {
     let expected = ByHand::run(true);

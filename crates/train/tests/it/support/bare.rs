@@ -1,4 +1,4 @@
-//! A Transformer whose checkpoints hold only its weights.
+//! Transformer whose checkpoints contain only its weights.
 
 use std::collections::BTreeMap;
 use std::path::Path;

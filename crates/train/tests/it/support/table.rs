@@ -1,4 +1,4 @@
-//! A tiny objective with known gradients, and runs of it.
+//! Tiny objective with known gradients, and runs of it.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -14,7 +14,7 @@ use polymath_train::{
     TrainingConfig, TrainingDefaults, fit,
 };
 
-/// Model of a table of logits: the loss of a token is the squared distance of its entry from the target.
+/// Model that is a table of logits. The loss of a token is the squared distance of its entry from the target.
 pub struct Table {
     pub parameters: BTreeMap<String, Var>,
 }
@@ -94,7 +94,7 @@ impl BatchSource for Steps {
     }
 }
 
-/// Evaluator whose scores improve until the fifth evaluation, then get worse.
+/// Evaluator whose scores improve until the fifth evaluation and then get worse.
 pub struct Scores(pub u64);
 
 impl Evaluator for Scores {
@@ -117,7 +117,7 @@ impl Evaluator for Scores {
     }
 }
 
-/// Sets the stop flag after a step.
+/// Observer that sets the stop flag after a step.
 pub struct StopAfter<'a>(pub u64, pub &'a AtomicBool);
 
 impl Observer for StopAfter<'_> {
@@ -143,7 +143,7 @@ pub fn training(text: &str) -> Training {
     })
 }
 
-/// Returns the default number of checkpoints to keep, with one at every second step.
+/// Returns checkpoint settings with a checkpoint every second step and the default number to keep.
 pub fn saving() -> Checkpointing {
     Checkpointing {
         every: Interval::Steps(2),
@@ -156,7 +156,7 @@ pub struct Case {
     pub training: Training,
     pub keep: usize,
     pub milestones: Vec<u64>,
-    /// Number of evaluations in an earlier part of the run.
+    /// Number of evaluations in earlier parts of the run.
     pub evaluated: u64,
 }
 
@@ -190,7 +190,7 @@ impl Case {
         })
     }
 
-    /// Passes the loop's settings to `with`.
+    /// Calls `with` with the loop's settings.
     pub fn settings<T>(&self, stop: &AtomicBool, with: impl FnOnce(&Fit) -> T) -> T {
         let settings = Fit {
             training: &self.training,
@@ -227,7 +227,7 @@ pub fn optimizer_bytes(run: &Path) -> Vec<u8> {
     std::fs::read(run.join("latest/optimizer.safetensors")).unwrap()
 }
 
-/// Returns every line of a run's metrics with all fields but the times.
+/// Returns every line of a run's metrics without the times.
 pub fn records(run: &Path) -> Vec<serde_json::Value> {
     let text = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
     let line = |line: &str| {
