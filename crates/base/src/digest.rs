@@ -1,4 +1,4 @@
-//! SHA-256 and FNV-1a.
+//! Digests: SHA-256, and the hash FNV-1a.
 
 use std::io::Read;
 use std::path::Path;
@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 /// Computes the SHA-256 of a file, in hexadecimal.
 ///
 /// # Errors
-/// A file that can't be read.
+/// Fails if the file can't be read.
 pub fn sha256_of_file(path: &Path) -> std::io::Result<String> {
     let mut file = crate::open(path)?;
     let mut hasher = Sha256::new();
@@ -28,12 +28,13 @@ pub fn sha256_of_bytes(bytes: &[u8]) -> String {
     hexadecimal(&Sha256::digest(bytes))
 }
 
-/// Writes bytes as lowercase hexadecimal digits.
+/// Formats bytes as lowercase hexadecimal digits.
 pub fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Computes the 64-bit FNV-1a hash of a text (Fowler, Noll & Vo): the same on every machine and in every version.
+/// Computes the 64-bit FNV-1a hash of a text (Fowler, Noll & Vo), which is the same on every machine and in every
+/// version of this program.
 pub fn fnv1a(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
@@ -44,7 +45,7 @@ pub fn fnv1a(text: &str) -> u64 {
 mod tests {
     use super::*;
 
-    /// The published test vectors of SHA-256 (FIPS 180-2) and of FNV-1a.
+    /// Checks the published test vectors of SHA-256 (FIPS 180-2) and of FNV-1a.
     #[test]
     fn digests_are_the_published_ones() {
         let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";

@@ -1,9 +1,9 @@
-//! Durable writes, staging, locks, and reading of regular files only.
+//! Durable writes through temporary files, locks, and reading of regular files only.
 //!
-//! Everything that must survive a crash is written through this crate: to a temporary name in the same folder, synced,
-//! renamed, and the folder synced. The temporary name ends in `.polymath-tmp`, which no other program uses. So the
-//! leftovers of a killed process are recognized and cleared, and another program's files never are. A lock on the
-//! staged file or folder tells a leftover from the work of a live process.
+//! Everything that must survive a crash is written through this crate: to a temporary name in the same folder, which
+//! is synced and renamed, after which the folder is synced. Temporary names end in `.polymath-tmp`, which no other
+//! program uses. So the leftovers of a killed process can be recognized and removed, and files of other programs are
+//! never removed. A lock on the temporary file or folder shows that its process is still alive.
 //!
 //! ```
 //! # let folder = tempfile::tempdir()?;

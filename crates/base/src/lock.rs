@@ -1,4 +1,5 @@
-//! A lock that one process holds at a time. The lock file names the process id for processes that come later.
+//! A lock that one process holds at a time. The lock file contains the ID of that process, for messages of other
+//! processes.
 
 use std::fs::{File, TryLockError};
 use std::io::{Read, Result, Seek, SeekFrom, Write};
@@ -6,7 +7,7 @@ use std::path::Path;
 
 use crate::regular::{open_to_write, refuse_irregular};
 
-/// Lock file that this process holds. The system releases the lock when the process ends, for any reason.
+/// A lock file held by this process. The system releases the lock when the process ends in any way.
 #[derive(Debug)]
 pub struct Lock {
     file: File,
@@ -14,17 +15,17 @@ pub struct Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // A reader that does not check the lock must not be told of a process that has ended.
+        // The ID is removed, so that a reader that does not check the lock does not find a process that has ended.
         let _ = self.file.set_len(0);
     }
 }
 
-/// Outcome of [`lock`].
+/// Result of [`lock`].
 #[derive(Debug)]
 pub enum Attempt {
     /// This process now holds the lock.
     Locked(Lock),
-    /// Another process holds the lock; its id, if known.
+    /// Another process holds the lock; its ID, if known.
     HeldBy(Option<u32>),
 }
 
@@ -46,7 +47,8 @@ pub fn lock(path: &Path) -> Result<Attempt> {
     Ok(Attempt::Locked(Lock { file }))
 }
 
-/// Returns the process that holds the lock file `path`, if any; `Some(None)` if its id is not known. Writes nothing.
+/// Returns the ID of the process that holds the lock file `path`: `None` if no process does, `Some(None)` if its ID
+/// is not known. Writes nothing.
 ///
 /// # Errors
 /// Fails if the file can't be read, or if `path` is a link or not a regular file.
@@ -59,7 +61,7 @@ pub fn holder(path: &Path) -> Result<Option<Option<u32>>> {
     }
 }
 
-/// Returns the process id in a lock file. It is missing in the instant between taking the lock and writing the id.
+/// Returns the process ID in a lock file. It is missing for an instant after the lock is taken.
 fn process_in(file: &mut File) -> Option<u32> {
     let mut text = String::new();
     file.take(32).read_to_string(&mut text).ok()?;
@@ -70,8 +72,8 @@ fn process_in(file: &mut File) -> Option<u32> {
 mod tests {
     use super::*;
 
-    /// Checks that the second process learns who holds the lock, that a dropped lock can be taken again, and that a
-    /// link is not followed.
+    /// Checks that a second process learns which process holds the lock, that a dropped lock can be taken again, and
+    /// that a link is not followed.
     #[test]
     fn a_second_process_is_told_who_holds_the_lock() {
         let folder = tempfile::tempdir().unwrap();

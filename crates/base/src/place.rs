@@ -1,4 +1,4 @@
-//! Temporary names beside a path, renames onto the path, and cleanup of the leftovers of killed processes.
+//! Temporary names next to a path, renames onto the path, and removal of the leftovers of killed processes.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -18,7 +18,7 @@ pub(crate) fn parent(path: &Path) -> &Path {
     }
 }
 
-/// Returns the same path with a final name: `.` becomes the folder that it stands for.
+/// Returns the same path, but ending in a name: `.` is replaced by the folder that it refers to.
 pub(crate) fn named(path: &Path) -> Result<PathBuf> {
     match path.file_name() {
         Some(_) => Ok(path.to_path_buf()),
@@ -44,14 +44,14 @@ pub(crate) fn staged(path: &Path) -> Result<PathBuf> {
     beside(path, STAGED)
 }
 
-/// Returns whether a file or folder name is a leftover of a killed process of this program.
+/// Returns true if a file or folder of this name is a leftover of a killed process of this program.
 pub fn is_leftover(name: &OsStr) -> bool {
     let name = name.to_string_lossy();
     name.starts_with('.') && (name.ends_with(STAGED) || name.ends_with(REPLACED))
 }
 
-/// Clears the leftovers of killed processes in `folder`: removes half-written files, and restores a folder that was
-/// moved aside for a replacement that never came. The caller holds the lock that protects the folder.
+/// Clears the leftovers of killed processes in `folder`: removes incomplete files, and restores a folder that was
+/// moved away for a replacement that did not happen. The caller must hold the lock that protects `folder`.
 ///
 /// # Errors
 /// Fails if the folder can't be read or written.
@@ -71,7 +71,7 @@ pub fn clear_leftovers(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Restores the folder that [`replace`] had moved away from `path` when the process was killed.
+/// Restores the folder that [`replace`] had moved away from `path` when its process was killed.
 pub(crate) fn restore_replaced(path: &Path) -> Result<()> {
     let old = beside(path, REPLACED)?;
     if std::fs::symlink_metadata(&old).is_err() {
@@ -86,7 +86,7 @@ pub(crate) fn restore_replaced(path: &Path) -> Result<()> {
 /// Removes a file, link or folder, if it exists.
 ///
 /// # Errors
-/// I/O errors.
+/// Fails if it can't be removed.
 pub fn remove(path: &Path) -> Result<()> {
     let removed = match std::fs::symlink_metadata(path) {
         Ok(found) if found.is_dir() => std::fs::remove_dir_all(path),
@@ -99,41 +99,41 @@ pub fn remove(path: &Path) -> Result<()> {
     }
 }
 
-/// Waits until the names in a folder are on the disk.
+/// Syncs a folder: waits until the names in it are on disk.
 ///
 /// # Errors
-/// I/O errors.
+/// Fails if the folder can't be opened or synced.
 pub fn sync_folder(folder: &Path) -> Result<()> {
     Names::open(folder)?.sync()
 }
 
-/// Open handle of a folder, to sync the names in it. It is opened before the rename, so that a folder that can't be
-/// opened is known before anything has moved.
+/// Open handle of a folder, for syncing the names in it. It is opened before a rename, so that an error in opening it
+/// occurs before anything was changed.
 pub(crate) struct Names(Option<File>);
 
 impl Names {
     /// Opens the folder.
     ///
     /// # Errors
-    /// I/O errors.
+    /// Fails if the folder can't be opened.
     pub(crate) fn open(folder: &Path) -> Result<Self> {
         // Only Unix can open a folder as a file.
         cfg!(unix).then(|| File::open(folder)).transpose().map(Self)
     }
 
-    /// Waits until the names are on the disk.
+    /// Waits until the names are on disk.
     ///
     /// # Errors
-    /// I/O errors.
+    /// Fails if the folder can't be synced.
     pub(crate) fn sync(&self) -> Result<()> {
         self.0.as_ref().map_or(Ok(()), File::sync_all)
     }
 
-    /// Waits until the names, including the new name `path`, are on the disk. On failure, `path` is removed so that the
+    /// Waits until the names, including the new name `path`, are on disk. If that fails, removes `path`, so that the
     /// command can be run again.
     ///
     /// # Errors
-    /// I/O errors.
+    /// Fails if the folder can't be synced.
     pub(crate) fn sync_new(&self, path: &Path) -> Result<()> {
         self.sync().inspect_err(|_| {
             // The first error is the one to report.
@@ -142,7 +142,7 @@ impl Names {
     }
 }
 
-/// Waits until everything in a folder is on the disk.
+/// Waits until all files and names in a folder are on disk.
 pub(crate) fn sync_all(folder: &Path) -> Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
@@ -158,7 +158,7 @@ pub(crate) fn sync_all(folder: &Path) -> Result<()> {
 /// Renames `from` to `to`. `to` must not exist, or may be an empty folder if `from` is a folder.
 pub(crate) fn rename_new(from: &Path, to: &Path) -> Result<()> {
     if from.is_dir() {
-        // The system refuses a folder that is not empty, and a file.
+        // The system fails if `to` is a file or a folder that is not empty.
         return std::fs::rename(from, to);
     }
     #[cfg(target_os = "linux")]
@@ -200,8 +200,8 @@ pub(crate) fn replace(from: &Path, to: &Path) -> Result<()> {
     replace_by_two_renames(from, to)
 }
 
-/// Replaces a folder as [`replace`] does where the system can't exchange two folders. For an instant `to` does not
-/// exist; [`restore_replaced`] repairs that after a crash.
+/// Replaces a folder like [`replace`], on systems that can't exchange two folders in one step. For an instant, `to`
+/// does not exist; [`restore_replaced`] repairs that after a crash.
 fn replace_by_two_renames(from: &Path, to: &Path) -> Result<()> {
     let old = beside(to, REPLACED)?;
     remove(&old)?;
@@ -213,7 +213,7 @@ fn replace_by_two_renames(from: &Path, to: &Path) -> Result<()> {
     remove(&old)
 }
 
-/// Returns whether the file system lacks the flags of `renameat2`.
+/// Returns true if the file system does not support the flags of `renameat2`.
 #[cfg(target_os = "linux")]
 fn is_unsupported(error: rustix::io::Errno) -> bool {
     use rustix::io::Errno;
@@ -224,7 +224,7 @@ fn is_unsupported(error: rustix::io::Errno) -> bool {
 mod tests {
     use super::*;
 
-    /// Checks both methods of replacing a folder, and that a folder whose replacement never came is restored.
+    /// Checks both methods of replacing a folder, and that a folder is restored if its replacement did not happen.
     #[test]
     fn folders_are_replaced() {
         let root = tempfile::tempdir().unwrap();

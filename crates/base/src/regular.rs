@@ -4,14 +4,14 @@ use std::fs::{File, Metadata, OpenOptions};
 use std::io::{Error, ErrorKind, Read, Result};
 use std::path::Path;
 
-/// Opens a file for reading. Refuses anything but a regular file: a named pipe would block until a writer comes, and a
-/// device may never end.
+/// Opens a regular file for reading. A named pipe would block until another process writes to it, and a device may
+/// never end.
 ///
 /// # Errors
-/// I/O errors; a folder, pipe, socket or device.
+/// Fails if the file can't be opened, or if it is a folder, pipe, socket or device.
 pub fn open(path: impl AsRef<Path>) -> Result<File> {
     let path = path.as_ref();
-    // The type is checked before the file is opened, since opening a device may have effects, and after, since the path
+    // The type is checked before opening, because opening a device may have effects, and after it, because the path
     // may have changed.
     refuse_irregular(&std::fs::metadata(path)?)?;
     let file = open_at_once(path)?;
@@ -19,39 +19,39 @@ pub fn open(path: impl AsRef<Path>) -> Result<File> {
     Ok(file)
 }
 
-/// Reads a whole file, as [`std::fs::read`] does, and refuses what [`open`] refuses.
+/// Reads a whole file like [`std::fs::read`], if it is a regular file.
 ///
 /// # Errors
-/// Same as [`open`].
+/// Fails as [`open`] does, or if the file can't be read.
 pub fn read(path: impl AsRef<Path>) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open(path)?.read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// Reads a whole file of UTF-8, as [`std::fs::read_to_string`] does, and refuses what [`open`] refuses.
+/// Reads a whole file of UTF-8 like [`std::fs::read_to_string`], if it is a regular file.
 ///
 /// # Errors
-/// Same as [`open`]; a file that is not UTF-8.
+/// Fails as [`open`] does, or if the file can't be read or is not UTF-8.
 pub fn read_to_string(path: impl AsRef<Path>) -> Result<String> {
     let mut text = String::new();
     open(path)?.read_to_string(&mut text)?;
     Ok(text)
 }
 
-/// Returns whether there is a file at `path`; follows links. A path that can't be looked up is an error.
-/// [`Path::is_file`] would report it as missing, and a settings file would be ignored silently.
+/// Returns true if there is a file at `path`; follows links. Unlike [`Path::is_file`], it does not treat a path that
+/// can't be looked up as missing, since a settings file would then be ignored silently.
 ///
 /// # Errors
-/// I/O errors.
+/// Fails if the path can't be looked up.
 pub fn is_file(path: impl AsRef<Path>) -> Result<bool> {
     Ok(look_up(path.as_ref())?.is_some_and(|found| found.is_file()))
 }
 
-/// Returns whether there is anything at `path`; errors as for [`is_file`].
+/// Returns true if there is anything at `path`; follows links.
 ///
 /// # Errors
-/// I/O errors.
+/// Fails if the path can't be looked up.
 pub fn exists(path: impl AsRef<Path>) -> Result<bool> {
     Ok(look_up(path.as_ref())?.is_some())
 }
@@ -70,8 +70,8 @@ fn look_up(path: &Path) -> Result<Option<Metadata>> {
     }
 }
 
-/// Opens one of this program's own files for writing and creates it if it is missing. Does not follow a link and does
-/// not wait for a pipe.
+/// Opens one of this program's own files for writing, and creates it if it is missing. Does not follow a link, and
+/// does not block on a pipe.
 pub(crate) fn open_to_write(path: &Path) -> Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
@@ -117,7 +117,7 @@ fn kind(_found: &Metadata) -> &'static str {
     "something else"
 }
 
-/// Opens without blocking: a pipe that has taken the file's place opens at once and is then refused.
+/// Opens a file without blocking: if a pipe has replaced the file, it is opened at once and then refused.
 #[cfg(unix)]
 fn open_at_once(path: &Path) -> Result<File> {
     use std::os::unix::fs::OpenOptionsExt;

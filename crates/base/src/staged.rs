@@ -1,4 +1,4 @@
-//! Files and folders that are written under a temporary name and renamed once everything is on the disk.
+//! Files and folders that are written under a temporary name and renamed when everything is on disk.
 
 use std::collections::BTreeSet;
 use std::fs::{File, TryLockError};
@@ -16,28 +16,29 @@ fn under_way() -> MutexGuard<'static, BTreeSet<PathBuf>> {
     UNDER_WAY.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Removes everything that this process is writing, before it exits early. Nothing is renamed into place from then on:
-/// the caller must end the process.
+/// Removes all temporary files and folders of this process, before it exits early. From then on, nothing is renamed
+/// into place: the caller must end the process.
 pub fn abandon() {
     let under_way = under_way();
     for path in &*under_way {
-        // The process is exiting; a later one clears what is left.
+        // The process is exiting; a later one removes what is left.
         let _ = place::remove(path);
     }
     std::mem::forget(under_way);
 }
 
-/// Replaces the file at `path` by `bytes` durably, or leaves it as it was.
+/// Writes `bytes` to the file at `path`, durably and atomically: after a failure or a crash, the file has either its
+/// old or its new content.
 ///
 /// # Errors
-/// I/O errors: a full disk, a folder that can't be written.
+/// Fails if the folder can't be written or the disk is full.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut staged = StagedFile::create(path)?;
     staged.file().write_all(bytes)?;
     staged.commit()
 }
 
-/// File that is written under a temporary name. If it is dropped before [`Self::commit`], it is removed.
+/// A file that is written under a temporary name. If it is dropped before [`Self::commit`], it is removed.
 #[derive(Debug)]
 pub struct StagedFile {
     file: File,
@@ -49,7 +50,7 @@ impl StagedFile {
     /// Starts writing the file that will be at `target`. Waits while another process writes the same file.
     ///
     /// # Errors
-    /// I/O errors.
+    /// Fails if the temporary file can't be created.
     pub fn create(target: &Path) -> Result<Self> {
         let target = &place::named(target)?;
         let beside = place::staged(target)?;
@@ -75,18 +76,18 @@ impl StagedFile {
         &mut self.file
     }
 
-    /// Waits until the content is on the disk, then renames the file to the target and replaces any file there.
+    /// Waits until the content is on disk, then renames the file to the target, replacing any file there.
     ///
     /// # Errors
-    /// I/O errors.
+    /// Fails if the content can't be synced or the file can't be renamed.
     pub fn commit(self) -> Result<()> {
         self.finish(|from, to| std::fs::rename(from, to))?.sync()
     }
 
-    /// Commits as [`Self::commit`] does, but fails if the target exists.
+    /// Commits like [`Self::commit`], but does not replace an existing file.
     ///
     /// # Errors
-    /// I/O errors; the target exists.
+    /// Fails as [`Self::commit`] does, or if the target exists.
     pub fn commit_new(self) -> Result<()> {
         self.finish(place::rename_new)?.sync_new(&self.target)
     }
@@ -105,12 +106,12 @@ impl Drop for StagedFile {
     }
 }
 
-/// Folder that is filled under a temporary name. If it is dropped before the rename, it is removed.
+/// A folder that is filled under a temporary name. If it is dropped before it is committed, it is removed.
 #[derive(Debug)]
 pub struct StagedFolder {
     beside: PathBuf,
     target: PathBuf,
-    /// Lock that tells a live process from a killed one.
+    /// Lock that shows that the process is alive.
     #[cfg(unix)]
     lock: File,
 }
@@ -119,7 +120,7 @@ impl StagedFolder {
     /// Starts a folder that will be at `target`. Clears the leftovers of killed processes for the same folder.
     ///
     /// # Errors
-    /// I/O errors; another process is writing the same folder.
+    /// Fails if the temporary folder can't be created, or if another process is writing the same folder.
     pub fn create(target: &Path) -> Result<Self> {
         let target = &place::named(target)?;
         place::restore_replaced(target)?;
@@ -178,28 +179,28 @@ impl StagedFolder {
         &self.beside
     }
 
-    /// Waits until everything in the folder is on the disk, then renames it to the target, which must be missing or an
+    /// Waits until everything in the folder is on disk, then renames it to the target, which must be missing or an
     /// empty folder.
     ///
     /// # Errors
-    /// I/O errors; the target is a file or a folder that is not empty.
+    /// Fails if the content can't be synced, or if the target is a file or a folder that is not empty.
     pub fn commit_new(self) -> Result<()> {
         self.finish(place::rename_new)?.sync_new(&self.target)
     }
 
-    /// Commits as [`Self::commit_new`] does, but replaces and removes the folder at the target.
+    /// Commits like [`Self::commit_new`], but replaces the folder at the target, which is removed.
     ///
     /// # Errors
-    /// I/O errors.
+    /// Fails if the content can't be synced, or if the target can't be replaced.
     pub fn replace(self) -> Result<()> {
         self.finish(place::replace)?.sync()
     }
 
-    /// Waits until the file `name` in the folder is on the disk, then renames that file to the target and replaces any
-    /// file there. Made for writers that take a path and may replace the file at that path. Removes the folder.
+    /// Waits until the file `name` in the folder is on disk, then renames it to the target, replacing any file there.
+    /// Removes the folder. This is for writers that take a path and may replace the file at that path.
     ///
     /// # Errors
-    /// I/O errors.
+    /// Fails if the content can't be synced or the file can't be renamed.
     pub fn commit_file(self, name: &str) -> Result<()> {
         let path = self.beside.join(name);
         File::open(&path)?.sync_all()?;
@@ -232,8 +233,8 @@ impl Drop for StagedFolder {
     }
 }
 
-/// Renames `from`, which is `beside` or lies in it, to `to`, and holds the lock that [`abandon`] takes. Returns the
-/// handle of the target's folder, whose names are still to be synced.
+/// Renames `from`, which is `beside` or is in it, to `to`. Holds the lock that [`abandon`] takes. Returns the handle
+/// of the target's folder, which the caller must sync.
 fn into_place(
     beside: &Path,
     from: &Path,
@@ -247,18 +248,19 @@ fn into_place(
     Ok(names)
 }
 
-/// Removes what was not renamed into place.
+/// Removes the temporary path, unless it was renamed or belongs to another process.
 fn discard(beside: &Path, is_own: impl FnOnce() -> bool) {
     if under_way().remove(beside) && is_own() {
-        // This frees the space on a full disk. If it fails too, the first error is the one that is reported.
+        // Removing frees the space on a full disk. If this fails too, the first error is the one that is reported.
         let _ = place::remove(beside);
     }
 }
 
-/// Returns whether the open file or folder still has this name.
+/// Returns true if the open file or folder is still at this path.
 ///
 /// # Errors
-/// I/O errors, unless nothing has this name: a caller that retries until the name matches must not loop forever.
+/// Fails if the path can't be looked up, unless nothing is there. A caller that retries until the path matches must
+/// not loop forever.
 #[cfg(unix)]
 fn is_at(file: &File, path: &Path) -> Result<bool> {
     use std::os::unix::fs::MetadataExt;
@@ -288,8 +290,8 @@ mod tests {
         names
     }
 
-    /// Checks that a file appears whole or not at all, replaces an old one only where that is wanted, and leaves no
-    /// temporary file.
+    /// Checks that a file appears completely or not at all, that it replaces an old one only if requested, and that
+    /// no temporary file remains.
     #[test]
     fn a_file_appears_whole_or_not_at_all() {
         let folder = tempfile::tempdir().unwrap();
@@ -304,7 +306,7 @@ mod tests {
         assert!(staged.commit_new().is_err());
         assert_eq!(std::fs::read(&path).unwrap(), b"one");
         assert_eq!(names(folder.path()), ["file"]);
-        // A longer leftover of a killed process does not show through.
+        // A longer leftover of a killed process does not show at the end of the new content.
         std::fs::write(place::staged(&path).unwrap(), "half of something long").unwrap();
         write(&path, b"four").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"four");
@@ -315,7 +317,7 @@ mod tests {
         assert_eq!(names(folder.path()), ["file"]);
     }
 
-    /// Checks that concurrent writers of one file take turns, so that the file is always one writer's content.
+    /// Checks that concurrent writers of one file take turns, so that the file always has the content of one writer.
     #[test]
     fn concurrent_writers_take_turns() {
         let folder = tempfile::tempdir().unwrap();
@@ -331,8 +333,8 @@ mod tests {
         assert!(found.iter().all(|byte| *byte == found[0]));
     }
 
-    /// Checks that a folder appears whole and never replaces files that exist, that the leftovers of a killed process
-    /// are cleared, and that the work of a live process is not.
+    /// Checks that a folder appears completely and never replaces existing files, that leftovers of a killed process
+    /// are removed, and that a live process's temporary folder is not.
     #[test]
     fn a_folder_appears_whole_or_not_at_all() {
         let root = tempfile::tempdir().unwrap();

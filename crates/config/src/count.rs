@@ -7,14 +7,14 @@ use serde::de::{Error, Visitor};
 
 /// Units of a count and their factors.
 const UNITS: [(&str, f64); 4] = [("k", 1e3), ("M", 1e6), ("G", 1e9), ("B", 1e9)];
-/// Largest whole number below which every one is exact in a `f64`.
+/// Bound below which an f64 represents every whole number exactly (2⁵³).
 const LARGEST: f64 = 9_007_199_254_740_992.0;
 
 /// Deserializes a count: an integer, a whole number such as `2e6`, or text with a unit such as `"2M"`, for
 /// `#[serde(deserialize_with = …)]`.
 ///
 /// # Errors
-/// Other text, and numbers that are negative or not whole.
+/// Fails for other text, and for numbers that are negative or not whole.
 pub fn optional_count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
     deserializer.deserialize_any(Count).map(Some)
 }
@@ -61,7 +61,7 @@ fn parse(text: &str) -> Option<u64> {
 }
 
 fn whole(value: f64) -> Option<u64> {
-    // A product such as 1.1 · 1e6 may miss its whole number by a rounding error.
+    // A product such as 1.1 · 1e6 may differ from a whole number by a rounding error.
     let rounded = value.round();
     let near = (value - rounded).abs() <= rounded * 1e-12;
     (near && (0.0..=LARGEST).contains(&rounded)).then_some(rounded as u64)

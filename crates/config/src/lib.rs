@@ -1,7 +1,7 @@
-//! Reads TOML configuration files.
+//! Reading of TOML configuration files.
 //!
-//! Every settings struct lives beside the code that it configures. This crate only reads them: it applies
-//! `key.sub=value` overrides from the command line, and turns a parser error into a message with the file, the line and
+//! Each settings struct is defined next to the code that it configures. This crate only reads them: it applies
+//! `key.sub=value` overrides from the command line, and turns parser errors into messages with the file, the line and
 //! the nearest known key.
 //!
 //! ```
@@ -30,7 +30,7 @@ use serde::de::DeserializeOwned;
 
 use missing::line_at;
 
-/// Error of a configuration that can't be used. The user can mend it; it is never a fault of the program.
+/// Error in a configuration, which the user can fix.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
@@ -39,33 +39,33 @@ pub enum ConfigError {
     Read {
         /// Path of the file.
         path: PathBuf,
-        /// Reason of the failure.
+        /// Error of the operating system.
         source: std::io::Error,
     },
-    /// A line of the file is at fault.
+    /// A line of the file is not valid.
     #[error("`{}`, line {line}: {message}", path.display())]
     Line {
         /// Path of the file.
         path: PathBuf,
         /// Line number, counted from 1.
         line: usize,
-        /// Description of the fault and how to mend it.
+        /// Problem and remedy.
         message: String,
     },
-    /// The file as a whole is at fault (a missing key).
+    /// The file as a whole is not valid (a key is missing).
     #[error("`{}`: {message}", path.display())]
     File {
         /// Path of the file.
         path: PathBuf,
-        /// Description of the fault and how to mend it.
+        /// Problem and remedy.
         message: String,
     },
-    /// A `key=value` of the command line is at fault.
+    /// A `key=value` argument of the command line is not valid.
     #[error("override `{argument}`: {message}")]
     Override {
         /// Argument as given on the command line.
         argument: String,
-        /// Description of the fault and how to mend it.
+        /// Problem and remedy.
         message: String,
     },
 }
@@ -92,17 +92,18 @@ impl From<InputError> for ConfigError {
 /// that begins with `~/` is a path in the home folder.
 ///
 /// # Errors
-/// Fails on an unreadable file, broken TOML, an unknown key (the message names the nearest known one), a value of the
-/// wrong type, or an override that can't be applied.
+/// Fails if the file can't be read or is not TOML, if a key is unknown (the message names the nearest known one) or
+/// missing, if a value has the wrong type, or if an override can't be applied.
 pub fn load<T: DeserializeOwned>(path: &Path, overrides: &[String]) -> Result<T, ConfigError> {
     load_exclusive(path, overrides, &[])
 }
 
-/// Reads settings as [`load`] does. An override of one key of an `exclusive` pair removes the other key of the pair
-/// from the file: `training.steps=…` on the command line replaces the file's `training.tokens`.
+/// Reads settings like [`load`]. The keys of each pair in `exclusive` exclude each other: an override of one key
+/// removes the other from the file's text. For example, `training.steps=…` on the command line replaces the file's
+/// `training.tokens`.
 ///
 /// # Errors
-/// Same as [`load`].
+/// Fails as [`load`] does.
 pub fn load_exclusive<T: DeserializeOwned>(
     path: &Path,
     overrides: &[String],
@@ -113,15 +114,15 @@ pub fn load_exclusive<T: DeserializeOwned>(
     parse(path, &kept, overrides)
 }
 
-/// Reads the settings `T` from `overrides` alone.
+/// Reads the settings `T` from `overrides` alone, without a file.
 ///
 /// # Errors
-/// Same as [`load`], except for reading the file.
+/// Fails as [`load`] does, except for reading the file.
 pub fn from_overrides<T: DeserializeOwned>(overrides: &[String]) -> Result<T, ConfigError> {
     parse(Path::new("command line"), "", overrides)
 }
 
-/// Returns the keys of the table that `T` is read from, if it refuses unknown ones.
+/// Returns the keys of the table that `T` is read from; empty if `T` accepts unknown keys.
 pub fn known_keys<T: DeserializeOwned>() -> Vec<String> {
     let unknown = toml::from_str::<T>("\"?\" = 0").err();
     let message = unknown.map_or_else(String::new, |error| error.message().to_owned());
@@ -129,10 +130,10 @@ pub fn known_keys<T: DeserializeOwned>() -> Vec<String> {
     quoted.skip(1).map(str::to_owned).collect()
 }
 
-/// Reads the settings `T` from `text`; `path` is only named in errors.
+/// Reads the settings `T` from `text`; `path` is used in errors only.
 ///
 /// # Errors
-/// Same as [`load`], except for reading the file.
+/// Fails as [`load`] does, except for reading the file.
 pub fn parse<T: DeserializeOwned>(
     path: &Path,
     text: &str,
@@ -151,7 +152,7 @@ pub fn parse<T: DeserializeOwned>(
     })
 }
 
-/// Assigns a parser error to a line of the user's own file, or to the override that caused it.
+/// Relates a parser error to a line of the user's file, or to the override that caused it.
 fn explain(
     path: &Path,
     text: &str,
@@ -177,7 +178,7 @@ fn explain(
             argument: argument.clone(),
             message,
         },
-        // A missing key is reported at the head of its table: that line alone does not help.
+        // The parser reports a missing key at the first line of its table, which alone would not help.
         (Some(line), _) if !message.starts_with("the key") => ConfigError::Line {
             path,
             line: line + 1,
@@ -191,7 +192,7 @@ fn explain(
     }
 }
 
-/// Translates Serde's messages into plain words and adds the nearest known key where a key or value is unknown.
+/// Rephrases Serde's messages in plain words, and adds the nearest known key if a key or value is unknown.
 fn readable(message: &str) -> String {
     if let Some(rest) = message.strip_prefix("missing field ") {
         return format!("the key {rest} is missing");

@@ -1,13 +1,13 @@
-//! Lists every missing key of a config; the parser stops at the first.
+//! Search for all missing keys of a config, since the parser reports only the first.
 
 use serde::de::DeserializeOwned;
 use toml_edit::{DocumentMut, Item, Table, Value};
 
-/// Upper bound of the keys that are listed.
+/// Maximum number of keys that are listed.
 const MOST: usize = 32;
 
-/// Returns the missing keys of a config that failed with `error`, with the names of their tables: fills each with a
-/// value of the type that is expected there, until the parser finds no other.
+/// Returns the missing keys of a config that failed with `error`, with the names of their tables. It adds a value of
+/// the expected type for each missing key until the parser reports no further one.
 pub(crate) fn keys<T: DeserializeOwned>(text: &str, error: &toml::de::Error) -> Vec<String> {
     let mut found = Vec::new();
     let (mut text, mut error) = (text.to_owned(), error.clone());
@@ -38,8 +38,8 @@ fn missing(error: &toml::de::Error) -> Option<&str> {
     rest.split('`').next()
 }
 
-/// Adds a value for the missing `key`, in the table that the error points to or at the top. Returns the dotted name and
-/// the new text, or `None` if no value helps.
+/// Adds a value for the missing `key`, in the table that the error points to or at the top level. Returns the dotted
+/// name and the new text; `None` if no value works.
 fn fill<T: DeserializeOwned>(
     text: &str,
     key: &str,
@@ -76,7 +76,7 @@ fn is_about_another(
     filled: &str,
     key: &str,
 ) -> bool {
-    // The parser points to the first line for a key that is missing at the top.
+    // The parser points to the first line if a key is missing at the top level.
     if missing(next).is_some() {
         return next.message() != before.message();
     }
@@ -86,7 +86,7 @@ fn is_about_another(
     !is_of_value && !is_misplaced
 }
 
-/// Returns a value of each type.
+/// Returns one value of each type.
 fn values() -> [Item; 5] {
     [
         Item::Value(Value::from("?")),

@@ -1,4 +1,4 @@
-//! Inserts `key.sub=value` arguments into the document before it is read.
+//! Insertion of `key.sub=value` arguments into a configuration before it is parsed.
 
 use std::ops::Range;
 use std::path::Path;
@@ -30,8 +30,9 @@ pub fn apply(path: &Path, text: &str, overrides: &[String]) -> Result<String, Co
     Ok(document.to_string())
 }
 
-/// Returns the text without the keys whose exclusive counterparts are overridden. Such a line is blanked, not removed,
-/// so that line numbers stay the same. Text that is not TOML is returned unchanged; the parser reports it later.
+/// Returns the text without the keys whose exclusive counterparts are overridden. Their lines are made blank, not
+/// removed, so that line numbers stay the same. If the text is not TOML, it is returned unchanged, and the parser
+/// reports it later.
 pub fn without_exclusive_counterparts(
     text: &str,
     overrides: &[String],
@@ -68,8 +69,8 @@ pub fn without_exclusive_counterparts(
     kept
 }
 
-/// Replaces `~` by the home folder in strings that begin with `~/`. Line numbers stay the same. Text that is not TOML
-/// is returned unchanged; the parser reports it later.
+/// Replaces `~` by the home folder in strings that begin with `~/`. Line numbers stay the same. If the text is not
+/// TOML, it is returned unchanged, and the parser reports it later.
 pub fn expand_home_paths(text: &str) -> String {
     let mut changed = text.to_owned();
     if !text.contains("~/") {
@@ -89,7 +90,7 @@ pub fn expand_home_paths(text: &str) -> String {
     changed
 }
 
-/// Collects the spans of strings that begin with `~/`, with their expanded paths.
+/// Collects the byte ranges of strings that begin with `~/`, with their expanded paths.
 fn collect_paths(item: &Item, paths: &mut Vec<(Range<usize>, String)>) {
     match item {
         Item::Value(value) => collect_in_value(value, paths),
@@ -132,7 +133,7 @@ fn parts(key: &str) -> Result<Vec<String>, String> {
     Ok(parts.iter().map(|part| part.get().to_owned()).collect())
 }
 
-/// Sets the one value that `argument` names and creates the tables on the path to it.
+/// Sets the value that `argument` names, and creates the tables on the way to it.
 fn set(root: &mut Table, argument: &str) -> Result<(), String> {
     let (key, value) = argument
         .split_once('=')
@@ -172,7 +173,7 @@ fn set(root: &mut Table, argument: &str) -> Result<(), String> {
 mod tests {
     use super::{apply, expand_home_paths, without_exclusive_counterparts};
 
-    /// Checks that a quoted key with a dot in it is one part.
+    /// Checks that a quoted key that contains a dot is one part.
     #[test]
     fn a_quoted_key_is_one_part() {
         let text = "[domains.\"my d v1.2\"]\npaths = [\"a\"]\n";
@@ -206,8 +207,8 @@ mod tests {
         without_exclusive_counterparts(TEXT, &overrides, PAIRS)
     }
 
-    /// Checks that an override removes only its exclusive counterpart, and that the file stays as it is when both or
-    /// neither are given.
+    /// Checks that an override removes only its exclusive counterpart, and that the file stays unchanged if both or
+    /// neither are overridden.
     #[test]
     fn an_override_removes_its_exclusive_counterpart() {
         let without = kept(&["training.steps=5"]);

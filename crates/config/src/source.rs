@@ -1,4 +1,4 @@
-//! Reads settings from tables that are assembled from parts of a config file.
+//! Reading of settings from tables that are assembled from parts of a configuration file.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use crate::missing::line_at;
 use crate::{ConfigError, overrides, readable};
 
-/// Text of a config file, kept to name the line of a key that turns out to be wrong later.
+/// Text of a configuration file, kept to find the line of a key that is found to be wrong later.
 #[derive(Debug, Clone)]
 pub struct Source {
     path: PathBuf,
@@ -24,7 +24,7 @@ impl Source {
         Ok(Self::new(path, &text))
     }
 
-    /// Keeps `text`; `path` is only named in errors.
+    /// Creates the source from `text`; `path` is used in errors only.
     pub fn new(path: &Path, text: &str) -> Self {
         Self {
             path: path.to_path_buf(),
@@ -35,8 +35,8 @@ impl Source {
     /// Reads the settings `T` from a table that was assembled from parts of the file.
     ///
     /// # Errors
-    /// Fails on an unknown key (the message names the nearest known one), a missing key or a value of the wrong type.
-    /// The message names the line of the file if only one line has such a key.
+    /// Fails if a key is unknown (the message names the nearest known one) or missing, or if a value has the wrong
+    /// type. The message names the line of the file if only one line has such a key.
     pub fn read_table<T: DeserializeOwned>(&self, table: &toml::Table) -> Result<T, ConfigError> {
         let together = toml::to_string(table).expect("a table of TOML is TOML");
         toml::from_str(&together).map_err(|error: toml::de::Error| {
@@ -45,7 +45,7 @@ impl Source {
                 .span()
                 .map_or("", |span| line_at(&together, span.start));
             let key = faulty.split('=').next().unwrap_or_default().trim();
-            // A missing key is reported at the head of its table.
+            // The parser reports a missing key at the first line of its table.
             let is_missing = message.starts_with("the key") || key.starts_with('[');
             let path = self.path.clone();
             match self.lines_with(key)[..] {
@@ -63,7 +63,7 @@ impl Source {
         })
     }
 
-    /// Returns the numbers of the lines, counted from 1, that give `key` a value.
+    /// Returns the line numbers, counted from 1, of the lines that set `key`.
     fn lines_with(&self, key: &str) -> Vec<usize> {
         let gives = |line: &str| {
             let line = line.split('#').next().unwrap_or_default();
@@ -110,7 +110,7 @@ mod tests {
         }
     }
 
-    /// Checks that a wrong key is reported with its line, or by name alone where several lines have it.
+    /// Checks that a wrong key is reported with its line, or by name only if several lines have it.
     #[test]
     fn wrong_keys_are_reported_with_their_line() {
         let error = read("a");

@@ -1,14 +1,15 @@
-//! Answers of the hub that are errors, with a hint how to mend them.
+//! Error responses of the hub, with remedies.
 
 use hf_hub::HFError;
 
-/// Returns whether `HF_HUB_OFFLINE` allows only the cache.
+/// Returns true if `HF_HUB_OFFLINE` forbids requests to the hub, so that only the cache is used.
 pub(crate) fn is_offline() -> bool {
     let value = std::env::var("HF_HUB_OFFLINE").unwrap_or_default();
     ["1", "on", "yes", "true"].contains(&value.to_lowercase().as_str())
 }
 
-/// Returns whether the hub did not answer or had a server error. An answer about the repository itself is final.
+/// Returns true if the hub did not answer or had a server error. Any other error is about the repository itself and
+/// is final.
 pub(crate) fn is_unreachable(error: &HFError) -> bool {
     match error {
         HFError::Request { .. } => true,
@@ -17,7 +18,7 @@ pub(crate) fn is_unreachable(error: &HFError) -> bool {
     }
 }
 
-/// Describes an error of the hub client and how to mend it.
+/// Describes an error of the hub client, with a remedy.
 pub(crate) fn explain(error: &HFError) -> String {
     let (status, code) = answer(error);
     let mend = match (status, code) {
@@ -43,7 +44,7 @@ pub(crate) fn explain(error: &HFError) -> String {
     format!("{reason} ({mend})")
 }
 
-/// Returns the HTTP status of the hub's answer, 0 if it did not answer, and the hub's error code.
+/// Returns the HTTP status of the hub's response (0 if there was none) and the hub's error code.
 fn answer(error: &HFError) -> (u16, &str) {
     let context = match error {
         HFError::Http { context }

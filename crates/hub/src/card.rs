@@ -1,6 +1,6 @@
-//! The card of a repository (`README.md`): metadata in YAML between two `---` lines, then text.
+//! The card of a repository (`README.md`), which is YAML metadata between two `---` lines, then text.
 
-/// Name of the card's file.
+/// File name of the card.
 pub const CARD: &str = "README.md";
 
 /// Returns the YAML metadata at the beginning of a card, if there is any.
@@ -22,7 +22,7 @@ pub fn front_matter(card: &str) -> Option<&str> {
 mod tests {
     use super::*;
 
-    /// Checks that only the text between the two `---` lines is metadata.
+    /// Checks that only the text between the first two `---` lines is metadata.
     #[test]
     fn front_matter_lies_between_the_marks() {
         let card = "---\nlicense: mit\ntags:\n- a\n---\n# Title\n---\n";

@@ -10,13 +10,14 @@ use crate::remote::{Listing, Remote, RemoteFile, names_in};
 use crate::splits::Splits;
 use crate::{DatasetFiles, HubError};
 
-/// Returns the files that an address selects, sorted, in the hub's cache; downloads those that are missing. For a
-/// folder, a split or the whole repository, only files whose names satisfy `is_known` are selected; a file or a glob is
-/// taken literally. If the hub can't be reached, returns the selected files that are in the cache.
+/// Returns the files that an address selects, as sorted paths in the hub's cache; downloads missing ones. If the
+/// address names a folder, a split or the whole repository, only files for whose names `is_known` returns true are
+/// selected; a file or a glob selects any file. If the hub can't be reached, returns the selected files that are in
+/// the cache.
 ///
 /// # Errors
-/// Fails if there is no such repository or revision, access is denied, the hub can't be reached and the cache holds
-/// nothing, or no file matches.
+/// Fails if there is no such repository or revision, if access is denied, if the hub can't be reached and the cache
+/// is empty, or if no file matches.
 pub fn dataset_files(
     files: &DatasetFiles,
     is_known: &dyn Fn(&str) -> bool,
@@ -54,13 +55,13 @@ pub fn dataset_files(
     }
 }
 
-/// Reads a card. A card that can't be read is empty; one in another encoding still names its files.
+/// Reads a card as lossy UTF-8, so that file names in other encodings are still found; empty if it can't be read.
 fn read(path: PathBuf) -> String {
     let bytes = polymath_base::read(path).unwrap_or_default();
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Returns the names that `which` selects, sorted. The card is fetched only where it may matter.
+/// Returns the file names that `which` selects, sorted. The card is downloaded only if it may be needed.
 fn choose(
     names: &[String],
     which: &str,
@@ -78,7 +79,7 @@ fn choose(
             Ok(pattern) => pattern,
             Err(reason) => return Ok(Err(reason)),
         };
-        // A glob that ends in `**` is filtered like a folder.
+        // A glob that ends in `**` selects known files only, like a folder.
         let all = which.ends_with("**");
         keep(&|name| pattern.matches(name) && (!all || is_known(name)))
     } else if names.iter().any(|name| name == which) {
@@ -120,7 +121,7 @@ impl Pattern {
     /// Parses a glob.
     ///
     /// # Errors
-    /// Text that is not a glob.
+    /// Fails if the text is not a valid glob.
     pub(crate) fn new(text: &str) -> Result<Self, String> {
         // At the end of a glob, the `glob` crate matches `**` with folders only.
         let whole = match text.strip_suffix("**") {
@@ -151,7 +152,7 @@ mod tests {
         choose(&names, which, &known, &|| Ok(card.to_owned())).unwrap()
     }
 
-    /// Checks the selection of a file, a folder, a glob, a split of the card and a split by file names, and the error
+    /// Checks the selection by a file, a folder, a glob, a split in the card and a split by file names, and the error
     /// that lists the choices.
     #[test]
     fn an_address_selects_files() {

@@ -10,7 +10,7 @@ pub enum HubError {
     Download {
         /// `owner/name[@revision]`.
         repository: String,
-        /// Reason, and how to mend it.
+        /// Reason and remedy.
         reason: String,
     },
     /// A push failed.
@@ -18,7 +18,7 @@ pub enum HubError {
     Push {
         /// `owner/name[@revision]`.
         repository: String,
-        /// Reason, how much was sent, and how to mend it.
+        /// Reason, progress so far, and remedy.
         reason: String,
     },
 }

@@ -1,4 +1,5 @@
-//! The functions of the client in a build without it: each returns an error that says how to build it in.
+//! Stand-ins for the hub client in a build without it: each function returns an error that names the feature to build
+//! with.
 
 use std::path::{Path, PathBuf};
 
@@ -8,10 +9,10 @@ use crate::{DatasetFiles, HubError, Push, Pushed, Repository};
 const MEND: &str =
     "this program was built without the hub's client: build it with `--features hub`";
 
-/// Fails: the client is left out.
+/// Always fails, because this build has no hub client.
 ///
 /// # Errors
-/// Always.
+/// Fails always.
 pub fn model_folder(
     repository: &Repository,
     _accept: &dyn Fn(&Path) -> Result<(), String>,
@@ -19,10 +20,10 @@ pub fn model_folder(
     Err(failure(repository, MEND))
 }
 
-/// Fails: the client is left out.
+/// Always fails, because this build has no hub client.
 ///
 /// # Errors
-/// Always.
+/// Fails always.
 pub fn dataset_files(
     files: &DatasetFiles,
     _is_known: &dyn Fn(&str) -> bool,
@@ -30,10 +31,10 @@ pub fn dataset_files(
     Err(failure(&files.repository, MEND))
 }
 
-/// Fails: the client is left out.
+/// Always fails, because this build has no hub client.
 ///
 /// # Errors
-/// Always.
+/// Fails always.
 pub fn push(push: &Push) -> Result<Pushed, HubError> {
     Err(HubError::Push {
         repository: push.repository.to_string(),

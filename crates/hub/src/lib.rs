@@ -1,8 +1,8 @@
-//! Downloads models and datasets from the Hugging Face hub and pushes models to it.
+//! Downloads of models and datasets from the Hugging Face hub, and pushes of models to it.
 //!
-//! Everything uses the hub's own client, the crate `hf-hub`, and so its cache (`HF_HOME`, `HF_HUB_CACHE`), its token
-//! (`HF_TOKEN`, or the one saved by `hf auth login`) and its address (`HF_ENDPOINT`). With `HF_HUB_OFFLINE=1`, only the
-//! cache is used.
+//! This crate uses Hugging Face's own client, the crate `hf-hub`. So the cache (`HF_HOME`, `HF_HUB_CACHE`), the token
+//! (`HF_TOKEN`, or the one saved by `hf auth login`) and the address (`HF_ENDPOINT`) are those of all Hugging Face
+//! tools. With `HF_HUB_OFFLINE=1`, only the cache is used.
 //!
 //! ```no_run
 //! use polymath_hub::{Repository, model_folder};
@@ -12,8 +12,8 @@
 //! # Ok::<(), polymath_hub::HubError>(())
 //! ```
 //!
-//! The client, and with it HTTP, TLS and the chunked store, is the feature `client`. Without it, names and cards are
-//! read, and a download or push is an error that says so.
+//! The client, with its dependencies for HTTP, TLS and the chunked store, is enabled by the feature `client`. Without
+//! it, this crate still parses names and cards, but downloads and pushes return an error.
 
 #[cfg(feature = "client")]
 mod answer;

@@ -1,4 +1,4 @@
-//! Downloads a model or an adapter from a repository.
+//! Download of a model or an adapter from a repository.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -17,7 +17,8 @@ const INDEX: &str = "model.safetensors.index.json";
 const ADAPTER_CONFIG: &str = "adapter_config.json";
 const ADAPTER_WEIGHTS: &str = "adapter_model.safetensors";
 
-/// Files that are downloaded beside the weights and their config, if they exist. Other files of a training run are not.
+/// Files that are downloaded together with the weights and their config, if they exist. Other files, such as training
+/// logs, are not.
 const COMPANIONS: [&str; 6] = [
     "generation_config.json",
     "tokenizer.json",
@@ -27,13 +28,13 @@ const COMPANIONS: [&str; 6] = [
     CARD,
 ];
 
-/// Returns the folder in the hub's cache that holds the config, tokenizer and safetensors files of a model or an
-/// adapter; downloads those that are missing. The small files come first: `accept` checks their folder before any
-/// weights are downloaded, so that an unusable model costs no download.
+/// Returns the folder in the hub's cache with the config, tokenizer and safetensors files of a model or an adapter;
+/// downloads missing ones. The small files are downloaded first, and `accept` checks their folder before the weights
+/// are downloaded. So an unusable model costs no large download.
 ///
 /// # Errors
-/// Fails if there is no such repository or revision, access is denied, the hub can't be reached, the repository has no
-/// safetensors files, or `accept` refuses.
+/// Fails if there is no such repository or revision, if access is denied, if the hub can't be reached, if the
+/// repository has no safetensors files, or if `accept` fails.
 pub fn model_folder(
     repository: &Repository,
     accept: &dyn Fn(&Path) -> Result<(), String>,
@@ -67,15 +68,15 @@ pub fn model_folder(
     remote.fetch(&all)
 }
 
-/// Content of a repository.
+/// Kind of content of a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Model,
     Adapter,
 }
 
-/// Returns the kind of a repository with these files, or the reason why it can't be used; `{}` stands for the
-/// repository's name.
+/// Returns the kind of a repository with these files, or the reason why it can't be used; `{}` in the reason stands
+/// for the repository's name.
 fn kind(names: &[String]) -> Result<Kind, String> {
     let has = |name: &str| names.iter().any(|found| found == name);
     if has(ADAPTER_CONFIG) && has(ADAPTER_WEIGHTS) {
@@ -102,7 +103,7 @@ fn kind(names: &[String]) -> Result<Kind, String> {
     })
 }
 
-/// Returns whether a file is downloaded and is not weights.
+/// Returns true if a file is to be downloaded and is not weights.
 fn is_small(kind: Kind, name: &str) -> bool {
     let own: &[&str] = match kind {
         Kind::Model => &[CONFIG, INDEX],
@@ -117,7 +118,7 @@ struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
-/// Returns the weight files: a single one, or those that the index in `folder` names.
+/// Returns the names of the weight files: a single one, or those in the index in `folder`.
 fn weight_names(folder: &Path, kind: Kind, names: &[String]) -> Result<BTreeSet<String>, String> {
     let one = |name: &str| Ok(BTreeSet::from([name.to_owned()]));
     match kind {
@@ -138,7 +139,7 @@ fn weight_names(folder: &Path, kind: Kind, names: &[String]) -> Result<BTreeSet<
     }
 }
 
-/// Returns whether a folder of the cache holds all weights.
+/// Returns true if a folder of the cache holds all weights.
 fn is_whole(folder: &Path, kind: Kind, names: &[String]) -> bool {
     let weights = weight_names(folder, kind, names);
     weights.is_ok_and(|files| files.iter().all(|file| folder.join(file).is_file()))
@@ -153,7 +154,7 @@ mod tests {
         kind(&names)
     }
 
-    /// Checks that file names tell models and adapters apart, and that the error for pickled weights says how to
+    /// Checks that file names distinguish models and adapters, and that the error for pickled weights tells how to
     /// convert them.
     #[test]
     fn file_names_tell_the_kind_of_repository() {

@@ -7,23 +7,23 @@ use hf_hub::progress::{DownloadEvent, FileProgress, ProgressEvent, ProgressHandl
 
 use crate::transfer::{Direction, tell};
 
-/// Sums the progress over the files of a transfer.
+/// Sum of the progress over all files of a transfer.
 #[derive(Default)]
 pub(crate) struct TransferProgress {
     total_bytes: OnceLock<u64>,
     files: Mutex<BTreeMap<String, u64>>,
-    /// Set when all content has arrived and only the commit is left.
+    /// Set when all content was transferred and only the commit remains.
     committing: OnceLock<()>,
 }
 
 impl TransferProgress {
-    /// Returns the bytes that have arrived so far.
+    /// Returns the number of bytes transferred so far.
     pub(crate) fn bytes(&self) -> u64 {
         let arrived = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         arrived.values().sum()
     }
 
-    /// Returns whether all content had arrived and only the commit failed.
+    /// Returns true if all content was transferred and only the commit remained.
     pub(crate) fn is_committing(&self) -> bool {
         self.committing.get().is_some()
     }

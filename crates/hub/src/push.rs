@@ -1,4 +1,4 @@
-//! Pushes a folder's files to the hub in one commit: all of them arrive, or none.
+//! Push of files to the hub in one commit, so that either all of them arrive or none.
 
 use std::sync::Arc;
 
@@ -12,8 +12,8 @@ use crate::{Content, HubError, Push, Pushed, Repository};
 /// Creates the repository if it is missing, and commits the files to it.
 ///
 /// # Errors
-/// Fails if the hub can't be reached, write access is denied, the repository is public although `private` is set, or
-/// the transfer breaks. The message says how much was sent.
+/// Fails if the hub can't be reached, if write access is denied, if the repository is public although `private` is
+/// set, or if the transfer is interrupted. The error tells how much was sent.
 pub fn push(push: &Push) -> Result<Pushed, HubError> {
     let repository = push.repository;
     let refused = |reason: String| HubError::Push {
@@ -65,7 +65,7 @@ pub fn push(push: &Push) -> Result<Pushed, HubError> {
     }
 }
 
-/// Creates the repository and the branch if they are missing. Returns whether the repository is new.
+/// Creates the repository and the branch if they are missing; returns true if the repository is new.
 fn make(
     client: &HFClientSync,
     remote: &HFRepositorySync<RepoTypeModel>,
@@ -111,7 +111,7 @@ fn url(commit: CommitInfo, repository: &Repository) -> String {
     commit.unwrap_or_else(|| repository.to_string())
 }
 
-/// Describes how much a failed push had sent.
+/// Describes how much was sent before a push failed.
 fn what_was_sent(push: &Push, arrivals: &TransferProgress, bytes: u64) -> String {
     let files = push.files.len();
     let content = if arrivals.is_committing() {

@@ -1,4 +1,4 @@
-//! A repository of the hub: lists its files, fetches them into the cache and checks their sizes.
+//! A repository of the hub: listing its files, downloading them into the cache, and checking their sizes.
 
 use std::path::{Path, PathBuf};
 
@@ -12,31 +12,31 @@ use crate::resume::{INCOMPLETE, resume};
 
 use crate::{HubError, Repository};
 
-/// Number of attempts to fetch files that did not arrive whole.
+/// Number of attempts to download files that arrive incomplete.
 const ATTEMPTS: usize = 3;
 
-/// File of a repository.
+/// A file of a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RemoteFile {
     /// Path in the repository.
     pub(crate) path: String,
     /// Size in bytes.
     pub(crate) size: u64,
-    /// Git object id: of the file itself, or of the LFS pointer of a large file.
+    /// Git object ID of the file, or for a large file of its LFS pointer.
     pub(crate) object: String,
-    /// True if git holds only an LFS pointer.
+    /// True if git stores only an LFS pointer.
     pub(crate) is_large: bool,
 }
 
-/// Files of a repository.
+/// Result of listing a repository.
 pub(crate) enum Listing {
     /// The files that the hub lists.
     Files(Vec<RemoteFile>),
-    /// The hub can't be asked: the folder of an earlier download in the cache, and the reason.
+    /// The hub can't be reached: the folder of an earlier download in the cache, and the reason.
     Cached(PathBuf, String),
 }
 
-/// Repository at a revision, and the cache for its files.
+/// A repository at a revision, and the cache for its files.
 pub(crate) struct Remote<'a, T: RepoType> {
     pub(crate) repository: &'a Repository,
     pub(crate) client: HFRepositorySync<T>,
@@ -67,7 +67,7 @@ impl<'a, T: RepoType> Remote<'a, T> {
         )
     }
 
-    /// Lists the files; falls back to the cache if the hub can't be reached or must not be asked.
+    /// Lists the files. If the hub can't be reached, or requests are forbidden, it returns the cached folder.
     pub(crate) fn list(&self) -> Result<Listing, HubError> {
         if is_offline() {
             let cached = self.cached().ok_or_else(|| {
@@ -92,7 +92,7 @@ impl<'a, T: RepoType> Remote<'a, T> {
         }
     }
 
-    /// Fetches files into the cache and returns the folder that holds all of them, whole. Resumes partial downloads.
+    /// Downloads files into the cache and returns the folder that holds all of them. Resumes partial downloads.
     pub(crate) fn fetch(&self, files: &[RemoteFile]) -> Result<PathBuf, HubError> {
         let stopped = |error: HFError| failure(self.repository, explain(&error));
         let mut attempt = 0;
@@ -140,8 +140,9 @@ impl<'a, T: RepoType> Remote<'a, T> {
         found.ok()
     }
 
-    /// Removes a file of the wrong size from the cache and marks it as a partial download of 0 bytes, so that the next
-    /// attempt fetches it and checks every answer. (The client stores an error page as if it were the file.)
+    /// Removes a file of the wrong size from the cache and marks it as a partial download of 0 bytes, so that the
+    /// next attempt downloads it and checks every response. (The client may have stored an error page as the file's
+    /// content.)
     fn begin_again(&self, folder: &Path, file: &RemoteFile) {
         let link = folder.join(&file.path);
         // If a step fails, the next attempt finds the same file and reports it.
@@ -153,14 +154,14 @@ impl<'a, T: RepoType> Remote<'a, T> {
     }
 }
 
-/// Returns the path of a cache file while it is downloaded.
+/// Returns the path of a cache file during its download.
 pub(crate) fn incomplete(blob: &Path) -> PathBuf {
     let mut path = blob.as_os_str().to_owned();
     path.push(INCOMPLETE);
     path.into()
 }
 
-/// Returns whether the connection broke during a transfer.
+/// Returns true if the connection was interrupted during a transfer.
 pub(crate) fn is_cut_off(error: &HFError) -> bool {
     matches!(error, HFError::Request { source, .. } if source.is_body() || source.is_decode())
 }
@@ -193,13 +194,13 @@ fn files_of(entries: Vec<RepoTreeEntry>) -> Vec<RemoteFile> {
     files
 }
 
-/// Returns whether a fetched file has the size that the hub states.
+/// Returns true if a downloaded file has the size that the hub gives.
 fn is_whole(folder: &Path, file: &RemoteFile) -> bool {
     let found = std::fs::metadata(folder.join(&file.path));
     found.is_ok_and(|found| found.len() == file.size)
 }
 
-/// Escapes a name into a glob that matches nothing else.
+/// Escapes a name, so that as a glob it matches only itself.
 fn escape(name: &str) -> String {
     let mut glob = String::new();
     for letter in name.chars() {
@@ -212,13 +213,13 @@ fn escape(name: &str) -> String {
     glob
 }
 
-/// Returns all files below a folder, sorted, as paths relative to it.
+/// Returns all files in a folder and its subfolders, as sorted paths relative to the folder.
 pub(crate) fn names_in(folder: &Path) -> Vec<String> {
     let mut names = Vec::new();
     let mut folders = vec![folder.to_path_buf()];
     while let Some(inner) = folders.pop() {
         for entry in std::fs::read_dir(inner).into_iter().flatten().flatten() {
-            // The entries of the cache are links; the type of their target counts.
+            // The entries of the cache are links, so the type of the target counts.
             let path = entry.path();
             if path.is_dir() {
                 folders.push(path);

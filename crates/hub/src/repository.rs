@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Formatter};
 
-/// Repository of the hub at a branch, tag or commit: `owner/name` or `owner/name@revision`.
+/// A repository of the hub at a branch, tag or commit: `owner/name` or `owner/name@revision`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Repository {
     pub(crate) owner: String,
@@ -11,7 +11,7 @@ pub struct Repository {
 }
 
 impl Repository {
-    /// Parses `owner/name[@revision]`; `None` if `text` can't be one, such as a path of another depth.
+    /// Parses `owner/name[@revision]`; `None` if `text` can't be one, such as a path with more slashes.
     pub fn parse(text: &str) -> Option<Self> {
         let (path, revision) = text.split_once('@').unwrap_or((text, "main"));
         let (owner, name) = path.split_once('/')?;
@@ -56,7 +56,7 @@ impl Display for Repository {
     }
 }
 
-/// Checks the hub's rule for names of owners and repositories.
+/// Returns true if a text obeys the hub's rule for names of owners and repositories.
 fn is_segment(text: &str) -> bool {
     let edge = |letter: Option<char>| letter.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_');
     edge(text.chars().next())
@@ -67,17 +67,18 @@ fn is_segment(text: &str) -> bool {
             .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
 }
 
-/// Files of a dataset repository: `hf://datasets/owner/name[@revision][/which]`.
+/// Address of files in a dataset repository: `hf://datasets/owner/name[@revision][/which]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DatasetFiles {
     /// Repository of the dataset.
     pub repository: Repository,
-    /// Selected files: a file, a folder, a glob, a split, or a configuration and its split. All files if empty.
+    /// Selected files: a file, a folder, a glob, a split, or a configuration with or without a split; empty for all
+    /// files.
     pub which: String,
 }
 
 impl DatasetFiles {
-    /// Prefix of every such address.
+    /// Prefix of these addresses.
     pub const SCHEME: &str = "hf://";
 
     /// Parses an address; `None` if it is not `hf://datasets/owner/name…`.
@@ -85,7 +86,7 @@ impl DatasetFiles {
         let path = text.strip_prefix(Self::SCHEME)?.strip_prefix("datasets/")?;
         let mut segments = path.split('/');
         let mut repository = format!("{}/{}", segments.next()?, segments.next()?);
-        // The only revisions with a `/` that differ from a path are the hub's own: `refs/pr/1`, `refs/convert/parquet`.
+        // The only revisions with a `/` are the hub's own: `refs/pr/1`, `refs/convert/parquet`.
         if repository.ends_with("@refs") {
             repository = format!("{repository}/{}/{}", segments.next()?, segments.next()?);
         }
@@ -101,7 +102,7 @@ impl DatasetFiles {
 mod tests {
     use super::*;
 
-    /// Checks that a repository's name is told from a path.
+    /// Checks that names of repositories are distinguished from paths.
     #[test]
     fn repository_names_are_told_from_paths() {
         for name in ["HuggingFaceTB/SmolLM2-135M", "a/b.c@v1.0", "a/b@refs/pr/3"] {
@@ -115,7 +116,7 @@ mod tests {
         }
     }
 
-    /// Checks that an address names a repository and its files.
+    /// Checks that an address is parsed into a repository and the selected files.
     #[test]
     fn an_address_names_a_repository_and_files() {
         let files = DatasetFiles::parse("hf://datasets/o/n@v2/data/*.jsonl").unwrap();

@@ -1,9 +1,10 @@
-//! Resumes downloads that were cut off in this run or an earlier one.
+//! Resuming of downloads that were interrupted in this run or an earlier one.
 //!
-//! The hub's client starts such a file again. It leaves the partial content in its cache as `<tag>.incomplete`, under
-//! the lock that every Hugging Face tool takes there. So the rest is requested by range and checked against the tag,
-//! and the client then finds the file whole. The client writes a file from its beginning in order, even content of the
-//! chunked store, where several chunks are in flight at once.
+//! The hub's client would download such a file again from the beginning. But it leaves the partial content in its
+//! cache as `<tag>.incomplete`, protected by the lock file that all Hugging Face tools use. This module requests the
+//! rest by range and checks the content against the tag; the client then finds the complete file. This works because
+//! the client writes a file in order from its beginning, even from the chunked store, where several chunks are
+//! downloaded at once.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
@@ -19,15 +20,15 @@ use crate::transfer::{Direction, tell};
 
 /// Suffix of the name of a partial file.
 pub(crate) const INCOMPLETE: &str = ".incomplete";
-/// Bytes per request; each request costs a few small ones first.
+/// Bytes per request. Each request is preceded by a few small ones.
 const PIECE: u64 = 64 << 20;
 /// Number of attempts per piece.
 const ATTEMPTS: usize = 4;
 
-/// Completes those of `files` that were cut off.
+/// Completes those of `files` whose download was interrupted.
 ///
 /// # Errors
-/// Fails on an error of the hub, or on a full disk.
+/// Fails if the hub fails or the disk is full.
 pub(crate) fn resume<T: RepoType>(remote: &Remote<T>, files: &[RemoteFile]) -> Result<(), HFError> {
     let folder = remote.folder_name();
     let blobs = remote.cache.join(&folder).join("blobs");
@@ -65,8 +66,8 @@ fn partial_tags(blobs: &Path) -> Vec<String> {
     tags
 }
 
-/// Returns whether the cache stores a file under this tag. The tag is the git object id of a small file, or the SHA-256
-/// of a large file, which its LFS pointer (three lines of text) names.
+/// Returns true if the cache stores a file under this tag. The tag is the git object ID of a small file, or the
+/// SHA-256 of a large file, which its LFS pointer (three lines of text) contains.
 fn has_tag(file: &RemoteFile, tag: &str) -> bool {
     if !file.is_large {
         return file.object == tag;
@@ -78,7 +79,7 @@ fn has_tag(file: &RemoteFile, tag: &str) -> bool {
     file.object == git_object(note.len() as u64, note.as_bytes()).unwrap_or_default()
 }
 
-/// Returns the git object id of content of the given size.
+/// Returns the git object ID of content of the given size.
 fn git_object(size: u64, content: impl Read) -> std::io::Result<String> {
     let mut hasher = Sha1::new_with_prefix(format!("blob {size}\0"));
     digest(content, &mut hasher)?;
@@ -113,7 +114,7 @@ fn lock(folder: &Path, tag: &str) -> std::io::Result<Option<File>> {
     Ok(file.try_lock().is_ok().then_some(file))
 }
 
-/// Fetches what is missing at the end of `partial`, piece by piece.
+/// Downloads the missing end of `partial`, piece by piece.
 fn complete<T: RepoType>(
     remote: &Remote<T>,
     file: &RemoteFile,
@@ -142,7 +143,7 @@ fn complete<T: RepoType>(
     Ok(())
 }
 
-/// Fetches a byte range of a file; reconnects if the connection breaks.
+/// Downloads a byte range of a file; reconnects if the connection is interrupted.
 fn piece<T: RepoType>(
     remote: &Remote<T>,
     file: &RemoteFile,
@@ -168,7 +169,7 @@ fn piece<T: RepoType>(
 mod tests {
     use super::*;
 
-    /// Checks the git object ids of a file and of the LFS pointer of a large file.
+    /// Checks the git object IDs of a file and of the LFS pointer of a large file.
     #[test]
     fn tags_are_git_and_lfs_object_ids() {
         let mut file = RemoteFile {

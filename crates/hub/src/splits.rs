@@ -1,4 +1,5 @@
-//! Files of a split: as declared by the dataset's card, else by the file names, by the rules of the `datasets` library.
+//! Files of a split: as declared by the dataset's card, else by the file names, with the rules of the `datasets`
+//! library.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +8,7 @@ use serde::Deserialize;
 use crate::card::front_matter;
 use crate::dataset::Pattern;
 
-/// Words in file names that tell the split; the first word of each row is the name of the split.
+/// Words in file names that identify a split; the first word of each row is the name of the split.
 const WORDS: [&[&str]; 3] = [
     &["train", "training"],
     &["validation", "valid", "val", "dev"],
@@ -34,7 +35,7 @@ struct Configuration {
 #[serde(untagged)]
 enum DataFiles {
     Splits(Vec<SplitFiles>),
-    /// Paths without the name of a split; all of them are the training split.
+    /// Paths without a split name; all files belong to the training split.
     Training(Paths),
 }
 
@@ -60,14 +61,14 @@ impl Paths {
     }
 }
 
-/// Splits of a dataset with these files.
+/// Splits of a dataset that has these files.
 pub(crate) struct Splits<'a> {
     names: &'a [String],
     card: Card,
 }
 
 impl<'a> Splits<'a> {
-    /// Reads the card; metadata that can't be read counts as empty.
+    /// Creates the splits from the file names and the card. Metadata that can't be read counts as empty.
     pub(crate) fn new(names: &'a [String], card: &str) -> Self {
         let facts = front_matter(card).and_then(|yaml| serde_saphyr::from_str(yaml).ok());
         Self {
@@ -128,8 +129,8 @@ impl<'a> Splits<'a> {
         Some(files.cloned().collect())
     }
 
-    /// Returns the files of `split`, or of `folder/split`, by the words in their names. If no name has such a word, all
-    /// files are the training split.
+    /// Returns the files of `split`, or of `folder/split`, by the words in file names. If no name has such a word,
+    /// all files belong to the training split.
     pub(crate) fn by_name(&self, which: &str, is_known: &dyn Fn(&str) -> bool) -> Vec<String> {
         let (folder, split) = match which.rsplit_once('/') {
             Some((folder, split)) => (format!("{folder}/"), split),
@@ -152,7 +153,7 @@ impl<'a> Splits<'a> {
             .collect()
     }
 
-    /// Describes the splits to choose from, for an error message.
+    /// Describes the available splits, for an error message.
     pub(crate) fn known(&self, is_known: &dyn Fn(&str) -> bool) -> String {
         let mut splits = BTreeSet::new();
         for configuration in &self.card.configs {
@@ -184,7 +185,7 @@ impl<'a> Splits<'a> {
     }
 }
 
-/// Returns the split that the name of a file or of its folders tells.
+/// Returns the split that the name of a file or of its folders identifies.
 fn split_of(name: &str) -> Option<&'static str> {
     let named = |words: &&&[&str]| words_of(name).any(|word| words.contains(&word));
     WORDS.iter().find(named).map(|words| words[0])
@@ -207,7 +208,7 @@ mod tests {
         names.iter().map(|&name| name.to_owned()).collect()
     }
 
-    /// Checks the splits of a card: by name alone, with their configuration, and a whole configuration.
+    /// Checks the splits declared by a card: by split name, with the configuration, and a whole configuration.
     #[test]
     fn a_card_declares_splits() {
         let names = names(&[
@@ -234,7 +235,8 @@ mod tests {
         );
     }
 
-    /// Checks that only whole words tell a split, and that without any all files are the training split.
+    /// Checks that only whole words identify a split, and that without such words all files belong to the training
+    /// split.
     #[test]
     fn file_names_tell_splits() {
         let all = names(&[

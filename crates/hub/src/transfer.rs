@@ -1,4 +1,4 @@
-//! Transfers and the watcher of their progress.
+//! Progress of transfers, and the callback that watches it.
 
 use std::sync::OnceLock;
 
@@ -26,7 +26,8 @@ type Watcher = Box<dyn Fn(Transfer) + Send + Sync>;
 
 static WATCHER: OnceLock<Watcher> = OnceLock::new();
 
-/// Registers `watcher` to be called with the progress of every transfer of this process. Only the first watcher counts.
+/// Registers `watcher` to be called with the progress of every transfer of this process. Only the first registered
+/// watcher is used.
 pub fn watch_transfers(watcher: impl Fn(Transfer) + Send + Sync + 'static) {
     let _kept_the_first = WATCHER.set(Box::new(watcher));
 }

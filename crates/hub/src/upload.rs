@@ -1,4 +1,4 @@
-//! A push: its files, its repository and its result.
+//! Input and result of a push.
 
 use std::path::PathBuf;
 
@@ -30,27 +30,27 @@ pub struct Upload {
     pub name: String,
     /// Content of the file.
     pub content: Content,
-    /// Keeps a file of this name that exists in the repository.
+    /// True to keep a file of this name that already exists in the repository.
     pub keep_existing: bool,
 }
 
-/// A commit to push and its repository.
+/// A commit to push, with its repository.
 #[derive(Debug)]
 pub struct Push<'a> {
     /// Repository and branch; both are created if they are missing.
     pub repository: &'a Repository,
-    /// Makes a new repository private.
+    /// True to make a new repository private.
     pub private: bool,
     /// Files to write; other files in the repository stay.
     pub files: Vec<Upload>,
-    /// Message of the commit.
+    /// Commit message.
     pub message: String,
 }
 
 /// Result of a push.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pushed {
-    /// Address of the commit.
+    /// URL of the commit.
     pub url: String,
     /// True if an existing file was kept.
     pub kept_existing: bool,

@@ -11,13 +11,13 @@ use crate::text::{POINTER, pointer};
 
 /// Bytes per read from the disk.
 const BUFFER: usize = 1 << 18;
-/// Binary logarithm of the largest window of a Zstandard frame that is read: 2 GiB, the maximum of `zstd --long=31`.
+/// Binary logarithm of the maximum window size of a Zstandard frame: 2 GiB, the maximum of `zstd --long=31`.
 const LONGEST_WINDOW: u32 = 31;
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 const ZSTANDARD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
-/// Opens a file and decompresses it if its first bytes are those of Gzip or Zstandard, whatever its name. Calls `watch`
-/// with the number of bytes of each read from the disk.
+/// Opens a file, and decompresses it if its first bytes are those of Gzip or Zstandard; its name does not matter.
+/// Calls `watch` with the number of bytes of each read from disk.
 ///
 /// # Errors
 /// Fails if the file can't be opened or is a Git LFS pointer.
@@ -46,13 +46,13 @@ pub fn open<'a>(path: &Path, watch: &'a dyn Fn(u64)) -> Result<Box<dyn BufRead +
     })
 }
 
-/// Returns whether a Zstandard frame begins here, or a frame that decoders skip.
+/// Returns true if a Zstandard frame, or a frame that decoders skip, begins here.
 fn is_zstandard(bytes: &[u8]) -> bool {
     let skipped = |bytes: &[u8]| matches!(bytes, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..]);
     bytes.starts_with(&ZSTANDARD) || skipped(bytes)
 }
 
-/// File that reports the bytes read from it.
+/// A file that reports the number of bytes read from it.
 struct Watched<'a> {
     file: File,
     watch: &'a dyn Fn(u64),
@@ -66,12 +66,12 @@ impl Read for Watched<'_> {
     }
 }
 
-/// Reader of all members of a Gzip file in order. Zeros after the last member are padding (of tapes and `tar`), as for
-/// `gzip` and Python.
+/// Reader of all members of a Gzip file in order. Zeros after the last member are padding (of tapes and `tar`) and
+/// are ignored, as `gzip` and Python do.
 struct Gzip<R: BufRead> {
-    /// `None` only during the change of members.
+    /// Current member; `None` only while changing to the next one.
     member: Option<GzDecoder<R>>,
-    /// True if the last member has ended.
+    /// True after the end of the last member.
     ended: bool,
 }
 
@@ -131,7 +131,7 @@ impl<R: BufRead> Read for Gzip<R> {
     }
 }
 
-/// Decompressed text with errors that say what may have happened to the file.
+/// Decompressed text, with errors that name the likely damage to the file.
 struct Decompressed<R>(R);
 
 impl<R: Read> Read for Decompressed<R> {
@@ -184,8 +184,8 @@ mod tests {
         Ok(text)
     }
 
-    /// Checks that compression is recognized by the first bytes: several members or frames, padding, skippable frames,
-    /// long windows.
+    /// Checks that compression is recognized by the first bytes, including several members or frames, padding,
+    /// skippable frames and large windows.
     #[test]
     fn compression_is_recognized_by_the_first_bytes() {
         assert_eq!(read(b"plain").unwrap(), "plain");
@@ -208,7 +208,7 @@ mod tests {
         assert_eq!(read(&long.finish().unwrap()).unwrap(), "far");
     }
 
-    /// Checks that content that is cut off or followed by something else is refused.
+    /// Checks that truncated content, and content followed by something else, is refused.
     #[test]
     fn damaged_files_are_refused() {
         let text = "words ".repeat(1000);

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// Error of a file that can't be read. Names the file, and the line if there is one.
+/// Error in reading a file. It names the file, and the line if there is one.
 #[derive(Debug, thiserror::Error)]
 pub enum InputError {
     /// The file can't be opened or read.
@@ -12,25 +12,25 @@ pub enum InputError {
         action: &'static str,
         /// Path of the file.
         path: PathBuf,
-        /// Reason of the failure.
+        /// Error of the operating system.
         source: std::io::Error,
     },
-    /// The file has wrong content.
+    /// The content of a file is not valid.
     #[error("`{}`: {message}", path.display())]
     Content {
         /// Path of the file.
         path: PathBuf,
-        /// Description of the fault and how to mend it.
+        /// Problem and remedy.
         message: String,
     },
-    /// A line of the file has wrong content.
+    /// A line of the file is not valid.
     #[error("`{}:{line}`: {message}", path.display())]
     Line {
         /// Path of the file.
         path: PathBuf,
         /// Line number, counted from 1.
         line: u64,
-        /// Description of the fault and how to mend it.
+        /// Problem and remedy.
         message: String,
     },
 }

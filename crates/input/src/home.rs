@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-/// Replaces a leading `~` or `~/` by the home folder, as a shell does. Leaves `~name` and a `~` elsewhere, and leaves
-/// the path unchanged if the home folder is not known.
+/// Replaces a leading `~` or `~/` by the home folder, as a shell does. `~name` and a `~` elsewhere stay unchanged. If
+/// the home folder is not known, the whole path stays unchanged.
 pub fn expand_home(path: &str) -> Cow<'_, str> {
     let home = std::env::home_dir().filter(|home| !home.as_os_str().is_empty());
     expand(path, home.as_deref().and_then(std::path::Path::to_str))

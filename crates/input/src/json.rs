@@ -1,4 +1,4 @@
-//! Reads JSON as Python does.
+//! Reading of JSON with Python's extensions.
 
 use std::path::Path;
 
@@ -6,17 +6,17 @@ use serde_json::Value;
 
 use crate::{InputError, read_text};
 
-/// Value that was read, with marks of what is not standard JSON.
+/// A parsed JSON value, with information on lone surrogates.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Json {
-    /// Parsed value; `NaN` and infinities become null.
+    /// Value; `NaN` and infinities are null.
     pub value: Value,
-    /// Character that replaces lone surrogates (an escaped half of a UTF-16 pair without the other), if there are any.
-    /// It occurs nowhere else in the value.
+    /// Character that replaces lone surrogates (an escaped half of a UTF-16 pair without the other one) in the
+    /// strings of the value; `None` if there are none. It does not occur otherwise in the value.
     pub lone_surrogate: Option<char>,
 }
 
-/// Description and position of a syntax error.
+/// A syntax error with its position.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message} (line {line}, column {column})")]
 pub struct JsonError {
@@ -24,15 +24,15 @@ pub struct JsonError {
     pub line: u64,
     /// Byte position in the line, counted from 1.
     pub column: u64,
-    /// Description of the fault.
+    /// Description of the problem.
     pub message: String,
 }
 
-/// Reads a JSON file as Python's `json.load` does (`NaN`, infinities, lone surrogates, repeated keys), with or without
-/// a byte order mark.
+/// Reads a JSON file like Python's `json.load`, which accepts `NaN`, infinities, lone surrogates and repeated keys. A
+/// byte order mark is ignored.
 ///
 /// # Errors
-/// Same as [`read_text`]; text that is not JSON, with its line.
+/// Fails as [`read_text`] does, or if the text is not JSON; the error names the line.
 pub fn read_json(path: &Path) -> Result<Value, InputError> {
     let text = read_text(path)?;
     let json = parse_json(&text).map_err(|error| InputError::Line {
@@ -46,10 +46,10 @@ pub fn read_json(path: &Path) -> Result<Value, InputError> {
     })
 }
 
-/// Reads a file as [`read_json`] does and returns it as standard JSON text; unchanged if it is standard JSON.
+/// Reads a file like [`read_json`] and returns standard JSON text. A file of standard JSON is returned unchanged.
 ///
 /// # Errors
-/// Same as [`read_json`].
+/// Fails as [`read_json`] does.
 pub fn read_json_text(path: &Path) -> Result<String, InputError> {
     let text = read_text(path)?;
     match serde_json::from_str::<Value>(&text) {
@@ -58,10 +58,10 @@ pub fn read_json_text(path: &Path) -> Result<String, InputError> {
     }
 }
 
-/// Parses JSON as Python's `json.loads` does.
+/// Parses JSON like Python's `json.loads`.
 ///
 /// # Errors
-/// Text that is not JSON.
+/// Fails if the text is not JSON.
 pub fn parse_json(text: &str) -> Result<Json, JsonError> {
     let error = match serde_json::from_str(text) {
         Ok(value) => {
@@ -90,7 +90,7 @@ pub fn parse_json(text: &str) -> Result<Json, JsonError> {
     })
 }
 
-/// Replaces the marker of lone surrogates by the replacement character in all strings of a value.
+/// Replaces the marker of lone surrogates by U+FFFD in all strings of a value.
 fn replaced(value: Value, lone_surrogate: char) -> Value {
     let mend = |text: String| match text.contains(lone_surrogate) {
         true => text.replace(lone_surrogate, "\u{fffd}"),
@@ -110,10 +110,10 @@ fn replaced(value: Value, lone_surrogate: char) -> Value {
     }
 }
 
-/// Returns the text with `null` for numbers that JSON does not have, and a marker character for lone surrogates; `None`
-/// if there is neither.
+/// Returns the text with `null` for `NaN` and infinities and a marker character for lone surrogates; `None` if it
+/// contains neither.
 fn mend(text: &str) -> Option<(String, Option<char>)> {
-    // The marker is a Unicode noncharacter (reserved for internal use) that the text does not contain.
+    // The marker is a Unicode noncharacter that the text does not contain.
     let marker = ('\u{fdd5}'..='\u{fdef}').find(|marker| {
         let escape = format!("\\u{:04x}", u32::from(*marker));
         !text.contains(*marker) && !text.to_ascii_lowercase().contains(&escape)
@@ -172,7 +172,7 @@ enum Surrogate {
     Lone,
 }
 
-/// Returns the kind of the surrogate that is escaped at the start of `text`.
+/// Returns the kind of the surrogate escape at the start of `text`; `None` if there is none.
 fn surrogate(text: &str) -> Option<Surrogate> {
     let code = |at: usize| {
         let digits = text.get(at..at + 6)?.strip_prefix("\\u")?;
@@ -185,8 +185,8 @@ fn surrogate(text: &str) -> Option<Surrogate> {
     }
 }
 
-/// Returns the length of the number at the start of `text`, 0 if there is none, and whether the number is finite.
-/// Python writes and reads `NaN` and `Infinity`, and reads `1e999` as infinite.
+/// Returns the length of the number at the start of `text` (0 if there is none), and whether the number is finite.
+/// Python writes and reads `NaN` and `Infinity`, and reads `1e999` as infinity.
 fn number(text: &str) -> (usize, bool) {
     let names = ["NaN", "Infinity", "-Infinity"];
     if let Some(name) = names.into_iter().find(|name| text.starts_with(name)) {
@@ -195,7 +195,7 @@ fn number(text: &str) -> (usize, bool) {
     let of_number = |letter: char| matches!(letter, '0'..='9' | '+' | '-' | '.' | 'e' | 'E');
     let length = text.find(|letter| !of_number(letter)).unwrap_or(text.len());
     let value = text[..length].parse::<f64>();
-    // Text that is not a number stays, and the parser refuses it.
+    // Text that is not a number stays, so that the parser reports it.
     (length, value.map_or(true, f64::is_finite))
 }
 
@@ -205,8 +205,8 @@ mod tests {
 
     use super::*;
 
-    /// Checks that non-finite numbers and lone surrogates are read as Python reads them, and that strings that only
-    /// look like them stay.
+    /// Checks that non-finite numbers and lone surrogates are read like in Python, and that strings that only look
+    /// like them stay unchanged.
     #[test]
     fn python_json_is_read() {
         let read = |text: &str| parse_json(text).unwrap();
@@ -258,7 +258,7 @@ mod tests {
         }
     }
 
-    /// Checks that errors of a file name it, and that lone surrogates become replacement characters.
+    /// Checks that errors in a file name it, and that lone surrogates become U+FFFD.
     #[test]
     fn lone_surrogates_of_files_are_replaced() {
         let folder = tempfile::tempdir().unwrap();

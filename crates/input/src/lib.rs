@@ -1,8 +1,8 @@
-//! Opens files of any origin.
+//! Reading of text, JSON and TOML files from any source.
 //!
 //! All text, JSON and TOML is read through this crate. It recognizes compression by the first bytes of a file, not by
-//! its name, strips a byte order mark, refuses UTF-16 and Git LFS pointers with a clear message, and reads JSON as
-//! Python does.
+//! its name; removes a byte order mark; refuses UTF-16 and Git LFS pointers with a clear message; and accepts
+//! Python's extensions of JSON.
 //!
 //! ```
 //! # let folder = tempfile::tempdir()?;

@@ -1,12 +1,12 @@
-//! Catches panics of libraries that read untrusted files.
+//! Catching of panics in libraries that read untrusted files.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::sync::Once;
 
-/// Calls `work` and returns its result, or `None` if it panics. The panic is not printed to stderr: the caller reports
-/// the error. This is for libraries that trust parts of a file and offer no check to call before. The caller must drop
-/// what they built.
+/// Calls `work` and returns its result, or `None` if it panics. The panic is not printed to stderr, since the caller
+/// reports the error. This is for libraries that trust parts of a file and offer no validation. After a panic, the
+/// caller must drop all values that the library has built.
 ///
 /// ```
 /// assert_eq!(polymath_input::catch_panic(|| 3), Some(3));

@@ -1,18 +1,18 @@
-//! Reads UTF-8 text and reports other encodings.
+//! Reading of UTF-8 text, with errors that name other encodings.
 
 use std::io::Read;
 use std::path::Path;
 
 use crate::{InputError, open};
 
-/// First bytes of a Git LFS pointer: a file whose content was not fetched.
+/// First bytes of a Git LFS pointer, which stands for a file whose content was not downloaded.
 pub(crate) const POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
-/// Maximum length of a file that is read whole.
+/// Maximum bytes of a file that is read as a whole.
 const LONGEST: u64 = 1 << 30;
 /// Byte order mark, which has no meaning in UTF-8.
 pub const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// Reads a file as text: decompresses it, checks that it is UTF-8 and strips a byte order mark.
+/// Reads a file as text: decompresses it, checks that it is UTF-8, and removes a byte order mark.
 ///
 /// # Errors
 /// Fails if the file can't be read, is a Git LFS pointer, is not UTF-8 or is longer than 1 GiB.
@@ -25,7 +25,7 @@ pub fn read_text(path: &Path) -> Result<String, InputError> {
         return Err(InputError::content(path, "is longer than 1 GiB"));
     }
     decode(path, 1, &bytes, true)?;
-    // Checked already.
+    // The bytes were checked above.
     let text = String::from_utf8(bytes).unwrap_or_default();
     Ok(match text.strip_prefix(BYTE_ORDER_MARK) {
         Some(rest) => rest.to_owned(),
@@ -33,11 +33,11 @@ pub fn read_text(path: &Path) -> Result<String, InputError> {
     })
 }
 
-/// Decodes `bytes`, which begin in line `first_line` of the file, as UTF-8. Unless `whole` is set, an incomplete last
-/// character is left out.
+/// Decodes `bytes`, which begin in line `first_line` of the file, as UTF-8. If `whole` is false, an incomplete
+/// character at the end is left out.
 ///
 /// # Errors
-/// Bytes that are not UTF-8, with their line and position.
+/// Fails if the bytes are not UTF-8; the error gives the line and the position.
 pub fn decode<'a>(
     path: &Path,
     first_line: u64,
@@ -71,11 +71,11 @@ pub fn decode<'a>(
     })
 }
 
-/// Refuses a Git LFS pointer. For files that are not opened through [`open`]. A file that can't be opened passes: the
-/// caller's own open reports it.
+/// Checks that a file is not a Git LFS pointer; for files that are not opened through [`open`]. A file that can't be
+/// opened passes, since the caller will report it.
 ///
 /// # Errors
-/// The file is a pointer; the message says how to fetch the content.
+/// Fails if the file is a pointer; the message tells how to download the content.
 pub fn refuse_pointer(path: &Path) -> Result<(), InputError> {
     let mut first = [0; POINTER.len()];
     let read = polymath_base::open(path).and_then(|mut file| file.read_exact(&mut first));
@@ -102,7 +102,7 @@ mod tests {
         read_text(&path).map_err(|error| error.to_string())
     }
 
-    /// Checks that a byte order mark is stripped and that other encodings are reported with their line.
+    /// Checks that a byte order mark is removed, and that other encodings are reported with their line.
     #[test]
     fn other_encodings_are_reported_with_their_line() {
         assert_eq!(
@@ -124,7 +124,7 @@ mod tests {
         }
     }
 
-    /// Checks that a pointer is told from text that only mentions one.
+    /// Checks that a pointer is distinguished from text that only mentions one.
     #[test]
     fn pointers_are_told_from_text() {
         let folder = tempfile::tempdir().unwrap();

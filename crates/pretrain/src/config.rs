@@ -1,4 +1,4 @@
-//! Config file of `pretrain`.
+//! Configuration file of `pretrain`.
 
 use std::path::PathBuf;
 
@@ -7,13 +7,13 @@ use polymath_model::ArchitectureConfig;
 use polymath_train::{CheckpointConfig, EvaluationConfig, TrainingConfig};
 use serde::{Deserialize, Serialize};
 
-/// All of a pretraining run.
+/// Configuration of a pretraining run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PretrainConfig {
-    /// The prepared dataset.
+    /// Folder of the prepared dataset.
     pub dataset: PathBuf,
-    /// The folder of the run.
+    /// Folder of the run, which is created.
     pub run: PathBuf,
     /// Seed of the initial weights and of the order of the data.
     #[serde(default = "default_seed")]
@@ -21,13 +21,13 @@ pub struct PretrainConfig {
     /// Mixture of the domains.
     #[serde(default)]
     pub mixture: MixtureConfig,
-    /// The model's shape; default: one that suits the number of training tokens.
+    /// Architecture of the model; default: one that suits the number of training tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<ArchitectureConfig>,
-    /// Optimization: length, batches, learning rate, optimizer.
+    /// Training settings: length, batches, learning rate, optimizer.
     #[serde(default)]
     pub training: TrainingConfig,
-    /// Held-out measurements during the run.
+    /// Evaluation on held-out documents during the run.
     #[serde(default)]
     pub evaluation: EvaluationConfig,
     /// Checkpoints during the run.

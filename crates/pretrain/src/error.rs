@@ -4,7 +4,7 @@
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PretrainError {
-    /// Config that contradicts itself or the data.
+    /// The config is not valid, or does not fit the data.
     #[error("{0}")]
     Config(String),
     /// Error of the dataset.

@@ -1,7 +1,7 @@
 //! Pretraining: configuration and run.
 //!
-//! [`Pretraining::open`] validates everything and opens every path; [`Pretraining::run`] trains. `polymath-train`
-//! contains the training loop; this crate chooses the data, the model and the evaluation.
+//! [`Pretraining::open`] validates everything and opens every path. [`Pretraining::run`] trains. The training loop is
+//! in `polymath-train`; this crate sets up the data, the model and the evaluation.
 //!
 //! ```no_run
 //! use polymath_pretrain::{PretrainConfig, Pretraining};
@@ -37,7 +37,7 @@ use polymath_train::{
     fit,
 };
 
-/// A pretraining run that is ready to start: the config is valid, the dataset is open.
+/// A pretraining run that is ready to start: the config is valid, and the dataset is open.
 pub struct Pretraining {
     config: ResolvedPretrain,
     facts: DatasetFacts,
@@ -52,7 +52,7 @@ impl Pretraining {
     /// Checks the config and opens the dataset.
     ///
     /// # Errors
-    /// Every error that can be found before training.
+    /// Fails with every error that can be found before training.
     pub fn open(config: PretrainConfig) -> Result<Self, PretrainError> {
         config.training.validate()?;
         config.evaluation.validate()?;
@@ -81,12 +81,12 @@ impl Pretraining {
         let mut mixture = corpus.mixture(&resolved, facts.padding)?;
         let mut stream = corpus.stream(&mixture, &resolved)?;
         if stream.padding() > 0.0 {
-            // Padding leaves fewer tokens than positions; repetitions are counted in tokens.
+            // Padding leaves fewer tokens than positions, and repetitions are counted in tokens.
             facts.padding = stream.padding();
             resolved = config.resolve(&facts)?;
             mixture = corpus.mixture(&resolved, facts.padding)?;
             stream = corpus.stream(&mixture, &resolved)?;
-            // Other shares have another padding, which the steps and the warmup follow from.
+            // Other shares give another share of padding, on which the number of steps and the warmup depend.
             facts.padding = stream.padding();
             resolved = config.resolve(&facts)?;
         }
@@ -106,7 +106,7 @@ impl Pretraining {
         })
     }
 
-    /// Returns the cost of the run.
+    /// Returns the size and the cost of the run.
     pub fn plan(&self) -> Plan {
         Plan::new(
             &self.model,
@@ -116,12 +116,13 @@ impl Pretraining {
         )
     }
 
-    /// Configuration with every default filled in, as saved with the run.
+    /// Returns the configuration with every default filled in, as saved with the run.
     pub fn config(&self) -> &ResolvedPretrain {
         &self.config
     }
 
-    /// Describes the values that were chosen because the config leaves them out, one sentence each.
+    /// Describes the values that were chosen automatically because the config does not set them, in one sentence
+    /// each.
     pub fn choices(&self) -> &[String] {
         &self.config.choices
     }
@@ -134,25 +135,26 @@ impl Pretraining {
             .collect()
     }
 
-    /// Share of each domain in training.
+    /// Returns the share of each domain in training.
     pub fn mixture(&self) -> &[MixtureShare] {
         &self.mixture
     }
 
-    /// Domains that are scored during training: all domains of the dataset, including those outside the mixture.
+    /// Returns the domains that are scored during training: all domains of the dataset, including those outside of
+    /// the mixture.
     pub fn watched(&self) -> Vec<&str> {
         self.dataset.domain_names()
     }
 
-    /// Architecture of the model.
+    /// Returns the configuration of the model.
     pub fn model(&self) -> &ModelConfig {
         &self.model
     }
 
-    /// Trains from the beginning, or from the current position of the run folder.
+    /// Trains from the beginning, or resumes from the last checkpoint in the run folder.
     ///
     /// # Errors
-    /// A run folder that can't be used; errors of training.
+    /// Fails if the run folder can't be used, or if training fails.
     pub fn run(
         &self,
         launch: &Launch,
@@ -217,7 +219,7 @@ impl Pretraining {
         )?)
     }
 
-    /// Returns the evaluator of every domain of the dataset, including those outside the mixture.
+    /// Returns the evaluator of all domains of the dataset, including those outside of the mixture.
     fn evaluator(&self) -> Result<HeldoutEvaluator, PretrainError> {
         let shards = self
             .dataset
@@ -235,10 +237,10 @@ impl Pretraining {
     }
 }
 
-/// Training documents of all domains.
+/// Training splits of all domains.
 struct Corpus {
     shards: BTreeMap<String, Arc<TokenShard>>,
-    /// Tokens trained on per epoch, by domain.
+    /// Number of tokens trained on per epoch, by domain.
     sizes: Vec<DomainSize>,
     sequence_length: usize,
 }
@@ -267,14 +269,14 @@ impl Corpus {
         })
     }
 
-    /// Returns the training tokens of the domains that take part in the mixture.
+    /// Returns the number of training tokens of the mixture's domains.
     fn tokens_of(&self, mixture: &MixtureConfig) -> u64 {
         let sizes = self.sizes.iter();
         let included = sizes.filter(|size| mixture.includes(&size.name));
         included.map(|size| size.tokens).sum()
     }
 
-    /// Returns the share of each domain, for rows of which the share `padding` is padding.
+    /// Returns the share of each domain, given the share of positions that are padding.
     fn mixture(
         &self,
         config: &ResolvedPretrain,
@@ -305,7 +307,8 @@ impl Corpus {
     }
 }
 
-/// Scores every domain on the dev split; the mean over the domains of the mixture chooses the best checkpoint.
+/// Evaluator that scores every domain on the dev split. The best checkpoint is the one with the lowest mean over the
+/// domains of the mixture.
 struct MixtureEvaluator<'a> {
     evaluator: HeldoutEvaluator,
     transformer: &'a Transformer,

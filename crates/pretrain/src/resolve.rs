@@ -1,4 +1,4 @@
-//! Defaults of a pretraining, from the size of its data, and the resolved configuration.
+//! Defaults of a pretraining run, which depend on the size of its data, and the resolved configuration.
 
 use std::path::PathBuf;
 
@@ -11,23 +11,23 @@ use crate::{PretrainConfig, PretrainError};
 
 /// Default number of tokens per row.
 pub(crate) const SEQUENCE_LENGTH: usize = 256;
-/// Peak learning rate where the config gives the length of the run.
+/// Default peak learning rate if the config sets the length of the run.
 const LEARNING_RATE: f64 = 1e-3;
-/// Passes over the data up to which text that is read again teaches nearly as much as new text ([Muennighoff
+/// Number of passes over the data up to which repeated text is nearly as useful as new text ([Muennighoff
 /// 2023](https://arxiv.org/abs/2305.16264)).
 const EPOCHS: u64 = 4;
-/// Tokens per parameter at which a given number of operations is used best ([Hoffmann
-/// 2022](https://arxiv.org/abs/2203.15556)).
+/// Compute-optimal number of tokens per parameter ([Hoffmann 2022](https://arxiv.org/abs/2203.15556)).
 const TOKENS_PER_PARAMETER: u64 = 20;
-/// Most floating-point operations of a run whose length is chosen: about an hour on two cores.
+/// Maximum floating-point operations of a run whose length is chosen automatically: about an hour on two cores.
 const MOST_FLOPS: f64 = 1e15;
-/// Steps of a run whose batch is chosen, about.
+/// Approximate number of steps of a run whose batch size is chosen automatically.
 const STEPS: u64 = 1500;
-/// Bounds of a batch that is chosen, in rows.
+/// Bounds of an automatically chosen batch size, in rows.
 const ROWS: (u64, u64) = (8, 64);
-/// Highest learning rate that is chosen, for models of at most this width; it falls as the width grows.
+/// Highest learning rate that is chosen automatically, and the width up to which it is used; it falls as the width
+/// grows.
 const NARROW: (f64, f64) = (3e-3, 128.0);
-/// Shapes that are chosen from: width, layers, heads.
+/// Shapes to choose from automatically: width, layers, heads.
 const SHAPES: [[usize; 3]; 10] = [
     [64, 3, 2],
     [96, 3, 3],
@@ -41,20 +41,20 @@ const SHAPES: [[usize; 3]; 10] = [
     [768, 12, 12],
 ];
 
-/// Properties of the dataset that the defaults follow from.
+/// Properties of the dataset that the defaults depend on.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct DatasetFacts {
-    /// Tokens of the vocabulary.
+    /// Number of tokens in the vocabulary.
     pub vocab_size: usize,
-    /// Tokens that begin and end a document.
+    /// IDs of the tokens that begin and end a document.
     pub special: (u32, u32),
-    /// Training tokens of the domains of the mixture.
+    /// Number of training tokens in the domains of the mixture.
     pub epoch_tokens: u64,
-    /// Share of the positions of a batch that is padding.
+    /// Share of the positions of a batch that are padding.
     pub padding: f64,
 }
 
-/// Configuration of a pretraining with every default filled in. It is saved with the run as `run.toml`.
+/// Configuration of a pretraining run with every default filled in. It is saved with the run as `run.toml`.
 #[derive(Debug, Clone, Serialize)]
 #[allow(missing_docs, reason = "documented in `PretrainConfig`")]
 pub struct ResolvedPretrain {
@@ -69,13 +69,13 @@ pub struct ResolvedPretrain {
     /// Complete configuration of the model.
     #[serde(skip)]
     pub(crate) architecture: ModelConfig,
-    /// Sentences about the values that were chosen, with reasons.
+    /// Sentences about the automatically chosen values, with reasons.
     #[serde(skip)]
     pub(crate) choices: Vec<String>,
 }
 
 impl ResolvedPretrain {
-    /// Complete configuration of the model.
+    /// Returns the complete configuration of the model.
     pub fn architecture(&self) -> &ModelConfig {
         &self.architecture
     }
@@ -90,7 +90,7 @@ impl PretrainConfig {
     /// Returns the configuration with every default filled in.
     ///
     /// # Errors
-    /// Values out of range, or that contradict one another.
+    /// Fails if values are out of range or contradict each other.
     pub fn resolve(&self, facts: &DatasetFacts) -> Result<ResolvedPretrain, PretrainError> {
         self.training.validate()?;
         self.evaluation.validate()?;
@@ -98,7 +98,7 @@ impl PretrainConfig {
         let mut choices = Vec::new();
         let sequence_length = self.training.sequence_length.unwrap_or(SEQUENCE_LENGTH);
         let budget = chosen_tokens(facts.epoch_tokens);
-        // First with rows and rate for any model, for the number of tokens.
+        // First with a batch size and learning rate for any model, to get the number of tokens.
         let mut defaults = TrainingDefaults {
             length: Length::Tokens(budget),
             batch_size: BATCH_SIZE,
@@ -156,7 +156,7 @@ impl PretrainConfig {
     }
 }
 
-/// Returns the number of tokens that a run reads.
+/// Returns the number of tokens that a run trains on.
 fn tokens_of(training: &Training) -> u64 {
     match training.length {
         Length::Tokens(tokens) => tokens,
@@ -166,16 +166,16 @@ fn tokens_of(training: &Training) -> u64 {
     }
 }
 
-/// Returns the tokens of a run over data of this size: four passes, or as many as fit into an hour's work of a model
-/// of the best size.
+/// Returns the number of tokens of a run on data of this size: four passes, but at most as many as an hour's run of a
+/// model with the compute-optimal size takes.
 fn chosen_tokens(epoch_tokens: u64) -> u64 {
-    // 6·parameters·tokens operations, with tokens = 20·parameters.
+    // Training takes 6·parameters·tokens operations, with tokens = 20·parameters.
     let parameters = (MOST_FLOPS / (6.0 * TOKENS_PER_PARAMETER as f64)).sqrt();
     let most = TOKENS_PER_PARAMETER * parameters as u64;
     epoch_tokens.saturating_mul(EPOCHS).clamp(1, most)
 }
 
-/// Returns the largest shape whose layers have no more parameters than these tokens are enough for.
+/// Returns the largest shape for whose layer parameters these tokens are enough.
 fn chosen_shape(tokens: u64) -> ArchitectureConfig {
     let most = tokens / TOKENS_PER_PARAMETER;
     // A layer has about 12·width² parameters.
@@ -185,7 +185,7 @@ fn chosen_shape(tokens: u64) -> ArchitectureConfig {
     ArchitectureConfig::of_shape(width, layers, heads)
 }
 
-/// Returns a power of two of rows, for about [`STEPS`] steps.
+/// Returns the batch size in rows, a power of two, that gives about [`STEPS`] steps.
 fn chosen_rows(tokens: u64, sequence_length: usize) -> usize {
     let rows = tokens / (STEPS * sequence_length.max(1) as u64);
     rows.max(1).next_power_of_two().clamp(ROWS.0, ROWS.1) as usize
@@ -194,7 +194,7 @@ fn chosen_rows(tokens: u64, sequence_length: usize) -> usize {
 fn chosen_rate(width: usize) -> f64 {
     let (rate, narrow) = NARROW;
     let rate = rate * (narrow / width as f64).min(1.0);
-    // Two digits: a rounder number is easier to compare and to write.
+    // Rounded to 1e-5, since a short number is easier to compare and to write.
     (rate * 1e5).round() / 1e5
 }
 
@@ -214,7 +214,7 @@ mod tests {
         config.resolve(&facts).unwrap()
     }
 
-    /// The model grows with the data, and the run stays within its bound of operations.
+    /// Checks that the model grows with the data, and that the run stays within its limit of operations.
     #[test]
     fn model_and_length_follow_from_the_size_of_the_data() {
         let mut width = 0;
@@ -231,7 +231,7 @@ mod tests {
         assert!(width >= 128);
     }
 
-    /// A config that gives a length keeps the fixed rows and rate.
+    /// Checks that a config that sets a length has the fixed defaults for the batch size and the learning rate.
     #[test]
     fn a_given_length_keeps_rows_and_rate() {
         let given = "[model]\nhidden_size = 64\nnum_hidden_layers = 2\nnum_attention_heads = 2\n[training]\nsteps = 40";
@@ -242,7 +242,7 @@ mod tests {
         assert!(resolved.choices.is_empty());
     }
 
-    /// A saved config has every default, and resolves to itself whatever the data.
+    /// Checks that a saved config has every default, and resolves to itself for data of any size.
     #[test]
     fn a_resolved_config_resolves_to_itself() {
         let first = resolved("", 300_000);

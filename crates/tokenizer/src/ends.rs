@@ -19,7 +19,7 @@ const ENDS: [&str; 6] = [
 /// Usual names of the begin token.
 const BEGINS: [&str; 4] = ["<|begin_of_text|>", "<s>", "<bos>", "[CLS]"];
 
-/// Begin and end tokens as the `[tokenizer]` table of a config names them.
+/// Begin and end tokens that the `[tokenizer]` table of a config names.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ConfiguredEnds<'a> {
     /// Value of `bos_token`.
@@ -28,30 +28,36 @@ pub struct ConfiguredEnds<'a> {
     pub end: Option<&'a str>,
 }
 
-/// Begin and end tokens of a document, with the source of each.
+/// Begin and end tokens of documents, with the source of each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DocumentEnds {
-    /// Id of the token before a document.
+    /// ID of the token before a document.
     pub begin: u32,
-    /// Id of the token after a document.
+    /// ID of the token that ends a document.
     pub end: u32,
-    /// Source of `begin`: a key, a file, or the special tokens.
+    /// Source of `begin`: a configuration key, a file, or the special tokens.
     pub begin_source: String,
     /// Source of `end`.
     pub end_source: String,
 }
 
-/// Token id and its source.
+/// A token ID and its source.
 type SourcedToken = Option<(u32, String)>;
 
 impl DocumentEnds {
-    /// Finds the begin and end tokens for the tokenizer at `path`. The sources, first match wins: the `[tokenizer]`
-    /// table; `config.json`, since the model reads these tokens; `tokenizer_config.json` and `special_tokens_map.json`;
-    /// `generation_config.json`; a special token with a usual name. An ordinary vocabulary entry is never taken for its
-    /// name. Without a begin token, a text begins with the end token.
+    /// Finds the begin and end tokens for the tokenizer at `path`. The first source that has them is used:
+    ///
+    /// 1. the `[tokenizer]` table
+    /// 2. `config.json`, since the model reads these tokens
+    /// 3. `tokenizer_config.json` and `special_tokens_map.json`
+    /// 4. `generation_config.json`
+    /// 5. a special token with a usual name; an ordinary token of that name is never used
+    ///
+    /// If there is no begin token, the end token is used as begin token.
     ///
     /// # Errors
-    /// Fails if a named token is not in the vocabulary, a settings file can't be read, or no end token is found.
+    /// Fails if a named token is not in the vocabulary, if a settings file can't be read, or if no end token is
+    /// found.
     pub fn find(
         path: &Path,
         tokenizer: &Tokenizer,
@@ -120,7 +126,7 @@ impl Finder<'_> {
         }
     }
 
-    /// Returns the token that the settings name, else the token id of `file`, else a special token with a usual name.
+    /// Returns the token that the settings name, else the token ID in `file`, else a special token with a usual name.
     fn named(
         &self,
         key: &'static str,
@@ -154,7 +160,8 @@ impl Finder<'_> {
         }))
     }
 
-    /// Returns `bos_token_id` and the first `eos_token_id` of a file beside the tokenizer, if the vocabulary has them.
+    /// Returns `bos_token_id` and the first `eos_token_id` of a file next to the tokenizer, if the vocabulary has
+    /// them.
     fn ids_of(&self, file: &'static str) -> Result<(SourcedToken, SourcedToken), TokenizerError> {
         let fields = read_optional_json(&self.path.with_file_name(file))?.unwrap_or_default();
         let found = |key: &str| {
@@ -211,7 +218,7 @@ mod tests {
         end: None,
     };
 
-    /// Checks that an ordinary `<s>` is never taken as the begin token.
+    /// Checks that an ordinary token `<s>` is never used as the begin token.
     #[test]
     fn ordinary_entries_are_not_begin_tokens() {
         let folder = TokenizerFolder::new(&[]);
@@ -223,7 +230,7 @@ mod tests {
         assert_eq!(folder.find(NONE).unwrap().0, 6);
     }
 
-    /// Checks the order of sources: the user's choice, the model's ids, the settings, the special tokens.
+    /// Checks the order of the sources: the user's choice, the model's IDs, the settings, the special tokens.
     #[test]
     fn sources_are_searched_in_order() {
         let folder = TokenizerFolder::new(&[("[SEP]", 8), ("<s>", 6)]);
@@ -270,7 +277,7 @@ mod tests {
         );
     }
 
-    /// Checks that a setting with an unknown token is an error with the file's name.
+    /// Checks that a setting that names an unknown token is an error with the file's name.
     #[test]
     fn settings_with_unknown_tokens_are_refused() {
         let folder = TokenizerFolder::new(&[("[SEP]", 8)]);

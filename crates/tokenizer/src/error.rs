@@ -8,15 +8,15 @@ use polymath_input::InputError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenizerError {
-    /// The file can't be read or has wrong content.
+    /// A file can't be read, or its content is not valid.
     #[error(transparent)]
     Input(#[from] InputError),
-    /// The value of a key of the `[tokenizer]` table is invalid.
+    /// The value of a key of the `[tokenizer]` table is not valid.
     #[error("`tokenizer.{key}`: {message}")]
     Key {
         /// Name of the key.
         key: &'static str,
-        /// Description of the fault and how to mend it.
+        /// Problem and remedy.
         message: String,
     },
     /// The text can't be encoded.

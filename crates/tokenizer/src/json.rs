@@ -1,4 +1,4 @@
-//! Reads JSON files that may be missing.
+//! Reading of JSON files that may be missing.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 /// Reads a JSON file; `None` if it does not exist.
 ///
 /// # Errors
-/// Fails if the file can't be read or is not JSON; the message has the position of the fault.
+/// Fails if the file can't be read or is not JSON; the message gives the position.
 pub fn read_optional_json(path: &Path) -> Result<Option<Value>, InputError> {
     match polymath_input::is_file(path)? {
         true => polymath_input::read_json(path).map(Some),

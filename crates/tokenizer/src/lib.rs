@@ -1,4 +1,4 @@
-//! Opens tokenizers for all crates: `tokenizer.json` with the settings files beside it, begin and end tokens of
+//! Tokenizers for all crates: opening a `tokenizer.json` with the settings files next to it, begin and end tokens of
 //! documents, prompts, and streaming decoding.
 //!
 //! ```no_run

@@ -1,4 +1,4 @@
-//! Opens a `tokenizer.json`. No other code does.
+//! Opening of a `tokenizer.json`. No other module does this.
 
 use std::path::Path;
 
@@ -6,11 +6,12 @@ use tokenizers::{AddedToken, Tokenizer};
 
 use crate::{Settings, TokenizerError, untrusted};
 
-/// Opens a `tokenizer.json` with the settings files beside it, as `transformers` does: tokens that the settings mark as
-/// special are special. Padding and truncation are switched off; they are meant for the batches of another program.
+/// Opens a `tokenizer.json` with the settings files next to it, like `transformers`: tokens that the settings mark as
+/// special are special. Padding and truncation are turned off, since they are meant for the batches of another
+/// program.
 ///
 /// # Errors
-/// Fails if the file is not a tokenizer or a settings file can't be read.
+/// Fails if the file is not a tokenizer, or if a settings file can't be read.
 pub fn open(path: &Path) -> Result<Tokenizer, TokenizerError> {
     let mut tokenizer = open_alone(path)?;
     let known = tokenizer.get_added_tokens_decoder();
@@ -29,8 +30,8 @@ pub fn open(path: &Path) -> Result<Tokenizer, TokenizerError> {
     Ok(tokenizer)
 }
 
-/// Opens a `tokenizer.json` without the settings files beside it, to compare or change the file itself. Padding and
-/// truncation are switched off.
+/// Opens a `tokenizer.json` without the settings files next to it, to compare or change the file itself. Padding and
+/// truncation are turned off.
 ///
 /// # Errors
 /// Fails if the file is not a tokenizer.
@@ -42,7 +43,7 @@ pub fn open_alone(path: &Path) -> Result<Tokenizer, TokenizerError> {
     load(path, &polymath_input::read_text(path)?)
 }
 
-/// Parses the content of a `tokenizer.json`, without the settings files beside it; `path` is only named in errors.
+/// Parses the content of a `tokenizer.json`, without the settings files next to it; `path` is used in errors only.
 ///
 /// # Errors
 /// Fails if the content is not a tokenizer.
@@ -73,8 +74,8 @@ mod tests {
     use super::*;
     use crate::settings::tests::toy;
 
-    /// Checks that padding and truncation are switched off, and that tokens that the settings mark as special are
-    /// special even if they are ordinary vocabulary entries.
+    /// Checks that padding and truncation are turned off, and that tokens that the settings mark as special are
+    /// special even if they are ordinary entries of the vocabulary.
     #[test]
     fn settings_beside_a_tokenizer_are_applied() {
         let folder = tempfile::tempdir().unwrap();

@@ -1,11 +1,11 @@
-//! Encodes prompts.
+//! Encoding of prompts.
 
 use tokenizers::Tokenizer;
 
 use crate::TokenizerError;
 
-/// Encodes a prompt: `begin`, then the tokens of `text`, unless they begin with `begin` already. Special tokens in the
-/// text are recognized.
+/// Encodes a prompt: the token `begin` (unless the text begins with it already), then the tokens of `text`. Special
+/// tokens in the text are recognized.
 ///
 /// # Errors
 /// Fails if the tokenizer library can't encode the text.
@@ -27,7 +27,7 @@ pub fn encode_prompt(
 /// Tokens of a prompt and its continuation, encoded as one text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Continuation {
-    /// Tokens of both, after the begin token.
+    /// Begin token, and the tokens of prompt and continuation.
     pub tokens: Vec<u32>,
     /// Number of prompt tokens, including the begin token. A token across the end of the prompt belongs to the
     /// continuation.
@@ -35,7 +35,8 @@ pub struct Continuation {
 }
 
 impl Continuation {
-    /// Encodes `prompt` and `continuation` as one text after the token `begin`, which is not added twice.
+    /// Encodes `prompt` and `continuation` as one text after the token `begin` (unless the text begins with it
+    /// already).
     ///
     /// # Errors
     /// Fails if the tokenizer library can't encode the text.
@@ -57,7 +58,8 @@ impl Continuation {
     }
 }
 
-/// Counts the leading tokens that end within the first `length` bytes of their text.
+/// Counts the leading tokens that end within the first `length` bytes of their text; `offsets` are the tokens' byte
+/// ranges.
 pub fn tokens_within(offsets: &[(usize, usize)], length: usize) -> usize {
     let beyond = offsets.iter().position(|(_, to)| *to > length);
     beyond.unwrap_or(offsets.len())
@@ -69,7 +71,7 @@ mod tests {
 
     use super::*;
 
-    /// Builds a tokenizer of letters, ` b` as one token, and a begin token.
+    /// Creates a tokenizer of letters, with ` b` as one token, and a begin token.
     fn tokenizer() -> Tokenizer {
         let begin = json!({
             "id": 5, "content": "<s>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
@@ -87,7 +89,8 @@ mod tests {
         json.to_string().parse().unwrap()
     }
 
-    /// Checks that a token across the boundary belongs to the continuation, wherever the space is.
+    /// Checks that a token across the boundary belongs to the continuation, whether the space is in the prompt or in
+    /// the continuation.
     #[test]
     fn a_token_across_the_boundary_belongs_to_the_continuation() {
         let encode = |prompt, continuation| {

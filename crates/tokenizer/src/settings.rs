@@ -1,4 +1,4 @@
-//! Settings files beside a `tokenizer.json`.
+//! Settings files next to a `tokenizer.json`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -26,7 +26,7 @@ const LISTS: [&str; 2] = ["additional_special_tokens", "extra_special_tokens"];
 /// Special tokens as the settings files name them.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
-    /// Token and its file by key (`bos_token`, …).
+    /// Token by key (`bos_token`, …).
     pub names: BTreeMap<&'static str, NamedToken>,
     /// Keys that a file sets to null.
     pub nulls: Vec<&'static str>,
@@ -34,7 +34,7 @@ pub struct Settings {
     pub added_tokens: Vec<AddedToken>,
 }
 
-/// Special token and the file that names it.
+/// A special token, and the file that names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamedToken {
     /// Text of the token.
@@ -44,7 +44,7 @@ pub struct NamedToken {
 }
 
 impl Settings {
-    /// Reads the settings files beside the tokenizer at `path`; empty if there are none.
+    /// Reads the settings files next to the tokenizer at `path`; the settings are empty if there are none.
     ///
     /// # Errors
     /// Fails if a file exists but can't be read.
@@ -124,7 +124,7 @@ pub(crate) mod tests {
     use super::*;
     use serde_json::json;
 
-    /// Builds a tokenizer of single letters, with `<e>` as an ordinary entry.
+    /// Creates a tokenizer of single letters, with `<e>` as an ordinary token.
     pub(crate) fn toy() -> Value {
         json!({
             "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,

@@ -1,26 +1,26 @@
-//! Streaming decoder: one token at a time.
+//! Streaming decoder, which decodes one token at a time.
 
 use tokenizers::Tokenizer;
 
-/// Character that stands for bytes that are not UTF-8.
+/// Character that stands for bytes that are not valid UTF-8.
 const REPLACEMENT: char = '\u{fffd}';
 
-/// Decodes tokens as they arrive. The concatenated pieces equal the text of decoding all tokens at once: bytes of an
-/// incomplete character are held back, and become replacement characters if the character is never completed.
+/// Decoder of tokens as they arrive. The concatenated pieces equal the text of decoding all tokens at once. The bytes
+/// of an incomplete character are held back; if it is never completed, they become U+FFFD.
 pub struct TextStream<'a> {
     tokenizer: &'a Tokenizer,
     /// Tokens that are still needed to decode the next one.
     window: Vec<u32>,
-    /// Number of tokens of the window whose text was returned.
+    /// Number of tokens in the window whose text was returned.
     returned_tokens: usize,
-    /// Text of the window that was returned.
+    /// Returned text of the window.
     returned: String,
     /// True if the tokenizer combines runs of byte tokens (`<0x0A>`) into characters.
     byte_fallback: bool,
 }
 
 impl<'a> TextStream<'a> {
-    /// Creates a stream of `tokenizer`'s tokens; special tokens produce no text.
+    /// Creates a decoder of `tokenizer`'s tokens; special tokens give no text.
     pub fn new(tokenizer: &'a Tokenizer) -> Self {
         let decoder = serde_json::to_value(tokenizer.get_decoder()).unwrap_or_default();
         let is_fallback = |decoder: &serde_json::Value| decoder["type"] == "ByteFallback";
@@ -35,10 +35,10 @@ impl<'a> TextStream<'a> {
         }
     }
 
-    /// Takes a token and returns the text that is certain now, often empty.
+    /// Takes a token, and returns the text that can no longer change; often empty.
     pub fn push(&mut self, token: u32) -> String {
         self.window.push(token);
-        // The characters of a run of bytes are known when the run ends; special tokens in it produce no text.
+        // The characters of a run of byte tokens are known when the run ends. Special tokens within it give no text.
         if self.byte_fallback && (self.is_byte(token) || self.is_silent(token)) {
             return String::new();
         }
@@ -55,7 +55,7 @@ impl<'a> TextStream<'a> {
         new
     }
 
-    /// Drops tokens that the next one does not need. Keeps the last tokens that have text of their own, since decoders
+    /// Drops tokens that are not needed to decode the next one. Keeps the last tokens that have text, since decoders
     /// treat the first token of a text differently.
     fn forget(&mut self) {
         let later = self.window.split_off(self.returned_tokens);
@@ -69,12 +69,12 @@ impl<'a> TextStream<'a> {
         }
     }
 
-    /// Ends the stream and returns the text that was held back.
+    /// Ends the stream and returns the held-back text.
     pub fn finish(self) -> String {
         self.rest()
     }
 
-    /// Returns the text that is held back, as it is if no token follows.
+    /// Returns the held-back text, decoded as if no token followed.
     pub fn rest(&self) -> String {
         self.new_part(&self.decode())
     }
@@ -115,7 +115,7 @@ mod tests {
 
     use super::*;
 
-    /// Builds a tokenizer with bytes as tokens 0 to 255, then words, then a special end token.
+    /// Creates a tokenizer with bytes as tokens 0 to 255, then words, then a special end token.
     fn tokenizer(decoder: serde_json::Value, bytes: impl Fn(u8) -> String) -> Tokenizer {
         let words = ["▁a", "▁", "bb", "éé", "▁中", "Ġx", ".."];
         let names = (0..=255).map(bytes).chain(words.map(String::from));
@@ -168,7 +168,7 @@ mod tests {
         tokenizer(decoder, letter)
     }
 
-    /// Checks that for any tokens, the concatenated pieces equal the text of all tokens.
+    /// Checks that, for any tokens, the concatenated pieces equal the text of all tokens.
     #[test]
     fn pieces_concatenate_to_the_whole_text() {
         for tokenizer in [fallback(), metaspace(), byte_level()] {
@@ -180,7 +180,7 @@ mod tests {
                         .wrapping_add(1);
                     ((state >> 33) % below) as u32
                 };
-                // Bytes of one character often occur together, complete or cut.
+                // Random tokens that often contain the bytes of one character together, complete or cut.
                 let tokens: Vec<u32> = (0..draw(12) + 1)
                     .flat_map(|_| match draw(4) {
                         0 => vec![draw(264)],

@@ -1,4 +1,4 @@
-//! Checks of an untrusted `tokenizer.json`, which could fill the memory or make the tokenizer library panic.
+//! Validation of an untrusted `tokenizer.json`, which could exhaust the memory or make the tokenizer library panic.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -6,20 +6,21 @@ use polymath_input::catch_panic;
 use serde_json::Value;
 use tokenizers::Tokenizer;
 
-/// Upper bound of token ids, since tables are indexed by id. The largest vocabularies have about 300,000 tokens.
+/// Maximum token ID, since tables are indexed by ID. The largest known vocabularies have about 300,000 tokens.
 const MOST_TOKENS: u32 = 1 << 24;
-/// Maximum number of characters that a decoder strips from the end of a token, or that a splitter cuts as one word.
+/// Maximum number of characters that a decoder removes from the end of a token, or that a pre-tokenizer takes as one
+/// word.
 const MOST_CHARACTERS: u64 = 1 << 16;
-/// Maximum length of a SentencePiece table in Base64; usual ones have about 300 kB.
+/// Maximum Base64 length of a normalizer's `precompiled_charsmap`, in bytes; usual ones have about 300 kB.
 const LONGEST_CHARSMAP: usize = 16 << 20;
 
-/// Loads a tokenizer, and refuses one that violates the library's assumptions.
+/// Loads a tokenizer after checking what the tokenizer library assumes.
 ///
 /// # Errors
-/// Description of the fault.
+/// Fails if the tokenizer is not valid or violates an assumption of the library; the error describes it.
 pub(crate) fn load(json: &str) -> Result<Tokenizer, String> {
-    // The library indexes its merges without bounds checks and offers no check to call before. After a panic,
-    // everything that it built is dropped, so nothing half-built is visible.
+    // The library indexes its merges without validation. After a panic, everything that it has built is dropped, so
+    // nothing incomplete is visible.
     let loaded = catch_panic(|| json.parse::<Tokenizer>());
     let tokenizer = loaded
         .ok_or("its parts contradict each other: the tokenizer library can't load it")?
@@ -54,7 +55,7 @@ fn check_ids(tokenizer: &Tokenizer) -> Result<(), String> {
     }
 }
 
-/// Checks a normalizer, a splitter or a decoder, or each part of a sequence of them.
+/// Checks a normalizer, a pre-tokenizer or a decoder, or each part of a sequence of them.
 fn check_part(part: &Value, is_decoder: bool) -> Result<(), String> {
     for list in ["normalizers", "pretokenizers", "decoders"] {
         for inner in part[list].as_array().into_iter().flatten() {
@@ -69,7 +70,7 @@ fn check_part(part: &Value, is_decoder: bool) -> Result<(), String> {
     };
     match part["type"].as_str() {
         Some("FixedLength") => bound("length", 1),
-        // The library strips `stop` characters from a token without checking that it has so many.
+        // The library removes `stop` characters from a token without checking that it has that many.
         Some("Strip") if is_decoder => match part["stop"].as_u64() {
             None | Some(0) => bound("start", 0),
             Some(stop) => Err(format!(
@@ -83,7 +84,8 @@ fn check_part(part: &Value, is_decoder: bool) -> Result<(), String> {
     }
 }
 
-/// Walks the table of a SentencePiece normalizer as the library will; the library does not check bounds.
+/// Walks through the table of a SentencePiece normalizer as the library will do, and checks the indices, which the
+/// library does not.
 fn check_charsmap(base64: &str) -> Result<(), String> {
     let broken = |what: &str| format!("`precompiled_charsmap` is broken: {what}");
     if base64.len() > LONGEST_CHARSMAP {
@@ -137,7 +139,8 @@ fn check_charsmap(base64: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Encodes a text of many scripts and decodes the tokens, including the first and last ids of the vocabulary.
+/// Encodes a text in many scripts, and decodes its tokens and the first and last IDs of the vocabulary; fails if the
+/// library panics.
 fn probe(tokenizer: &Tokenizer) -> Result<(), String> {
     let text = "A rose,  is\tnaïve:\n\n它 🙂 'e\u{301}' 1887 ﬁ </s> \u{0}\u{feff}Ⅳ";
     catch_panic(|| {
@@ -174,7 +177,7 @@ mod tests {
         load(&tokenizer.to_string()).err()
     }
 
-    /// Builds a charsmap whose root leads by the byte `a` to the leaf `leaf`; its texts are `b` and an end.
+    /// Creates a charsmap whose root leads to the leaf `leaf` by the byte `a`; its replacement text is `b`.
     fn charsmap(leaf: u32, length: usize) -> String {
         let mut units = vec![0u32; length];
         units[0] = 256 << 10;
@@ -187,7 +190,7 @@ mod tests {
         STANDARD.encode(bytes)
     }
 
-    /// Checks that valid parts are loaded.
+    /// Checks that valid tokenizers are loaded.
     #[test]
     fn valid_tokenizers_are_loaded() {
         assert_eq!(refused(|_| ()), None);
@@ -197,7 +200,8 @@ mod tests {
         assert_eq!(refused(|tokenizer| tokenizer["normalizer"] = map), None);
     }
 
-    /// Checks that parts that would panic or fill the memory later are refused, in sequences too.
+    /// Checks that tokenizers that would later panic or exhaust the memory are refused, also if the part is in a
+    /// sequence.
     #[test]
     fn broken_parts_are_refused_by_name() {
         let check = |said: &str, change: &dyn Fn(&mut Value)| {
@@ -227,7 +231,7 @@ mod tests {
                 tokenizer["normalizer"] =
                     json!({"type": "Precompiled", "precompiled_charsmap": map});
             });
-            // The library stops at some of them by itself.
+            // For some of them, the library returns an error itself.
             let message = message.unwrap_or_default();
             let is_known = message.contains(said) || message.contains("contradict each other");
             assert!(is_known, "{said}: {message}");

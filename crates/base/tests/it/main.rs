@@ -1,3 +1,3 @@
-//! Integration tests of the crate, in one program: each program links everything.
+//! Integration tests of the crate. One program holds all of them, because each test program links everything.
 
 mod owner;

@@ -1,5 +1,5 @@
-//! Only this crate reads files and renames them into place: opening a path directly can block forever on a named pipe,
-//! and renaming directly does not sync.
+//! Test that only this crate opens files by path and renames them into place. Opening a path directly can block
+//! forever on a named pipe, and renaming directly does not sync.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ const FORBIDDEN: [&str; 4] = [
     "fs::read_to_string(",
     "fs::rename(",
 ];
-/// Allowed uses: the file, and a part of the line.
+/// Exceptions: the file, and a part of the line.
 const ALLOWED: [(&str, &str); 6] = [
     // Process status from the kernel.
     ("cli/src/signals.rs", "/proc/self/status"),
@@ -21,7 +21,7 @@ const ALLOWED: [(&str, &str); 6] = [
     ("hub/src/resume.rs", "fs::rename("),
     // A folder that is opened to sync it.
     ("data/src/preparation/prepare.rs", "fs::File::open(folder)"),
-    // Opened again after it was found to be a regular file.
+    // Opened again after a check that it is a regular file.
     ("model/src/safetensors_file.rs", "File::open(&self.path)"),
 ];
 
@@ -58,7 +58,7 @@ fn no_crate_bypasses_durable_reads_and_renames() {
         for (number, line) in (1..).zip(code.lines()) {
             let used = FORBIDDEN.iter().any(|way| {
                 let before = line.find(way).map(|at| &line[..at]);
-                // `ParquetFile::open(` does not bypass the crate, and neither does a comment.
+                // Neither `ParquetFile::open(` nor a comment bypasses this crate.
                 before.is_some_and(|before| !before.ends_with(char::is_alphanumeric))
             });
             let meant = ALLOWED
