@@ -1,4 +1,4 @@
-//! Fine-tuning by an adapter: its config, and the adapted model.
+//! Fine-tuning with an adapter: its config, and the adapted model.
 
 use std::path::Path;
 
@@ -8,10 +8,10 @@ use polymath_model::{
 
 use crate::{FinetuneError, Finetuning, Method};
 
-/// Returns the adapter of the config, if its method is one.
+/// Returns the adapter's config, or `None` if the method trains no adapter.
 ///
 /// # Errors
-/// `[lora]` with another method; a value out of range; targets that match nothing.
+/// Fails if `[lora]` is given with another method, a value is out of range, or the targets match nothing.
 pub fn choose_adapter(
     method: Method,
     table: Option<&LoraConfig>,
@@ -36,7 +36,7 @@ pub fn choose_adapter(
 }
 
 impl Finetuning {
-    /// Returns the base with a new adapter, or with the adapter in `resumed`.
+    /// Returns the base with a new adapter, or with the adapter stored in `resumed`.
     pub(crate) fn adapted(
         &self,
         lora: &LoraConfig,
@@ -52,7 +52,8 @@ impl Finetuning {
         };
         let adapter = match resumed {
             Some(folder) => Adapter {
-                // The file lists projections one by one; the config has the requested targets.
+                // The adapter's file lists projections one by one; the config keeps the targets as the user wrote
+                // them.
                 config: lora.clone(),
                 base,
                 ..load_adapter(folder, Some(&self.base.folder))?

@@ -1,4 +1,4 @@
-//! Base of a run, resolved once and identified by the hash of its weights.
+//! Base of a run. Its path is resolved once, and its weights are identified by their SHA-256.
 
 use std::path::{Path, PathBuf};
 
@@ -24,7 +24,7 @@ impl PinnedBase {
     /// Resolves the config's `base`. A run that has begun keeps its checkpoint, even if a link has moved since.
     ///
     /// # Errors
-    /// A base that can't be read, or that is an adapter.
+    /// Fails if the base can't be read or is an adapter.
     pub fn open(config: &FinetuneConfig) -> Result<Self, FinetuneError> {
         if let Some(begun) = Self::of_started_run(config)? {
             return Ok(begun);
@@ -46,7 +46,8 @@ impl PinnedBase {
         })
     }
 
-    /// Returns the checkpoint of the run in the config's folder, if it still exists unchanged.
+    /// Returns the checkpoint that the run in the config's folder started from, or `None` if it is gone or has
+    /// changed.
     fn of_started_run(config: &FinetuneConfig) -> Result<Option<Self>, FinetuneError> {
         if !has_checkpoints(&config.run) {
             return Ok(None);
@@ -68,7 +69,7 @@ impl PinnedBase {
     /// Checks that the weights have not changed since the base was resolved.
     ///
     /// # Errors
-    /// Weights that are gone or have changed.
+    /// Fails if the weights are gone or have changed.
     pub fn check(&self) -> Result<(), FinetuneError> {
         let found = polymath_model::sha256_of_weights(&self.folder)?;
         if found == self.sha256 {
@@ -83,7 +84,7 @@ impl PinnedBase {
     }
 }
 
-/// Refuses an adapter as the base: an adapter of an adapter would name a base that holds no weights.
+/// Fails if the base is an adapter. An adapter of an adapter would name a base that has no full weights.
 fn refuse_adapter_as_base(base: &Path) -> Result<(), FinetuneError> {
     if polymath_model::is_adapter(base) {
         return Err(FinetuneError::Config(format!(
@@ -94,7 +95,7 @@ fn refuse_adapter_as_base(base: &Path) -> Result<(), FinetuneError> {
     Ok(())
 }
 
-/// Returns true if a run has saved a checkpoint.
+/// Returns true if the run has saved a checkpoint.
 fn has_checkpoints(run: &Path) -> bool {
     let is_step = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with("step-");
     std::fs::read_dir(run)

@@ -13,65 +13,66 @@ use crate::{FinetuneError, FrozenConfig, Method, RetentionConfig};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FinetuneConfig {
-    /// Checkpoint to start from: a model folder, a run folder (its best checkpoint), or `owner/name` of the hub.
+    /// Checkpoint to start from: a model folder, a run folder (its best checkpoint), or `owner/name` on the hub.
     pub base: PathBuf,
-    /// Prepared dataset that holds the niche; or `texts`.
+    /// Prepared dataset that contains the niche. Set either `dataset` or `texts`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dataset: Option<PathBuf>,
-    /// Domain of `dataset` that is the niche; required if it has several. With `texts`, the niche's name; default:
-    /// the name of their file or folder.
+    /// Domain of `dataset` that is the niche; required if the dataset has several. With `texts`, the name of the
+    /// niche; default: the name of the file or folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub domain: Option<String>,
-    /// Files, folders or globs of raw text for the niche, as `paths` in `prepare`, prepared with the base's tokenizer
-    /// into `<run>.dataset`; or `dataset`.
+    /// Files, folders or globs with raw text of the niche, like `paths` in `prepare`. They are prepared with the
+    /// base's tokenizer into `<run>.dataset`. Set either `dataset` or `texts`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub texts: Vec<String>,
-    /// Endings of the files that are read of folders and globs, as in `prepare`; with `texts`.
+    /// Endings of the files to read in folders and globs, as in `prepare`. Requires `texts`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub extensions: Vec<String>,
-    /// Names of a record's fields by their meaning, as in `prepare`; with `texts`.
+    /// Names of a record's fields by their meaning, as in `prepare`. Requires `texts`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fields: Option<FieldNames>,
-    /// Separator of the documents in text files, as in `prepare`; with `texts`.
+    /// Separator of the documents in text files, as in `prepare`. Requires `texts`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub separator: Option<String>,
-    /// Treatment of records that make no document, as in `prepare`; with `texts`.
+    /// Treatment of records that contain no document, as in `prepare`. Requires `texts`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_bad_record: Option<OnBadRecord>,
-    /// Unit of a group of documents, as in `prepare`; with `texts`.
+    /// Unit of a group of documents, as in `prepare`. Requires `texts`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<GroupBy>,
-    /// Field that names a record's group, as in `prepare`; with `texts`.
+    /// Field that names a record's group, as in `prepare`. Requires `texts`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group_field: Option<String>,
-    /// Least number of groups that are held out, as in `prepare`; with `texts`.
+    /// Minimum number of held-out groups, as in `prepare`. Requires `texts`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heldout_groups: Option<u64>,
     /// Folder of the run.
     pub run: PathBuf,
-    /// Prepared dataset whose domains are watched for forgetting.
+    /// Prepared dataset of the retained domains, whose forgetting is measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retain: Option<PathBuf>,
-    /// Tokens that the base lacks.
+    /// New tokens that the base's tokenizer lacks.
     #[serde(default, skip_serializing_if = "VocabularyConfig::is_empty")]
     pub tokenizer: VocabularyConfig,
-    /// Fine-tuning method: the trainable parameters.
+    /// Fine-tuning method, which determines the trainable parameters.
     #[serde(default = "default_method")]
     pub method: Method,
-    /// Parameters that are trained although the rest is frozen; with `method = "frozen"`.
+    /// Parameters to train while all others are frozen. Requires `method = "frozen"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frozen: Option<FrozenConfig>,
-    /// Adapter; with `method = "lora"` or `"dora"`.
+    /// Adapter settings. Requires `method = "lora"` or `"dora"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraConfig>,
-    /// Trains on the text of `retain` in place of the niche's, all else the same: forgetting of such a run is an effect
-    /// of the recipe (a learning rate that starts again, other batches), not of the niche.
+    /// If true, trains on the text of `retain` instead of the niche's, with everything else the same. Forgetting in
+    /// such a control run is an effect of the recipe (such as a restarted learning rate or other batches), not of the
+    /// niche.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub control: bool,
     /// Retention methods.
     #[serde(default, skip_serializing_if = "RetentionConfig::is_empty")]
     pub retention: RetentionConfig,
-    /// Seed of the order of the data.
+    /// Random seed of the order of the data.
     #[serde(default = "default_seed")]
     pub seed: u64,
     /// Optimization: length, batches, learning rate, optimizer.
@@ -93,16 +94,16 @@ fn default_seed() -> u64 {
     1
 }
 
-/// Source of the niche.
+/// Source of the niche's text.
 pub(crate) enum Niche<'a> {
     /// Domain of a prepared dataset.
     Dataset(&'a PathBuf),
-    /// Globs of raw text.
+    /// Files, folders or globs of raw text.
     Texts(&'a [String]),
 }
 
 impl FinetuneConfig {
-    /// Returns the source of the niche, which must be unique.
+    /// Returns the source of the niche. Fails unless exactly one source is set.
     pub(crate) fn niche(&self) -> Result<Niche<'_>, FinetuneError> {
         let of_texts = [
             ("extensions", !self.extensions.is_empty()),
@@ -132,28 +133,29 @@ impl FinetuneConfig {
     }
 }
 
-/// The `[tokenizer]` table: tokens that the base's tokenizer lacks.
+/// Tokens that the base's tokenizer lacks.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct VocabularyConfig {
-    /// New tokens that are recognized wherever they stand in a text.
+    /// New tokens that are recognized anywhere in a text.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub add: Vec<String>,
-    /// File with more new tokens, one a line.
+    /// File with more new tokens, one on each line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub add_file: Option<PathBuf>,
-    /// New special tokens: meant only where a chat template writes them, and silent in decoded text.
+    /// New special tokens. They have a meaning only where a chat template writes them, and are left out of decoded
+    /// text.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub add_special: Vec<String>,
 }
 
 impl VocabularyConfig {
-    /// Returns true if nothing is added.
+    /// Returns true if no token is added.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Returns the new tokens, those of the file included.
+    /// Returns all new tokens, including those in the file.
     pub(crate) fn tokens(&self) -> Result<NewTokens, FinetuneError> {
         let mut ordinary = self.add.clone();
         if let Some(path) = &self.add_file {

@@ -1,4 +1,4 @@
-//! End of a fine-tuning: trained, judged, stopped, or diverged.
+//! End of a fine-tuning: finished and judged, stopped, or diverged.
 
 use std::path::Path;
 
@@ -8,37 +8,38 @@ use serde::{Deserialize, Serialize};
 use crate::retention::LimitsVerdict;
 use crate::{FinetuneError, Finetuning};
 
-/// Name of the file of a [`Divergence`] in a run's folder.
+/// Name of the file with a [`Divergence`], in the run's folder.
 const FILE: &str = "diverged.json";
 
 /// End of a run that did not fail.
 #[derive(Debug, Clone)]
 pub struct Ending {
-    /// Outcome of training; [`Outcome::Interrupted`] too if the run was stopped between its last step and the verdict.
+    /// Outcome of training. It is [`Outcome::Interrupted`] too if the run was stopped between its last step and the
+    /// verdict on the limits.
     pub outcome: Outcome,
     /// Verdict on the limits, if the run has limits and is finished.
     pub verdict: Option<LimitsVerdict>,
 }
 
 impl Ending {
-    /// Returns true if the run is finished, and judged if it has limits.
+    /// Returns true if the run is finished and, if it has limits, judged.
     pub fn is_finished(&self) -> bool {
         matches!(self.outcome, Outcome::Finished { .. })
     }
 }
 
-/// Note that a diverged run leaves.
+/// Record of a run that diverged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Divergence {
-    /// Error message of training.
+    /// Error message of the training.
     pub message: String,
 }
 
 impl Divergence {
-    /// Reads the note in a run's folder, if there is one.
+    /// Reads the record in a run's folder, or returns `None` if there is none.
     ///
     /// # Errors
-    /// A file that can't be read.
+    /// Fails if the file can't be read.
     pub fn read(run: &Path) -> Result<Option<Self>, FinetuneError> {
         let path = run.join(FILE);
         let text = match polymath_base::read(&path) {
@@ -54,7 +55,7 @@ impl Divergence {
         })
     }
 
-    /// Writes a note of `error` if it is a divergence.
+    /// Writes a record of `error` if it is a divergence.
     pub(crate) fn note(run: &Path, error: &FinetuneError) {
         let FinetuneError::Training(TrainError::Diverged(message)) = error else {
             return;
@@ -64,12 +65,12 @@ impl Divergence {
         };
         let text = serde_json::to_string_pretty(&note).expect("a note is text") + "\n";
         if let Err(error) = polymath_base::write(&run.join(FILE), text.as_bytes()) {
-            // The divergence is the error to report, not this one.
+            // The divergence is reported, not this failure to record it.
             tracing::warn!("can't write `{}`: {error}", run.join(FILE).display());
         }
     }
 
-    /// Removes the note of an earlier attempt.
+    /// Removes the record of an earlier attempt.
     pub(crate) fn clear(run: &Path) -> Result<(), FinetuneError> {
         let path = run.join(FILE);
         polymath_base::remove(&path).map_err(|source| FinetuneError::File { path, source })
@@ -77,10 +78,10 @@ impl Divergence {
 }
 
 impl Finetuning {
-    /// Reads the note of this run, with these settings, if it diverged.
+    /// Returns the record of the divergence, if this run has diverged with the same settings.
     ///
     /// # Errors
-    /// A file that can't be read.
+    /// Fails if the file can't be read.
     pub fn divergence(&self) -> Result<Option<Divergence>, FinetuneError> {
         match Divergence::read(&self.config.run)? {
             Some(found) if self.is_same()? => Ok(Some(found)),
@@ -88,7 +89,7 @@ impl Finetuning {
         }
     }
 
-    /// Sets the links that training does not set, and makes the verdict.
+    /// Sets the links that training does not set, and makes the verdict on the limits.
     pub(crate) fn conclude(
         &self,
         outcome: Outcome,

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FinetuneError {
-    /// Config that contradicts itself, the base or the data.
+    /// The config contradicts itself, the base or the data.
     #[error("{0}")]
     Config(String),
-    /// File of the run that can't be read or written.
+    /// A file of the run can't be read or written.
     #[error("can't use `{}`: {source}", path.display())]
     File {
         /// Path of the file.
@@ -17,22 +17,22 @@ pub enum FinetuneError {
         /// Error of the operating system.
         source: std::io::Error,
     },
-    /// File that can't be read.
+    /// A file can't be read.
     #[error(transparent)]
     Input(#[from] polymath_input::InputError),
-    /// Failed tensor operation.
+    /// A tensor operation failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
-    /// Error of the dataset.
+    /// The dataset can't be used.
     #[error(transparent)]
     Data(#[from] polymath_data::DataError),
-    /// Error of the model.
+    /// The model can't be used.
     #[error(transparent)]
     Model(#[from] polymath_model::ModelError),
-    /// Error of scoring.
+    /// Scoring failed.
     #[error(transparent)]
     Evaluation(#[from] polymath_eval::EvalError),
-    /// Error of training.
+    /// Training failed.
     #[error(transparent)]
     Training(#[from] polymath_train::TrainError),
 }

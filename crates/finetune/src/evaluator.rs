@@ -1,4 +1,4 @@
-//! Evaluations during training, on the dev split, since they choose the best checkpoint.
+//! Evaluations during training. They use the dev split, since they choose the best checkpoint.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -34,7 +34,8 @@ impl Finetuning {
     }
 }
 
-/// Scores every domain on the dev split; the niche chooses the best checkpoint.
+/// Evaluator of a run without limits: scores every domain on the dev split. The niche's score chooses the best
+/// checkpoint.
 struct NicheEvaluator<'a> {
     evaluator: HeldoutEvaluator,
     transformer: &'a Transformer,

@@ -1,7 +1,7 @@
-//! Fine-tuning: trainable parameters, retention, and the run.
+//! Fine-tuning: trainable parameters, retention methods, and the run.
 //!
-//! [`Finetuning::open`] validates everything and opens every path; [`Finetuning::run`] trains. Checkpoint folders are
-//! its only connection to pretraining.
+//! [`Finetuning::open`] validates the config and opens every path; [`Finetuning::run`] trains. Fine-tuning reads a
+//! pretraining's results only through its checkpoint folders.
 //!
 //! ```no_run
 //! use polymath_data::NoProgress;

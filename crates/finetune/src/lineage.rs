@@ -1,4 +1,4 @@
-//! Lineage of a fine-tuned run: `base.toml`.
+//! Lineage of a fine-tuned run, stored in `base.toml`.
 
 use std::path::{Path, PathBuf};
 
@@ -11,15 +11,15 @@ use crate::durable;
 /// Name of the file in a run folder.
 pub const FILE: &str = "base.toml";
 
-/// Origin and niche of a fine-tuning; `polymath report` takes its defaults from it.
+/// Origin and niche of a fine-tuning. `polymath report` takes its defaults from it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lineage {
     /// Path of the base as written in the config.
     pub base: PathBuf,
-    /// Checkpoint that `base` resolved to when the run began; unknown for runs of earlier versions.
+    /// Checkpoint that `base` was resolved to when the run began; `None` for runs of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<PathBuf>,
-    /// SHA-256 of the base's weights, which distinguishes bases of the same name.
+    /// SHA-256 of the base's weights, which distinguishes bases with the same path.
     pub base_sha256: String,
     /// Fine-tuning method: `full`, `frozen`, `lora` or `dora`.
     pub method: String,
@@ -27,36 +27,36 @@ pub struct Lineage {
     pub niche: String,
     /// Dataset that contains the niche.
     pub dataset: PathBuf,
-    /// SHA-256 of its manifest; unknown for runs of earlier versions.
+    /// SHA-256 of the dataset's manifest; `None` for runs of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dataset_sha256: Option<String>,
     /// Dataset of the retained domains.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retain: Option<PathBuf>,
-    /// SHA-256 of its manifest.
+    /// SHA-256 of the manifest of `retain`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retain_sha256: Option<String>,
-    /// Split of the held-out documents that chose the best checkpoint and everything since; `None` for runs of earlier
-    /// versions, which chose on all held-out documents.
+    /// Split of the held-out documents on which the best checkpoint, and everything after it, was chosen; `None` for
+    /// runs of earlier versions, which chose on all held-out documents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chosen_on: Option<HeldoutSplit>,
-    /// Lineage of the base, if it was fine-tuned itself, the first stage first.
+    /// Earlier fine-tunings that led to the base, the first one first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub earlier: Vec<Stage>,
 }
 
-/// A fine-tuning before this one.
+/// Earlier fine-tuning in a lineage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stage {
     /// Folder of its base.
     pub base: PathBuf,
     /// SHA-256 of that base's weights.
     pub base_sha256: String,
-    /// Fine-tuning method, as in [`Lineage`].
+    /// Fine-tuning method: `full`, `frozen`, `lora` or `dora`.
     pub method: String,
     /// Domain of the fine-tuning.
     pub niche: String,
-    /// Dataset that contains that niche.
+    /// Dataset that contains the niche.
     pub dataset: PathBuf,
 }
 
@@ -64,17 +64,17 @@ impl Lineage {
     /// Writes the lineage into a run folder or a checkpoint.
     ///
     /// # Errors
-    /// A file that can't be written.
+    /// Fails if the file can't be written.
     pub fn write(&self, folder: &Path) -> Result<(), FinetuneError> {
         let text = toml::to_string(self).expect("paths and strings are always TOML");
         durable::write(&folder.join(FILE), &text)
     }
 
-    /// Checks that a run with this lineage may resume, or be compared, under the lineage `now`: the same weights and
-    /// data.
+    /// Checks that a run with this lineage may be resumed or compared under the lineage `now`: they must have the
+    /// same base weights and data.
     ///
     /// # Errors
-    /// A base or a dataset that has changed.
+    /// Fails if the base or a dataset has changed.
     pub fn check_same(&self, now: &Self, run: &Path) -> Result<(), FinetuneError> {
         let refuse = |what: String, before: &str, after: &str| {
             Err(FinetuneError::Config(format!(
@@ -117,7 +117,7 @@ impl Lineage {
         Ok(())
     }
 
-    /// Returns true if `found` is in the place of the run's own or retained dataset but has other content; `false` if
+    /// Returns true if `found` has the path of the run's own or retained dataset but other content. Returns false if
     /// that is unknown.
     pub fn is_of_other_data(&self, found: &Dataset) -> bool {
         let own = (Some(self.dataset.as_path()), &self.dataset_sha256);
@@ -132,8 +132,8 @@ impl Lineage {
         })
     }
 
-    /// Returns the fine-tunings that led to this model, the first one first: the value of `earlier` for a run that
-    /// starts from it.
+    /// Returns the fine-tunings that led to this model, the first one first. A run that starts from it stores them as
+    /// `earlier`.
     pub fn stages(&self) -> Vec<Stage> {
         let own = Stage {
             base: self.base.clone(),
@@ -145,8 +145,8 @@ impl Lineage {
         self.earlier.iter().cloned().chain([own]).collect()
     }
 
-    /// Returns the niches of the fine-tunings between the base of these weights and this run; empty if it did not come
-    /// from them.
+    /// Returns the niches of the fine-tunings between the base with these weights and this run. Empty if the run does
+    /// not descend from that base.
     pub fn niches_since(&self, base_sha256: &str) -> Vec<String> {
         let since = self
             .earlier
@@ -155,10 +155,11 @@ impl Lineage {
         since.map(|stage| stage.niche.clone()).collect()
     }
 
-    /// Returns the lineage of a checkpoint folder, or of a run folder; `None` if it was not fine-tuned by this program.
+    /// Returns the lineage of a checkpoint folder or a run folder, or `None` if it was not fine-tuned by this
+    /// program.
     ///
     /// # Errors
-    /// A file that exists but can't be read.
+    /// Fails if the file exists but can't be read.
     pub fn of(checkpoint: &Path) -> Result<Option<Self>, FinetuneError> {
         let beside = checkpoint.parent().unwrap_or(Path::new("."));
         for folder in [checkpoint, beside] {
@@ -177,11 +178,11 @@ impl Lineage {
     }
 }
 
-/// Returns the datasets that a checkpoint was trained on and its retained domains came from: by its lineage, else by
-/// the `run.toml` of a pretraining. Empty for a model from elsewhere.
+/// Returns the datasets that a checkpoint was trained on and its retained domains came from: by its lineage, or else
+/// by the `run.toml` of a pretraining. Empty for a model from elsewhere.
 ///
 /// # Errors
-/// A `base.toml` or `run.toml` that can't be read.
+/// Fails if a `base.toml` or `run.toml` can't be read.
 pub fn datasets_of(checkpoint: &Path) -> Result<Vec<PathBuf>, FinetuneError> {
     if let Some(lineage) = Lineage::of(checkpoint)? {
         let mut paths = vec![lineage.dataset];
@@ -204,13 +205,12 @@ pub fn datasets_of(checkpoint: &Path) -> Result<Vec<PathBuf>, FinetuneError> {
     Ok(dataset.into_iter().map(PathBuf::from).collect())
 }
 
-/// Returns the split of the held-out documents whose scores chose `checkpoint`: by its lineage if it was fine-tuned by
-/// this program, else by its own record of a pretraining; `None` if all held-out documents were scored, or if it is
-/// unknown.
-/// Scores on that split look better than they are; judge on the test split.
+/// Returns the split of the held-out documents whose scores chose `checkpoint`: by its lineage if it was fine-tuned
+/// by this program, or else by the record of a pretraining. Returns `None` if all held-out documents were scored, or
+/// if the split is unknown. Scores on this split are biased towards better values; use the test split to judge.
 ///
 /// # Errors
-/// A lineage that exists but can't be read.
+/// Fails if the lineage exists but can't be read.
 pub fn chosen_on(checkpoint: &Path) -> Result<Option<HeldoutSplit>, FinetuneError> {
     Ok(match Lineage::of(checkpoint)? {
         Some(lineage) => lineage.chosen_on,

@@ -1,4 +1,4 @@
-//! Models of a run: its base, the trained model, and its checkpoints.
+//! Loading of a run's models: its base, the trained model, and its checkpoints.
 
 use std::path::Path;
 
@@ -10,10 +10,10 @@ use polymath_model::{EMBEDDING, HEAD};
 use crate::{FinetuneError, Finetuning};
 
 impl Finetuning {
-    /// Loads the base, or the run's best checkpoint if `tuned`, frozen and in full precision.
+    /// Loads the run's best checkpoint if `tuned`, or else its base: frozen and in f32.
     ///
     /// # Errors
-    /// Errors of loading.
+    /// Fails if the model can't be loaded.
     pub fn load_tuned(&self, launch: &Launch, tuned: bool) -> Result<Transformer, FinetuneError> {
         if !tuned {
             let options = LoadOptions::frozen(&launch.device, launch.ops(Precision::F32));
@@ -22,10 +22,10 @@ impl Finetuning {
         self.load_checkpoint(launch, &self.best()?)
     }
 
-    /// Loads one of the run's checkpoints, frozen and in full precision.
+    /// Loads one of the run's checkpoints: frozen and in f32.
     ///
     /// # Errors
-    /// Errors of loading.
+    /// Fails if the model can't be loaded.
     pub fn load_checkpoint(
         &self,
         launch: &Launch,
@@ -39,7 +39,7 @@ impl Finetuning {
         )?)
     }
 
-    /// Loads the trained model from the base, or from the current position of the run.
+    /// Loads the model to train, from the base or from the current position of the run.
     pub(crate) fn transformer(
         &self,
         run: &RunFolder,
@@ -64,14 +64,14 @@ impl Finetuning {
             .with_recompute(!self.config.training.recompute.is_none()))
     }
 
-    /// Loads the base, whose weights must be those the run was opened with.
+    /// Loads the base. Fails if its weights have changed since the run was opened.
     pub(crate) fn load_base(&self, options: &LoadOptions) -> Result<Transformer, FinetuneError> {
         self.base.check()?;
         self.load(&self.base.folder, options)
     }
 
-    /// Loads the weights in `folder`. If the run unties the head and it is tied there, the head starts as a copy of the
-    /// embedding.
+    /// Loads the model in `folder`. If the run unties the head and the model has a tied one, the head starts as a
+    /// copy of the embedding.
     pub(crate) fn load(
         &self,
         folder: &Path,

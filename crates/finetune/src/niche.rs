@@ -12,14 +12,14 @@ use polymath_model::ModelConfig;
 use crate::lineage::{Lineage, datasets_of};
 use crate::{FinetuneConfig, FinetuneError};
 
-/// Name of a niche of raw text in runs of earlier versions, and where its files have no name in common.
+/// Name of a raw-text niche in runs of earlier versions, and of one whose files share no name.
 const TEXTS: &str = "niche";
-/// Bytes of a niche's name at most: it is also a folder's.
+/// Maximum length of a niche's name in bytes, since it is also the name of a folder.
 const LONGEST_NAME: usize = 64;
 
-/// Returns the name of a niche of raw text: that of the config, else that of a run that is there already, else that of
-/// the file or folder. A domain of that name that is retained, or that the base or one of its bases was trained on, is
-/// another one: the niche's name is marked, so that a report scores both.
+/// Returns the name of a raw-text niche: the one in the config, or that of an existing run, or that of the file or
+/// folder. If a retained domain has the same name, or a domain that the base or one of its own bases was trained on,
+/// appends `-texts`, so that a report scores both domains.
 pub(crate) fn name_niche(
     config: &FinetuneConfig,
     patterns: &[String],
@@ -28,7 +28,7 @@ pub(crate) fn name_niche(
     if let Some(name) = &config.domain {
         return Ok(name.clone());
     }
-    // The niche of a run keeps its name, whatever else changes.
+    // An existing run keeps the name of its niche, whatever else changes.
     if let Ok(found) = Dataset::open(&niche_folder(config))
         && let [only] = found.domain_names()[..]
     {
@@ -42,11 +42,11 @@ pub(crate) fn name_niche(
     }
 }
 
-/// Bases of a base that are looked at: more than any chain of fine-tunings has.
+/// Maximum number of bases that are followed: more than any chain of fine-tunings has.
 const LONGEST_CHAIN: usize = 100;
 
-/// Returns the names of the domains that a base and its own bases were trained on, as far as their datasets are still
-/// there: those that are gone can't be scored beside the niche.
+/// Returns the names of the domains that a base and its own bases were trained on, for those datasets that still
+/// exist. Domains of other datasets can't be scored beside the niche.
 fn domains_of_base(base: &Path) -> Result<BTreeSet<String>, FinetuneError> {
     let mut names = BTreeSet::new();
     let mut checkpoint = Some(base.to_path_buf());
@@ -68,10 +68,11 @@ fn domains_of_base(base: &Path) -> Result<BTreeSet<String>, FinetuneError> {
     Ok(names)
 }
 
-/// Returns the name of the file or folder that all patterns name; of several files, that of their folder.
+/// Returns the name of the file or folder that all patterns refer to. For several files, it is the name of their
+/// common folder.
 fn name_of_texts(patterns: &[String]) -> String {
     let address = |pattern: &str| {
-        // The dataset's own name, without its owner and its revision.
+        // For a dataset of the hub: its name without owner and revision.
         let name = pattern.strip_prefix("hf://datasets/")?.split('/').nth(1)?;
         Some(PathBuf::from(name.split('@').next().unwrap_or(name)))
     };
@@ -90,7 +91,7 @@ fn name_of_texts(patterns: &[String]) -> String {
     let common = common.unwrap_or_default();
     let path = match common.file_name() {
         Some(_) => common,
-        // `.` and `..` are known by where they lead.
+        // `.` and `..` get the name of the folder that they lead to.
         None => std::fs::canonicalize(match common.as_os_str().is_empty() {
             true => Path::new("."),
             false => &common,
@@ -100,7 +101,7 @@ fn name_of_texts(patterns: &[String]) -> String {
     legal(&path)
 }
 
-/// Returns a file's name without its endings, or a folder's, as a domain's name.
+/// Converts a file's name without its endings, or a folder's name, to a valid domain name.
 fn legal(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let name = match path.is_dir() {
@@ -131,7 +132,8 @@ pub(crate) fn niche_folder(config: &FinetuneConfig) -> PathBuf {
     output.into()
 }
 
-/// Prepares the niche as a dataset in `output`, with the first and last token of the base's config.
+/// Prepares the raw text of the niche as a dataset in `output`. The begin and end tokens are those of the base's
+/// config.
 pub(crate) fn prepare_niche(
     config: &FinetuneConfig,
     output: &Path,
@@ -183,19 +185,19 @@ pub(crate) fn choose_niche(
     }
 }
 
-/// Tokenizer and special tokens by which a model reads datasets.
+/// Tokenizer and special tokens with which a model reads datasets.
 #[derive(Clone, Copy)]
 pub(crate) struct TokenReader<'a> {
-    /// Path of its `tokenizer.json`.
+    /// Path of the model's `tokenizer.json`.
     pub tokenizer: &'a Path,
     /// Path of the base's `tokenizer.json`, without the new tokens.
     pub base_tokenizer: &'a Path,
-    /// Tokens that begin and end its documents.
+    /// Ids of the tokens that begin and end documents.
     pub ends: (u32, u32),
 }
 
 impl TokenReader<'_> {
-    /// Checks that a dataset is in the tokens of the reader or of its base.
+    /// Fails unless a dataset was tokenized for this model or for its base.
     pub fn check(self, dataset: &Dataset) -> Result<(), FinetuneError> {
         if dataset.check_fits(self.tokenizer, self.ends).is_err() {
             dataset.check_fits(self.base_tokenizer, self.ends)?;
@@ -203,12 +205,12 @@ impl TokenReader<'_> {
         Ok(())
     }
 
-    /// Returns a dataset in the reader's tokens.
+    /// Returns the dataset in this model's tokens.
     pub fn read(self, dataset: &Dataset) -> Result<Reading<'_>, FinetuneError> {
         Ok(dataset.read_by(self.tokenizer, self.ends)?)
     }
 
-    /// Returns the fingerprint of a dataset's documents in the reader's tokens.
+    /// Returns the fingerprint of a dataset's documents in this model's tokens.
     pub fn fingerprint(self, dataset: &Dataset) -> Result<String, FinetuneError> {
         let fingerprint = dataset.fingerprint().to_owned();
         if !self.read(dataset)?.is_translated() {
@@ -218,7 +220,7 @@ impl TokenReader<'_> {
         Ok(format!("{fingerprint}+{tokenizer}"))
     }
 
-    /// Returns the held-out shards of the niche and of every retained domain.
+    /// Returns the held-out documents of the niche and of every retained domain.
     pub fn watch(
         self,
         (dataset, niche): (&Dataset, &str),
@@ -243,20 +245,20 @@ impl TokenReader<'_> {
     }
 }
 
-/// Data of a run, open from the start: the datasets may be replaced or removed while it runs.
+/// Data of a run. The files are kept open, since the datasets may be replaced or removed during the run.
 pub(crate) struct NicheData {
-    /// Fingerprint of the niche's data in the tokens of training.
+    /// Fingerprint of the niche's data in the tokens used for training.
     pub fingerprint: String,
     /// Training documents of the niche.
     pub train: Arc<TokenShard>,
-    /// Held-out documents, the niche's first.
+    /// Held-out documents of every domain, the niche first.
     pub watched: Vec<(String, Arc<TokenShard>)>,
-    /// Same documents in the base's tokens.
+    /// The same documents in the base's tokens.
     pub watched_by_base: Vec<(String, Arc<TokenShard>)>,
 }
 
 impl NicheData {
-    /// Opens the data, those of the base in its own tokens.
+    /// Opens the data, in the tokens of the model and in those of the base.
     pub fn open(
         reader: TokenReader,
         dataset: &Dataset,
@@ -284,7 +286,7 @@ impl NicheData {
 mod tests {
     use super::*;
 
-    /// The niche is named after its file or folder; of several, after the folder that they share.
+    /// Checks that the niche gets the name of its file or folder; for several files, that of their common folder.
     #[test]
     fn texts_name_the_niche() {
         let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Checks and opens the config, the base and the data of a run.
+//! Opening of a run: checks the config, and opens the base and the data.
 
 use std::path::Path;
 
@@ -15,28 +15,28 @@ use crate::tuning::Trained;
 use crate::vocabulary::Extension;
 use crate::{BaseFacts, FinetuneConfig, FinetuneError, Finetuning, choose_adapter, select};
 
-/// Purpose of opening a run.
+/// Purpose of opening a run: to train it, or only to inspect it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Purpose {
     Train,
-    /// Writes nothing outside of a temporary folder.
+    /// Inspect: writes nothing except to a temporary folder.
     Inspect,
 }
 
 impl Finetuning {
-    /// Checks the config, and opens the base and the data; prepares raw text with the base's tokenizer.
+    /// Checks the config, and opens the base and the data. Prepares raw text with the base's tokenizer.
     ///
     /// # Errors
-    /// Every error that can be found before training.
+    /// Fails with every error that can be found before training.
     pub fn open(config: FinetuneConfig, progress: &dyn Progress) -> Result<Self, FinetuneError> {
         Self::open_for(Purpose::Train, config, progress)
     }
 
-    /// Does the same without writing anything: prepares raw text in a temporary folder. The result gives the cost of a
-    /// run, but can't be run.
+    /// Opens the run as [`Self::open`] does, but writes nothing: raw text is prepared in a temporary folder. The
+    /// result gives the cost of the run, but can't be run.
     ///
     /// # Errors
-    /// Same as [`Self::open`].
+    /// Fails like [`Self::open`].
     pub fn inspect(config: FinetuneConfig, progress: &dyn Progress) -> Result<Self, FinetuneError> {
         Self::open_for(Purpose::Inspect, config, progress)
     }
@@ -77,7 +77,7 @@ impl Finetuning {
             let own = lora.parameter_shapes(&model).into_iter();
             trainable.extend(own.map(|(name, _)| name));
         }
-        // A tied head that is selected alone gets its own weights, and leaves the embedding unchanged.
+        // A tied head that is selected alone gets its own weights, and the embedding stays unchanged.
         if trainable.contains(HEAD) {
             model.tie_word_embeddings = false;
         }
@@ -90,7 +90,7 @@ impl Finetuning {
             names: &trainable,
             adapter: adapter.as_ref(),
         };
-        // The length of rows fitted to examples is still unknown; most are no longer than rows of plain text.
+        // The row length that fits the examples is not known yet; mostly it is no longer than the default.
         let mut facts = BaseFacts {
             context: model.max_position_embeddings,
             parameters: model.parameter_count(),
@@ -98,7 +98,7 @@ impl Finetuning {
             epoch_tokens: 1,
             padding: 0.0,
         };
-        // Raw text is prepared only for a run that fits; the memory of a GPU is unknown here.
+        // Raw text is prepared only if the run fits into memory. The memory of a GPU is not known here.
         if matches!(config.niche()?, Niche::Texts(_)) && !cuda_is_available() {
             let training = config.training(&facts);
             let length = training.sequence_length;
@@ -151,7 +151,8 @@ impl Finetuning {
         };
         finetuning.measure_rows()?;
         if finetuning.padding > 0.0 {
-            // Padding makes a run of as many tokens longer, and what follows from its length.
+            // Padding makes the run longer for the same number of tokens, and with it all defaults that depend on the
+            // length.
             finetuning.facts.padding = finetuning.padding;
             finetuning.config = config.resolve(&finetuning.facts)?;
         }
@@ -159,8 +160,8 @@ impl Finetuning {
     }
 }
 
-/// Returns the dataset of the niche, prepared into `niche_folder` if it is raw text, and the dataset of the retained
-/// domains, both in the model's tokens.
+/// Returns the dataset of the niche, prepared in `niche_folder` if it is raw text, and the dataset of the retained
+/// domains. Both fit the model's tokenizer.
 fn datasets(
     config: &FinetuneConfig,
     niche_folder: &Path,
@@ -185,7 +186,7 @@ fn datasets(
     Ok((dataset, retained))
 }
 
-/// Returns the data of a control run, in place of the niche.
+/// Returns the retained domains that a control run trains on instead of the niche.
 fn controlled(
     config: &FinetuneConfig,
     retained: Option<&Dataset>,

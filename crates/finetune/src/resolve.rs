@@ -1,4 +1,4 @@
-//! Defaults of a fine-tuning, from its base and data, and the resolved configuration.
+//! Defaults of a fine-tuning, which depend on its base and data, and the resolved configuration.
 
 use std::path::PathBuf;
 
@@ -12,40 +12,41 @@ use crate::{
     FinetuneConfig, FinetuneError, FrozenConfig, Method, RetentionConfig, VocabularyConfig,
 };
 
-/// Default tokens per row of text without prompts: a base may have a context far beyond what a CPU trains on.
+/// Default row length in tokens for text without prompts. A base's own context may be far longer than a CPU can train
+/// on.
 pub(crate) const DEFAULT_SEQUENCE: usize = 256;
-/// Peak learning rate where the config gives the length of the run.
+/// Default peak learning rate if the config sets the length of the run.
 const LEARNING_RATE: f64 = 3e-4;
-/// Passes over the niche: up to so many tokens, so many passes; one over more.
+/// Default number of passes over the niche, as (maximum number of tokens, passes). Larger niches get one pass.
 const EPOCHS: [(u64, u64); 2] = [(1_000_000, 3), (5_000_000, 2)];
-/// Fewest steps of a run whose batch is chosen, where the batch can be made small enough.
+/// Minimum number of steps of a run whose batch size is chosen automatically, if the batch can be made small enough.
 const STEPS: u64 = 100;
-/// Smallest batch that is chosen, in rows.
+/// Minimum batch size that is chosen automatically, in rows.
 const FEWEST_ROWS: u64 = 4;
-/// Learning rates that are chosen, by parameters of the base: of all weights, and of an adapter. A base that has
-/// learned more is moved less.
+/// Default learning rates, as (maximum number of parameters of the base, rate for training weights, rate for an
+/// adapter). Larger bases get smaller rates.
 const RATES: [(u64, f64, f64); 3] = [
     (10_000_000, 3e-4, 1e-3),
     (200_000_000, 1e-4, 5e-4),
     (u64::MAX, 5e-5, 2e-4),
 ];
 
-/// Properties of the base and of the niche's data that the defaults follow from.
+/// Properties of the base and of the niche's data that determine the defaults.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BaseFacts {
-    /// Longest context of the base in tokens.
+    /// Maximum context of the base in tokens.
     pub context: usize,
-    /// Parameters of the base.
+    /// Number of parameters of the base.
     pub parameters: u64,
-    /// Row length in which the niche's examples fit, if they have prompts.
+    /// Row length that fits the niche's examples, if these have prompts.
     pub fitting: Option<usize>,
-    /// Training tokens of the niche.
+    /// Number of training tokens in the niche.
     pub epoch_tokens: u64,
-    /// Share of the positions of a batch that is padding.
+    /// Share of padding among the positions of a batch.
     pub padding: f64,
 }
 
-/// Configuration of a fine-tuning with every default filled in. It is saved with the run as `run.toml`.
+/// Configuration of a fine-tuning with every default filled in. It is saved as the run's `run.toml`.
 #[derive(Debug, Clone, Serialize)]
 #[allow(missing_docs, reason = "documented in `FinetuneConfig`")]
 pub struct ResolvedFinetune {
@@ -83,10 +84,10 @@ pub struct ResolvedFinetune {
     pub training: Training,
     pub evaluation: Evaluation,
     pub checkpoint: Checkpointing,
-    /// Keys that the config leaves to the program and that change no weight: a finished run may have other values.
+    /// Keys that the config does not set and that affect no weight. A finished run may have other values for them.
     #[serde(skip)]
     pub(crate) free: Vec<&'static str>,
-    /// Sentences about the values that were chosen, with reasons.
+    /// Sentences about the values that were chosen automatically, with the reasons.
     #[serde(skip)]
     pub(crate) choices: Vec<String>,
 }
@@ -99,7 +100,7 @@ impl ResolvedFinetune {
 }
 
 impl FinetuneConfig {
-    /// Returns the `[training]` table with every default filled in, before it is checked.
+    /// Returns the `[training]` table with every default filled in. It is not validated yet.
     pub(crate) fn training(&self, facts: &BaseFacts) -> Training {
         let sequence_length = match facts.fitting {
             Some(fitting) => fitting,
@@ -124,7 +125,7 @@ impl FinetuneConfig {
     /// Returns the configuration with every default filled in.
     ///
     /// # Errors
-    /// Values out of range, or that contradict one another.
+    /// Fails if values are out of range or contradict each other.
     pub fn resolve(&self, facts: &BaseFacts) -> Result<ResolvedFinetune, FinetuneError> {
         self.training.validate()?;
         self.evaluation.validate()?;
@@ -187,7 +188,7 @@ impl FinetuneConfig {
     }
 }
 
-/// Describes the length, the rows and the rate that were chosen.
+/// Returns sentences about the length, batch size and learning rate that were chosen automatically.
 fn choices(training: &Training, facts: &BaseFacts) -> Vec<String> {
     let Length::Tokens(tokens) = training.length else {
         return Vec::new();
@@ -208,13 +209,13 @@ fn choices(training: &Training, facts: &BaseFacts) -> Vec<String> {
     ]
 }
 
-/// Returns the tokens of a run over a niche of this size.
+/// Returns the default number of training tokens for a niche of `epoch_tokens` tokens.
 fn chosen_tokens(epoch_tokens: u64) -> u64 {
     let found = EPOCHS.iter().find(|(most, _)| epoch_tokens <= *most);
     (epoch_tokens * found.map_or(1, |(_, epochs)| *epochs)).max(1)
 }
 
-/// Returns a power of two of rows that gives the run enough steps.
+/// Returns the default batch size: a power of two that gives the run enough steps.
 fn chosen_rows(tokens: u64, sequence_length: usize) -> usize {
     let most = (tokens / (STEPS * sequence_length.max(1) as u64)).max(1);
     let rows = (most / 2 + 1).next_power_of_two();
@@ -251,7 +252,8 @@ mod tests {
         .unwrap()
     }
 
-    /// Three lines are a config: length, rows and rate follow from the niche and the base.
+    /// Checks that a config of three lines suffices: length, batch size and learning rate follow from the niche and
+    /// the base.
     #[test]
     fn three_lines_are_a_config() {
         let small = read("").resolve(&FACTS).unwrap();
@@ -281,7 +283,7 @@ mod tests {
         assert_eq!(large.lora, Some(LoraConfig::default()));
     }
 
-    /// A config that gives a length keeps the fixed rows and rate, for any base and niche.
+    /// Checks that a config that sets the length gets the fixed batch size and learning rate, for any base and niche.
     #[test]
     fn a_given_length_keeps_rows_and_rate() {
         let facts = BaseFacts {
@@ -298,8 +300,8 @@ mod tests {
         }
     }
 
-    /// A saved config has every default and resolves to itself, whatever the base and the data; so does one of a run
-    /// within limits.
+    /// Checks that a saved config contains every default and resolves to itself, for any base and data, and also for
+    /// a run with limits.
     #[test]
     fn a_resolved_config_resolves_to_itself() {
         for text in [
@@ -328,7 +330,7 @@ mod tests {
         }
     }
 
-    /// Rows longer than the base's context are refused with both numbers.
+    /// Checks that rows longer than the base's context are refused, with both numbers.
     #[test]
     fn rows_longer_than_the_context_are_refused() {
         let config = read("[training]\nsteps = 3\nsequence_length = 600");

@@ -1,4 +1,4 @@
-//! Run of an opened fine-tuning, from its start or its last checkpoint to its end.
+//! Running of an opened fine-tuning, from its start or its last checkpoint to its end.
 
 use std::path::Path;
 
@@ -11,10 +11,12 @@ use crate::{Divergence, Ending, FinetuneConfig, FinetuneError, Finetuning, Linea
 
 impl Finetuning {
     /// Trains from the base or from the current position of the run folder, and judges the limits, if any. For a
-    /// finished run that is resumed, only completes the work of a killed process after the last checkpoint.
+    /// finished run that is resumed, only completes the work after the last checkpoint that a killed process left
+    /// undone.
     ///
     /// # Errors
-    /// A run folder that can't be used; errors of training. A diverging run leaves a note ([`Self::divergence`]).
+    /// Fails if the run folder can't be used or training fails. A run that diverges leaves a record
+    /// ([`Self::divergence`]).
     pub fn run(
         &self,
         launch: &Launch,
@@ -121,7 +123,7 @@ impl Finetuning {
     /// Returns true if the run is finished with these settings, base and data, and its limits are judged.
     ///
     /// # Errors
-    /// A run that is finished with other settings.
+    /// Fails if the run is finished with other settings.
     pub fn is_done(&self) -> Result<bool, FinetuneError> {
         let Some(state) = polymath_train::finished(&self.config.run) else {
             return Ok(false);
@@ -133,14 +135,15 @@ impl Finetuning {
         Ok(self.is_judged())
     }
 
-    /// Checks that a checkpoint of the run came from the current base, tokenizer and data, and returns its lineage.
+    /// Checks that a checkpoint of the run was trained from the current base, tokenizer and data. Returns the
+    /// checkpoint's lineage.
     ///
     /// # Errors
-    /// A checkpoint that came from others.
+    /// Fails if the checkpoint was trained from others.
     pub(crate) fn check_origin(&self, checkpoint: &Path) -> Result<Lineage, FinetuneError> {
         let now = self.lineage()?;
         let saved = checkpoint.join("tokenizer.json");
-        // Adapters of earlier versions have none.
+        // Adapters of earlier versions have no tokenizer file.
         if polymath_input::is_file(&saved)?
             && polymath_train::sha256_of(&saved)? != self.tokenizer().sha256()?
         {
@@ -181,7 +184,8 @@ impl Finetuning {
         ))
     }
 
-    /// Returns a saved config with the defaults that earlier versions left out; `None` if it is no config.
+    /// Returns a saved config with the defaults that earlier versions left out, or `None` if it is not a valid
+    /// config.
     fn complete(&self, saved: &str) -> Option<String> {
         let saved: FinetuneConfig = toml::from_str(saved).ok()?;
         Some(saved.resolve(&self.facts).ok()?.to_toml())

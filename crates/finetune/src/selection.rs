@@ -1,4 +1,4 @@
-//! Selection of the trainable parameters.
+//! Selection of the trainable parameters by method and `[frozen]`.
 
 use std::collections::BTreeSet;
 
@@ -13,11 +13,11 @@ use crate::FinetuneError;
 pub enum Method {
     /// Trains all parameters.
     Full,
-    /// Trains the parameters selected by `[frozen]`; the rest stays bit for bit.
+    /// Trains the parameters selected by `[frozen]`. The others stay unchanged, bit for bit.
     Frozen,
-    /// Trains low-rank matrices beside the projections selected by `[lora]`.
+    /// LoRA: trains low-rank matrices beside the projections selected by `[lora]`.
     Lora,
-    /// Does the same, and trains each row's magnitude apart from its direction.
+    /// DoRA: like LoRA, and also trains the magnitude of each row separately from its direction.
     Dora,
 }
 
@@ -32,30 +32,32 @@ impl Method {
         }
     }
 
-    /// Returns true if an adapter is trained and the base is frozen.
+    /// Returns true if the method trains an adapter and freezes the base.
     pub fn adapts(self) -> bool {
         matches!(self, Self::Lora | Self::Dora)
     }
 }
 
-/// The `[frozen]` table: parameters that are trained although the rest is frozen. Both keys add up.
+/// Parameters that are trained while all others are frozen. The selections of both keys are combined.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FrozenConfig {
-    /// Number of last blocks that are trained, with the norm after them.
+    /// Number of last layers that are trained, together with the final norm.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub train_last_layers: Option<usize>,
-    /// Parameter names, of a GPT-2 too as a Llama has them; `*` stands for anything, and a name stands for everything
-    /// under it: `lm_head`, `model.norm*`, `model.layers.0.mlp`, `*.q_proj.weight`.
+    /// Names of the trained parameters, in Llama's naming also for a GPT-2. `*` matches anything, and a name also
+    /// selects everything below it: `lm_head`, `model.norm*`, `model.layers.0.mlp`, `*.q_proj.weight`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub train: Vec<String>,
 }
 
-/// Selects the trainable parameters out of `names`; none for an adapter. `lm_head.weight` can be selected even if the
-/// base ties it to the embedding: fine-tuning then unties it, so that training the head leaves the embedding unchanged.
+/// Returns the trainable parameters among `names`, which are none for an adapter. `lm_head.weight` can be selected
+/// even if the base ties it to the embedding: fine-tuning then unties it, so that training the head leaves the
+/// embedding unchanged.
 ///
 /// # Errors
-/// `[frozen]` with another method, an empty selection, a pattern that matches nothing, more layers than the base has.
+/// Fails if `[frozen]` is given with another method, selects nothing, has a pattern that matches nothing, or names
+/// more layers than the base has.
 pub fn select(
     method: Method,
     frozen: Option<&FrozenConfig>,
@@ -111,7 +113,7 @@ pub fn select(
         let mut found = false;
         for name in matching {
             found = true;
-            // `*` and `*.weight` mean the base's parameters; only a pattern for the head unties it.
+            // `*` and `*.weight` select the base's parameters; only a pattern for the head unties it.
             if names.contains(name) || pattern.starts_with("lm_head") {
                 selected.insert((*name).clone());
             }
@@ -131,13 +133,13 @@ pub fn select(
     Ok(selected)
 }
 
-/// Returns true if `pattern` selects `name`, or a part of the tree that contains it.
+/// Returns true if `pattern` matches `name` or a module that contains it.
 fn matches(pattern: &str, name: &str) -> bool {
     glob(pattern.as_bytes(), name.as_bytes())
         || glob(format!("{pattern}.*").as_bytes(), name.as_bytes())
 }
 
-/// Matches a text against a pattern; `*` matches any run of characters.
+/// Returns true if the text matches a pattern, in which `*` stands for any number of characters.
 fn glob(pattern: &[u8], text: &[u8]) -> bool {
     match pattern.split_first() {
         None => text.is_empty(),
@@ -177,7 +179,7 @@ mod tests {
         assert!(!chosen.contains("model.layers.1.mlp.up_proj.weight"));
     }
 
-    /// Trains both parameters of a last norm with a bias (GPT-2's), and not the learned positions.
+    /// Checks that weight and bias of a final norm (as GPT-2 has) are trained, and the learned positions are not.
     #[test]
     fn weight_and_bias_of_the_last_norm_are_trained() {
         let mut names = names();
@@ -195,7 +197,7 @@ mod tests {
     fn patterns_add_up() {
         let chosen = frozen(Some(1), &["model.layers.0.mlp", "*.q_proj.weight"]).unwrap();
         assert_eq!(chosen.len(), 3 + 1 + 1 + 11);
-        // `model.layers.1` is a layer, not a prefix of layers 10 and 11.
+        // `model.layers.1` is layer 1, and not a prefix of layers 10 and 11.
         assert_eq!(frozen(None, &["model.layers.1"]).unwrap().len(), 3);
     }
 

@@ -1,4 +1,4 @@
-//! Opened fine-tuning: its config, base and data, and what it costs.
+//! Opened fine-tuning: its config, base and data, and its cost.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -15,14 +15,14 @@ use crate::retention::{RetainedText, Sizes};
 use crate::vocabulary::Extension;
 use crate::{BaseFacts, FinetuneError, Lineage, ResolvedFinetune, RetentionConfig};
 
-/// Trained parameters: those of the model, or of an adapter beside it.
+/// Trained parameters: those of the model, or those of an adapter.
 pub(crate) struct Trained<'a> {
     pub names: &'a BTreeSet<String>,
     pub adapter: Option<&'a LoraConfig>,
 }
 
 impl Trained<'_> {
-    /// Returns the plan on rows of which the share `padding` is padding.
+    /// Returns the cost of training on rows with a share of `padding`.
     pub fn plan(&self, model: &ModelConfig, training: &Training, padding: f64) -> Plan {
         match self.adapter {
             Some(lora) => Plan::of_adapter(model, training, padding, lora),
@@ -30,7 +30,7 @@ impl Trained<'_> {
         }
     }
 
-    /// Returns the bytes that retention of this number of domains takes, on rows of this length.
+    /// Returns the bytes that retention takes with this number of retained domains and this row length.
     pub fn retention_bytes(
         &self,
         plan: &Plan,
@@ -50,13 +50,13 @@ impl Trained<'_> {
     }
 }
 
-/// A fine-tuning that is ready to start: the config is valid, base and data are open.
+/// Fine-tuning that is ready to start: the config is valid, and base and data are open.
 pub struct Finetuning {
     pub(crate) config: ResolvedFinetune,
-    /// Properties of base and data that the defaults follow from.
+    /// Properties of base and data that determine the defaults.
     pub(crate) facts: BaseFacts,
     pub(crate) base: PinnedBase,
-    /// Base with new tokens, if any are added.
+    /// Base extended by new tokens, if any are added.
     pub(crate) extension: Option<Extension>,
     pub(crate) model: ModelConfig,
     pub(crate) trainable: BTreeSet<String>,
@@ -68,19 +68,19 @@ pub struct Finetuning {
     pub(crate) sequence_length: usize,
     /// True if the row length was chosen to fit the niche's examples.
     pub(crate) fitted: bool,
-    /// Share of the positions that is padding.
+    /// Share of padding among the positions.
     pub(crate) padding: f64,
-    /// Packing of the examples with prompts, one sentence per domain.
+    /// Sentences about how well the examples with prompts fill rows, one for each domain.
     pub(crate) packings: Vec<String>,
     pub(crate) retained_texts: Vec<RetainedText>,
     /// True if opened by [`Self::inspect`].
     pub(crate) only_inspected: bool,
-    /// Temporary folder of data prepared for inspection.
+    /// Temporary folder with data that were prepared for inspection only.
     pub(crate) _scratch: TempDir,
 }
 
 impl Finetuning {
-    /// Returns the cost of the run. If rows are replayed beside the niche's, it counts the initial share.
+    /// Returns the cost of the run. If replayed rows are added to the niche's, their initial share is counted.
     pub fn plan(&self) -> Plan {
         let moved = Trained {
             names: &self.trainable,
@@ -98,22 +98,22 @@ impl Finetuning {
         plan
     }
 
-    /// Returns the optimizer steps of the run.
+    /// Returns the number of optimizer steps of the run.
     pub fn total_steps(&self) -> u64 {
         self.config.training.total_steps(self.padding)
     }
 
-    /// Configuration with every default filled in, as saved with the run.
+    /// Returns the configuration with every default filled in, as saved with the run.
     pub fn config(&self) -> &ResolvedFinetune {
         &self.config
     }
 
-    /// Describes the values that were chosen because the config leaves them out, one sentence each.
+    /// Returns a sentence about each value that was chosen automatically.
     pub fn choices(&self) -> &[String] {
         &self.config.choices
     }
 
-    /// Describes the packing of examples with prompts; empty if there are none.
+    /// Returns sentences about the packing of examples with prompts. Empty if there are none.
     pub fn packings(&self) -> Vec<String> {
         let mut said = Vec::new();
         if self.fitted {
@@ -126,23 +126,24 @@ impl Finetuning {
         said
     }
 
-    /// Returns the manifest of the niche: documents read, omitted and held out.
+    /// Returns the niche's entry in the dataset's manifest: numbers of read, omitted and held-out documents.
     pub fn niche_manifest(&self) -> Option<&DomainManifest> {
         self.dataset.manifest().domains.get(&self.niche)
     }
 
-    /// Returns the domain of the fine-tuning.
+    /// Returns the name of the niche.
     pub fn niche(&self) -> &str {
         &self.niche
     }
 
-    /// Returns the domains that are scored during training, the niche first.
+    /// Returns the names of the domains that are scored during training, the niche first.
     pub fn watched(&self) -> Vec<&str> {
         let watched = self.data.watched.iter();
         watched.map(|(name, _)| name.as_str()).collect()
     }
 
-    /// Keeps the checkpoint after `share` of the run permanently, and returns its folder.
+    /// Makes the run keep its checkpoint after the share `share` of its steps permanently. Returns the folder of that
+    /// checkpoint.
     pub fn keep_at(&mut self, share: f64) -> PathBuf {
         let total = self.total_steps();
         let step = ((total as f64 * share).round() as u64).max(1);
@@ -153,10 +154,10 @@ impl Finetuning {
         self.config.run.join(step_name(step))
     }
 
-    /// Returns the folder of the run's best checkpoint, or of the closest one if none was inside the limits.
+    /// Returns the folder of the run's best checkpoint, or of the closest one if no model was within the limits.
     ///
     /// # Errors
-    /// A run without a complete checkpoint.
+    /// Fails if the run has no complete checkpoint.
     pub fn best(&self) -> Result<PathBuf, FinetuneError> {
         let run = &self.config.run;
         let closest = run.join("closest");
@@ -165,22 +166,22 @@ impl Finetuning {
         Ok(resolve_checkpoint(if only_close { &closest } else { run })?)
     }
 
-    /// Folder of the run.
+    /// Returns the folder of the run.
     pub fn run_folder(&self) -> &Path {
         &self.config.run
     }
 
-    /// Folder of the base, without links.
+    /// Returns the folder of the base, without links.
     pub fn base(&self) -> &Path {
         &self.base.folder
     }
 
-    /// Path of the base as written in the config.
+    /// Returns the path of the base as written in the config.
     pub fn named_base(&self) -> &Path {
         &self.base.named
     }
 
-    /// SHA-256 of the base's weights.
+    /// Returns the SHA-256 of the base's weights.
     pub fn base_sha256(&self) -> &str {
         &self.base.sha256
     }
@@ -188,12 +189,12 @@ impl Finetuning {
     /// Checks that the base's weights have not changed since the run was opened.
     ///
     /// # Errors
-    /// Weights that are gone or have changed.
+    /// Fails if the weights are gone or have changed.
     pub fn check_base(&self) -> Result<(), FinetuneError> {
         self.base.check()
     }
 
-    /// Returns the folder that training starts from: the base, with new tokens if any are added.
+    /// Returns the folder of the model that training starts from: the base, or the base extended by new tokens.
     pub(crate) fn start(&self) -> &Path {
         self.extension
             .as_ref()
@@ -207,12 +208,12 @@ impl Finetuning {
             .map_or(&self.base.tokenizer, |extension| &extension.tokenizer)
     }
 
-    /// Held-out shards that are scored, the niche's first.
+    /// Returns the held-out documents of the scored domains, the niche first.
     pub fn shards(&self) -> &[(String, Arc<TokenShard>)] {
         &self.data.watched
     }
 
-    /// Tokens per row.
+    /// Returns the number of tokens in a row.
     pub fn sequence_length(&self) -> usize {
         self.sequence_length
     }

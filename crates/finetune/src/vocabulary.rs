@@ -1,8 +1,8 @@
 //! Base extended by the new tokens of the `[tokenizer]` table.
 //!
-//! The extended base is a model folder beside the run, `<run>.base`: training starts from it, data are prepared with
-//! its tokenizer, and comparisons of weights use its weights. Measurements of the base use the original base with its
-//! own tokenizer.
+//! The extended base is a model folder beside the run, `<run>.base`. Training starts from it, data are prepared with
+//! its tokenizer, and weights are compared with its weights. Scores of the base are those of the original base with
+//! its own tokenizer.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use crate::{FinetuneConfig, FinetuneError, Method};
 /// Name of the file that marks an extended base.
 const MARK: &str = "extended.json";
 
-/// Base with new tokens.
+/// Base extended by new tokens.
 pub(crate) struct Extension {
     /// Folder of the extended base, written when the run begins.
     pub folder: PathBuf,
@@ -29,16 +29,17 @@ pub(crate) struct Extension {
     pub tokenizer: TokenizerFiles,
     base: PathBuf,
     rows: NewRows,
-    /// Content of [`MARK`].
+    /// Content of the file [`MARK`].
     mark: String,
 }
 
 impl Extension {
-    /// Builds the extension of the config in memory; [`Self::write`] writes it. `names` are the base's parameters,
-    /// `trainable` the trained ones.
+    /// Builds the extended base in memory; [`Self::write`] writes it. `names` are the base's parameters, `trainable`
+    /// the trained ones.
     ///
     /// # Errors
-    /// Tokens that are not new; rows that would not be trained; a folder with other content in its place.
+    /// Fails if a token is not new, if the rows of the new tokens would not be trained, or if the folder has other
+    /// content.
     pub fn open(
         config: &FinetuneConfig,
         base: &PinnedBase,
@@ -75,7 +76,7 @@ impl Extension {
         Ok(Some(extension))
     }
 
-    /// Refuses a folder with other content in the place of the extension.
+    /// Fails if the folder of the extended base has other content.
     fn refuse_occupied(&self) -> Result<(), FinetuneError> {
         let folder = &self.folder;
         let occupied = std::fs::read_dir(folder).is_ok_and(|mut files| files.next().is_some());
@@ -92,7 +93,7 @@ impl Extension {
     /// Writes the extended base as a model folder.
     ///
     /// # Errors
-    /// A base that can't be read; a folder with other content; a full disk.
+    /// Fails if the base can't be read, the folder has other content, or the disk is full.
     pub fn write(&self) -> Result<(), FinetuneError> {
         self.refuse_occupied()?;
         let (folder, model) = (&self.folder, &self.model);
@@ -109,10 +110,11 @@ impl Extension {
     }
 }
 
-/// Returns the tokenizer that a run of this config would save, the base's with the new tokens, and the model's config.
+/// Returns the tokenizer that a run of this config would save (the base's with the new tokens) and the model's
+/// config.
 ///
 /// # Errors
-/// A base that can't be read; tokens that are not new.
+/// Fails if the base can't be read or a token is not new.
 pub fn tokenizer_of(
     config: &FinetuneConfig,
 ) -> Result<(TokenizerFiles, ModelConfig), FinetuneError> {
@@ -130,14 +132,14 @@ pub fn tokenizer_of(
     Ok((with_tokens(files, &extended)?, rows.extend(&model)?))
 }
 
-/// Returns the tokenizer of the model in `base` with the config's new tokens.
+/// Returns the tokenizer of the model in `base`, with the config's new tokens.
 fn extended(config: &FinetuneConfig, base: &Path) -> Result<ExtendedTokenizer, FinetuneError> {
     let tokenizer = polymath_model::tokenizer_in(base)?;
     ExtendedTokenizer::new(&tokenizer, &config.tokenizer.tokens()?)
         .map_err(|error| FinetuneError::Config(format!("`tokenizer`: {error}")))
 }
 
-/// Replaces the base's tokenizer by the extended one, and adds the new tokens to the files beside it that list added
+/// Replaces the base's tokenizer by the extended one, and adds the new tokens to those settings files that list added
 /// tokens.
 fn with_tokens(
     mut files: TokenizerFiles,
@@ -159,7 +161,7 @@ fn with_tokens(
     Ok(files)
 }
 
-/// Changes a JSON file, if it exists.
+/// Changes a JSON file if it exists.
 fn change(
     files: &mut TokenizerFiles,
     name: &str,
@@ -182,7 +184,8 @@ fn change(
     Ok(())
 }
 
-/// Checks that the rows of the new tokens are trained: they all begin as the mean of the other rows.
+/// Fails unless the rows of the new tokens are trained. All of them start as the mean of the other rows, and would
+/// stay the same.
 fn check_trained(
     method: Method,
     names: &[String],

@@ -1,4 +1,4 @@
-//! Batches of a run: rows of the niche, and replayed rows.
+//! Batches of a run: rows of the niche and replayed rows.
 
 use polymath_data::{
     BatchShape, DomainSize, MixtureConfig, MixturePart, MixtureStream, Replay, ReplayStream, Split,
@@ -9,11 +9,11 @@ use super::self_replay::DOMAIN;
 use super::{ReplayConfig, ReplaySource, SelfReplay, StartContext};
 use crate::{FinetuneError, Finetuning};
 
-/// Seed that makes the order of replayed rows independent of the niche's.
+/// Added to the seed, so that the order of replayed rows is independent of the niche's.
 const REPLAY_SEED: u64 = 0x5eed_0000_0000_0001;
 
 impl Finetuning {
-    /// Returns the niche's own batches.
+    /// Returns the niche's batches, without replayed rows.
     pub(super) fn niche_stream(&self) -> Result<MixtureStream, FinetuneError> {
         let part = MixturePart {
             name: self.niche.clone(),
@@ -36,7 +36,7 @@ impl Finetuning {
         MixtureStream::new(parts, shape, self.model.bos_token_id, seed)
     }
 
-    /// Measures the packing of examples with prompts, and the share of padding.
+    /// Measures how well examples with prompts fill rows, and the share of padding.
     pub(crate) fn measure_rows(&mut self) -> Result<(), FinetuneError> {
         let one = (1, 0);
         let niche = match self.config.control {
@@ -66,7 +66,7 @@ impl Finetuning {
         Ok(())
     }
 
-    /// Returns the niche's batches with a share of rows from `parts`.
+    /// Returns the niche's batches together with replayed rows from `parts`.
     pub(super) fn replayed(
         &self,
         niche: MixtureStream,
@@ -97,7 +97,7 @@ impl Finetuning {
         )?)
     }
 
-    /// Returns the sources of replayed rows; `None` if the run was stopped meanwhile.
+    /// Returns the sources of replayed rows, or `None` if the run was stopped meanwhile.
     pub(super) fn replayed_parts(
         &self,
         replay: &ReplayConfig,

@@ -1,4 +1,4 @@
-//! The `[retention]` table, and its requirements of the rest of the config.
+//! The `[retention]` table, and what it requires of the rest of the config.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,24 +9,24 @@ use serde::{Deserialize, Serialize};
 use super::{DistillConfig, EwcConfig, LimitsConfig, ReplayConfig, ReplaySource, positive};
 use crate::FinetuneError;
 
-/// Retention methods; none by default.
+/// Retention methods. None is used by default.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RetentionConfig {
-    /// L2-SP: λ of λ/2·‖θ − θ₀‖².
+    /// Strength λ of the L2-SP penalty λ/2·‖θ − θ₀‖².
     #[serde(skip_serializing_if = "Option::is_none")]
     pub l2sp: Option<f64>,
-    /// Replay: a share of each batch from text of the retained domains.
+    /// Replay: a share of each batch comes from text of the retained domains.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replay: Option<ReplayConfig>,
-    /// EWC: λ/2·ΣF(θ − θ₀)².
+    /// EWC: the penalty λ/2·ΣF(θ − θ₀)².
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ewc: Option<EwcConfig>,
-    /// Distillation: T²·KL(base ‖ tuned) on the replayed rows.
+    /// Distillation: T²·KL(base ‖ tuned) on the replayed rows is added to the loss.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub distill: Option<DistillConfig>,
-    /// Forgetting limits, in bits per byte: the most that each retained domain may lose. The strength of the other
-    /// methods then follows.
+    /// Forgetting limits: the maximum increase of each retained domain, in bits per byte. The strength of the other
+    /// methods is then adjusted during training.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<LimitsConfig>,
 }
@@ -35,17 +35,17 @@ pub struct RetentionConfig {
 pub(crate) struct RetainedText {
     pub name: String,
     pub shard: Arc<TokenShard>,
-    /// SHA-256 of the shard.
+    /// SHA-256 of the file with the documents.
     pub sha256: String,
 }
 
 impl RetentionConfig {
-    /// Returns true if there is no retention.
+    /// Returns true if no retention method is set.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Returns true if the base's own weights are needed beside the trained ones.
+    /// Returns true if the base's own weights are needed during training.
     pub(crate) fn needs_base(&self) -> bool {
         self.l2sp.is_some()
             || self.ewc.is_some()
@@ -64,12 +64,12 @@ impl RetentionConfig {
             .is_some_and(|replay| replay.source == source)
     }
 
-    /// Checks every value and the requirements of the methods, and returns the retained domains if any method reads
-    /// them. `trainable` are the trained parameters, `base` the base's parameters; the base has a vocabulary of
-    /// `vocabulary` tokens.
+    /// Checks every value and what the methods require. Returns the retained domains if any method reads them.
+    /// `trainable` are the names of the trained parameters, `base` those of all parameters, and `vocabulary` is the
+    /// number of tokens.
     ///
     /// # Errors
-    /// Names the key at fault, and the choices.
+    /// Fails with the invalid key and the possible choices.
     pub(crate) fn check(
         &self,
         (retained, niche): (Option<&Dataset>, &str),
@@ -119,7 +119,8 @@ impl RetentionConfig {
     }
 }
 
-/// Returns the training documents of every domain of `retain` but the niche, as required by `key`.
+/// Returns the training documents of every domain of `retain` but the niche. Fails if there are none, which the key
+/// `key` requires.
 pub(crate) fn retained_domains(
     key: &str,
     retained: Option<&Dataset>,

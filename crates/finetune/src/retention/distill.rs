@@ -1,5 +1,5 @@
-//! Distillation ([LwF; Li & Hoiem 2016](https://arxiv.org/abs/1606.09282)): T²·KL(base ‖ tuned) on the replayed rows,
-//! beside their loss.
+//! Distillation ([LwF; Li & Hoiem 2016](https://arxiv.org/abs/1606.09282)): T²·KL(base ‖ tuned) on the replayed rows
+//! is added to their loss.
 
 use std::collections::HashMap;
 
@@ -13,30 +13,30 @@ use crate::FinetuneError;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DistillConfig {
-    /// Weight of a replayed token's divergence beside a token's loss.
+    /// Weight of the divergence at a replayed token, relative to a token's loss.
     pub strength: f64,
-    /// T, which softens both distributions.
+    /// Temperature T, which softens both distributions.
     #[serde(default = "default_temperature")]
     pub temperature: f64,
-    /// Time at which the base's predictions are computed: with each batch, or once for a pool of rows.
+    /// Moment at which the base's predictions are computed: with each batch, or once for a fixed pool of rows.
     #[serde(default)]
     pub cache: DistillCache,
-    /// Number of most likely tokens that are kept, with `cache = "top-k"`; default: 32.
+    /// Number of most likely tokens that are stored at each position, with `cache = "top-k"`; default: 32.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub top_k: Option<usize>,
-    /// Tokens of the pool that replayed rows come from, with `cache = "top-k"`; default: 100 000.
+    /// Number of tokens in the pool that replayed rows come from, with `cache = "top-k"`; default: 100 000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool_tokens: Option<u64>,
 }
 
-/// Time at which the base's predictions are computed.
+/// Choice of when the base's predictions are computed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DistillCache {
-    /// For each batch: nothing is stored, nothing is omitted.
+    /// With each batch. Nothing is stored, and all tokens are compared.
     #[default]
     #[serde(rename = "live")]
     Live,
-    /// Once, for a fixed pool of rows: stores the most likely tokens, and the sum of all others.
+    /// Once, for a fixed pool of rows. Stores the most likely tokens, and the total probability of all others.
     #[serde(rename = "top-k")]
     TopK,
 }
@@ -58,7 +58,7 @@ impl Default for DistillConfig {
 }
 
 impl DistillConfig {
-    /// Checks every value; `replays` is true if rows are replayed.
+    /// Checks every value. `replays` is true if rows are replayed, and `vocabulary` is the number of tokens.
     pub(crate) fn validate(&self, replays: bool, vocabulary: usize) -> Result<(), FinetuneError> {
         let refuse = |message: String| Err(FinetuneError::Config(message));
         super::positive("retention.distill.strength", self.strength)?;
@@ -98,7 +98,7 @@ impl DistillConfig {
         self.top_k.unwrap_or(32)
     }
 
-    /// Returns the number of rows of the pool, if there is one.
+    /// Returns the number of rows in the pool, or `None` without a pool.
     pub(crate) fn pool_rows(&self, sequence_length: usize) -> Option<u64> {
         let tokens = self.pool_tokens.unwrap_or(100_000);
         let rows = tokens.div_ceil(sequence_length as u64);
@@ -108,24 +108,24 @@ impl DistillConfig {
 
 /// Source of the base's predictions on replayed rows.
 pub enum Base {
-    /// The base itself.
+    /// The base itself, which predicts each batch.
     Live(Box<Transformer>),
-    /// The base's most likely tokens for every row of the pool.
+    /// Stored predictions for every row of the pool.
     Pool(Pool),
 }
 
-/// The base's most likely tokens at each position of known rows.
+/// Stored predictions of the base: the most likely tokens at each position of the pool's rows.
 pub struct Pool {
-    /// Offset of each row's positions in `listed`.
+    /// Index of each row's first position in `listed`.
     pub places: HashMap<RowKey, usize>,
-    /// Tokens of all rows, one after another.
+    /// Most likely tokens at all positions, row after row.
     pub listed: TopK,
 }
 
-/// Key of a row: its inputs and its document starts.
+/// Key that identifies a row: its inputs and its document starts.
 pub type RowKey = (Vec<u32>, Vec<u32>);
 
-/// Divergence of a batch's replayed rows.
+/// Distillation on a batch's replayed rows.
 pub struct Distillation {
     /// Weight of the divergence.
     pub strength: f64,
@@ -136,10 +136,10 @@ pub struct Distillation {
 }
 
 impl Distillation {
-    /// Returns the comparison for a batch; `None` if no position of it is replayed.
+    /// Returns the comparison of the model with the base for a batch, or `None` if no row of the batch is replayed.
     ///
     /// # Errors
-    /// Errors of the base; a row that is not in the pool.
+    /// Fails if the base fails or a row is not in the pool.
     pub fn comparison(&self, batch: &Batch) -> Result<Option<Comparison>, ModelError> {
         let rows: Vec<usize> = (0..batch.rows)
             .filter(|row| batch.is_replayed(*row))
@@ -158,7 +158,7 @@ impl Distillation {
         }
         let teacher = match &self.base {
             Base::Live(base) => {
-                // Position i of the kept row k is at k·length + i.
+                // Position i of the k-th replayed row has the index k·length + i.
                 let kept: Vec<u32> = rows
                     .iter()
                     .enumerate()
@@ -179,7 +179,7 @@ impl Distillation {
 }
 
 impl Pool {
-    /// Returns the predictions of the pool for `positions`, all in `rows` of the batch.
+    /// Returns the stored predictions at `positions`, all of which are in `rows` of the batch.
     fn at(&self, batch: &Batch, rows: &[usize], positions: &[u32]) -> Result<TopK, ModelError> {
         let length = batch.sequence_length;
         let begins: HashMap<usize, usize> = rows
@@ -209,7 +209,7 @@ impl Pool {
     }
 }
 
-/// Returns the key of a row of a batch.
+/// Returns the key that identifies a row of a batch.
 pub fn row_key(batch: &Batch, row: usize) -> RowKey {
     let range = row * batch.sequence_length..(row + 1) * batch.sequence_length;
     (
@@ -218,7 +218,7 @@ pub fn row_key(batch: &Batch, row: usize) -> RowKey {
     )
 }
 
-/// Returns some rows of a batch.
+/// Returns the given rows of a batch.
 fn select(batch: &Batch, rows: &[usize]) -> TokenBatch {
     let pick = |values: &[u32]| -> Vec<u32> {
         let length = batch.sequence_length;

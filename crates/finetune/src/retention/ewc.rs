@@ -1,5 +1,5 @@
-//! Elastic weight consolidation ([Kirkpatrick 2017](https://arxiv.org/abs/1612.00796)): λ/2·ΣF(θ − θ₀)², with F the
-//! diagonal of the base's empirical Fisher information on the retained domains.
+//! Elastic weight consolidation ([Kirkpatrick 2017](https://arxiv.org/abs/1612.00796)): the penalty λ/2·ΣF(θ − θ₀)²,
+//! where F is the diagonal of the base's empirical Fisher information on the retained domains.
 
 use std::collections::BTreeMap;
 
@@ -15,13 +15,13 @@ use crate::FinetuneError;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EwcConfig {
-    /// λ. With F a mean over tokens, 1 counts an expected rise of a nat per retained token as much as one per token of
-    /// the niche.
+    /// Strength λ. F is a mean over tokens: with a strength of 1, an expected increase of one nat per retained token
+    /// counts as much as one nat per token of the niche.
     pub strength: f64,
-    /// Tokens of each retained domain that F is estimated on.
+    /// Number of tokens of each retained domain from which F is estimated.
     #[serde(default = "default_tokens")]
     pub tokens: u64,
-    /// Weight of each domain in F; those that are not named have weight 1.
+    /// Weight of each domain in F; domains that are not listed have the weight 1.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub weights: BTreeMap<String, f64>,
 }
@@ -31,7 +31,7 @@ fn default_tokens() -> u64 {
 }
 
 impl EwcConfig {
-    /// Checks every value against the names of the retained domains.
+    /// Checks every value, and that the weighted domains are among the retained ones.
     pub(crate) fn validate(&self, retained: &[&str]) -> Result<(), FinetuneError> {
         let refuse = |message: String| Err(FinetuneError::Config(message));
         super::positive("retention.ewc.strength", self.strength)?;
@@ -63,7 +63,7 @@ impl EwcConfig {
     }
 }
 
-/// Returns the weighted mean of the domains' Fisher information: Σ w·F / Σ w.
+/// Returns the weighted mean of the domains' Fisher information, Σ w·F / Σ w.
 pub fn combine(
     domains: Vec<(f64, BTreeMap<String, Tensor>)>,
 ) -> Result<BTreeMap<String, Tensor>, candle_core::Error> {

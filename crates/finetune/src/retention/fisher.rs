@@ -1,8 +1,8 @@
-//! Diagonal empirical Fisher information of the base on a domain, and its cache beside the base.
+//! Diagonal empirical Fisher information of the base on a domain, cached in files beside the base.
 //!
-//! One sample is one row: packed tokens of the domain's training text, as many as in a row of the run. With g the
-//! gradient of the row's summed −ln p, F = Σ g² / Σ tokens over the rows. Because F is per token, ½ΣF(θ − θ₀)²
-//! estimates the rise of the loss per token for any row length.
+//! One sample is one row: packed tokens of the domain's training text, in the row length of the run. With g the
+//! gradient of the row's summed −ln p, F = Σ g² / Σ tokens over the rows. Since F is per token, ½ΣF(θ − θ₀)²
+//! estimates the increase of the loss per token for any row length.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -19,12 +19,12 @@ use safetensors::SafeTensors;
 
 use crate::FinetuneError;
 
-/// Format of the file; a file of another format is measured again.
+/// Version of the file format. A file of another version is not used, and the values are measured again.
 const FORMAT: &str = "fisher-1";
 const DIGEST: &str = "sha256";
 const COUNTED: &str = "counted_tokens";
 
-/// Data and model of the measurement.
+/// Data and model of a measurement.
 #[derive(Debug, Clone)]
 pub struct Sample {
     /// Name of the domain.
@@ -35,13 +35,13 @@ pub struct Sample {
     pub data_sha256: String,
     /// SHA-256 of the base's weights.
     pub base_sha256: String,
-    /// Tokens to estimate on.
+    /// Number of tokens to estimate from.
     pub tokens: u64,
-    /// Tokens per row.
+    /// Tokens in a row.
     pub sequence_length: usize,
 }
 
-/// Σ g² of every parameter, and the number of tokens of the rows.
+/// Σ g² of every parameter, and the number of tokens in the rows.
 pub struct Squares {
     /// Sums of squares by parameter.
     pub sums: BTreeMap<String, Tensor>,
@@ -50,11 +50,11 @@ pub struct Squares {
 }
 
 impl Squares {
-    /// Measures the squared gradients of a model whose parameters are all trainable; `None` if `stop` was set
+    /// Measures the squared gradients of a model whose parameters are all trainable. Returns `None` if `stop` was set
     /// meanwhile.
     ///
     /// # Errors
-    /// Errors of the model.
+    /// Fails if the model fails.
     pub fn measure(
         model: &Transformer,
         sample: &Sample,
@@ -107,10 +107,10 @@ impl Squares {
         Ok(())
     }
 
-    /// Returns F, the mean of the squares over tokens.
+    /// Returns F: the squares divided by the number of tokens.
     ///
     /// # Errors
-    /// Errors of the device.
+    /// Fails if a tensor operation on the device fails.
     pub fn mean(&self) -> Result<BTreeMap<String, Tensor>, candle_core::Error> {
         let share = 1.0 / self.tokens.max(1) as f64;
         self.sums
@@ -121,12 +121,12 @@ impl Squares {
 }
 
 impl Sample {
-    /// Returns the maximum number of rows to estimate on.
+    /// Returns the maximum number of rows to estimate from.
     fn rows(&self) -> usize {
         (self.tokens as usize).div_ceil(self.sequence_length).max(1)
     }
 
-    /// Returns all settings that determine the values, as the file's metadata.
+    /// Returns all settings that determine the values, for the file's metadata.
     fn key(&self, parameters: &[&str]) -> BTreeMap<String, String> {
         BTreeMap::from(
             [
@@ -146,19 +146,19 @@ impl Sample {
         )
     }
 
-    /// Returns the path of the file in `folder` for these settings.
+    /// Returns the path in `folder` of the file for these settings.
     fn path(&self, folder: &Path, key: &BTreeMap<String, String>) -> PathBuf {
         let digest = sha256_of_bytes(format!("{key:?}").as_bytes());
         folder.join(format!("{}-{}.safetensors", self.domain, &digest[..16]))
     }
 }
 
-/// Reads the squares of `sample` from their file in `folder`, or measures and writes them; `None` if `stop` was set
-/// meanwhile. Reports a damaged file to `say` and measures again. Only reports a file that can't be written, since the
-/// run does not need it.
+/// Reads the squares of `sample` from their file in `folder`, or measures and writes them. Returns `None` if `stop`
+/// was set meanwhile. A damaged file is reported to `say`, and the squares are measured again. A failure to write the
+/// file is only reported, since the run does not need it.
 ///
 /// # Errors
-/// Errors of the model.
+/// Fails if the model fails.
 pub fn cached(
     model: &Transformer,
     sample: &Sample,
@@ -194,7 +194,7 @@ pub fn cached(
     Ok(Some(squares))
 }
 
-/// Reads the file; `None` if there is none, or one with other settings.
+/// Reads the file, or returns `None` if it does not exist or has other settings.
 fn read(
     path: &Path,
     key: &BTreeMap<String, String>,
@@ -242,7 +242,7 @@ fn read(
     Ok(Some(squares))
 }
 
-/// Returns the digest of the values, in the order of their names.
+/// Returns the SHA-256 of the values, in the order of their names.
 fn digest(squares: &Squares) -> Result<String, candle_core::Error> {
     let mut bytes = Vec::new();
     for sum in squares.sums.values() {
@@ -260,7 +260,7 @@ fn write(path: &Path, key: BTreeMap<String, String>, squares: &Squares) -> Resul
     metadata.insert(COUNTED.into(), squares.tokens.to_string());
     let write = || -> Result<(), Box<dyn std::error::Error>> {
         std::fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
-        // Two runs may write the same file at once: the second one goes on without it.
+        // If two runs write the same file at once, the second one continues without writing.
         let staged = StagedFolder::create(path)?;
         polymath_model::write_safetensors(
             &staged.path().join(FORMAT),

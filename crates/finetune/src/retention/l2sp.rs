@@ -1,5 +1,5 @@
-//! L2-SP ([Li, Grandvalet & Davoine 2018](https://arxiv.org/abs/1802.01483)): λ/2·‖θ − θ₀‖², weight decay towards the
-//! base instead of towards zero.
+//! L2-SP ([Li, Grandvalet & Davoine 2018](https://arxiv.org/abs/1802.01483)): the penalty λ/2·‖θ − θ₀‖², which is
+//! weight decay towards the base instead of towards zero.
 
 use std::collections::BTreeMap;
 

@@ -1,11 +1,11 @@
-//! Estimate of the memory that a run's retention takes beside the trained model.
+//! Estimate of the memory that a run's retention needs in addition to the trained model.
 
 use super::{ReplaySource, RetentionConfig};
 
-/// Bytes of a parameter, a gradient or a square.
+/// Bytes of one number: a parameter, a gradient or a square.
 const NUMBER: u64 = 4;
 
-/// Sizes that determine the estimate.
+/// Sizes on which the estimate depends.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sizes {
     /// Number of parameters of the base.
@@ -14,7 +14,7 @@ pub(crate) struct Sizes {
     pub trained: u64,
     /// Number of domains whose Fisher information is measured.
     pub retained: u64,
-    /// Tokens per row.
+    /// Tokens in a row.
     pub sequence_length: usize,
 }
 
@@ -22,7 +22,7 @@ impl RetentionConfig {
     /// Returns the bytes by which the run's peak exceeds its parameters, gradients, moments and activations.
     ///
     /// Copies of the base, Fisher information and cached predictions exist while the run trains. Measuring them takes
-    /// more memory, but happens before the run has gradients and moments; the larger of both counts.
+    /// more memory, but happens before the run has gradients and moments. The larger of the two is returned.
     pub(crate) fn memory(&self, sizes: Sizes) -> u64 {
         let (base, trained) = (NUMBER * sizes.base, NUMBER * sizes.trained);
         let mut during = 0;
@@ -31,7 +31,8 @@ impl RetentionConfig {
             during += base;
         }
         if self.ewc.is_some() {
-            // A model to measure on, its gradients and their squares, a growing sum, and the mean of each domain.
+            // The model that is measured, its gradients and their squares, a running sum, and the mean of each
+            // domain.
             before = during + base + trained * (3 + sizes.retained);
             during += trained;
         }
@@ -42,7 +43,8 @@ impl RetentionConfig {
             match distill.pool_rows(sizes.sequence_length) {
                 None => during += base,
                 Some(rows) => {
-                    // An index and a probability for each kept token, and the rest; twice as much while it is written.
+                    // An index and a probability for each stored token, and the remaining probability; twice as much
+                    // while it is written.
                     let position = 2 * distill.top_k() as u64 + 1;
                     let pool = NUMBER * rows * sizes.sequence_length as u64 * position;
                     before = before.max(during + base + 3 * pool);
@@ -54,7 +56,7 @@ impl RetentionConfig {
             // The base is scored before training, and beside the tuned model after it.
             before = before.max(during + base);
         }
-        // Gradients and both moments of the trained parameters.
+        // Subtracts the gradients and both moments of the trained parameters, which do not exist before training.
         during.max(before.saturating_sub(3 * trained))
     }
 }
@@ -75,14 +77,14 @@ mod tests {
         config.memory(sizes)
     }
 
-    /// Counts the copies of each method, and its measurements if they take more than training.
+    /// Checks that the copies of each method are counted, and its measurements if they take more than training.
     #[test]
     fn methods_count_their_copies() {
         let all = |text| memory(text, SIZES);
         assert_eq!(all("replay = 0.1"), 0);
         assert_eq!(all("l2sp = 1.0"), 4000);
         assert_eq!(all("replay = 0.1\ndistill = { strength = 1.0 }"), 4000);
-        // Two copies of the base, gradients, squares, a sum and two means exceed the other memory of training.
+        // Two copies of the base, gradients, squares, a sum and two means exceed what training takes.
         assert_eq!(all("ewc = { strength = 1.0 }"), 4 * (2 + 3 + 2 - 3) * 1000);
         let few = Sizes {
             trained: 100,
@@ -92,7 +94,7 @@ mod tests {
             memory("ewc = { strength = 1.0 }", few),
             4 * (2 * 1000 + 2 * 100)
         );
-        // Five of 100 tokens and their probabilities, and the rest; only an adapter is trained.
+        // Five of 100 tokens, their probabilities and the rest; only an adapter is trained.
         let pool = "replay = 0.1\ndistill = { strength = 1.0, cache = \"top-k\", top_k = 5, pool_tokens = 95 }";
         assert_eq!(
             memory(
@@ -104,7 +106,7 @@ mod tests {
             ),
             4 * (1000 + 3 * 100 * 11)
         );
-        // Next to gradients and moments of the whole base, measuring takes little more than keeping.
+        // With gradients and moments of the whole base, measuring takes little more than storing.
         assert_eq!(all(pool), 4 * (1000 + 3 * 100 * 11) - 3 * 4000);
         assert_eq!(
             memory(

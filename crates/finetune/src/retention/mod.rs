@@ -1,7 +1,7 @@
-//! Retention during fine-tuning: one file per method; methods can be combined.
+//! Retention methods of a fine-tuning, one in each file. They can be combined.
 //!
-//! [`RetentionConfig`] selects the methods. `check` refuses contradictions before anything is made, and `start` makes
-//! the stream of batches, the penalties and the distillation of a run.
+//! [`RetentionConfig`] selects the methods. `check` refuses contradictory settings before anything is written, and
+//! `start` makes the batch source, the penalties and the distillation of a run.
 
 mod batches;
 mod config;
@@ -38,7 +38,7 @@ pub use teacher::TeacherPool;
 
 use crate::FinetuneError;
 
-/// Checks that a strength is above 0: a method is turned off by leaving out its key.
+/// Checks that a strength is above 0. A method is disabled by leaving out its key.
 fn positive(key: &str, value: f64) -> Result<(), FinetuneError> {
     if value.is_finite() && value > 0.0 {
         return Ok(());

@@ -1,4 +1,4 @@
-//! The niche's loss combined with the retention methods.
+//! Training objective: the niche's loss combined with the retention methods.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::Lineage;
 
 /// Language-model objective with retention.
 pub struct RetentionObjective<'a> {
-    /// The trained model.
+    /// Model to train.
     pub model: LanguageModel<'a>,
     /// Penalties on the parameters.
     pub penalties: Vec<Box<dyn Penalty>>,
@@ -56,7 +56,7 @@ impl Objective for RetentionObjective<'_> {
 }
 
 impl RetentionObjective<'_> {
-    /// Returns the loss and the distillation.
+    /// Returns the loss, with the distillation term added.
     fn distilled(
         &self,
         batch: &Batch,
@@ -81,7 +81,7 @@ impl RetentionObjective<'_> {
         })
     }
 
-    /// Returns the extra weight of the replayed rows, beyond the once that is in the loss.
+    /// Returns (weight − 1) times the loss of the replayed rows, which the batch's loss already contains once.
     fn weighted(&self, batch: &Batch, hidden: &Tensor) -> Result<Tensor, TrainError> {
         let mut targets = batch.targets.clone();
         let rows = targets.chunks_exact_mut(batch.sequence_length);
@@ -98,7 +98,7 @@ impl RetentionObjective<'_> {
     }
 }
 
-/// Returns a zero for the log of a batch without replayed rows.
+/// Returns a zero, logged for a batch without replayed rows.
 fn zero(hidden: &Tensor) -> Result<Tensor, TrainError> {
     Ok(Tensor::zeros((), hidden.dtype(), hidden.device())?)
 }

@@ -1,4 +1,4 @@
-//! Quadratic penalty towards the base, shared by L2-SP and EWC.
+//! Quadratic penalty on the distance from the base, shared by L2-SP and EWC.
 
 use std::collections::BTreeMap;
 
@@ -7,13 +7,14 @@ use polymath_model::Ops;
 use polymath_ops::Pull;
 use polymath_train::TrainError;
 
-/// Parameters of the base, and the importance of each element of one (`None`: 1).
+/// Parameters θ₀ of the base, and a function that returns the importance F of each element of a parameter, or `None`
+/// for 1.
 type Anchor<'a> = (
     &'a BTreeMap<String, Tensor>,
     &'a dyn Fn(&str) -> Option<&'a Tensor>,
 );
 
-/// Adds factor·F(θ − θ₀) to the gradients, and returns ΣF(θ − θ₀)² over all parameters with a gradient.
+/// Adds factor·F(θ − θ₀) to the gradients. Returns ΣF(θ − θ₀)² over all parameters with a gradient.
 pub fn pull_all(
     ops: Ops,
     (parameters, gradients): (&BTreeMap<String, Var>, &mut BTreeMap<String, Tensor>),
@@ -37,6 +38,6 @@ pub fn pull_all(
     if sums.is_empty() {
         return Ok(0.0);
     }
-    // One transfer to the host for all of them.
+    // One transfer to the host for all sums.
     Ok(Tensor::stack(&sums, 0)?.to_vec1::<f64>()?.into_iter().sum())
 }

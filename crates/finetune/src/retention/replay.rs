@@ -1,4 +1,4 @@
-//! Replay: a share of each batch's rows from the base's training data, or from text that it generates.
+//! Replay: a share of each batch's rows comes from the base's training data, or from text that the base generates.
 
 use std::fmt;
 
@@ -12,34 +12,34 @@ use crate::FinetuneError;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ReplaySource {
-    /// The retained domains of `retain`.
+    /// Text of the retained domains in `retain`.
     #[default]
     Data,
-    /// Text that the base generates before the run, for a base whose data are gone.
+    /// Text that the base generates before the run, for a base whose training data are not available.
     #[serde(rename = "self")]
     Generated,
 }
 
 /// Replay: a share (`0.05`), `"self"`, or a table.
 ///
-/// The derived implementations of serde belong to the table, and are called by the ones below.
+/// The derived serde implementations are those of the table; the ones below call them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(remote = "Self", deny_unknown_fields, default)]
 pub struct ReplayConfig {
     /// Source of the replayed rows: text of `retain`, or text that the base generates.
     pub source: ReplaySource,
-    /// Share of each batch's rows.
+    /// Share of each batch's rows that are replayed.
     pub share: f64,
-    /// Tokens that the base generates, with `source = "self"`; default: 200 000.
+    /// Number of tokens that the base generates, with `source = "self"`; default: 200 000.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokens: Option<u64>,
-    /// Temperature: with `source = "data"`, a domain's share is ∝ tokens^temperature, from 0 to 1; with `"self"`, that
-    /// of the base's sampling.
+    /// Temperature. With `source = "data"`, the share of a domain is ∝ tokens^temperature, with a temperature from 0
+    /// to 1. With `"self"`, the sampling temperature of the base.
     pub temperature: f64,
-    /// True to add the replayed rows to the niche's, so that the batch grows, instead of replacing some.
+    /// If true, replayed rows are added to the niche's, so that the batch grows; otherwise they replace some.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub beside: bool,
-    /// Weight of a replayed token's loss; a token of the niche has weight 1.
+    /// Weight of a replayed token's loss, relative to a token of the niche.
     #[serde(skip_serializing_if = "is_one")]
     pub weight: f64,
 }
@@ -113,7 +113,7 @@ impl ReplayConfig {
     }
 }
 
-/// Reads any of the three forms, each with its own error.
+/// Deserializer of all three forms, each with its own error.
 struct Forms;
 
 impl<'de> Visitor<'de> for Forms {

@@ -1,5 +1,5 @@
-//! Self-generated replay for a base whose data are gone: text that the base generates, kept as a dataset beside the
-//! run.
+//! Self-generated replay, for a base whose training data are not available: text that the base generates, stored as a
+//! dataset beside the run.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ pub const DOMAIN: &str = "self";
 /// Number of documents that are generated in parallel.
 const AT_ONCE: usize = 32;
 
-/// Request for generated text.
+/// Settings of the text to generate.
 #[derive(Debug, Clone)]
 pub struct SelfReplay {
     /// Folder of the dataset.
@@ -32,15 +32,15 @@ pub struct SelfReplay {
     pub base_sha256: String,
     /// Minimum number of tokens.
     pub tokens: u64,
-    /// Sampling of a document.
+    /// Sampling settings of a document.
     pub composition: DocumentSampler,
 }
 
 impl SelfReplay {
-    /// Returns the dataset, generated unless it exists already; `None` if `stop` was set meanwhile.
+    /// Returns the dataset. Generates it unless it exists already. Returns `None` if `stop` was set meanwhile.
     ///
     /// # Errors
-    /// Errors of the model; a folder that can't be written.
+    /// Fails if the model fails or the folder can't be written.
     pub fn prepare(
         &self,
         base: &Transformer,
@@ -74,7 +74,7 @@ impl SelfReplay {
         sha256_of_bytes(text.as_bytes())
     }
 
-    /// Returns the existing dataset; `None` if there is none or one with other settings.
+    /// Returns the existing dataset, or `None` if there is none or it has other settings.
     fn existing(&self, source: &str) -> Result<Option<Dataset>, FinetuneError> {
         if !self.output.join("dataset.json").is_file() {
             return Ok(None);
@@ -119,8 +119,8 @@ impl SelfReplay {
         Ok(Some(documents))
     }
 
-    /// Writes the documents as a dataset that `polymath dataset` can read. A truncated document has no end-of-text
-    /// token, so that the model does not learn to stop there.
+    /// Writes the documents as a dataset that `polymath dataset` can read. A truncated document gets no end token, so
+    /// that the model does not learn to stop there.
     fn write(
         &self,
         base: &Transformer,
@@ -176,7 +176,7 @@ impl SelfReplay {
             overlaps: Vec::new(),
         };
         let text = serde_json::to_string_pretty(&found).expect("a manifest is numbers and names");
-        // Written last: a folder with a manifest is complete.
+        // The manifest is written last: a folder with a manifest is complete.
         durable::write(&manifest, &(text + "\n"))
     }
 }

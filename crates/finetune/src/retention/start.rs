@@ -1,4 +1,4 @@
-//! Makes the retention of a run before its first step.
+//! Start of a run's retention: makes batches, penalties and distillation before the first step.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ pub(crate) struct Retention {
     pub fingerprint: String,
 }
 
-/// Inputs of making the retention of a run.
+/// Launch settings, operations and observer with which the retention of a run is made.
 pub(crate) struct StartContext<'a> {
     pub launch: &'a Launch,
     pub ops: Ops,
@@ -33,7 +33,7 @@ pub(crate) struct StartContext<'a> {
 }
 
 impl Finetuning {
-    /// Makes the retention of the run; `None` if it was stopped meanwhile.
+    /// Makes the retention of the run. Returns `None` if the run was stopped meanwhile.
     pub(crate) fn start_retention(
         &self,
         context: &mut StartContext,
@@ -106,7 +106,7 @@ impl Finetuning {
         }))
     }
 
-    /// Returns the controller of a run with limits.
+    /// Returns the controller of a run with limits, or `None`.
     fn controller(&self, replay: Option<ControlledReplay>) -> Option<LimitController> {
         self.config.retention.limits.as_ref()?;
         let training = &self.config.training;
@@ -114,7 +114,7 @@ impl Finetuning {
         Some(LimitController::new(replay, allowance))
     }
 
-    /// Returns the distillation on replayed rows; `None` if the run was stopped meanwhile.
+    /// Returns the distillation on replayed rows, or `None` if the run was stopped meanwhile.
     fn distillation(
         &self,
         distill: &DistillConfig,
@@ -129,7 +129,7 @@ impl Finetuning {
                 let all = self.total_steps() * training.batch_size as u64;
                 let lesson = TeacherPool {
                     stream,
-                    // Rows that the run never reaches need no predictions; with limits it may reach any.
+                    // Rows that the run never reaches need no predictions. With limits, it may reach any row.
                     rows: match self.config.retention.limits {
                         Some(_) => rows,
                         None => rows.min(stream.replayed_before(all)).max(1),
@@ -189,7 +189,7 @@ impl Finetuning {
         Ok(Some(penalties))
     }
 
-    /// Loads the base that training starts from, with new tokens if any are added, frozen.
+    /// Loads the base that training starts from, with the new tokens if any are added. Its parameters are frozen.
     pub(super) fn base_transformer(
         &self,
         context: &StartContext,
@@ -200,7 +200,8 @@ impl Finetuning {
         )
     }
 
-    /// Measures F over the retained domains in full precision; `None` if the run was stopped meanwhile.
+    /// Measures the Fisher information of the retained domains in f32. Returns `None` if the run was stopped
+    /// meanwhile.
     fn fisher(
         &self,
         base_sha256: &str,
@@ -243,7 +244,7 @@ impl Finetuning {
     }
 }
 
-/// Returns the folder of caches beside a base: `checkpoints/small/fisher` for `checkpoints/small/step-000500`.
+/// Returns the folder of cache files beside a base: `checkpoints/small/fisher` for `checkpoints/small/step-000500`.
 fn beside(base: &Path) -> PathBuf {
     base.parent().unwrap_or(Path::new(".")).join("fisher")
 }

@@ -1,4 +1,5 @@
-//! Most likely tokens of the base for a pool of replayed rows, computed once and stored in the run's folder.
+//! Most likely tokens that the base predicts for a pool of replayed rows. They are computed once and stored in the
+//! run's folder.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -16,23 +17,23 @@ use safetensors::{Dtype, SafeTensors};
 use super::distill::{Pool, row_key};
 use crate::FinetuneError;
 
-/// Number of rows that the base reads at once.
+/// Number of rows that the base computes at once.
 const AT_ONCE: u64 = 16;
 /// Name of the file in the run's folder.
 const FILE: &str = "teacher.safetensors";
-/// Single entry of the metadata: the library writes several entries in random order, and the same pool must give the
+/// Only key of the file's metadata. The library writes several keys in random order, but the same pool must give the
 /// same file.
 const KEY: &str = "key";
 /// Separator between the settings of the pool and its SHA-256.
 const DIGEST: &str = " sha256 ";
 
-/// Request for a pool of teacher predictions.
+/// Settings of a pool of stored predictions.
 pub struct TeacherPool<'a> {
-    /// Source of the rows.
+    /// Source of the replayed rows.
     pub stream: &'a ReplayStream,
     /// Number of rows.
     pub rows: u64,
-    /// Number of tokens kept per distribution.
+    /// Number of tokens stored for each distribution.
     pub top_k: usize,
     /// Temperature T.
     pub temperature: f64,
@@ -41,10 +42,11 @@ pub struct TeacherPool<'a> {
 }
 
 impl TeacherPool<'_> {
-    /// Reads the pool from its file in the folder `run`, or computes and writes it; `None` if `stop` was set meanwhile.
+    /// Reads the pool from its file in the folder `run`, or computes and writes it. Returns `None` if `stop` was set
+    /// meanwhile.
     ///
     /// # Errors
-    /// Errors of the base.
+    /// Fails if the base fails.
     pub fn pool(
         &self,
         base: &Transformer,
@@ -96,7 +98,7 @@ impl TeacherPool<'_> {
         Ok(Some(Pool { places, listed }))
     }
 
-    /// Returns the offset of each row's positions.
+    /// Returns the index of each row's first position.
     fn places(&self) -> HashMap<super::distill::RowKey, usize> {
         (0..self.rows)
             .map(|row| {
@@ -113,7 +115,7 @@ impl TeacherPool<'_> {
         )
     }
 
-    /// Reads the file; `None` if there is none, or one with other settings.
+    /// Reads the file, or returns `None` if it does not exist or has other settings.
     fn read(&self, path: &Path, tokens: usize) -> Result<Option<TopK>, String> {
         let bytes = match polymath_base::read(path) {
             Ok(bytes) => bytes,

@@ -1,4 +1,5 @@
-//! Distillation against its definition, its cache against the live base, and the text that the base generates.
+//! Tests of distillation against its definition, of its cache against the live base, and of the text that the base
+//! generates.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -68,7 +69,7 @@ fn divergence(objective: &RetentionObjective, batch: &Batch) -> Tensor {
     losses.auxiliary[0].1.clone()
 }
 
-/// Returns the contribution of the term to the gradient of the loss.
+/// Returns the contribution of the distillation term to the gradient of the loss.
 fn divergence_gradient(objective: &RetentionObjective, batch: &Batch, parameter: &Var) -> Vec<f64> {
     let slope = |scalar: Tensor| {
         let gradients = scalar.backward().unwrap();
@@ -99,8 +100,8 @@ fn distributions(model: &Transformer, batch: &Batch) -> Vec<Vec<f64>> {
         .collect()
 }
 
-/// Counts a replayed token `weight` times: adds (weight − 1) times the loss of the replayed rows, as if nothing else
-/// had a target, to the batch's loss, with its gradient, with and without distillation.
+/// Checks that a replayed token counts `weight` times: (weight − 1) times the loss of the replayed rows alone is
+/// added to the batch's loss, with its gradient, with and without distillation.
 #[test]
 fn replayed_rows_count_by_their_weight() {
     const WEIGHT: f64 = 3.5;
@@ -147,7 +148,7 @@ fn replayed_rows_count_by_their_weight() {
     }
 }
 
-/// Leaves a batch without replayed rows unweighted, and logs a zero.
+/// Checks that a batch without replayed rows has no extra weight and logs a zero.
 #[test]
 fn a_batch_without_replay_is_not_weighted() {
     let tuned = trained(2);
@@ -161,8 +162,8 @@ fn a_batch_without_replay_is_not_weighted() {
     assert_eq!(number(&losses.total), number(&alone));
 }
 
-/// Equals strength·T²·Σ KL(base ‖ tuned) over the positions of the replayed rows only, beside an unchanged loss, with
-/// the gradient of the sum.
+/// Checks that distillation adds strength·T²·Σ KL(base ‖ tuned) over the positions of the replayed rows only, that
+/// the loss is otherwise unchanged, and that the gradient is that of the sum.
 #[test]
 fn distillation_matches_its_definition() {
     let (tuned, base) = (trained(2), frozen(1));
@@ -206,7 +207,7 @@ fn distillation_matches_its_definition() {
     );
 }
 
-/// Gives the base itself a value and gradients of exactly zero.
+/// Checks that value and gradients are exactly zero for the base itself.
 #[test]
 fn the_base_does_not_diverge_from_itself() {
     let tuned = trained(1);
@@ -219,7 +220,7 @@ fn the_base_does_not_diverge_from_itself() {
     }
 }
 
-/// Gives a batch without a replayed row a value of zero and an unchanged loss.
+/// Checks that a batch without a replayed row has a divergence of zero and an unchanged loss.
 #[test]
 fn a_batch_without_replay_has_no_divergence() {
     let tuned = trained(2);
@@ -241,8 +242,8 @@ fn teacher(stream: &ReplayStream, top_k: usize) -> TeacherPool<'_> {
     }
 }
 
-/// Equals the live base if the cached pool lists the whole vocabulary, and is a lower bound if it lists less. Reuses
-/// the file, and reports and recomputes a damaged one.
+/// Checks that the cached pool equals the live base if it stores the whole vocabulary, and is a lower bound if it
+/// stores less. The file is reused, and a damaged one is reported and computed again.
 #[test]
 fn a_pool_of_the_whole_vocabulary_equals_the_base() {
     let run = tempfile::tempdir().unwrap();
@@ -290,7 +291,7 @@ fn a_pool_of_the_whole_vocabulary_equals_the_base() {
     );
 }
 
-/// Generates the same documents in parallel as alone, whatever else ends meanwhile.
+/// Checks that documents generated in parallel equal those generated alone, whichever others end meanwhile.
 #[test]
 fn documents_do_not_depend_on_their_neighbors() {
     let base = frozen(1);
@@ -322,7 +323,8 @@ fn documents_do_not_depend_on_their_neighbors() {
     assert_ne!(together, other.documents(&base, 0, 24).unwrap());
 }
 
-/// Writes a complete dataset, reproducibly; reuses it, and generates it again if it is damaged or of another base.
+/// Checks that a complete dataset is written, reproducibly, and reused, and that it is generated again if it is
+/// damaged or of another base.
 #[test]
 fn generated_text_is_reused() {
     let root = tempfile::tempdir().unwrap();
@@ -380,7 +382,7 @@ fn generated_text_is_reused() {
     );
 }
 
-/// Returns a tokenizer with one word per id.
+/// Returns a tokenizer with one word for each id.
 fn tokenizer_json() -> String {
     let words: Vec<String> = (0..VOCABULARY)
         .map(|id| format!("\"w{id}\": {id}"))

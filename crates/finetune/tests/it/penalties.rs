@@ -1,4 +1,5 @@
-//! L2-SP and EWC against their closed forms, and the Fisher information against gradients computed one by one.
+//! Tests of L2-SP and EWC against their closed forms, and of the Fisher information against gradients computed one by
+//! one.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use polymath_train::{Penalty, to_token_batch};
 
 use crate::support::tiny::{assert_close, frozen, numbers, ops, shard, trained, values};
 
-/// Returns a gradient of ones for every parameter, so that added terms are visible.
+/// Returns a gradient of ones for every parameter, so that added terms can be seen.
 fn ones(model: &Transformer) -> BTreeMap<String, Tensor> {
     model
         .trainable()
@@ -21,7 +22,7 @@ fn ones(model: &Transformer) -> BTreeMap<String, Tensor> {
         .collect()
 }
 
-/// Returns values without a pattern, one for each element of the model's parameters.
+/// Returns pseudo-random values, one for each element of the model's parameters.
 fn importance(model: &Transformer) -> BTreeMap<String, Tensor> {
     model
         .parameters()
@@ -35,7 +36,7 @@ fn importance(model: &Transformer) -> BTreeMap<String, Tensor> {
         .collect()
 }
 
-/// Compares the gradient and the value of a penalty with scale·λ·F(θ − θ₀) and λ/2·ΣF(θ − θ₀)².
+/// Asserts that a penalty adds scale·λ·F(θ − θ₀) to the gradient and returns λ/2·ΣF(θ − θ₀)².
 fn check(penalty: &dyn Penalty, strength: f64, importance: Option<&BTreeMap<String, Tensor>>) {
     const SCALE: f64 = 3.0;
     let (model, base) = (trained(2), frozen(1));
@@ -63,7 +64,7 @@ fn check(penalty: &dyn Penalty, strength: f64, importance: Option<&BTreeMap<Stri
     assert!(value > 0.0);
 }
 
-/// L2-SP has the gradient λ(θ − θ₀) and the value λ/2·‖θ − θ₀‖², both exactly zero at the base.
+/// Checks that L2-SP has the gradient λ(θ − θ₀) and the value λ/2·‖θ − θ₀‖², both exactly zero at the base.
 #[test]
 fn l2sp_matches_its_closed_form() {
     let penalty = L2sp {
@@ -85,7 +86,7 @@ fn l2sp_matches_its_closed_form() {
     );
 }
 
-/// EWC has the gradient λF(θ − θ₀) and the value λ/2·ΣF(θ − θ₀)².
+/// Checks that EWC has the gradient λF(θ − θ₀) and the value λ/2·ΣF(θ − θ₀)².
 #[test]
 fn ewc_matches_its_closed_form() {
     let base = frozen(1);
@@ -99,7 +100,8 @@ fn ewc_matches_its_closed_form() {
     check(&penalty, 2.5, Some(&fisher));
 }
 
-/// Adds no gradient to a parameter that the loss does not reach: the run's gradient check must still see it.
+/// Checks that penalties add no gradient to a parameter that the loss does not reach, so that the run's gradient
+/// check still finds it.
 #[test]
 fn penalties_leave_missing_gradients_missing() {
     let model = trained(2);
@@ -125,7 +127,8 @@ fn sample() -> Sample {
     }
 }
 
-/// Equals Σ of the rows' squared gradients over their tokens, one row at a time.
+/// Checks that the Fisher information is the sum of the rows' squared gradients divided by their tokens, computed one
+/// row at a time.
 #[test]
 fn fisher_is_the_mean_of_squared_gradients() {
     let (model, sample) = (trained(3), sample());
@@ -179,8 +182,8 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     entries.map(|entry| entry.unwrap().path()).collect()
 }
 
-/// Reads the same bits from the cache; uses other files for another base, other data or settings; reports and
-/// recomputes a damaged file.
+/// Checks that the cache returns the same bits, that another base, other data or settings use other files, and that a
+/// damaged file is reported and computed again.
 #[test]
 fn fisher_is_cached() {
     let root = tempfile::tempdir().unwrap();

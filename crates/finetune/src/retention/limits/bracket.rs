@@ -1,22 +1,22 @@
-//! Search for the scale along a direction at which the limit is reached.
+//! Search along a direction of weight change for the scale at which the limit is reached.
 
 use super::tilt::whole;
 use polymath_eval::Shares;
 
-/// Upper bound of the evaluations along a direction.
+/// Maximum number of evaluations along a direction.
 pub(super) const LOOKS: usize = 8;
-/// Share of its limit from which the worst domain is close enough.
+/// Share of its limit that the worst domain must use for the search to end.
 const CLOSE: f64 = 0.98;
-/// Target share of the limit.
+/// Share of the limit that the search aims at.
 const AIM: f64 = 0.99;
-/// Exponent by which rises grow with the share between the base and a run's end, about: faster than linearly.
+/// Assumed exponent of the increase as a function of the share between base and last checkpoint: faster than linear.
 const POWER: f64 = 1.5;
-/// Lower bound of shares of a limit: a domain that gains has no logarithm.
+/// Minimum share of a limit in the power law, since a domain that gains has no logarithm.
 const LOWEST: f64 = 0.01;
-/// Smallest share of a run that is tried.
+/// Minimum scale that is tried.
 pub(super) const LEAST: f64 = 1.0 / 64.0;
 
-/// Scales on both sides of the limit, each with the worst domain's share of its limit.
+/// Largest scale within the limit and smallest scale beyond it, each with the worst domain's share of its limit.
 pub(super) struct Bracket {
     first: f64,
     inside: Option<(f64, f64)>,
@@ -25,7 +25,7 @@ pub(super) struct Bracket {
 }
 
 impl Bracket {
-    /// Creates an empty bracket that begins at `first`.
+    /// Makes an empty bracket whose first scale to try is `first`.
     pub(super) fn new(direction: &Shares, first: f64) -> Self {
         Self {
             first,
@@ -42,14 +42,14 @@ impl Bracket {
         }
     }
 
-    /// Returns true if the best scale inside is close enough to the limit, or can't be larger.
+    /// Returns true if the largest scale within the limit is close enough to it, or can't be increased.
     pub(super) fn is_close(&self) -> bool {
         self.inside
             .is_some_and(|(scale, worst)| worst >= CLOSE || scale >= self.whole)
     }
 
-    /// Returns the next scale to try: where the share of the limit is expected to be [`AIM`], by the power law through
-    /// both ends, or through the only one.
+    /// Returns the next scale to try. The worst domain is expected to use [`AIM`] of its limit there, by the power
+    /// law through both ends of the bracket, or through the only known one.
     pub(super) fn next(&self) -> f64 {
         let alone =
             |(scale, worst): (f64, f64)| scale * (AIM / worst.max(LOWEST)).powf(1.0 / POWER);
@@ -60,7 +60,7 @@ impl Bracket {
             (Some((low, less)), Some((high, more))) => {
                 let less = less.max(LOWEST);
                 let part = (AIM / less).ln() / (more / less).ln();
-                // Stays away from both ends.
+                // Keeps a distance from both ends.
                 low * (high / low).powf(part.clamp(0.1, 0.9))
             }
         };
@@ -73,7 +73,8 @@ mod tests {
     use super::super::tilt::MOST;
     use super::*;
 
-    /// Comes within a few percent of the limit, from the inside, for rises of any power from 1 to 2 with curvature.
+    /// Checks that the search comes within a few percent of the limit without exceeding it, for increases with any
+    /// power from 1 to 2 and with curvature.
     #[test]
     fn the_limit_is_found_in_a_few_evaluations() {
         for power in [1.0, 1.3, 1.7, 2.0] {

@@ -1,36 +1,39 @@
-//! Update rules of the controller: its level, its allowance during training, and its weights of replayed domains.
+//! Update rules of the controller: its level, the allowed excess during training, and the weights of replayed
+//! domains.
 
 use std::collections::BTreeMap;
 
 use polymath_train::{Training, learning_rate};
 
-/// Bounds of the level; penalties are multiplied by 2^level.
+/// Minimum and maximum of the level. Penalties are multiplied by 2^level.
 const LEVELS: (f64, f64) = (-4.0, 6.0);
-/// Gain: share of the logarithm of the violation by which the level changes at one evaluation. Forgetting responds over
-/// the next few evaluations.
+/// Gain of the controller: share of the violation's logarithm by which the level changes at one evaluation.
+/// Forgetting responds over the next few evaluations.
 const GAIN: f64 = 0.5;
-/// Number of evaluations to extrapolate the violation linearly, since a change acts over the next few.
+/// Number of evaluations by which the violation is extrapolated linearly, since a change of the level acts over the
+/// next few.
 const AHEAD: f64 = 1.0;
-/// Largest rise and fall of the level at one evaluation.
+/// Maximum increase and maximum decrease of the level at one evaluation.
 const MOST: (f64, f64) = (0.5, 0.25);
-/// Violation below which the level falls. It is far below 1 because the niche gains more from a run that was restrained
-/// too much, by extrapolating from its end, than from one that was restrained too little and has to be interpolated
-/// towards the base.
+/// Violation below which the level decreases. It is far below 1, because too much retention costs the niche less than
+/// too little: afterwards, the result can be extrapolated beyond the last checkpoint, whereas with too little it must
+/// be interpolated towards the base.
 const ROOM: f64 = 0.25;
-/// Largest excess over the limit that is allowed during training, in limits, at the full learning rate.
+/// Maximum excess that is allowed during training at the full learning rate, in units of the limit.
 const BEYOND: f64 = 2.0;
-/// Bounds of the log₂ weights of replayed domains.
+/// Minimum and maximum of the log₂ weights of replayed domains.
 const LOG_WEIGHTS: (f64, f64) = (-3.0, 3.0);
-/// Lower bound of a domain's share of its limit, also for a domain that gains.
+/// Minimum of a domain's share of its limit in the rules, also for a domain that gains.
 const LEAST: f64 = 1.0 / 16.0;
 
-/// Allowed excess of the worst domain during training. At its full learning rate a run forgets more than at its end:
-/// between almost nothing and two thirds of the forgetting vanishes as the rate falls, in the measured runs.
+/// Excess that the worst domain is allowed during training. A run at its full learning rate forgets more than at its
+/// end: in the measured runs, between almost nothing and two thirds of the forgetting vanishes as the learning rate
+/// decreases.
 #[derive(Debug, Clone, Default)]
 pub struct Allowance(Option<(Training, u64)>);
 
 impl Allowance {
-    /// Creates the allowance of a run of `total` steps.
+    /// Makes the allowance of a run of `total` steps.
     pub fn new(training: &Training, total: u64) -> Self {
         let of_one = Training {
             learning_rate: 1.0,
@@ -39,8 +42,8 @@ impl Allowance {
         Self(Some((of_one, total)))
     }
 
-    /// Returns the allowance after `step` in limits: 1 plus twice the remaining fall of the learning rate, as a share
-    /// of its peak.
+    /// Returns the allowance after `step` in units of the limit: 1 plus twice the remaining decrease of the learning
+    /// rate, as a share of its peak.
     pub(crate) fn at(&self, step: u64) -> f64 {
         let Some((training, total)) = &self.0 else {
             return 1.0;
@@ -50,10 +53,11 @@ impl Allowance {
     }
 }
 
-/// Returns the next level. The violation is the worst domain's share of its limit, divided by the allowance. The level
-/// rises by the logarithm of the expected violation if that exceeds 1, falls if there is room now and in the
-/// extrapolation, and stays in between. So it responds while the violation still grows, does not fall because
-/// forgetting has not responded yet, and waits while a domain recovers.
+/// Returns the next level. The violation is the worst domain's share of its limit, divided by the allowance. The
+/// level increases by a share of the expected violation's logarithm if the expected violation exceeds 1. It decreases
+/// if both the violation and its extrapolation are small, and stays otherwise. So the controller reacts while the
+/// violation still grows, does not decrease the level because forgetting has not responded yet, and waits while a
+/// domain recovers.
 pub(super) fn next_level(level: f64, violation: f64, before: f64) -> f64 {
     let expected = violation + AHEAD * (violation - before);
     let most = violation.max(expected).max(LEAST);
@@ -67,9 +71,9 @@ pub(super) fn next_level(level: f64, violation: f64, before: f64) -> f64 {
     next.clamp(LEVELS.0, LEVELS.1)
 }
 
-/// Updates the log₂ weights of the replayed domains: domains that use more of their limits than others are replayed
-/// more, as in Group DRO ([Sagawa 2020](https://arxiv.org/abs/1911.08731)). `shares` are shares of the limits; a domain
-/// without a limit needs no replay.
+/// Updates the log₂ weights of the replayed domains. Domains that use more of their limits than others are replayed
+/// more, as in Group DRO ([Sagawa 2020](https://arxiv.org/abs/1911.08731)). `shares` are shares of the limits; a
+/// domain without a limit needs no replay.
 pub(super) fn update_log_weights(
     before: &BTreeMap<String, f64>,
     replayed: &[String],
@@ -90,8 +94,8 @@ pub(super) fn update_log_weights(
 mod tests {
     use super::*;
 
-    /// Rises if the violation is expected to exceed 1, falls with much room, stays in between, and waits while the
-    /// violation grows or recovers by itself.
+    /// Checks that the level increases if the violation is expected to exceed 1, decreases if it is small, stays in
+    /// between, and waits while the violation grows or decreases by itself.
     #[test]
     fn the_level_follows_the_worst_domain() {
         assert_eq!(next_level(0.0, 2.0, 2.0), 0.5);
@@ -105,7 +109,8 @@ mod tests {
         assert_eq!(next_level(6.0, 9.0, 9.0), 6.0);
     }
 
-    /// Allows three times the limit at the full rate and the limit at the end; a constant rate allows no excess.
+    /// Checks that the allowance is three times the limit at the full learning rate and the limit at the end, and
+    /// that a constant rate allows no excess.
     #[test]
     fn the_allowance_ends_with_the_rate() {
         let training = |text: &str| {
@@ -128,8 +133,8 @@ mod tests {
         assert_eq!(Allowance::new(&constant, 100).at(50), 1.0);
     }
 
-    /// Settles inside, not far below the limit, and stays, on a simulated run whose forgetting drifts towards a value
-    /// that the level lowers by one of several powers.
+    /// Checks on a simulated run that the controller settles within the limit, not far below it, and stays there.
+    /// Forgetting drifts towards a value that the level decreases by one of several powers.
     #[test]
     fn it_settles_inside() {
         for start in [0.05, 0.5, 1.5, 3.0, 8.0] {
@@ -151,8 +156,8 @@ mod tests {
         }
     }
 
-    /// Replays a domain that uses more of its limit than others more, within bounds; one that gains or has no limit,
-    /// less.
+    /// Checks that a domain that uses more of its limit is replayed more, within bounds, and one that gains or has no
+    /// limit less.
     #[test]
     fn replay_favors_domains_near_their_limits() {
         let names = ["a", "b", "free"].map(str::to_owned);

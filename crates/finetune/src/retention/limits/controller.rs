@@ -1,4 +1,4 @@
-//! Controller of the forgetting limits: plans the strength of retention by the violation of the limits.
+//! Controller of the forgetting limits: adjusts the strength of retention to the violation of the limits.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,24 +9,24 @@ use serde::{Deserialize, Serialize};
 
 use super::control_rules::{Allowance, next_level, update_log_weights};
 
-/// Bounds of the replay share.
+/// Minimum and maximum of the replay share.
 const SHARES: (f64, f64) = (0.005, 0.5);
 
 const FILE: &str = "control.json";
 
-/// State of the controller in a checkpoint.
+/// State of the controller, as stored in a checkpoint.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct ControllerState {
-    /// Changes in the order of their steps.
+    /// Changes of the level, ordered by step.
     changes: Vec<LevelChange>,
 }
 
-/// State of the controller from a step on.
+/// Level and replay weights from a step on.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct LevelChange {
     step: u64,
     level: f64,
-    /// Violation that decided the change.
+    /// Violation that caused the change.
     #[serde(rename = "strain")]
     violation: f64,
     /// Log₂ weights of the replayed domains.
@@ -34,16 +34,16 @@ struct LevelChange {
     log_weights: BTreeMap<String, f64>,
 }
 
-/// Replay of a run at level 0, which the controller changes.
+/// Replay of a run, as it is at level 0. The controller changes it.
 pub struct ControlledReplay {
-    /// Share of replayed rows.
+    /// Share of replayed rows at level 0.
     pub share: f64,
-    /// Replayed domains in the order of their source.
+    /// Replayed domains, in the order of their source.
     pub domains: Vec<ReplayedDomain>,
 }
 
 impl ControlledReplay {
-    /// Returns the replay of `stream`, which begins with `share`.
+    /// Returns the replay of `stream` with the share `share` at level 0.
     pub fn of(stream: &ReplayStream, share: f64) -> Self {
         let domains = stream.replayed().iter().map(|part| ReplayedDomain {
             name: part.name.clone(),
@@ -77,17 +77,17 @@ pub struct ReplayedDomain {
     pub weight: f64,
 }
 
-/// Controller of a run with limits. Level 0 is the strength of the config; each level above doubles the strength of
+/// Controller of a run with limits. Level 0 has the strength in the config. Each level above doubles the strength of
 /// penalties and distillation, and the share of replayed rows.
 pub struct LimitController {
-    /// Changes in the order of their steps.
+    /// Changes of the level, ordered by step.
     changes: Vec<LevelChange>,
     replay: Option<ControlledReplay>,
     allowance: Allowance,
 }
 
 impl LimitController {
-    /// Creates a controller at level 0.
+    /// Makes a controller at level 0.
     pub fn new(replay: Option<ControlledReplay>, allowance: Allowance) -> Self {
         Self {
             changes: Vec::new(),
@@ -99,7 +99,7 @@ impl LimitController {
     /// Restores the state from a checkpoint.
     ///
     /// # Errors
-    /// A file that can't be read.
+    /// Fails if the file can't be read.
     pub fn resume(&mut self, checkpoint: &Path) -> Result<(), TrainError> {
         let path = checkpoint.join(FILE);
         let text = polymath_base::read(&path).map_err(TrainError::file("read", &path))?;
@@ -118,18 +118,18 @@ impl LimitController {
         self.changes.last().map_or(0.0, |last| last.level)
     }
 
-    /// Returns the factor of penalties and distillation.
+    /// Returns the factor of penalties and distillation: 2^level.
     pub fn factor(&self) -> f64 {
         self.level().exp2()
     }
 
-    /// Returns the share of replayed rows, if rows are replayed.
+    /// Returns the share of replayed rows, or `None` if no rows are replayed.
     pub fn share(&self) -> Option<f64> {
         let replay = self.replay.as_ref()?;
         Some(replay.share_at(self.level()))
     }
 
-    /// Returns the share of each domain in the replayed rows.
+    /// Returns the share of each domain among the replayed rows.
     pub fn parts(&self) -> BTreeMap<String, f64> {
         let Some(replay) = &self.replay else {
             return BTreeMap::new();
@@ -150,7 +150,7 @@ impl LimitController {
         domains.map(|domain| domain.name.clone()).collect()
     }
 
-    /// Returns a change as a plan.
+    /// Converts a change of the level to a plan for the training loop.
     fn planned(&self, change: &LevelChange) -> ControlPlan {
         let replay = self.replay.as_ref().map(|replay| ReplayPlan {
             share: replay.share_at(change.level),
@@ -165,8 +165,8 @@ impl LimitController {
 }
 
 impl polymath_train::Controller for LimitController {
-    /// Plans level and replay weights by the upper bounds of each retained domain's rise, as shares of its limit. Plans
-    /// nothing before the first step, when nothing has risen.
+    /// Plans the level and the replay weights. `limit_shares` are the upper bounds of each retained domain's
+    /// increase, as shares of its limit. Before the first step, nothing has increased, and no plan is made.
     fn plan(&mut self, step: u64, limit_shares: &BTreeMap<String, f64>) -> Option<ControlPlan> {
         if step == 0 {
             return None;
@@ -229,7 +229,7 @@ mod tests {
 
     use super::*;
 
-    /// Continues after resuming like an uninterrupted controller, and counts a repeated evaluation once.
+    /// Checks that a resumed controller continues like an uninterrupted one, and counts a repeated evaluation once.
     #[test]
     fn resuming_changes_nothing() {
         let folder = tempfile::tempdir().unwrap();
@@ -250,8 +250,8 @@ mod tests {
         assert_eq!(resumed.changes, whole.changes);
     }
 
-    /// Plans the domains that use more of their limits more often, as the file of a checkpoint of earlier versions
-    /// says.
+    /// Checks that the state of earlier versions is read, and that domains that use more of their limits are replayed
+    /// more.
     #[test]
     fn the_state_of_earlier_versions_is_read() {
         let folder = tempfile::tempdir().unwrap();
@@ -280,12 +280,12 @@ mod tests {
         assert_eq!(controller.parts()["a"], 0.8);
     }
 
-    /// Plans replay and strength by the power of two of the level: up after a violation, down with room.
+    /// Checks that the strength is 2^level: it increases after a violation and decreases if the limits are hardly
+    /// used.
     #[test]
     fn a_violation_raises_the_strength_and_room_lowers_it() {
         let mut controller = LimitController::new(None, Allowance::default());
-        // Four times the limit raises the level by the largest step, half a power; no use of the limit lowers it by a
-        // quarter.
+        // Four times the limit raises the level by the largest step, 0.5; no use of the limit lowers it by 0.25.
         for (step, share, level) in [(0, 4.0, 0.0), (1, 4.0, 0.5), (2, 0.0, 0.25)] {
             let shares = BTreeMap::from([("a".to_owned(), share), ("b".to_owned(), 0.0)]);
             let plan = controller.plan(step, &shares);

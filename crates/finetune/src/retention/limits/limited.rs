@@ -1,4 +1,5 @@
-//! Evaluator of a run with limits: measures the use of the limits on the dev split, which chooses the best checkpoint.
+//! Evaluator of a run with limits. It measures the use of the limits on the dev split, by which the best checkpoint
+//! is chosen.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -12,7 +13,7 @@ use polymath_train::{Evaluator, Score, TrainError};
 use super::retained::{LimitUse, RetainedDomains};
 use crate::FinetuneError;
 
-/// Evaluates the run, and scores a checkpoint by its niche if it is inside the limits.
+/// Evaluator of a run with limits. The score is the niche's if the model is within the limits.
 pub(crate) struct Limited<'a> {
     transformer: &'a Transformer,
     windows: WindowOptions,
@@ -22,7 +23,7 @@ pub(crate) struct Limited<'a> {
 }
 
 impl<'a> Limited<'a> {
-    /// Creates the evaluator before its first evaluation.
+    /// Makes the evaluator, before its first evaluation.
     pub fn new(
         (transformer, windows): (&'a Transformer, WindowOptions),
         niche: (String, Arc<TokenShard>),
@@ -46,7 +47,7 @@ impl<'a> Limited<'a> {
         let domains = 1 + self.retained.shards().len() as u64;
         let mut scores = BTreeMap::new();
         for (number, (name, shard)) in (0u64..).zip(all) {
-            // Domains are about equally long: each is scored up to the same number of tokens.
+            // Domains count as equally long for the progress, since each is scored up to the same number of tokens.
             let mut told = |done, all| progress(number * all + done, domains * all);
             let found = score_shard(self.transformer, shard, self.windows, &mut told)?;
             scores.insert(name.to_owned(), found);

@@ -1,17 +1,18 @@
-//! Last step of a run with limits: keeps as much of its change as stays inside.
+//! Last stage of a run with limits: keeps as much of the weight change as stays within the limits.
 //!
-//! A niche can be learned faster than any method retains the other domains; then no checkpoint of the run is inside.
-//! But between the base, which is inside, and the run's end lies a model that is, and forgetting falls faster than the
-//! gain on the way back to the base ([WiSE-FT; Wortsman 2022](https://arxiv.org/abs/2109.01903)). If the run's end is
-//! inside with room to spare, extrapolating beyond it uses that room. The search runs on the dev split, like the choice
-//! of the best checkpoint: first with one share of the run's change for all layers, then with larger shares for layers
-//! whose change costs the retained domains least (see `tilt`).
+//! A niche can be learned faster than any method retains the other domains; then no checkpoint of the run is within
+//! the limits. But the base is within them, and between the base and the last checkpoint lie models that are, too: on
+//! the way back to the base, forgetting decreases faster than the gain ([WiSE-FT; Wortsman
+//! 2022](https://arxiv.org/abs/2109.01903)). If the last checkpoint is within the limits and does not use them up,
+//! extrapolating beyond it does. The search uses the dev split, like the choice of the best checkpoint. It begins
+//! with one share of the weight change for all layers, and continues with larger shares for those layers whose change
+//! costs the retained domains least (see `tilt`).
 //!
-//! Along one direction, the farthest model inside needs no correction for multiple looks: rises grow along it, so that
-//! a model beyond the limit can only seem to be inside if the one at the limit does, and nearer ones are tested first
-//! (fixed-sequence testing, as in [Learn then Test; Angelopoulos 2021](https://arxiv.org/abs/2110.01052)). The choice
-//! among directions and the best checkpoint of training is a choice among several: it uses bounds that hold jointly,
-//! and the chosen direction is searched again with them.
+//! Along one direction, the farthest model within the limits needs no correction for multiple evaluations: since the
+//! increase grows along the direction, a model beyond the limit can only seem to be within it if the one at the limit
+//! does, and nearer ones are tested first (fixed-sequence testing, as in [Learn then Test; Angelopoulos
+//! 2021](https://arxiv.org/abs/2110.01052)). The choice among several directions and the best checkpoint of training
+//! does need one: it uses bounds that hold jointly, with which the chosen direction is searched again.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -31,28 +32,28 @@ use super::tilt::{Price, along, as_far_as, tilt};
 use crate::{FinetuneError, Finetuning, Lineage};
 use polymath_eval::{Interpolation, Shares};
 
-/// Exponents of the tilt towards cheap layers.
+/// Exponents of the tilt towards layers that cost little.
 const TILTS: [f64; 2] = [0.5, 1.0];
-/// Name of the folder in the run's folder.
+/// Name of the folder for the mixed model, in the run's folder.
 pub(super) const FOLDER: &str = "mixed";
 
 /// Result of the search.
 pub(super) enum MixOutcome {
-    /// Stopped meanwhile.
+    /// The search was stopped.
     Stopped,
-    /// No model on the line through base and end is better than the best checkpoint of training.
+    /// No model on the line through base and last checkpoint is better than the best checkpoint of training.
     Nothing,
-    /// A model was written to [`FOLDER`]: the share of the run's change in each layer.
+    /// A model was written to [`FOLDER`]. Contains the share of the weight change in each layer.
     Mixed(Shares),
 }
 
-/// A model between the base and the run's end, or beyond.
+/// Scored model on a line from the base through the last checkpoint, or beyond.
 #[derive(Debug, Clone)]
 struct Candidate {
     shares: Shares,
-    /// Upper bound of the worst domain's rise as a share of its limit.
+    /// Upper bound of the worst domain's increase, as a share of its limit.
     worst: f64,
-    /// Mean over the domains of their rises as shares of their limits.
+    /// Mean over the domains of their increases, as shares of their limits.
     mean: f64,
     /// Bits per byte of the niche.
     niche: f64,
@@ -60,16 +61,16 @@ struct Candidate {
     scores: ScoresByDomain,
 }
 
-/// Farthest model inside along a direction.
+/// Farthest model within the limits along a direction.
 struct Farthest {
     direction: Shares,
     scale: f64,
     found: Candidate,
 }
 
-/// Reason why a search ends without a result.
+/// Reason why a search ended without a result.
 enum SearchEnd {
-    /// Stopped from outside.
+    /// The search was stopped from outside.
     Stopped,
     Failed(FinetuneError),
 }
@@ -80,7 +81,7 @@ impl<E: Into<FinetuneError>> From<E> for SearchEnd {
     }
 }
 
-/// Search for the best model inside.
+/// Search for the model within the limits that is best for the niche.
 struct MixSearch<'a> {
     tuning: &'a Finetuning,
     launch: &'a Launch,
@@ -91,9 +92,9 @@ struct MixSearch<'a> {
 
 impl Finetuning {
     /// Searches the line from the base through the run's last weights for the model that is best for the niche with
-    /// every retained domain inside its limit. Writes it if it is better than `best`, the run's best checkpoint inside,
-    /// if any. `last` is the run's last checkpoint. Can be called again after a stop. Keeps an adapter that ended
-    /// inside, since the result would be a whole model.
+    /// every retained domain within its limit. Writes it if it is better than `best`, the run's best checkpoint
+    /// within the limits, if any. `last` is the run's last checkpoint. Can be called again after a stop. An adapter
+    /// that ended within the limits is kept, since the result would be a full model.
     pub(super) fn mix_inside(
         &self,
         launch: &Launch,
@@ -113,7 +114,7 @@ impl Finetuning {
         )?;
         drop(base);
         let last = resolve_checkpoint(last)?;
-        // Scored in f32 like the mixtures: the run may have scored it in bf16.
+        // Scores in f32 like the mixtures, since the run may have scored it in bf16.
         let best = match best {
             Some(folder) => {
                 let model = self.load_checkpoint(launch, folder)?;
@@ -150,7 +151,7 @@ impl Finetuning {
         }
     }
 
-    /// Writes the model at `shares`, and its lineage, into the folder of the run.
+    /// Writes the model with the given shares, and its lineage, into a folder of the run.
     fn write_mixture(
         &self,
         between: &Interpolation,
@@ -172,8 +173,8 @@ impl Finetuning {
 }
 
 impl MixSearch<'_> {
-    /// Returns the shares of the model inside that is better for the niche than the base and than `best`, the scores of
-    /// the run's best checkpoint.
+    /// Returns the shares of the best model for the niche within the limits, or `None` if it is no better than the
+    /// base and the run's best checkpoint, whose scores are `best`.
     fn run(
         &mut self,
         best: Option<ScoresByDomain>,
@@ -213,7 +214,7 @@ impl MixSearch<'_> {
         Ok((found.niche < best.min(untouched)).then_some(found.shares))
     }
 
-    /// Searches the chosen direction again, with the current bounds.
+    /// Searches the chosen direction again, with the bounds that hold jointly.
     fn retest(&self, chosen: Farthest) -> Result<Option<Candidate>, SearchEnd> {
         let Farthest {
             direction,
@@ -230,14 +231,14 @@ impl MixSearch<'_> {
         Ok(farthest.map(|farthest| farthest.found))
     }
 
-    /// Evaluates the model at `shares`.
+    /// Scores the model with the given shares.
     fn at(&self, shares: &Shares) -> Result<Candidate, SearchEnd> {
         if self.launch.stop.load(Ordering::SeqCst) {
             return Err(SearchEnd::Stopped);
         }
         let scores = self.between.scores(shares, HeldoutSplit::Dev)?;
         let niche = scores[&self.tuning.niche].bits_per_byte();
-        // Weights far beyond the run's end can give a model that is not finite.
+        // Weights far beyond the last checkpoint can give a model that is not finite.
         if !scores
             .values()
             .all(|scores| scores.bits_per_byte().is_finite())
@@ -260,8 +261,8 @@ impl MixSearch<'_> {
         })
     }
 
-    /// Returns the farthest model inside along the direction of `even`, which has one share for all layers, and along
-    /// the tilted directions.
+    /// Returns the farthest models within the limits along the direction of `even`, which has one share for all
+    /// layers, and along the tilted directions.
     fn tilted(&self, even: Farthest) -> Result<Vec<Farthest>, SearchEnd> {
         let prices = self.prices(&even.found)?;
         let alpha = even.found.shares.values().copied().fold(0.0, f64::max);
@@ -277,8 +278,8 @@ impl MixSearch<'_> {
         Ok(all)
     }
 
-    /// Returns the best model for the niche inside along `direction`, within a few evaluations; `known` is the model
-    /// that the bracket contains already, with its scale.
+    /// Returns the best model for the niche within the limits along `direction`, after at most a few evaluations.
+    /// `known` is the model that the bracket already contains, with its scale.
     fn farthest(
         &self,
         direction: &Shares,
@@ -299,7 +300,7 @@ impl MixSearch<'_> {
                 }
                 continue;
             }
-            // Farther models are worse for the niche.
+            // Models farther along the direction are worse for the niche.
             if best
                 .as_ref()
                 .is_some_and(|(_, best)| found.niche >= best.niche)
@@ -315,7 +316,7 @@ impl MixSearch<'_> {
         }))
     }
 
-    /// Returns the gain and the cost of each layer's change around `found`.
+    /// Returns the gain and the cost of each layer's change, measured at `found`.
     fn prices(&self, found: &Candidate) -> Result<BTreeMap<String, Price>, SearchEnd> {
         let price = |block: &String| {
             let mut shares = found.shares.clone();

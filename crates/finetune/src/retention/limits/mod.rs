@@ -1,10 +1,11 @@
-//! Forgetting limits: upper bounds of each retained domain's rise, and the controller that keeps a run inside.
+//! Forgetting limits: upper bounds of each retained domain's increase, and the controller that keeps a run within the
+//! limits.
 //!
-//! `recipe` fills in method and schedule if the config leaves them out, `retained` compares the dev split of every
-//! retained domain with the base, `limited` evaluates the run and chooses the best checkpoint, `control_rules` has the
-//! update rules of the `controller`, `mix` searches for the model on the line through base and end that uses the limits
-//! best, `bracket` finds the limit along a direction, `tilt` distributes the change over the layers, `verdict` judges
-//! on the test split, and `run` combines them.
+//! `recipe` fills in method and schedule if the config does not set them, `retained` compares the retained domains
+//! with the base on the dev split, `limited` evaluates the run and chooses the best checkpoint, `control_rules` has
+//! the update rules of the `controller`, `mix` searches the line through base and last checkpoint for the model that
+//! uses the limits best, `bracket` finds the limit along a direction, `tilt` distributes the change over the layers,
+//! `verdict` judges on the test split, and `run` combines them.
 
 mod bracket;
 mod control_rules;
@@ -28,18 +29,19 @@ pub use verdict::{DomainVerdict, Judged, LimitedDomain, LimitsVerdict};
 
 use crate::FinetuneError;
 
-/// `[retention.limits]`: highest rise of a domain in bits per byte; `default` is for domains that are not listed.
+/// The `[retention.limits]` table: maximum increase of each domain in bits per byte. The key `default` applies to
+/// domains that are not listed.
 pub type LimitsConfig = BTreeMap<String, f64>;
 
-/// Key of the limit of all other domains.
+/// Key of the limit for all domains that are not listed.
 const DEFAULT: &str = "default";
 
-/// Returns the limit of a domain, if it has one.
+/// Returns the limit of a domain, or `None` if it has none.
 pub(crate) fn limit_of(limits: &LimitsConfig, domain: &str) -> Option<f64> {
     limits.get(domain).or_else(|| limits.get(DEFAULT)).copied()
 }
 
-/// Checks the limits against the retained domains.
+/// Checks the limits, and that each listed domain is retained.
 pub(crate) fn check(limits: &LimitsConfig, retained: &[&str]) -> Result<(), FinetuneError> {
     let refuse = |message: String| Err(FinetuneError::Config(message));
     if limits.is_empty() {

@@ -6,19 +6,19 @@ use crate::retention::{DistillConfig, ReplayConfig, RetentionConfig};
 
 /// Initial share of replayed rows: one for every two rows of the niche.
 const SHARE: f64 = 1.0 / 3.0;
-/// Initial strength of the distillation. At a strength of 1, the niche moves the model far outside within a few steps;
-/// from 16 on, most of the niche is learned without a rise of the retained domains.
+/// Initial strength of the distillation. At a strength of 1, the niche moves the model far beyond the limits within a
+/// few steps. From 16 on, most of the niche is learned without an increase of the retained domains.
 const STRENGTH: f64 = 16.0;
-/// Minimum number of evaluations of a run: a controller with only a few can't keep a limit.
+/// Minimum number of evaluations of a run, since a controller with only a few can't keep a limit.
 const LOOKS: u64 = 16;
-/// Most steps between two evaluations of a run that gives no interval.
+/// Maximum number of steps between two evaluations if the config sets no interval.
 const MOST_STEPS: u64 = 200;
-/// RetainedDomains-out tokens of each domain that an evaluation scores.
+/// Number of held-out tokens of each domain that an evaluation scores.
 const MAX_TOKENS: u64 = 40_000;
-/// Fills in a method for limits without one: replay beside the niche's rows, with equal shares because each domain has
-/// its own limit, and distillation on the replayed rows at temperature 1, at which bits per byte are measured. The
-/// gradient of the divergence is zero at the base and grows with the distance from it, whereas that of replayed text is
-/// noise at first.
+/// Fills in the retention method if only limits are set: replay in addition to the niche's rows, and distillation on
+/// the replayed rows. The replayed domains have equal shares, because each has its own limit. The temperature is 1,
+/// at which bits per byte are measured. The gradient of the divergence is zero at the base and grows with the
+/// distance from it, whereas that of replayed text is noise at first.
 pub fn fill_in_method(retention: &mut RetentionConfig) {
     let nothing = RetentionConfig {
         limits: retention.limits.clone(),
@@ -40,8 +40,8 @@ pub fn fill_in_method(retention: &mut RetentionConfig) {
     });
 }
 
-/// Returns enough evaluations and tokens for a run of `total` steps: limits apply to the end of an interval, which is
-/// wide for few documents.
+/// Returns enough evaluations and tokens for a run of `total` steps. Limits apply to the upper end of a confidence
+/// interval, which is wide for few documents.
 pub fn schedule(config: &EvaluationConfig, total: u64) -> Evaluation {
     let often = (total / LOOKS).max(1);
     Evaluation {

@@ -1,4 +1,4 @@
-//! Retained domains on the dev split, and a model's use of their limits.
+//! Retained domains on the dev split, and how much of their limits a model uses.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,58 +15,59 @@ use super::verdict::TWO_SIDED;
 use super::{LimitsConfig, limit_of};
 use crate::FinetuneError;
 
-/// Number of resamples of a bound during training.
+/// Number of bootstrap resamples of a bound during training.
 const RESAMPLES: usize = 1000;
 
-/// A retained domain, and the base's scores of its dev split.
+/// Retained domain with the base's scores on its dev split.
 pub(super) struct RetainedDomain {
     pub name: String,
     pub shard: Arc<TokenShard>,
     pub limit: Option<f64>,
     pub base: DomainScores,
-    /// Factor by which the bound is widened, relative to a single test on the dev split alone.
+    /// Factor by which the bound's distance from the measured change is widened, relative to a single test on the dev
+    /// split.
     pub widening: f64,
-    /// Groups of the test split, on which the verdict rests.
+    /// Groups of the test split, on which the verdict will be based.
     pub test: ScoredGroups,
 }
 
-/// All retained domains.
+/// All retained domains of a run.
 pub(crate) struct RetainedDomains(pub(super) Vec<RetainedDomain>);
 
-/// Domain that uses most of its limit.
+/// Domain that uses the largest share of its limit.
 #[derive(Debug, Clone)]
 pub(crate) struct WorstDomain {
     pub domain: String,
-    /// Rise on the dev split.
+    /// Increase on the dev split, in bits per byte.
     pub change: f64,
-    /// Upper bound of the rise.
+    /// Upper bound of the increase.
     pub bound: f64,
     pub limit: f64,
-    /// Share of the limit that the bound uses.
+    /// Share of the limit that the upper bound uses.
     pub share: f64,
 }
 
-/// A model's use of the limits.
+/// Use of the limits by a model.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct LimitUse {
-    /// Domain that uses most of its limit; `None` if no domain has a limit.
+    /// Domain that uses the largest share of its limit; `None` if no domain has a limit.
     pub worst: Option<WorstDomain>,
-    /// Upper bound of the rise as a share of the limit, for every domain with a limit.
+    /// Upper bound of the increase as a share of the limit, for every domain with a limit.
     pub shares: BTreeMap<String, f64>,
-    /// Mean over the domains of their rises as shares of their limits.
+    /// Mean over the domains of their increases, as shares of their limits.
     pub mean: f64,
 }
 
 impl LimitUse {
-    /// Returns the upper bound of the worst domain's rise as a share of its limit.
+    /// Returns the upper bound of the worst domain's increase, as a share of its limit.
     pub fn share(&self) -> f64 {
         self.worst.as_ref().map_or(0.0, |worst| worst.share)
     }
 }
 
 impl RetainedDomains {
-    /// Scores the base on the dev split of the `watched` domains, in the base's tokens. A limit needs enough groups of
-    /// documents to estimate their variance.
+    /// Scores the base on the dev split of the `watched` domains, in the base's tokens. Fails if a domain with a
+    /// limit has too few groups of documents to estimate their variance.
     pub fn score(
         (base, read): (&Transformer, &[(String, Arc<TokenShard>)]),
         watched: &[(String, Arc<TokenShard>)],
@@ -104,14 +105,14 @@ impl RetainedDomains {
             .map(Self)
     }
 
-    /// Returns the names and documents of the domains.
+    /// Returns the names and held-out documents of the domains.
     pub fn shards(&self) -> impl ExactSizeIterator<Item = (&str, &TokenShard)> {
         let domains = self.0.iter();
         domains.map(|domain| (domain.name.as_str(), &*domain.shard))
     }
 
-    /// Names the domains whose limits can't be shown to be kept, whatever the run does. The run says it before it
-    /// starts, so that more text can be held out first.
+    /// Returns a warning about domains whose limits can't be shown to be kept, whatever the result of the run. It is
+    /// shown before the run starts, so that the user can hold out more text first.
     pub fn warning(&self) -> Option<String> {
         let few = |domain: &&RetainedDomain| {
             domain.limit.is_some() && domain.test.by_size < FEWEST_EFFECTIVE
@@ -163,9 +164,10 @@ impl RetainedDomains {
         Ok(limit_use)
     }
 
-    /// Widens the bounds so that those of several candidates hold jointly: the chosen candidate is the one whose bound
-    /// seemed to be inside, perhaps by chance. Uses the maximum statistic over joint resamples (max-T), which accounts
-    /// for the correlation of models on the same documents: candidates that hardly differ hardly widen the bounds.
+    /// Widens the bounds so that those of several candidates hold jointly, since the candidate whose bound is best
+    /// may seem to be within the limits by chance. Uses the maximum statistic over joint resamples (max-T), which
+    /// accounts for the correlation of models on the same documents: candidates that hardly differ hardly widen the
+    /// bounds.
     pub fn correct_for_choice(
         &mut self,
         candidates: &[ScoresByDomain],
@@ -198,15 +200,15 @@ impl RetainedDomains {
     }
 }
 
-/// Returns the factor that moves a bound on `dev` groups away, so that the verdict on `test` groups agrees with it as
-/// often as with equally many: √((1 + V_test/V_dev) / 2), with variances inverse to the number of groups. Never below
-/// 1.
+/// Returns the factor that widens a bound measured on `dev` groups, so that the verdict on `test` groups agrees with
+/// it as often as with equally many: √((1 + V_test/V_dev) / 2), with variances V inversely proportional to the number
+/// of groups. At least 1.
 fn widening_for(dev: usize, test: usize) -> f64 {
     let variances = dev as f64 / test.max(1) as f64;
     (f64::midpoint(1.0, variances)).sqrt().max(1.0)
 }
 
-/// Refuses a limit on a domain with too few groups to estimate their variance.
+/// Fails if a domain with a limit has too few groups to estimate their variance.
 fn refuse_few(
     (name, shard): (&str, &TokenShard),
     (dev, test): (usize, usize),
@@ -230,8 +232,8 @@ mod tests {
 
     use super::*;
 
-    /// Keeps the bound for a test split of the same size, widens it by the root of (1 + 4) / 2 for a quarter of the
-    /// groups, and never narrows it.
+    /// Checks that the bound stays for a test split of the same size, is widened by √((1 + 4) / 2) for one with a
+    /// quarter of the groups, and is never narrowed.
     #[test]
     fn a_small_test_split_needs_more_room() {
         assert_eq!(widening_for(40, 40), 1.0);
@@ -239,7 +241,7 @@ mod tests {
         assert_eq!(widening_for(10, 40), 1.0);
     }
 
-    /// Returns documents that all change by `change` bits per byte from 2, so that the interval is the change.
+    /// Returns documents that all change by `change` from 2 bits per byte, so that the interval is the change itself.
     fn scored(change: f64) -> DomainScores {
         let document = |bytes: u64| DocumentScore {
             nats: (2.0 + change) * bytes as f64 * std::f64::consts::LN_2,
@@ -252,7 +254,7 @@ mod tests {
         }
     }
 
-    /// Makes a domain whose shard is not read.
+    /// Makes a domain whose documents are not read.
     fn domain(
         (name, limit): (&str, Option<f64>),
         (count, by_size): (usize, f64),
@@ -272,8 +274,8 @@ mod tests {
         }
     }
 
-    /// Domains whose test split has too few effective groups, by their sizes, are named before the run, with both
-    /// counts; one without a limit is not.
+    /// Checks that the warning names the domains whose test split has too few effective groups, with both counts, and
+    /// not those without a limit.
     #[test]
     fn limits_that_cannot_be_shown_are_named() {
         let named = domain(("plays", Some(0.02)), (40, 9.4));
@@ -294,8 +296,8 @@ mod tests {
         );
     }
 
-    /// Chooses the domain that uses most of its own limit, not the one that rose most, nor the first or last. A domain
-    /// that gains uses nothing, and one without a limit does not count.
+    /// Checks that the worst domain is the one that uses most of its own limit, not the one with the largest
+    /// increase, nor the first or last. A domain that gains uses nothing, and one without a limit does not count.
     #[test]
     fn the_worst_uses_most_of_its_limit() {
         let domains = [

@@ -1,4 +1,4 @@
-//! Use of the limits in a run: evaluation of the retained domains during training, and the verdict at the end.
+//! Limits in a run: evaluation of the retained domains during training, and the verdict at the end.
 
 use polymath_data::HeldoutSplit;
 use polymath_eval::WindowOptions;
@@ -22,7 +22,7 @@ impl Finetuning {
     ) -> Result<Box<dyn Evaluator + 'a>, FinetuneError> {
         let windows = self.limited_windows();
         let base = self.load_base(&LoadOptions::frozen(&launch.device, ops))?;
-        // The niche is first.
+        // The niche is the first domain.
         let (niche, watched) = (self.data.watched[0].clone(), &self.data.watched[1..]);
         for split in [HeldoutSplit::Dev, HeldoutSplit::Test] {
             split.check(&niche.0, &niche.1)?;
@@ -36,7 +36,8 @@ impl Finetuning {
         )))
     }
 
-    /// Returns the windows of the dev split under limits; the test split uses the same rule.
+    /// Returns the windows in which the dev split is scored in a run with limits. The test split is scored by the
+    /// same rule.
     pub(super) fn limited_windows(&self) -> WindowOptions {
         WindowOptions {
             context: Some(self.sequence_length),
@@ -51,12 +52,12 @@ impl Finetuning {
         self.config.retention.limits.is_some()
     }
 
-    /// Returns true if the limits, if any, are judged.
+    /// Returns true if the run has no limits or its verdict is written.
     pub(crate) fn is_judged(&self) -> bool {
         !self.is_limited() || self.config.run.join(FILE).is_file()
     }
 
-    /// Refuses a run that has done its steps and was stopped before the verdict on its limits.
+    /// Fails if the run has done its steps but was stopped before the verdict on its limits.
     pub(crate) fn refuse_unjudged(&self) -> Result<(), FinetuneError> {
         if self.is_judged() || !polymath_train::is_finished(&self.config.run) {
             return Ok(());
@@ -68,9 +69,10 @@ impl Finetuning {
         )))
     }
 
-    /// Judges the limits of a run that has done its steps, on the test split of the held-out documents; `None` if it
-    /// was stopped meanwhile, after which it can be called again. If no checkpoint was inside, `closest` takes the
-    /// place of `best`. If a model on the line through base and end is inside and better for the niche, that is `best`.
+    /// Judges the limits of a run that has done its steps, on the test split of the held-out documents. Returns
+    /// `None` if it was stopped meanwhile; it can then be called again. If no checkpoint was within the limits,
+    /// `closest` replaces `best`. If a model on the line through base and last checkpoint is within the limits and
+    /// better for the niche, `best` is that model.
     pub(crate) fn verdict(
         &self,
         limits: &LimitsConfig,
@@ -90,7 +92,7 @@ impl Finetuning {
             inside_on_the_way: best.score.is_within(),
             mixed: None,
         };
-        // As training left it: an earlier call may have been killed after it moved a link.
+        // Restores the links as training left them, since an earlier call may have been killed after it moved one.
         point(run, &judged, best.step)?;
         let in_training = path.join(step_name(best.step));
         let inside = judged.inside_on_the_way.then_some(&*in_training);
@@ -119,7 +121,7 @@ impl Finetuning {
         Ok(Some(verdict))
     }
 
-    /// Sets the links of a judged run by its verdict.
+    /// Sets the links of a judged run according to its verdict.
     pub(crate) fn point_by(
         &self,
         verdict: &LimitsVerdict,
@@ -133,8 +135,8 @@ impl Finetuning {
     }
 }
 
-/// Points `best` to the model inside the limits, and `closest` to the best checkpoint of training if that is outside;
-/// removes `best` if no model is inside. Returns the name of the link to the result.
+/// Makes `best` point to the model within the limits, and `closest` to the best checkpoint of training if that is
+/// beyond them. Removes `best` if no model is within the limits. Returns the name of the link to the result.
 fn point(run: &RunFolder, judged: &Judged, step: u64) -> Result<&'static str, FinetuneError> {
     let in_training = step_name(step);
     match judged.inside_on_the_way {

@@ -1,4 +1,4 @@
-//! Limits on simulated documents whose true rise is known.
+//! Tests of limits on simulated documents whose true increase is known.
 
 use std::f64::consts::LN_2;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ fn changes(random: &mut Random, count: usize, deviation: f64) -> Vec<f64> {
     (0..count).map(|_| deviation * random.normal()).collect()
 }
 
-/// Returns documents that change from two bits per byte by `rise` and their own deviation.
+/// Returns documents whose bits per byte change from 2 by `rise` and by each document's own deviation.
 fn scores(rise: f64, own: &[f64]) -> DomainScores {
     let document = |(at, own): (usize, &f64)| {
         let bytes = 1000 + 37 * (at as u64 % 11);
@@ -34,7 +34,7 @@ fn scores(rise: f64, own: &[f64]) -> DomainScores {
     }
 }
 
-/// Returns the verdict on one domain whose documents rise by `rise` and their own deviation.
+/// Returns the verdict on one domain whose documents change by `rise` and by their own deviations.
 fn verdict(rise: f64, own: &[f64], limit: f64) -> LimitsVerdict {
     let judged = Judged {
         checkpoint: PathBuf::new(),
@@ -50,7 +50,7 @@ fn verdict(rise: f64, own: &[f64], limit: f64) -> LimitsVerdict {
     LimitsVerdict::of(judged, &[scored]).unwrap()
 }
 
-/// Returns one domain of a shard that is not read.
+/// Returns one retained domain with `documents` documents, which are not read.
 fn retained(documents: usize) -> RetainedDomains {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("heldout.safetensors");
@@ -82,8 +82,8 @@ fn share_of(trials: u32, mut happens: impl FnMut() -> bool) -> f64 {
     count as f64 / f64::from(trials)
 }
 
-/// Calls a run whose true rise equals the limit kept in at most 5 % and broken in at most 5 % of the trials; a point
-/// estimate would toss a coin.
+/// Checks that a run whose true increase equals the limit is called kept in about 5 % of the trials and broken in
+/// about 5 %. With a point estimate, each would be half.
 #[test]
 fn a_run_at_the_limit_is_rarely_called_kept() {
     let mut random = Random(1);
@@ -102,7 +102,8 @@ fn a_run_at_the_limit_is_rarely_called_kept() {
     assert!(of(LimitVerdict::Undecided) >= 0.85);
 }
 
-/// Shows in at least 70 % that a limit of 0.01 is kept, without any true change, with 32 groups of deviation 0.02.
+/// Checks that without any true change, a limit of 0.01 is shown to be kept in at least 70 % of the trials, with 32
+/// groups whose changes have a standard deviation of 0.02.
 #[test]
 fn no_change_is_mostly_shown_to_be_kept() {
     let mut random = Random(2);
@@ -113,7 +114,7 @@ fn no_change_is_mostly_shown_to_be_kept() {
     assert!(kept >= 0.7, "{kept}");
 }
 
-/// As many groups as are said to decide are enough for the test of a limit, and far fewer are not.
+/// Checks the number of groups that is reported to decide a limit: so many do decide it, and far fewer do not.
 #[test]
 fn what_would_decide_a_limit_does() {
     let own = changes(&mut Random(6), 30, 0.02);
@@ -132,8 +133,8 @@ fn what_would_decide_a_limit_does() {
     assert_eq!(decided(0.75), LimitVerdict::Undecided);
 }
 
-/// Uses at least 0.8 of the limit in truth if a run goes to where its dev bound meets the limit, with 100 documents; at
-/// most 5 % of the runs called kept truly exceed it.
+/// Checks a run that increases until its dev bound meets the limit, with 100 documents: on average, its true increase
+/// is at least 0.8 of the limit, and at most 5 % of the runs called kept truly exceed it.
 #[test]
 fn the_limit_is_used_and_rarely_exceeded() {
     let mut random = Random(3);
@@ -142,7 +143,7 @@ fn the_limit_is_used_and_rarely_exceeded() {
     let trials = 200;
     for _ in 0..trials {
         let own = changes(&mut random, 100, LIMIT);
-        // The bound moves with the rise.
+        // The bound moves by as much as the increase.
         let rise = LIMIT - share(&retained, scores(LIMIT, &own)) * LIMIT + LIMIT;
         assert!((share(&retained, scores(rise, &own)) - 1.0).abs() < 1e-9);
         rises += rise / LIMIT / f64::from(trials);
@@ -160,9 +161,9 @@ fn the_limit_is_used_and_rarely_exceeded() {
     );
 }
 
-/// Keeps the joint bound of the candidate chosen among several: of eight models that truly rise by the limit, the
-/// lowest is inside its own bound too often, and inside the joint bound in 5 %. Identical models do not widen the
-/// bound.
+/// Checks the joint bound for the choice among eight models that truly increase by the limit. The lowest of their own
+/// bounds is within the limit in at least a fifth of the trials, that of their joint bounds in at most a twelfth.
+/// Identical models do not widen the bound.
 #[test]
 fn the_joint_bound_covers_the_choice_among_candidates() {
     let mut random = Random(4);
@@ -194,8 +195,9 @@ fn the_joint_bound_covers_the_choice_among_candidates() {
     assert!((retained.0[0].widening - 1.0).abs() < 1e-9);
 }
 
-/// Breaks the run by one broken limit, leaves it undecided by one undecided limit, and names them; a run without a
-/// model inside on the dev split is broken whatever the test split says.
+/// Checks that one broken limit makes the run broken, that one undecided limit makes it undecided, and that the
+/// verdict names them. A run without a model within the limits on the dev split is broken, whatever the test split
+/// says.
 #[test]
 fn the_worst_domain_decides_the_verdict() {
     let mut random = Random(5);
@@ -242,7 +244,7 @@ fn the_worst_domain_decides_the_verdict() {
     assert_eq!(read.domains[0].limited, None);
 }
 
-/// Prints the simulated results of a run that goes to where its dev bound meets the limit: the rows of
+/// Prints simulated results of a run that increases until its dev bound meets the limit: the table of
 /// `scripts/check/coverage.sh`.
 #[test]
 #[ignore = "takes minutes: see scripts/check/coverage.sh"]

@@ -1,30 +1,31 @@
-//! Distribution of the run's change over the layers of the model.
+//! Distribution of the weight change over the layers of the model.
 //!
-//! Each layer keeps a share α of its change. If the niche's gain is gᵦα and the retained domains' rise qᵦα² in each
-//! layer, the largest gain for a given rise is at α ∝ gᵦ/qᵦ: layers whose change costs the retained domains little for
-//! its gain keep more of it. Layers are not independent, so that half of this tilt (α ∝ √(gᵦ/qᵦ)) is tried as well.
+//! Each layer keeps a share α of its change. If in each layer b the niche's gain is gᵦα and the retained domains'
+//! increase is qᵦα², the largest gain for a given increase is at α ∝ gᵦ/qᵦ: layers whose change costs the retained
+//! domains little for its gain keep more of it. Since layers are not independent, half of this tilt (α ∝ √(gᵦ/qᵦ)) is
+//! tried too.
 
 use std::collections::BTreeMap;
 
 use polymath_eval::Shares;
 
-/// Smallest share of a layer relative to the largest, so that a noisy measurement does not remove it.
+/// Minimum share of a layer relative to the largest, so that a noisy measurement does not remove a layer's change.
 const LEAST: f64 = 1.0 / 16.0;
-/// Largest share: how far beyond the run's end a layer may go. Retention held back the niche's own progress too, so
-/// that extrapolation gains more if there is room (Zheng 2025 extrapolates from a tuned model). Farther than this is
-/// unreliable.
+/// Maximum share of a layer, that is, how far beyond the last checkpoint it may be extrapolated. Retention slowed
+/// down the niche's own progress too, so extrapolation gains more if the limits allow it (Zheng 2025 extrapolates
+/// from a tuned model). Beyond this share it is unreliable.
 pub(super) const MOST: f64 = 2.0;
 
 /// Gain and cost of a layer's change, measured by resetting the layer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Price {
-    /// Rise of the niche's bits per byte without the change.
+    /// Increase of the niche's bits per byte if the layer is reset.
     pub gain: f64,
-    /// Fall of the retained domains' rise without the change.
+    /// Decrease of the retained domains' mean share of the limits if the layer is reset.
     pub rise: f64,
 }
 
-/// Returns relative shares with maximum 1: (gain/rise)^`power`.
+/// Returns the relative shares (gain/rise)^`power`, scaled to a maximum of 1.
 pub(super) fn tilt(prices: &BTreeMap<String, Price>, power: f64) -> Shares {
     let worth: BTreeMap<&String, f64> = prices
         .iter()
@@ -37,7 +38,7 @@ pub(super) fn tilt(prices: &BTreeMap<String, Price>, power: f64) -> Shares {
         })
         .collect();
     let finite = worth.values().copied().filter(|worth| worth.is_finite());
-    // A layer without cost is worth as much as the best one with a cost.
+    // A layer without cost gets as much as the best one that has a cost.
     let most = finite.fold(0.0, f64::max);
     let relative = |worth: f64| match most > 0.0 {
         true => (worth.min(most) / most).max(LEAST),
@@ -49,7 +50,7 @@ pub(super) fn tilt(prices: &BTreeMap<String, Price>, power: f64) -> Shares {
         .collect()
 }
 
-/// Returns `direction` times `scale`, with no layer above [`MOST`].
+/// Returns `direction` times `scale`, with each layer limited to [`MOST`].
 pub(super) fn along(direction: &Shares, scale: f64) -> Shares {
     direction
         .iter()
@@ -57,13 +58,13 @@ pub(super) fn along(direction: &Shares, scale: f64) -> Shares {
         .collect()
 }
 
-/// Returns the scale from which on every layer has the largest share.
+/// Returns the scale from which on every layer has the maximum share.
 pub(super) fn whole(direction: &Shares) -> f64 {
     MOST / direction.values().copied().fold(1.0, f64::min)
 }
 
-/// Returns the scale along `direction` at which the retained domains' rise is about the same as at `alpha` in every
-/// layer: equal Σ qα².
+/// Returns the scale along `direction` at which the retained domains' increase is about the same as with the share
+/// `alpha` in every layer: equal Σ qα².
 pub(super) fn as_far_as(direction: &Shares, prices: &BTreeMap<String, Price>, alpha: f64) -> f64 {
     let rise = |block: &String| prices[block].rise.max(0.0);
     let alike: f64 = direction.keys().map(rise).sum();
@@ -82,7 +83,7 @@ mod tests {
     use super::*;
 
     fn prices() -> BTreeMap<String, Price> {
-        // Expensive, cheap, in between, and one without cost.
+        // Layers: expensive, cheap, in between, and one without cost.
         [
             ("a", 1.0, 4.0),
             ("b", 1.0, 0.5),
@@ -101,7 +102,8 @@ mod tests {
             .collect()
     }
 
-    /// Gives shares of gain over rise, or its root; the largest share without cost, and never less than a sixteenth.
+    /// Checks that the shares are gain over rise or its root, that a layer without cost gets the largest share, and
+    /// that no share is below a sixteenth.
     #[test]
     fn cheap_blocks_keep_more() {
         assert_eq!(tilt(&prices(), 1.0), shares([0.125, 1.0, 0.5, 1.0]));
@@ -117,7 +119,7 @@ mod tests {
         assert_eq!(whole(&shares([0.125, 1.0, 0.5, 1.0])), 8.0 * MOST);
     }
 
-    /// Gives the largest gain for the same rise under the model's assumptions.
+    /// Checks that the tilt gives the largest gain for the same increase, under the assumptions of its model.
     #[test]
     fn the_tilt_is_the_best_of_its_model() {
         let mut prices = prices();
@@ -143,7 +145,7 @@ mod tests {
         assert!((even.1 - odd.1).abs() < 1e-12, "{even:?} {odd:?}");
         assert!(odd.0 > 1.2 * even.0, "{even:?} {odd:?}");
         for block in ["a", "b", "c"] {
-            // A little more of one layer, rescaled to the same rise.
+            // Increases one layer's share a little and rescales to the same increase of the retained domains.
             let mut other = tilted.clone();
             *other.get_mut(block).unwrap() *= 1.1;
             let (gain, rise) = worth(&other);

@@ -1,4 +1,4 @@
-//! Verdict on a run's limits: its best checkpoint against the base, on the test split of the held-out documents.
+//! Verdict on a run's limits: compares its best checkpoint with the base on the test split of the held-out documents.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -16,9 +16,9 @@ use crate::durable;
 use polymath_eval::Shares;
 
 const RESAMPLES: usize = 4000;
-/// Level of a two-sided interval whose arms are each one-sided at 5 %.
+/// Significance level of a two-sided interval whose two sides are each tested at 5 %.
 pub(super) const TWO_SIDED: f64 = 2.0 * LEVEL;
-/// Name of the file in the run's folder; a run that has it is judged.
+/// Name of the verdict's file in the run's folder. A run with this file is judged.
 pub(super) const FILE: &str = "limits.json";
 
 /// Verdict on one domain on the test split.
@@ -26,16 +26,17 @@ pub(super) const FILE: &str = "limits.json";
 pub struct DomainVerdict {
     /// Name of the domain.
     pub domain: String,
-    /// Change: tuned − base, in bits per byte.
+    /// Change in bits per byte: tuned − base.
     pub change: f64,
-    /// 95 % interval of the change; none below five groups of documents.
+    /// 95 % confidence interval of the change; `None` below five groups of documents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval: Option<[f64; 2]>,
     /// Number of independent groups of documents.
     pub groups: usize,
-    /// Number of equally large groups with normally distributed changes that would give the same information.
+    /// Effective number of groups: that many equally large groups with normally distributed changes would give the
+    /// same information.
     pub effective_groups: f64,
-    /// Limit and verdict; none for the niche and for a domain without a limit.
+    /// Limit and verdict; `None` for the niche and for a domain without a limit.
     #[serde(flatten)]
     pub limited: Option<LimitedDomain>,
 }
@@ -45,22 +46,23 @@ pub struct DomainVerdict {
 pub struct LimitedDomain {
     /// Limit in bits per byte.
     pub limit: f64,
-    /// Verdict: kept if the one-sided 95 % upper bound is within the limit, broken if the lower one is beyond it.
+    /// Verdict: kept if the one-sided 95 % upper bound is within the limit, and broken if the lower bound is beyond
+    /// it.
     pub verdict: LimitVerdict,
-    /// For an undecided limit: approximate number of similar groups that would decide it, if the change stayed the
+    /// For an undecided limit: approximate number of similar groups that would decide it if the change stayed the
     /// same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deciding_groups: Option<usize>,
 }
 
-/// Judged model.
+/// Model that was judged.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Judged {
-    /// Checkpoint that was measured: the run's `best`, or `closest` if none was inside.
+    /// Checkpoint that was scored: the run's `best`, or `closest` if no model was within the limits.
     pub checkpoint: PathBuf,
-    /// True if an evaluation during training was inside, each domain with its upper bound.
+    /// True if an evaluation during training was within the limits, judged by the upper bound of each domain.
     pub inside_on_the_way: bool,
-    /// Position of a mixed model between base and the run's end: the share of the run's change in each layer.
+    /// For a mix of base and last checkpoint: the share of the weight change in each layer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mixed: Option<Shares>,
 }
@@ -68,7 +70,7 @@ pub struct Judged {
 /// Verdict on all limits of a run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LimitsVerdict {
-    /// Judged model.
+    /// Model that was judged.
     #[serde(flatten)]
     pub judged: Judged,
     /// Verdicts on the domains, the niche first.
@@ -76,9 +78,10 @@ pub struct LimitsVerdict {
 }
 
 impl LimitsVerdict {
-    /// Returns the verdict on all limits together: kept if each is kept and the model was chosen inside them on the dev
-    /// split; broken if one is broken, or no model was inside. Each limit is tested at 5 %, which suffices for all of
-    /// them: if one is broken, that one's test would have to fail (an intersection-union test).
+    /// Returns the verdict on all limits together. Kept: each limit is kept, and the model was within the limits on
+    /// the dev split. Broken: one limit is broken, or no model was within the limits. Each limit is tested at 5 %,
+    /// which suffices for "all kept": if one limit is really broken, its own test would have to fail
+    /// (intersection-union test).
     pub fn verdict(&self) -> LimitVerdict {
         let is = |verdict| move |domain: &LimitedDomain| domain.verdict == verdict;
         let mut limited = self.domains.iter().filter_map(|domain| domain.limited);
@@ -95,13 +98,14 @@ impl LimitsVerdict {
         }
     }
 
-    /// Returns true if the model was inside on the dev split.
+    /// Returns true if the model was within the limits on the dev split.
     fn was_inside(&self) -> bool {
         self.judged.inside_on_the_way || self.judged.mixed.is_some()
     }
 
-    /// Scores both models on the test split of the domains, each in its own tokens, the niche first; `windows` are
-    /// those of the dev split, so that documents are chosen by the same rule.
+    /// Scores both models on the test split of the domains, each with its own tokenizer, and judges the limits. The
+    /// niche is the first domain. `windows` are those of the dev split, so that documents are chosen by the same
+    /// rule.
     pub(crate) fn measure(
         (base, read): (&Transformer, &[(String, Arc<TokenShard>)]),
         (tuned, watched): (&Transformer, &[(String, Arc<TokenShard>)]),
@@ -126,7 +130,7 @@ impl LimitsVerdict {
         Self::of(judged, &scored)
     }
 
-    /// Judges scores of the test split.
+    /// Judges the limits by scores on the test split.
     pub(super) fn of(judged: Judged, scored: &[ScoredDomain]) -> Result<Self, FinetuneError> {
         let mut domains = Vec::new();
         let mut tested: Vec<(usize, f64, Against)> = Vec::new();
@@ -156,8 +160,8 @@ impl LimitsVerdict {
                 }),
             });
         }
-        // One false "broken" would fail the run: these tests are corrected for their number. "All kept" needs no
-        // correction.
+        // A single false "broken" would fail the run, so these tests are corrected for their number. "All kept" needs
+        // no correction.
         let broken: Vec<f64> = tested
             .iter()
             .filter(|found| found.2.above)
@@ -180,14 +184,14 @@ impl LimitsVerdict {
         Ok(Self { judged, domains })
     }
 
-    /// Reads the verdict in a run's folder; `None` if there is none, or one that can't be read or follows an earlier
-    /// rule, which is measured again.
+    /// Reads the verdict in a run's folder. Returns `None` if there is none, or if it can't be read or follows an
+    /// earlier rule; then the run is judged again.
     pub(crate) fn read(run: &Path) -> Option<Self> {
         let text = polymath_base::read(run.join(FILE)).ok()?;
         serde_json::from_slice(&text).ok()
     }
 
-    /// Writes `limits.json` into the run's folder.
+    /// Writes `limits.json` to the run's folder.
     pub(crate) fn write(&self, run: &Path) -> Result<(), FinetuneError> {
         let mut value = serde_json::to_value(self).expect("a verdict is numbers and names");
         let verdict = self.verdict();
@@ -277,8 +281,8 @@ impl fmt::Display for LimitsVerdict {
 }
 
 impl LimitsVerdict {
-    /// Lists the domains with this verdict: a broken limit with its excess, an undecided one with the number of groups
-    /// that would decide it.
+    /// Lists the domains with this verdict: a broken limit with its excess, an undecided one with the number of
+    /// groups that would decide it.
     fn named(&self, verdict: LimitVerdict) -> String {
         let said = |domain: &DomainVerdict| {
             let limited = domain
@@ -303,7 +307,7 @@ impl LimitsVerdict {
     }
 }
 
-/// Formats one share as `43.8 %`, or the lowest and the highest of any layer.
+/// Formats the share of all layers as `43.8 %`, or the smallest and the largest share.
 fn mixture(shares: &Shares) -> String {
     let by_share = |a: &(&String, &f64), b: &(&String, &f64)| a.1.total_cmp(b.1);
     let ends = (

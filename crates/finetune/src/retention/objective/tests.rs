@@ -1,4 +1,4 @@
-//! Steps that an objective is told of: the model knows them.
+//! Test that the objective passes the step number on to the model.
 
 #[path = "../../../tests/it/support/tiny.rs"]
 mod tiny;
@@ -8,7 +8,7 @@ use polymath_model::{Adapter, AdapterBase, LoadOptions, LoraConfig, TokenizerFil
 
 use super::*;
 
-/// A model with an adapter that drops inputs, and changes what the model computes.
+/// Returns a model with an adapter that uses dropout and changes the model's output.
 fn dropping() -> Transformer {
     let base = tiny::frozen(1);
     let weights = base.parameters().into_iter();
@@ -61,7 +61,8 @@ fn retaining(transformer: &Transformer) -> RetentionObjective<'_> {
     }
 }
 
-/// Dropout at a step is the model's own at that step of a run with that seed: another mask at each.
+/// Checks that at each step the objective uses the model's own dropout mask for that step and seed, and that the
+/// masks differ.
 #[test]
 fn the_model_knows_the_step() {
     let model = dropping();

@@ -1,5 +1,5 @@
-//! Batches of a run with replay whose niche and retained domain are the same text, so that an order of rows can be
-//! told from another.
+//! Tests of the batches of a run with replay. Niche and retained domain have the same text, so that only the order of
+//! rows can differ.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,7 +11,8 @@ use polymath_train::Silent;
 
 use super::*;
 
-/// A dataset of domains of so many documents each; documents that another domain has already are dropped.
+/// Writes a dataset with the given domains and numbers of documents. Documents that an earlier domain has already are
+/// dropped.
 fn write_data(folder: &Path, name: &str, domains: &[(&str, usize)]) {
     let text = |number: usize| {
         let words = (0..30).map(|at| format!("{} ", (number * 7 + at * at) % 997));
@@ -46,7 +47,7 @@ fn write_data(folder: &Path, name: &str, domains: &[(&str, usize)]) {
     prepare(&config, false, &NoProgress).unwrap();
 }
 
-/// A run with rows of 16 tokens, two to a batch of which one is replayed.
+/// Opens a run with rows of 16 tokens and batches of two rows, one of which is replayed.
 fn opened(folder: &Path, retained: &[(&str, usize)], settings: &str) -> Finetuning {
     write_data(folder, "niche", &[("text", 60)]);
     write_data(folder, "old", retained);
@@ -75,7 +76,7 @@ fn opened(folder: &Path, retained: &[(&str, usize)], settings: &str) -> Finetuni
     Finetuning::inspect(config, &NoProgress).unwrap()
 }
 
-/// The first 40 rows of the niche and of what is replayed, as the run takes them.
+/// Returns the first 40 rows of the niche and of the replay, in the order of training.
 fn rows(finetuning: &Finetuning) -> [Vec<Vec<u32>>; 2] {
     let launch = Launch::on(Device::Cpu);
     let mut context = StartContext {
@@ -95,8 +96,8 @@ fn rows(finetuning: &Finetuning) -> [Vec<Vec<u32>>; 2] {
     rows
 }
 
-/// Replayed rows do not come in the order of the niche's, though it is as many documents of the same text: a model
-/// would see each row twice in a step. Both orders are other ones under another seed.
+/// Checks that replayed rows have another order than the niche's, although both have the same documents: otherwise a
+/// step would contain the same row twice. Both orders depend on the seed.
 #[test]
 fn replayed_rows_have_an_order_of_their_own() {
     let mut seen = std::collections::BTreeSet::new();
@@ -114,7 +115,7 @@ fn replayed_rows_have_an_order_of_their_own() {
     }
 }
 
-/// The share of a retained domain in what is replayed is ∝ tokens^temperature.
+/// Checks that the share of a retained domain among the replayed rows is ∝ tokens^temperature.
 #[test]
 fn retained_domains_share_by_temperature() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! A model and shards small enough to check by hand.
+//! Model and documents small enough to check by hand.
 #![allow(dead_code, reason = "each program uses a part")]
 
 use std::collections::BTreeMap;
@@ -34,7 +34,7 @@ pub fn frozen(seed: u64) -> Transformer {
     model(seed, &LoadOptions::frozen(&Device::Cpu, ops()))
 }
 
-/// Writes the model of this seed as a new folder, with its tokenizer beside it.
+/// Writes the model of this seed to a new folder, with its tokenizer.
 pub fn save(folder: &Path, seed: u64) {
     std::fs::create_dir(folder).unwrap();
     let tokenizer = folder.parent().unwrap().join("tokenizer.json");
@@ -47,7 +47,7 @@ pub fn save(folder: &Path, seed: u64) {
     polymath_model::save(folder, &frozen(seed), &tokenizer).unwrap();
 }
 
-/// Returns documents of counting tokens with arbitrary starts.
+/// Returns documents of counting tokens that begin with arbitrary numbers.
 pub fn shard(documents: u32) -> Arc<TokenShard> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("train.safetensors");
@@ -68,7 +68,7 @@ pub fn values(tensor: &Tensor) -> Vec<f64> {
     tensor.flatten_all().unwrap().to_vec1().unwrap()
 }
 
-/// Returns the values of each parameter.
+/// Returns the values of each parameter, in f64.
 pub fn numbers(parameters: &BTreeMap<String, Tensor>) -> BTreeMap<String, Vec<f64>> {
     parameters
         .iter()
