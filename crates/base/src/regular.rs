@@ -1,4 +1,4 @@
-//! Opens regular files for reading.
+//! Opening of regular files for reading.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{Error, ErrorKind, Read, Result};

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Deserializer;
 use serde::de::{Error, Visitor};
 
-/// Units of a count and their factors.
+/// Units that a count can have, with their factors.
 const UNITS: [(&str, f64); 4] = [("k", 1e3), ("M", 1e6), ("G", 1e9), ("B", 1e9)];
 /// Bound below which an f64 represents every whole number exactly (2⁵³).
 const LARGEST: f64 = 9_007_199_254_740_992.0;

@@ -49,7 +49,7 @@ pub enum ConfigError {
         path: PathBuf,
         /// Line number, counted from 1.
         line: usize,
-        /// Problem and remedy.
+        /// Description of the problem and how to fix it.
         message: String,
     },
     /// The file as a whole is not valid (a key is missing).
@@ -57,7 +57,7 @@ pub enum ConfigError {
     File {
         /// Path of the file.
         path: PathBuf,
-        /// Problem and remedy.
+        /// Description of the problem and how to fix it.
         message: String,
     },
     /// A `key=value` argument of the command line is not valid.
@@ -65,7 +65,7 @@ pub enum ConfigError {
     Override {
         /// Argument as given on the command line.
         argument: String,
-        /// Problem and remedy.
+        /// Description of the problem and how to fix it.
         message: String,
     },
 }

@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 use toml_edit::{DocumentMut, Item, Table, Value};
 
-/// Maximum number of keys that are listed.
+/// Maximum number of missing keys that are listed.
 const MOST: usize = 32;
 
 /// Returns the missing keys of a config that failed with `error`, with the names of their tables. It adds a value of
@@ -86,7 +86,7 @@ fn is_about_another(
     !is_of_value && !is_misplaced
 }
 
-/// Returns one value of each type.
+/// Returns one placeholder value of each TOML type, to fill in for missing keys.
 fn values() -> [Item; 5] {
     [
         Item::Value(Value::from("?")),

@@ -1,4 +1,4 @@
-//! Errors of this crate.
+//! Errors of the data crate.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ pub enum DataError {
     File {
         /// Failed action: `read`, `write`, …
         action: &'static str,
-        /// The file or folder.
+        /// Path of the file or folder.
         path: PathBuf,
         /// Error of the operating system.
         source: std::io::Error,
@@ -22,19 +22,19 @@ pub enum DataError {
     /// The content of a file is not valid.
     #[error("`{}`: {message}", path.display())]
     Content {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Problem and remedy.
+        /// Description of the problem and how to fix it.
         message: String,
     },
     /// A line of a file is not valid.
     #[error("`{}:{line}`: {message}", path.display())]
     Line {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
         /// Line number, counted from 1.
         line: u64,
-        /// Problem and remedy.
+        /// Description of the problem and how to fix it.
         message: String,
     },
     /// A configuration key has an invalid value.
@@ -42,7 +42,7 @@ pub enum DataError {
     Config {
         /// Dotted name of the key, as in `tokenizer.path`.
         key: String,
-        /// Problem and remedy.
+        /// Description of the problem and how to fix it.
         message: String,
     },
     /// A domain does not exist, or is too small for the purpose.
@@ -50,7 +50,7 @@ pub enum DataError {
     Domain {
         /// Name of the domain.
         domain: String,
-        /// Problem and remedy.
+        /// Description of the problem and how to fix it.
         message: String,
     },
     /// Records of the sources can't be turned into documents.
@@ -65,7 +65,7 @@ pub enum DataError {
     Records {
         /// Number of such records in all files.
         count: u64,
-        /// Messages for the first of these records, each with its file and line.
+        /// Error messages for the first of these records, each with its file and line.
         first: Vec<String>,
     },
     /// Lines of a file can't be used.
@@ -75,7 +75,7 @@ pub enum DataError {
         count: u64,
         /// Expected kind of line, as in `an item of a task`.
         what: &'static str,
-        /// Messages for the first of these lines, each with its file and line.
+        /// Error messages for the first of these lines, each with its file and line.
         first: Vec<String>,
     },
     /// The tokenizer library failed.

@@ -92,5 +92,5 @@ pub const BATCH_RULE: u32 = 3;
 /// - 2: from the dev split only, up to the first document that does not fit
 pub const EVALUATION_RULE: u32 = 2;
 
-/// Target value of a position without a loss.
+/// Target value that marks a position without a loss.
 pub const IGNORED: u32 = u32::MAX;

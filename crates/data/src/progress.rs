@@ -4,13 +4,13 @@
 pub trait Progress: Sync {
     /// Called when a stage begins. `total_bytes` is the amount of work, if known.
     fn begin(&self, stage: &str, total_bytes: Option<u64>);
-    /// Called when `bytes` more bytes are done.
+    /// Called when `bytes` more bytes have been processed.
     fn advance(&self, bytes: u64);
     /// Called when a stage ends.
     fn finish(&self, summary: &str);
 }
 
-/// An observer that does nothing.
+/// Progress observer that does nothing.
 pub struct NoProgress;
 
 impl Progress for NoProgress {

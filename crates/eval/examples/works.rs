@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 const MAX_TOKENS: u64 = 600_000;
 /// Resamples per bootstrap. A report uses more; here the table averages over many draws.
 const RESAMPLES: usize = 400;
-/// Numbers of works per interval.
+/// Numbers of works that an interval is computed from.
 const SIZES: [usize; 4] = [10, 20, 40, 80];
 
 /// Scores of a domain's held-out documents under one model.

@@ -1,4 +1,4 @@
-//! Errors of the evaluation.
+//! Errors of the evaluation crate.
 
 /// Error of the evaluation.
 #[derive(Debug, thiserror::Error)]

@@ -18,7 +18,7 @@ const ENDINGS: [Ending; 3] = [
     Ending::EndOfText,
 ];
 
-/// Text or token that ends an answer.
+/// Text or token that may end an answer.
 #[derive(Clone, Copy)]
 enum Ending {
     Text(&'static str),

@@ -14,10 +14,10 @@ pub(crate) struct Row {
     pub prompt: usize,
 }
 
-/// Score of a continuation.
+/// Score of a continuation, given its prompt.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct RowScore {
-    /// −ln p, summed over the continuation.
+    /// Negative log-likelihood, −ln p, summed over the continuation's tokens.
     pub nats: f64,
     /// Index in the row of the first continuation token that is not the most likely one; `None` if all are.
     pub first_wrong: Option<usize>,

@@ -15,10 +15,10 @@ pub(crate) const TOKENS_AT_ONCE: usize = 4096;
 /// Seed of the evaluation sample during training. It is the same in every run, so that loss curves can be compared.
 const SUBSAMPLE_SEED: u64 = 0;
 
-/// Score of one document.
+/// Score of one document under a model.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct DocumentScore {
-    /// −ln p, summed over the scored tokens.
+    /// Negative log-likelihood, −ln p, summed over the document's scored tokens.
     pub nats: f64,
     /// Number of scored tokens, including the end token.
     pub tokens: u64,
@@ -79,7 +79,7 @@ impl DomainScores {
     }
 }
 
-/// Scores by domain name.
+/// Scores of each domain, by domain name.
 pub type ScoresByDomain = BTreeMap<String, DomainScores>;
 
 /// Scores of a checkpoint on the dev and test splits.
@@ -107,7 +107,7 @@ pub struct WindowOptions {
 
 /// Return type of a progress callback: either `()`, or a [`ControlFlow`] that can stop scoring.
 pub trait Answer {
-    /// Returns true if scoring should stop.
+    /// Returns true if the scoring should stop.
     fn stops(&self) -> bool;
 }
 

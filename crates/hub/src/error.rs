@@ -8,17 +8,17 @@ pub enum HubError {
     /// A download failed.
     #[error("`{repository}` can't be downloaded from the hub: {reason}")]
     Download {
-        /// `owner/name[@revision]`.
+        /// Name of the repository, `owner/name[@revision]`.
         repository: String,
-        /// Reason and remedy.
+        /// Reason of the failure, and how to fix it.
         reason: String,
     },
     /// A push failed.
     #[error("`{repository}` can't be pushed to: {reason}")]
     Push {
-        /// `owner/name[@revision]`.
+        /// Name of the repository, `owner/name[@revision]`.
         repository: String,
-        /// Reason, progress so far, and remedy.
+        /// Reason of the failure, how much was sent, and how to fix it.
         reason: String,
     },
 }

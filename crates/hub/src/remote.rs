@@ -18,9 +18,9 @@ const ATTEMPTS: usize = 3;
 /// A file of a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RemoteFile {
-    /// Path in the repository.
+    /// Path of the file in the repository.
     pub(crate) path: String,
-    /// Size in bytes.
+    /// Size of the file in bytes.
     pub(crate) size: u64,
     /// Git object ID of the file, or for a large file of its LFS pointer.
     pub(crate) object: String,
@@ -40,7 +40,7 @@ pub(crate) enum Listing {
 pub(crate) struct Remote<'a, T: RepoType> {
     pub(crate) repository: &'a Repository,
     pub(crate) client: HFRepositorySync<T>,
-    /// Root folder of the cache.
+    /// Root folder of the hub's cache.
     pub(crate) cache: PathBuf,
 }
 
@@ -129,7 +129,7 @@ impl<'a, T: RepoType> Remote<'a, T> {
             .send()
     }
 
-    /// Returns the newest snapshot in the cache.
+    /// Returns the repository's newest snapshot in the cache.
     fn cached(&self) -> Option<PathBuf> {
         let found = self
             .client

@@ -26,12 +26,12 @@ impl Repository {
         })
     }
 
-    /// Returns `owner/name`.
+    /// Returns the name of the repository, `owner/name`.
     pub fn id(&self) -> String {
         format!("{}/{}", self.owner, self.name)
     }
 
-    /// Returns the branch, tag or commit.
+    /// Returns the branch, tag or commit of the repository.
     pub fn revision(&self) -> &str {
         &self.revision
     }
@@ -78,7 +78,7 @@ pub struct DatasetFiles {
 }
 
 impl DatasetFiles {
-    /// Prefix of these addresses.
+    /// Prefix of the addresses of hub files.
     pub const SCHEME: &str = "hf://";
 
     /// Parses an address; `None` if it is not `hf://datasets/owner/name…`.

@@ -22,7 +22,7 @@ use crate::transfer::{Direction, tell};
 pub(crate) const INCOMPLETE: &str = ".incomplete";
 /// Bytes per request. Each request is preceded by a few small ones.
 const PIECE: u64 = 64 << 20;
-/// Number of attempts per piece.
+/// Maximum number of attempts per piece of a download.
 const ATTEMPTS: usize = 4;
 
 /// Completes those of `files` whose download was interrupted.

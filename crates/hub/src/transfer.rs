@@ -5,9 +5,9 @@ use std::sync::OnceLock;
 /// Direction of a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
-    /// From the hub.
+    /// Download from the hub.
     Download,
-    /// To the hub.
+    /// Upload to the hub.
     Upload,
 }
 
@@ -16,9 +16,9 @@ pub enum Direction {
 pub struct Transfer {
     /// Direction of the transfer.
     pub direction: Direction,
-    /// Bytes transferred so far.
+    /// Number of bytes transferred so far.
     pub bytes: u64,
-    /// Total bytes.
+    /// Total number of bytes of the transfer.
     pub total_bytes: u64,
 }
 
@@ -32,7 +32,7 @@ pub fn watch_transfers(watcher: impl Fn(Transfer) + Send + Sync + 'static) {
     let _kept_the_first = WATCHER.set(Box::new(watcher));
 }
 
-/// Calls the watcher, if there is one.
+/// Calls the registered watcher of transfers, if there is one.
 #[cfg(feature = "client")]
 pub(crate) fn tell(direction: Direction, bytes: u64, total_bytes: u64) {
     if let Some(watcher) = WATCHER.get() {

@@ -1,4 +1,4 @@
-//! Input and result of a push.
+//! Input and result of a push to the hub.
 
 use std::path::PathBuf;
 
@@ -7,9 +7,9 @@ use crate::Repository;
 /// Content of a file to push.
 #[derive(Debug, Clone)]
 pub enum Content {
-    /// Content of this local file.
+    /// A local file, by its path.
     File(PathBuf),
-    /// These bytes.
+    /// Bytes in memory.
     Bytes(Vec<u8>),
 }
 
@@ -23,10 +23,10 @@ impl Content {
     }
 }
 
-/// A file to push.
+/// A file to push to the hub.
 #[derive(Debug, Clone)]
 pub struct Upload {
-    /// Path in the repository.
+    /// Path of the file in the repository.
     pub name: String,
     /// Content of the file.
     pub content: Content,
@@ -47,7 +47,7 @@ pub struct Push<'a> {
     pub message: String,
 }
 
-/// Result of a push.
+/// Result of a push to the hub.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pushed {
     /// URL of the commit.

@@ -8,7 +8,7 @@ pub enum InputError {
     /// The file can't be opened or read.
     #[error("can't {action} `{}`: {source}", path.display())]
     File {
-        /// `open` or `read`.
+        /// Failed action: `open` or `read`.
         action: &'static str,
         /// Path of the file.
         path: PathBuf,
@@ -20,7 +20,7 @@ pub enum InputError {
     Content {
         /// Path of the file.
         path: PathBuf,
-        /// Problem and remedy.
+        /// Description of the problem and how to fix it.
         message: String,
     },
     /// A line of the file is not valid.
@@ -30,7 +30,7 @@ pub enum InputError {
         path: PathBuf,
         /// Line number, counted from 1.
         line: u64,
-        /// Problem and remedy.
+        /// Description of the problem and how to fix it.
         message: String,
     },
 }

@@ -9,7 +9,7 @@ use crate::{InputError, read_text};
 /// A parsed JSON value, with information on lone surrogates.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Json {
-    /// Value; `NaN` and infinities are null.
+    /// Parsed value, in which `NaN` and infinities are null.
     pub value: Value,
     /// Character that replaces lone surrogates (an escaped half of a UTF-16 pair without the other one) in the
     /// strings of the value; `None` if there are none. It does not occur otherwise in the value.
@@ -167,7 +167,7 @@ fn mend(text: &str) -> Option<(String, Option<char>)> {
 }
 
 enum Surrogate {
-    /// Two escapes that form one character.
+    /// Two surrogate escapes that form one character.
     Pair,
     Lone,
 }

@@ -18,7 +18,7 @@ use polymath_model::{
     TokenizerFiles, Transformer,
 };
 
-/// Maximum number of greedy tokens.
+/// Maximum number of tokens that are generated greedily.
 const CONTINUED: usize = 32;
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -16,7 +16,7 @@ pub struct TokenBatch {
     pub targets: Vec<u32>,
     /// Index within its row of the start of each position's document; attention does not reach beyond it.
     pub document_starts: Vec<u32>,
-    /// Number of rows.
+    /// Number of rows in the batch.
     pub rows: usize,
 }
 

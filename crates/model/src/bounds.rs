@@ -4,7 +4,7 @@
 use crate::sizes::check_size;
 use crate::{ModelConfig, ModelError, SlidingWindow};
 
-/// Maximum number of parameters.
+/// Maximum number of parameters of a model.
 const MOST_PARAMETERS: u64 = 1 << 42;
 
 /// Checks the range of every size and the number of parameters.
@@ -61,7 +61,7 @@ pub(crate) fn check(config: &ModelConfig) -> Result<(), ModelError> {
 }
 
 impl SlidingWindow {
-    /// Checks the window against the rest of the config.
+    /// Checks that the sliding window fits the rest of the config.
     pub(crate) fn validate(&self, config: &ModelConfig) -> Result<(), ModelError> {
         let refuse = |message: String| Err(ModelError::Architecture(message));
         if self.size == 0 {

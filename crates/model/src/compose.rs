@@ -23,7 +23,7 @@ pub struct DocumentSampler {
 
 /// A document that is being sampled.
 struct Row {
-    /// Index of the document.
+    /// Index of the document that is sampled.
     document: usize,
     /// Token that the model reads next.
     pending: u32,

@@ -29,7 +29,7 @@ pub struct ArchitectureConfig {
     /// Base of the rotary frequencies.
     #[serde(default = "default_rope_theta")]
     pub rope_theta: f64,
-    /// ε of the RMSNorms.
+    /// ε of the RMSNorms, which avoids a division by zero.
     #[serde(default = "default_epsilon")]
     pub rms_norm_eps: f64,
     /// True to normalize queries and keys with RMSNorm, as in Qwen3.
@@ -212,15 +212,15 @@ pub struct ModelConfig {
     pub attention_bias: bool,
     /// Sliding window and the layers that have it: all layers of a Mistral, some of a Qwen2 or Qwen3.
     pub sliding_window: Option<SlidingWindow>,
-    /// ε of the normalization layers.
+    /// ε of the normalization layers, which avoids a division by zero.
     pub rms_norm_eps: f64,
     /// True if the output projection shares the weights of the token embedding.
     pub tie_word_embeddings: bool,
     /// Standard deviation of the initial weights.
     pub initializer_range: f64,
-    /// Token before every document.
+    /// ID of the token before every document.
     pub bos_token_id: u32,
-    /// Token that ends every document.
+    /// ID of the token that ends every document.
     pub eos_token_id: u32,
     /// Further tokens that end a generated text, such as the end of a chat turn. Within documents they end nothing.
     pub other_eos_token_ids: Vec<u32>,
@@ -239,7 +239,7 @@ impl ModelConfig {
             .chain(self.other_eos_token_ids.iter().copied())
     }
 
-    /// Adds tokens that end a generated text.
+    /// Adds tokens that end a generated text to the configuration.
     pub fn add_ends(&mut self, ends: &[u32]) {
         for end in ends {
             if !self.ends(*end) {

@@ -140,7 +140,7 @@ const COMPUTED_ELSEWHERE: &[&str] = &[
     "use_post_attention_norm",
     "use_qk_norm",
 ];
-/// Limits of logits; 0 turns them off.
+/// Keys of limits on the logits; the value 0 turns them off.
 const OFF_AT_ZERO: &[&str] = &[
     "attn_logit_softcapping",
     "final_logit_softcapping",
@@ -149,7 +149,7 @@ const OFF_AT_ZERO: &[&str] = &[
     "normalize_embedding",
     "attn_logit_cap",
 ];
-/// Factors; 1 turns them off.
+/// Keys of factors; the value 1 turns them off.
 const OFF_AT_ONE: &[&str] = &[
     "attention_factor",
     "attention_multiplier",

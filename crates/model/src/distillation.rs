@@ -74,7 +74,7 @@ impl Transformer {
         Ok(self.ops().top_k(&hidden, head, k, temperature)?)
     }
 
-    /// Selects the rows of `states` at `positions`.
+    /// Selects the rows of `states`, `(tokens, hidden)`, at `positions`.
     fn at(&self, states: &Tensor, positions: &[u32]) -> Result<Tensor, ModelError> {
         let positions = Tensor::from_slice(positions, positions.len(), self.device())?;
         Ok(states.index_select(&positions, 0)?)

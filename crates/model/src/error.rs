@@ -26,7 +26,7 @@ pub enum ModelError {
     Content {
         /// Path of the file.
         path: PathBuf,
-        /// Problem and remedy.
+        /// Description of the problem and how to fix it.
         message: String,
     },
     /// Weights that are loaded have NaN or infinite values, so every result would be NaN.

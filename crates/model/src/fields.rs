@@ -63,7 +63,7 @@ impl<'a> Fields<'a> {
         self.values.get(key)
     }
 
-    /// Returns an error about the value of a key.
+    /// Returns an error about the value of a key, which names the key and the expected value.
     pub fn refuse<T>(&self, key: &str, expected: &str) -> Result<T, ModelError> {
         let message = match self.values.get(key) {
             None => format!("`{key}` is missing: expected {expected}"),
@@ -94,7 +94,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Reads a real number.
+    /// Reads a real number under a key.
     pub fn real(&self, key: &str) -> Result<Option<f64>, ModelError> {
         match self.get(key) {
             None => self.absent(key, "a number"),
@@ -118,7 +118,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Reads a boolean.
+    /// Reads a boolean under a key.
     pub fn flag(&self, key: &str) -> Result<Option<bool>, ModelError> {
         match self.get(key) {
             None => Ok(None),
@@ -127,7 +127,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Reads a string.
+    /// Reads a string under a key.
     pub fn text(&self, key: &str) -> Result<Option<&str>, ModelError> {
         match self.get(key) {
             None => Ok(None),

@@ -1,4 +1,4 @@
-//! Floating-point operations of training.
+//! Number of floating-point operations of training.
 
 use crate::{EMBEDDING, LoraConfig, ModelConfig};
 

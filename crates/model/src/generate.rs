@@ -52,7 +52,7 @@ pub enum Ending {
 
 /// Text that the generated tokens must begin with.
 struct RequiredText<'a> {
-    /// Remaining bytes of the text.
+    /// Remaining bytes of the required text.
     left: Vec<u8>,
     /// Function that returns the bytes of a token.
     bytes: &'a dyn Fn(u32) -> &'a [u8],
@@ -133,7 +133,7 @@ impl<'a> Generation<'a> {
         })
     }
 
-    /// Makes these tokens end the text, too.
+    /// Makes these tokens end the generated text, too.
     #[must_use]
     pub fn ending_at(mut self, tokens: &[u32]) -> Self {
         self.further_ends.extend_from_slice(tokens);

@@ -1,4 +1,4 @@
-//! Hugging Face's `config.json`: reading and writing.
+//! Reading and writing of Hugging Face's `config.json`.
 
 use std::path::Path;
 

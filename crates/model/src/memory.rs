@@ -13,7 +13,7 @@ pub fn available_memory() -> Option<u64> {
     .available()
 }
 
-/// Folders of the system's files; tests use others.
+/// Folders that hold the system's files on memory; tests use other folders.
 struct SystemFiles<'a> {
     process: &'a Path,
     groups: &'a Path,

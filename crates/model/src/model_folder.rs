@@ -1,4 +1,4 @@
-//! Files of a model folder.
+//! File names of a model folder, and writing of its files.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! Parameter names, as in Hugging Face's Llama.
+//! Names of parameters, as in Hugging Face's Llama.
 
 /// Name of the token embedding, of shape (vocabulary, hidden).
 pub const EMBEDDING: &str = "model.embed_tokens.weight";

@@ -26,7 +26,7 @@ pub(crate) struct Pass<'a> {
     pub recompute: bool,
 }
 
-/// Weights arranged for the forward pass.
+/// Weights of a model, arranged for the forward pass.
 pub(crate) struct Network {
     embedding: Tensor,
     /// Learned position embeddings: (positions, hidden).

@@ -8,7 +8,7 @@ use crate::config::default_rope_theta;
 use crate::fields::{Fields, is_neutral, shown};
 use crate::{Family, ModelConfig, ModelError, RopeScaling};
 
-/// Rotary positions of a `config.json`.
+/// Settings of rotary positions in a `config.json`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Rope {
     /// Base of the frequencies.

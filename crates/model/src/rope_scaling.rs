@@ -8,15 +8,15 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "rope_type", rename_all = "lowercase")]
 pub enum RopeScaling {
-    /// Divides all frequencies by `factor`.
+    /// Linear scaling: divides all frequencies by `factor`.
     Linear {
-        /// Factor above 0.
+        /// Divisor of the frequencies, above 0.
         factor: f64,
     },
     /// Scaling of Llama 3.1: short wavelengths stay, long ones are divided by `factor`, and those in between are
     /// interpolated.
     Llama3 {
-        /// Factor above 0.
+        /// Divisor of the frequencies of long wavelengths, above 0.
         factor: f64,
         /// Wavelengths above (original context length / this) are long.
         low_freq_factor: f64,
@@ -28,7 +28,7 @@ pub enum RopeScaling {
 }
 
 impl RopeScaling {
-    /// Scales one frequency.
+    /// Returns a frequency after scaling.
     pub(crate) fn apply(self, frequency: f64) -> f64 {
         match self {
             Self::Linear { factor } => frequency / factor,

@@ -81,7 +81,7 @@ impl SafetensorsFile {
         self.header.offset_keys()
     }
 
-    /// Returns the metadata in the header.
+    /// Returns the metadata in the file's header.
     pub(crate) fn metadata(&self) -> Option<&HashMap<String, String>> {
         self.header.metadata().as_ref()
     }

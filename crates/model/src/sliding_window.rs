@@ -25,9 +25,9 @@ pub struct SlidingWindow {
 /// Properties of the model whose `config.json` is read.
 pub(crate) struct ModelFacts<'a> {
     pub model_type: &'a str,
-    /// Number of layers.
+    /// Number of layers of the model.
     pub layers: usize,
-    /// Maximum context length.
+    /// Maximum context length of the model.
     pub context: usize,
 }
 

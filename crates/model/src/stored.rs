@@ -6,7 +6,7 @@ use candle_core::{Result, Tensor};
 
 use crate::{Family, ModelConfig, gpt2};
 
-/// Layout of a tensor in the file.
+/// Layout of a tensor in the file, relative to the parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Layout {
     AsOurs,
@@ -17,7 +17,7 @@ pub(crate) enum Layout {
 /// A tensor of the file.
 #[derive(Debug)]
 pub(crate) struct Stored {
-    /// Name in files written by `transformers`.
+    /// Name of the tensor in files written by `transformers`.
     pub name: String,
     /// Names of the parameters that the tensor holds, in order.
     pub parameters: Vec<String>,

@@ -19,7 +19,7 @@ impl TokenCache {
         }
     }
 
-    /// Returns the tokens that were read.
+    /// Returns the tokens whose keys and values are cached.
     pub fn tokens(&self) -> &[u32] {
         &self.tokens
     }

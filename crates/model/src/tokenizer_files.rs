@@ -28,7 +28,7 @@ const COMPANIONS: [&str; 5] = [
 pub struct TokenizerFiles {
     /// Path of the tokenizer, for errors.
     path: PathBuf,
-    /// Contents by file name.
+    /// Contents of the files, by file name.
     files: BTreeMap<String, Arc<[u8]>>,
 }
 
@@ -56,7 +56,7 @@ impl TokenizerFiles {
         self.files.get(name).map(AsRef::as_ref)
     }
 
-    /// Replaces or adds a file.
+    /// Replaces the content of a file, or adds a file.
     pub fn set(&mut self, name: &str, content: impl Into<Arc<[u8]>>) {
         self.files.insert(name.to_owned(), content.into());
     }

@@ -16,7 +16,7 @@ use crate::{Adapter, AdapterBase, LoraConfig, ModelConfig, ModelError, TokenBatc
 /// Options for loading a model: device, operations and trainable parameters.
 #[derive(Clone)]
 pub struct LoadOptions<'a> {
-    /// Device of the parameters.
+    /// Device on which the parameters are stored.
     pub device: Device,
     /// Implementation and precision of the operations.
     pub ops: Ops,
@@ -162,7 +162,7 @@ impl Transformer {
         })
     }
 
-    /// Returns the configuration.
+    /// Returns the configuration of the model.
     pub fn config(&self) -> &ModelConfig {
         &self.config
     }
@@ -213,12 +213,12 @@ impl Transformer {
         moving.chain(staying).collect()
     }
 
-    /// Returns the device.
+    /// Returns the device of the model.
     pub fn device(&self) -> &Device {
         &self.device
     }
 
-    /// Returns the implementation of the operations.
+    /// Returns the implementation and precision of the model's operations.
     pub fn ops(&self) -> Ops {
         self.ops
     }
@@ -230,7 +230,7 @@ impl Transformer {
         self
     }
 
-    /// Adds tokens that end generated texts.
+    /// Adds tokens that end generated texts to the configuration.
     #[must_use]
     pub fn with_ends(mut self, ends: &[u32]) -> Self {
         self.config.add_ends(ends);
@@ -288,7 +288,7 @@ impl Transformer {
         self.tracked.head()
     }
 
-    /// Returns the weight set by [`Self::with_z_loss`].
+    /// Returns the weight of the z-loss, as set by [`Self::with_z_loss`].
     pub(crate) fn z_loss(&self) -> f64 {
         self.z_loss
     }

@@ -228,7 +228,7 @@ impl<'a> TensorIndex<'a> {
 struct UnusedTensors {
     /// Names of tensors that belong to the model's layers.
     own: Vec<String>,
-    /// Names of other tensors.
+    /// Names of unused tensors that do not belong to the model's layers.
     others: Vec<String>,
 }
 
@@ -272,13 +272,13 @@ impl UnusedTensors {
     }
 }
 
-/// Formats a count with its noun.
+/// Formats a count with its noun in singular or plural.
 pub(crate) fn counted(count: usize, thing: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
     format!("{count} {thing}{plural}")
 }
 
-/// Formats the first of some names.
+/// Formats a list of names for a message; shows the first ones only.
 pub(crate) fn listed(names: &[String]) -> String {
     const SHOWN: usize = 4;
     let first = names.iter().take(SHOWN).map(|name| format!("`{name}`"));

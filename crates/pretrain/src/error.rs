@@ -1,6 +1,6 @@
 //! Errors of pretraining.
 
-/// Error of this crate.
+/// Error of the pretraining crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PretrainError {

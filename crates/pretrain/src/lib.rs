@@ -106,7 +106,7 @@ impl Pretraining {
         })
     }
 
-    /// Returns the size and the cost of the run.
+    /// Returns the plan of the run: its size and its cost.
     pub fn plan(&self) -> Plan {
         Plan::new(
             &self.model,
@@ -286,7 +286,7 @@ impl Corpus {
         Ok(config.mixture.resolve(&self.sizes, plan.tokens)?)
     }
 
-    /// Returns the batches of a mixture.
+    /// Returns the endless stream of batches of a mixture.
     fn stream(
         &self,
         mixture: &[MixtureShare],

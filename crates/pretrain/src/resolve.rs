@@ -46,7 +46,7 @@ const SHAPES: [[usize; 3]; 10] = [
 pub struct DatasetFacts {
     /// Number of tokens in the vocabulary.
     pub vocab_size: usize,
-    /// IDs of the tokens that begin and end a document.
+    /// IDs of the tokens that begin and end a document, in this order.
     pub special: (u32, u32),
     /// Number of training tokens in the domains of the mixture.
     pub epoch_tokens: u64,

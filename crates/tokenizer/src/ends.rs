@@ -22,9 +22,9 @@ const BEGINS: [&str; 4] = ["<|begin_of_text|>", "<s>", "<bos>", "[CLS]"];
 /// Begin and end tokens that the `[tokenizer]` table of a config names.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ConfiguredEnds<'a> {
-    /// Value of `bos_token`.
+    /// Value of the configuration key `bos_token`.
     pub begin: Option<&'a str>,
-    /// Value of `eos_token`.
+    /// Value of the configuration key `eos_token`.
     pub end: Option<&'a str>,
 }
 
@@ -37,7 +37,7 @@ pub struct DocumentEnds {
     pub end: u32,
     /// Source of `begin`: a configuration key, a file, or the special tokens.
     pub begin_source: String,
-    /// Source of `end`.
+    /// Source of `end`: a configuration key, a file, or the special tokens.
     pub end_source: String,
 }
 

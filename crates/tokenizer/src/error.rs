@@ -1,4 +1,4 @@
-//! Errors of this crate.
+//! Errors of the tokenizer crate.
 
 use std::path::Path;
 
@@ -14,12 +14,12 @@ pub enum TokenizerError {
     /// The value of a key of the `[tokenizer]` table is not valid.
     #[error("`tokenizer.{key}`: {message}")]
     Key {
-        /// Name of the key.
+        /// Name of the configuration key.
         key: &'static str,
-        /// Problem and remedy.
+        /// Description of the problem and how to fix it.
         message: String,
     },
-    /// The text can't be encoded.
+    /// The tokenizer library can't encode a text.
     #[error("tokenizer: {0}")]
     Text(String),
 }

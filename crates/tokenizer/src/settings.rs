@@ -26,7 +26,7 @@ const LISTS: [&str; 2] = ["additional_special_tokens", "extra_special_tokens"];
 /// Special tokens as the settings files name them.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
-    /// Token by key (`bos_token`, …).
+    /// Special token by its key (`bos_token`, …).
     pub names: BTreeMap<&'static str, NamedToken>,
     /// Keys that a file sets to null.
     pub nulls: Vec<&'static str>,
@@ -39,7 +39,7 @@ pub struct Settings {
 pub struct NamedToken {
     /// Text of the token.
     pub token: String,
-    /// Name of the file.
+    /// Name of the file that names the token.
     pub file: &'static str,
 }
 

@@ -9,11 +9,11 @@ const REPLACEMENT: char = '\u{fffd}';
 /// of an incomplete character are held back; if it is never completed, they become U+FFFD.
 pub struct TextStream<'a> {
     tokenizer: &'a Tokenizer,
-    /// Tokens that are still needed to decode the next one.
+    /// Window: the last tokens, which are still needed to decode the next one.
     window: Vec<u32>,
     /// Number of tokens in the window whose text was returned.
     returned_tokens: usize,
-    /// Returned text of the window.
+    /// Text of the window that was already returned.
     returned: String,
     /// True if the tokenizer combines runs of byte tokens (`<0x0A>`) into characters.
     byte_fallback: bool,

@@ -10,7 +10,7 @@ const FORBIDDEN: [&str; 4] = [
     "fs::read_to_string(",
     "fs::rename(",
 ];
-/// Exceptions: the file, and a part of the line.
+/// Allowed exceptions: a file, and a part of the line in it.
 const ALLOWED: [(&str, &str); 6] = [
     // Process status from the kernel.
     ("cli/src/signals.rs", "/proc/self/status"),

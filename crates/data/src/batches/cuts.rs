@@ -52,14 +52,15 @@ impl Exchange {
     }
 }
 
-/// Result of cutting one document.
+/// Result of cutting a document into pieces for rows: how many tokens and answers it has, and which of them lose
+/// their prompt.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Cut {
     /// Tokens up to the document's last target; 0 if it has no target.
     pub needed: usize,
     /// True if the document stays whole, as one piece.
     pub whole: bool,
-    /// Answers that have a prompt.
+    /// Number of answers that have a prompt.
     pub answers: u64,
     /// Answers that do not fit into one row together with their whole prompt.
     pub lost_prompts: u64,

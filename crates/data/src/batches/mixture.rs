@@ -31,7 +31,7 @@ pub struct MixtureConfig {
 pub struct DomainSize {
     /// Name of the domain.
     pub name: String,
-    /// Tokens of its training split.
+    /// Number of tokens in its training split.
     pub tokens: u64,
 }
 

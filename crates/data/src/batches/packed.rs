@@ -29,11 +29,11 @@ pub(crate) struct Packed {
     plan: Mutex<Option<Arc<Plan>>>,
 }
 
-/// Assignment of pieces to the rows of one epoch.
+/// Packing plan of an epoch: which pieces of documents are in which row.
 #[derive(Debug)]
 struct Plan {
     epoch: u64,
-    /// Indices into `Packed::pieces`, row after row.
+    /// Indices of the pieces (into `Packed::pieces`), row after row.
     order: Vec<u32>,
     /// Start of each row in `order`, followed by the length of `order`.
     begins: Vec<u32>,

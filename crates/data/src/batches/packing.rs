@@ -15,21 +15,22 @@ const STEP: usize = 64;
 pub struct Packing {
     /// Tokens per row.
     pub sequence_length: usize,
-    /// Stored examples.
+    /// Number of stored examples.
     pub examples: u64,
-    /// Examples that are cut into several pieces.
+    /// Number of examples that do not fit into a row and are cut into several pieces.
     pub cut: u64,
     /// Examples without a target (no token in the loss mask), which are left out.
     pub without_targets: u64,
     /// Tokens of the longest example, counted up to its last target.
     pub longest: u64,
-    /// Answers that have a prompt.
+    /// Number of answers that have a prompt.
     pub answers: u64,
-    /// Answers that do not fit into one row together with their whole prompt, so that part of the prompt is lost.
+    /// Number of answers that do not fit into one row together with their whole prompt, so that part of the prompt is
+    /// lost.
     pub lost_prompts: u64,
-    /// Rows per epoch.
+    /// Number of rows per epoch.
     pub rows: u64,
-    /// Tokens per epoch, without padding.
+    /// Number of tokens per epoch, without padding.
     pub tokens: u64,
 }
 
@@ -71,7 +72,7 @@ impl Packing {
     }
 }
 
-/// Formats the statistics as one sentence.
+/// Formats the packing statistics as one sentence.
 impl fmt::Display for Packing {
     fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
         let share = |part: u64, all: u64| part as f64 * 100.0 / all.max(1) as f64;

@@ -22,7 +22,7 @@ use crate::{Batch, BatchShape, DataError, MixturePart, MixtureStream};
 /// Random stream that draws the positions of the replayed rows.
 const PLACE_STREAM: u64 = 1 << 42;
 
-/// Settings of replay.
+/// Settings of replay: mixing rows of the retained domains into the niche's batches.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Replay {
     /// Share of the batch's rows that are replayed.
@@ -209,7 +209,7 @@ impl ReplayStream {
         self.padding
     }
 
-    /// Returns the replayed domains.
+    /// Returns the replayed domains, with their shards and weights.
     pub fn replayed(&self) -> &[MixturePart] {
         self.old.parts()
     }

@@ -64,7 +64,7 @@ impl Rows {
         }
     }
 
-    /// Returns the share of positions that are not padding.
+    /// Returns the share of positions in the rows that are not padding.
     fn fill(&self) -> f64 {
         match self {
             Self::Wrapped(_) => 1.0,
@@ -177,7 +177,7 @@ impl MixtureStream {
         })
     }
 
-    /// Returns the shape of the batches.
+    /// Returns the shape of the batches: rows × tokens per row.
     pub fn shape(&self) -> BatchShape {
         self.shape
     }

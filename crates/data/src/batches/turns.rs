@@ -20,7 +20,7 @@ pub(crate) struct Turns {
     shares: Vec<f64>,
     heaviest: usize,
     seed: u64,
-    /// Most recently requested block, with its number.
+    /// Most recently requested block of rows, with its number.
     block: Mutex<Option<(u64, Arc<[Turn]>)>>,
 }
 

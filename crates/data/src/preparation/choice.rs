@@ -1,4 +1,4 @@
-//! Choice of a domain's held-out groups.
+//! Choice of the groups of a domain that are held out.
 
 use std::collections::BTreeSet;
 

@@ -7,14 +7,14 @@ use crate::preparation::sides::Sides;
 use crate::preparation::spool::Spool;
 use crate::{DataError, DomainManifest, Grouping, Split};
 
-/// A domain after the first pass.
+/// A domain after the first pass of `prepare`: its documents are in temporary files, by split.
 pub(crate) struct Collected {
     pub(crate) train: Spool,
     pub(crate) heldout: Spool,
     pub(crate) manifest: DomainManifest,
     /// Split to save in `sides.json` for the next `prepare`, if the hash alone does not decide it.
     pub(crate) sides: Option<Sides>,
-    /// Kind of the groups.
+    /// Kind of the domain's groups.
     pub(crate) grouping: Grouping,
     /// The `group_field` of the config.
     pub(crate) field: Option<String>,
@@ -40,7 +40,7 @@ impl Collected {
         })
     }
 
-    /// Returns the bytes of the text of both splits.
+    /// Returns the bytes of text in both splits together.
     pub(crate) fn bytes(&self) -> u64 {
         self.train.bytes + self.heldout.bytes
     }

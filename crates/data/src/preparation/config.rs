@@ -256,7 +256,7 @@ impl PrepareConfig {
 }
 
 impl DomainConfig {
-    /// Checks the keys that select files and fields.
+    /// Checks the configuration keys that select files and fields.
     fn validate_fields(&self, name: &str) -> Result<(), DataError> {
         let wrong = |key: &str, message: &str| {
             Err(DataError::config(format!("domains.{name}.{key}"), message))
@@ -282,7 +282,7 @@ impl DomainConfig {
         }
     }
 
-    /// Checks the keys that define groups.
+    /// Checks the configuration keys that define groups.
     fn validate_groups(&self, name: &str) -> Result<(), DataError> {
         let wrong = |key: &str, message: &str| {
             Err(DataError::config(format!("domains.{name}.{key}"), message))

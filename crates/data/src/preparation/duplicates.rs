@@ -13,7 +13,7 @@ use crate::{DataError, Split};
 
 /// Number of temporary files. A billion documents give 1 GB in each.
 const PARTS: usize = 32;
-/// Bytes per record.
+/// Bytes per record in the temporary file.
 const RECORD: usize = 32;
 
 /// Position of a document: its split, its domain and its index in the temporary file.
@@ -63,7 +63,7 @@ impl Place {
     }
 }
 
-/// A document that is a copy of a kept one.
+/// A document that is a copy of another one, which is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Duplicate {
     pub(crate) place: Place,
@@ -100,7 +100,7 @@ impl Record {
     }
 }
 
-/// The records of all documents, in temporary files.
+/// Records (hash, position, size and group) of all documents, in temporary files.
 pub(crate) struct Duplicates {
     folder: PathBuf,
     parts: Vec<BufWriter<File>>,
@@ -119,7 +119,7 @@ impl Duplicates {
         })
     }
 
-    /// Adds a document whose content has the hash `hash`.
+    /// Adds the record of a document whose content has the hash `hash`.
     pub(crate) fn note(&mut self, hash: u64, place: Place, noted: Noted) -> Result<(), DataError> {
         let mut record = [0; RECORD];
         let fields = [hash, place.to_bits(), noted.bytes, noted.group];

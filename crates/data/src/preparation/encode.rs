@@ -47,7 +47,7 @@ pub(crate) struct Encoder {
 pub(crate) struct Side<'a> {
     /// Documents of the split.
     pub(crate) spool: &'a Spool,
-    /// Kind of the groups.
+    /// Kind of the domain's groups.
     pub(crate) grouping: &'a Grouping,
     /// Groups to join; maps each group to the group that replaces it.
     pub(crate) joined: &'a HashMap<u64, u64>,
@@ -64,7 +64,7 @@ impl Side<'_> {
     }
 }
 
-/// A document in tokens.
+/// A document as tokens, with its loss mask.
 #[derive(Default)]
 pub(crate) struct Encoded {
     pub(crate) tokens: Vec<u32>,
@@ -73,7 +73,7 @@ pub(crate) struct Encoded {
     /// True if the last token was appended and is not part of the text.
     pub(crate) end_added: bool,
     bytes: u64,
-    /// Assistant turns that were cut off.
+    /// Number of assistant turns that were cut off because the conversation is too long.
     turns_dropped: u64,
     /// Tokens that end the assistant's turns.
     turn_ends: BTreeSet<u32>,

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 /// Groups that are near-duplicates of each other, by their split hashes.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Cluster {
-    /// Split hashes of the held-out groups.
+    /// Split hashes of the held-out groups in the cluster.
     pub(crate) heldout: BTreeSet<u64>,
-    /// Split hashes of the training groups.
+    /// Split hashes of the training groups in the cluster.
     pub(crate) train: BTreeSet<u64>,
     /// True if `train` is incomplete, because the number of stored training groups is limited.
     pub(crate) is_open: bool,
@@ -29,7 +29,7 @@ impl Links {
         self.parents.contains_key(&side)
     }
 
-    /// Adds clusters; returns true if any pair is new.
+    /// Adds clusters of near-duplicate groups; returns true if any pair of groups is new.
     pub(crate) fn add(&mut self, found: &[Cluster]) -> bool {
         let mut is_new = false;
         for cluster in found {

@@ -32,7 +32,7 @@ const PARTNERS: usize = 4096;
 /// Groups are joined if at least 1/`SHARE` of the documents are near-duplicates.
 const SHARE: u64 = 4;
 
-/// Handling of near-duplicates.
+/// Treatment of near-duplicates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Remedy {
     /// Moves held-out groups to the training split, and leaves out single documents.
@@ -57,7 +57,7 @@ pub(crate) struct NearDuplicates {
     pub(crate) documents_in_train: u64,
 }
 
-/// A held-out document.
+/// A held-out document: its index in the spool, its size, its split hash and its group.
 #[derive(Debug, Clone, Copy)]
 struct Member {
     index: u64,
@@ -66,7 +66,7 @@ struct Member {
     group: u64,
 }
 
-/// Pairs of near-duplicates that were found.
+/// Pairs of near-duplicate documents that were found.
 #[derive(Default)]
 struct Pairs {
     members: Vec<Member>,

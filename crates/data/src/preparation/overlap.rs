@@ -14,7 +14,7 @@ use crate::sources::document::own_text;
 use crate::sources::normalize::normalize;
 use crate::{DataError, Overlap};
 
-/// Words per sequence.
+/// Number of words per sequence.
 const WORDS: usize = 13;
 /// Maximum number of stored sequences; with more, a sample chosen by hash is stored.
 const MOST: u64 = 3_000_000;
@@ -32,7 +32,7 @@ pub struct HeldoutGrams {
 }
 
 impl HeldoutGrams {
-    /// Creates an empty collection for this number of domains.
+    /// Creates an empty collection of hashes for this number of domains.
     pub fn new(domains: usize) -> Self {
         Self {
             grams: HashMap::new(),
@@ -126,12 +126,12 @@ pub struct OverlapScan<'a> {
 }
 
 impl<'a> OverlapScan<'a> {
-    /// Creates a search without results.
+    /// Creates a search in which nothing was found yet.
     pub fn new(heldout: &'a HeldoutGrams) -> Self {
         Self { heldout }
     }
 
-    /// Searches one document of the training split of `domain`.
+    /// Searches one document of the training split of `domain` for held-out text.
     pub fn look(&self, domain: usize, text: &str) {
         let mark = 1 << domain;
         let words = words(text);
@@ -199,7 +199,7 @@ impl<'a> OverlapScan<'a> {
     }
 }
 
-/// Returns a hash of each word, in order.
+/// Returns a hash of each word of a text, in order.
 fn words(text: &str) -> Vec<u64> {
     let mut normal = String::new();
     normalize(text, &mut normal);
@@ -207,7 +207,7 @@ fn words(text: &str) -> Vec<u64> {
     words.map(|word| xxh3_64(word.as_bytes())).collect()
 }
 
-/// Returns a hash of a whole document.
+/// Returns a hash of a whole document from the hashes of its words.
 fn whole(words: &[u64]) -> u64 {
     words.iter().fold(words.len() as u64, |hash, word| {
         (hash ^ word)

@@ -218,7 +218,7 @@ fn train_tokenizer(
     Ok(trained)
 }
 
-/// Runs the second pass and writes the manifest.
+/// Runs the second pass of `prepare` (tokenization), and writes the manifest.
 fn write(
     config: &PrepareConfig,
     source: String,

@@ -15,7 +15,7 @@ use crate::sources::format::{self, Format};
 use crate::sources::normalize::normalize;
 use crate::{DataError, Progress, Split};
 
-/// Reads the files of one domain into its temporary files.
+/// Reader of the files of one domain, which writes the documents to temporary files by split.
 pub(super) struct DomainReader<'a> {
     pub(super) progress: &'a dyn Progress,
     pub(super) number: usize,
@@ -29,9 +29,9 @@ pub(super) struct DomainReader<'a> {
     pub(super) by_file: bool,
     /// Tag of the current document, or of the current file, once a piece of it was kept.
     pub(super) tag: Option<Tag>,
-    /// Split of the current document.
+    /// Split that the current document is assigned to.
     pub(super) side: Split,
-    /// Index of the current file.
+    /// Index of the current file in the domain's list of files.
     pub(super) file: u32,
     /// True if a piece of the current document was kept.
     pub(super) begun: bool,

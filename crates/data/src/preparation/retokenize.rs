@@ -19,7 +19,7 @@ use crate::{DataError, Dataset, Document, ShardWriter, Spelling, Split, TokenSha
 /// Documents per batch: enough to keep all cores busy.
 const CHUNK: usize = 512;
 
-/// A dataset in a model's tokens.
+/// A dataset read in the tokens of a given model.
 pub struct Reading<'a> {
     dataset: &'a Dataset,
     /// Conversion to the model's tokens; `None` if the stored tokens are the model's.
@@ -79,7 +79,7 @@ impl Dataset {
 }
 
 impl Reading<'_> {
-    /// Returns the dataset with its stored tokens.
+    /// Returns the underlying dataset.
     pub fn dataset(&self) -> &Dataset {
         self.dataset
     }

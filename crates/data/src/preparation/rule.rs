@@ -1,4 +1,4 @@
-//! Split rule by hash.
+//! Rule that splits documents into training and held-out by a hash.
 
 /// Rule that assigns a domain's groups to the splits.
 #[derive(Clone, Copy)]

@@ -7,22 +7,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::DataError;
 
-/// File name, next to the shards of the domain.
+/// Name of the file, which is next to the shards of the domain.
 pub(crate) const FILE: &str = "sides.json";
 
 /// Split of a small domain, as stored in `sides.json`.
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Sides {
-    /// Seed of the hashes.
+    /// Seed of the split hashes.
     pub(crate) seed: u64,
-    /// Share that was held out.
+    /// Share of the documents that was held out.
     pub(crate) share: f64,
-    /// Field whose values were hashed; `None` if the content was.
+    /// Field whose values were hashed; `None` if the documents' content was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) field: Option<String>,
-    /// Hashes of the training groups: the lowest ones, not all.
+    /// Split hashes of the training groups: the lowest ones, not all.
     pub(crate) trained: BTreeSet<u64>,
-    /// Hashes of the held-out groups: the lowest ones, not all.
+    /// Split hashes of the held-out groups: the lowest ones, not all.
     pub(crate) heldout: BTreeSet<u64>,
 }
 

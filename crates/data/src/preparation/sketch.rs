@@ -10,9 +10,9 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use polymath_base::mix;
 
-/// Words per sequence.
+/// Number of words per sequence.
 const WORDS: usize = 5;
-/// Bins of a sketch.
+/// Number of bins in a sketch.
 const BINS: usize = 128;
 /// Bands of a sketch for locality-sensitive hashing, and bins per band. Two texts with a similarity of 0.7 share at
 /// least one band with a probability of 99 %, two with a similarity of 0.3 with 6 %.
@@ -23,7 +23,7 @@ const ALIKE: usize = 90;
 /// Base of the rolling polynomial hash, and the factor of the oldest word in it.
 const BASE: u64 = 0x9e37_79b9_7f4a_7c15;
 const OLDEST: u64 = BASE.wrapping_pow(WORDS as u32 - 1);
-/// Value of an empty bin.
+/// Value of a bin in which no sequence falls.
 const EMPTY: u32 = u32::MAX;
 /// First character of the scripts without spaces (such as Chinese), in which each character counts as a word.
 const IDEOGRAPHS: char = '\u{2e80}';
@@ -74,7 +74,7 @@ impl Sketch {
         Some(Self(bins))
     }
 
-    /// Returns a hash of each band.
+    /// Returns a hash of each band of the sketch.
     pub(crate) fn bands(&self) -> [u64; BANDS] {
         std::array::from_fn(|band| {
             let rows = &self.0[band * ROWS..(band + 1) * ROWS];
@@ -83,7 +83,7 @@ impl Sketch {
         })
     }
 
-    /// Returns true if the two texts are near-duplicates.
+    /// Returns true if two sketches are of near-duplicate texts.
     pub(crate) fn is_like(&self, other: &Self) -> bool {
         let equal = self.0.iter().zip(&other.0).filter(|(a, b)| a == b);
         equal.count() >= ALIKE

@@ -9,7 +9,7 @@ use crate::shards::group::Tag;
 use crate::sources::document::Part;
 use crate::{DataError, DocumentOrigin};
 
-/// List of documents in an unnamed temporary file, which the system removes when the process ends.
+/// Spool: a list of documents in an unnamed temporary file, which the system removes when the process ends.
 pub(crate) struct Spool {
     folder: PathBuf,
     file: Mutex<BufWriter<File>>,
@@ -19,17 +19,17 @@ pub(crate) struct Spool {
     dropped: Vec<u64>,
     /// Number of documents, without removed ones.
     pub(crate) documents: u64,
-    /// Bytes of their text.
+    /// Bytes of text in these documents.
     pub(crate) bytes: u64,
 }
 
-/// A document or a piece of one in a spool.
+/// A document, or a piece of one, in a spool.
 pub(crate) struct Entry {
     /// Index in the spool.
     pub(crate) index: u64,
     /// Text of the document, in parts that are scored or not.
     pub(crate) parts: Vec<Part>,
-    /// Split hash, group and source.
+    /// Split hash, group and source of the document.
     pub(crate) tag: Tag,
     /// True if this is a further piece of the document before it.
     pub(crate) continues: bool,
@@ -38,7 +38,7 @@ pub(crate) struct Entry {
 }
 
 impl Spool {
-    /// Creates an empty spool with a temporary file in `folder`.
+    /// Creates an empty spool (a list of documents in a temporary file) in `folder`.
     ///
     /// # Errors
     /// Fails if `folder` can't be written.
@@ -219,7 +219,7 @@ fn read_number<const BYTES: usize>(reader: &mut impl Read) -> std::io::Result<[u
     reader.read_exact(&mut bytes).map(|()| bytes)
 }
 
-/// Reads an entry; the caller sets its index.
+/// Reads an entry of a spool, except for its index.
 fn read_document(reader: &mut impl Read) -> std::io::Result<Entry> {
     let [continues] = read_number(reader)?;
     let tag = Tag {

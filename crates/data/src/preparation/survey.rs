@@ -9,7 +9,7 @@ use crate::preparation::spool::{Spool, length};
 /// Maximum number of listed groups: those with the lowest hashes, since the quota takes no others.
 const LISTED: usize = if cfg!(test) { 64 } else { 4096 };
 
-/// Size of one group.
+/// Size of one group: its documents and their bytes.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Content {
     /// Bytes of text in the group.
@@ -18,18 +18,18 @@ pub(crate) struct Content {
     pub(crate) documents: u64,
 }
 
-/// Sizes of a domain and of its groups.
+/// Sizes of a domain and of its groups, before the split is finished.
 #[derive(Debug, Default)]
 pub(crate) struct Survey {
     /// Listed groups by split hash: those with the lowest hashes, and every watched group.
     pub(crate) contents: BTreeMap<u64, Content>,
-    /// Highest hash of the listed groups, watched ones aside.
+    /// Highest split hash of the listed groups, apart from watched ones.
     listed_to: u64,
     /// Number of groups; an estimate if not all are listed.
     pub(crate) groups: u64,
-    /// Number of documents.
+    /// Number of documents in the domain.
     pub(crate) documents: u64,
-    /// Bytes of all documents.
+    /// Bytes of text in the domain.
     pub(crate) bytes: u64,
 }
 

@@ -5,7 +5,7 @@ use crate::{Batch, BatchShape, HeldoutSplit, IGNORED, TokenShard};
 
 /// Maximum number of rows that are kept open for further short pieces.
 const OPEN_ROWS: usize = 32;
-/// Random stream that selects documents.
+/// Random stream that selects the documents to score.
 const CHOICE_STREAM: u64 = 1 << 41;
 
 /// Options for cutting and packing held-out documents.
@@ -22,7 +22,7 @@ pub struct ScoringOptions {
     /// Token limit: scores whole documents in a seeded order, up to the first that exceeds it, but at least one.
     /// `None` scores all.
     pub max_tokens: Option<u64>,
-    /// Seed of that order.
+    /// Seed of the order in which documents are taken.
     pub seed: u64,
     /// Part of the held-out documents to score; `None` for all.
     pub split: Option<HeldoutSplit>,
@@ -31,7 +31,7 @@ pub struct ScoringOptions {
 /// A batch, with the document and token that each position scores.
 #[derive(Debug, Clone)]
 pub struct ScoringBatch {
-    /// Input and targets of the model.
+    /// Input tokens and targets for the model.
     pub batch: Batch,
     /// For each position: the document that it scores, as an index into [`ScoringBatches::documents`]; `u32::MAX` if
     /// it scores none.
@@ -50,7 +50,7 @@ struct Piece {
     scored_from: usize,
 }
 
-/// All batches of a shard.
+/// All batches that score the documents of a shard.
 #[derive(Debug)]
 pub struct ScoringBatches<'a> {
     shard: &'a TokenShard,

@@ -1,4 +1,4 @@
-//! Questions with exact answers, not trained on.
+//! Questions with exact answers, which are held out of training.
 
 use std::collections::HashMap;
 use std::path::Path;

@@ -152,7 +152,7 @@ fn read_task(path: &Path, bad: &mut BadRecords) -> Result<Task, DataError> {
     })
 }
 
-/// Parses the item of a line; the error says what is wrong.
+/// Parses a line of a task file; the error says what is wrong with it.
 fn item(text: &str, line: u64) -> Result<TaskItem, String> {
     let json = parse_json(text).map_err(|error| format!("not an item ({error}): {EXPECTED}"))?;
     let fields: Map<String, Value> = serde_json::from_value(json.value)

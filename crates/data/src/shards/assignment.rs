@@ -112,7 +112,7 @@ impl TokenShard {
     }
 }
 
-/// Returns the split of each group.
+/// Returns `dev`, `test` or `audit` for each group.
 fn of_groups(groups: &[u64]) -> Vec<HeldoutSplit> {
     let hashes: Vec<u64> = groups.iter().map(|group| mix(group ^ SALT)).collect();
     let has_audit = groups.len() >= AUDITED;

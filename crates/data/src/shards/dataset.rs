@@ -12,7 +12,7 @@ use crate::{
     TokenShard, read_questions,
 };
 
-/// File name of the tokenizer.
+/// Name of the tokenizer's file in a dataset folder.
 const TOKENIZER: &str = "tokenizer.json";
 
 /// A prepared dataset: `dataset.json`, `tokenizer.json` and `<domain>/{train,heldout}.safetensors`.
@@ -28,7 +28,7 @@ pub struct Dataset {
     shards: BTreeMap<String, Sides>,
 }
 
-/// Open shards of a domain.
+/// Open shards of a domain: its training and its held-out split.
 #[derive(Debug, Clone)]
 struct Sides {
     train: Arc<TokenShard>,

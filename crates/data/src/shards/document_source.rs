@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::sources::files::Files;
 use crate::{DataError, Dataset, TokenShard};
 
-/// File name, next to the shards of a domain.
+/// Name of the file, which is next to the shards of a domain.
 pub(crate) const FILE: &str = "sources.json";
 
 /// Source of a document; displayed as `path` or `path:line`.

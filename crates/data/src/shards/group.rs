@@ -10,7 +10,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 /// Seed of the group hashes. It is fixed, so that groups do not change with the seed of the split.
 const GROUP_SEED: u64 = 0x6772_6f75_7073; // "groups"
 
-/// Kind of unit that forms a group.
+/// Kind of unit that forms a group of documents.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum GroupKind {
@@ -28,7 +28,7 @@ pub enum GroupKind {
 }
 
 impl GroupKind {
-    /// Returns the name in configuration files and reports.
+    /// Returns the name of the group kind in configuration files and reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::Document => "document",
@@ -46,9 +46,9 @@ impl GroupKind {
 pub enum GroupBy {
     /// Files, even if they hold many records.
     File,
-    /// Records.
+    /// Records: lines, rows, or texts between separators.
     Record,
-    /// Passages.
+    /// Passages of a work.
     Section,
 }
 
@@ -94,7 +94,7 @@ pub(crate) struct Tag {
     /// Hash, with the seed of the split, that decides between training and held-out. All documents of a group have
     /// the same.
     pub(crate) side: u64,
-    /// Group and source, as stored in the shard.
+    /// Group and source of the document, as stored in the shard.
     pub(crate) origin: DocumentOrigin,
 }
 

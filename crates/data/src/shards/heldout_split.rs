@@ -14,20 +14,20 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum HeldoutSplit {
-    /// For choices during and after a run.
+    /// `dev`: for choices during and after a run.
     #[serde(alias = "development")]
     Dev,
-    /// For reported results.
+    /// `test`: for reported results.
     Test,
-    /// For choices of methods and defaults; runs neither choose nor report on it.
+    /// `audit`: for the developers' choices of methods and defaults; runs neither choose nor report on it.
     Audit,
 }
 
 impl HeldoutSplit {
-    /// All three parts.
+    /// The three parts `dev`, `test` and `audit`.
     pub const ALL: [Self; 3] = [Self::Dev, Self::Test, Self::Audit];
 
-    /// Returns the name in configuration files and reports.
+    /// Returns the name of the part in configuration files and reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::Dev => "dev",

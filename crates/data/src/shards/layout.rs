@@ -20,7 +20,7 @@ pub(super) struct Origins {
     pub(super) records: Range<usize>,
 }
 
-/// Byte range of each tensor in the file.
+/// Byte range of each tensor in a shard's file.
 pub(super) struct Layout {
     pub(super) wide: bool,
     pub(super) tokens: Range<usize>,

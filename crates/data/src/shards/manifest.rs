@@ -6,13 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{GroupKind, RecordNotes};
 
-/// Version of the format that this program reads and writes.
+/// Version of the manifest format that this program reads and writes.
 pub const SCHEMA: u32 = 1;
 
 /// Content of `dataset.json`. It is written last: a folder without it is not a dataset.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// Format version, [`SCHEMA`].
+    /// Version of the manifest format, [`SCHEMA`].
     pub schema: u32,
     /// Hash of the sources' content and of every setting that affects the dataset. If it has not changed, `prepare`
     /// has nothing to do.
@@ -24,7 +24,7 @@ pub struct Manifest {
     pub seed: u64,
     /// Configured share of held-out documents, for domains without `heldout_paths`.
     pub heldout_fraction: f64,
-    /// Tokenizer of the shards.
+    /// Tokenizer that the shards were made with.
     pub tokenizer: TokenizerManifest,
     /// Sources of the begin and end tokens.
     #[serde(default)]
@@ -66,7 +66,7 @@ pub struct DomainManifest {
     pub train: SplitManifest,
     /// Held-out split.
     pub heldout: SplitManifest,
-    /// Source files that were read.
+    /// Number of source files that were read.
     pub files: u64,
     /// Documents that were read, before any was dropped. Each piece of a long document counts.
     #[serde(default)]
@@ -121,15 +121,15 @@ pub struct DomainManifest {
     pub notes: RecordNotes,
 }
 
-/// Size of a shard.
+/// Sizes of a shard, and statistics of tokenizing it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SplitManifest {
-    /// Documents. Each piece of a long document counts.
+    /// Number of documents. Each piece of a long document counts.
     pub documents: u64,
-    /// Groups of documents; 0 if none are stored.
+    /// Number of document groups; 0 if none are stored.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub groups: u64,
-    /// Tokens, including one end token per document.
+    /// Number of tokens, including one end token per document.
     pub tokens: u64,
     /// UTF-8 bytes of the scored text.
     pub bytes: u64,

@@ -126,7 +126,7 @@ impl TokenShard {
         }
     }
 
-    /// Sets the SHA-256 of the file.
+    /// Sets the SHA-256 of the shard's file.
     pub(crate) fn with_sha256(self, sha256: &str) -> Self {
         TokenShard {
             sha256: sha256.to_owned(),
@@ -191,7 +191,7 @@ impl TokenShard {
         &self.path
     }
 
-    /// Returns the number of documents.
+    /// Returns the number of documents in the shard.
     pub fn documents(&self) -> usize {
         self.document_bytes.len() / 4
     }
@@ -201,7 +201,7 @@ impl TokenShard {
         (self.tokens.len() / if self.wide { 4 } else { 2 }) as u64
     }
 
-    /// Returns the UTF-8 bytes of the scored text.
+    /// Returns the UTF-8 bytes of the scored text in the shard.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }

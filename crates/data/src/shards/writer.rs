@@ -218,7 +218,7 @@ impl ShardWriter {
     }
 }
 
-/// Returns the header's metadata that describe the groups.
+/// Returns the safetensors metadata that describe the groups.
 fn described(grouping: &Grouping) -> HashMap<String, String> {
     let kind = (GROUP_KIND.to_owned(), grouping.kind.name().to_owned());
     let field = grouping.field.clone();
@@ -262,7 +262,7 @@ fn copy(from: &mut dyn Read, to: &mut impl Write, digest: &mut Sha256) -> std::i
     }
 }
 
-/// Temporary file of one tensor.
+/// Temporary file that collects the values of one tensor.
 struct Spool {
     folder: PathBuf,
     file: BufWriter<File>,

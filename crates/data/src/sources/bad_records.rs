@@ -6,12 +6,12 @@ use crate::DataError;
 #[derive(Default)]
 pub(crate) struct BadRecords {
     pub(crate) count: u64,
-    /// Messages for the first records.
+    /// Error messages for the first invalid records.
     first: Vec<String>,
 }
 
 impl BadRecords {
-    /// Maximum number of records whose messages are kept.
+    /// Maximum number of records whose error messages are kept.
     const NAMED: usize = 10;
 
     pub(crate) fn take(&mut self, error: &DataError) {

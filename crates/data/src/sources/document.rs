@@ -45,13 +45,13 @@ pub(crate) fn own_text(parts: &[Part]) -> String {
 /// A document, or one piece of a very long one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SourceDocument {
-    /// Parts of the text, in order.
+    /// Parts of the document's text, in order.
     pub(crate) parts: Vec<Part>,
     /// Number of the piece of a long document, from 0; all pieces are in the same split.
     pub(crate) piece: u64,
     /// Line, row or text within the file, from 1; 0 if the file is one document.
     pub(crate) record: u64,
-    /// Value of the field that names the group.
+    /// Value of the field that names the document's group.
     pub(crate) group: Option<String>,
 }
 
@@ -65,7 +65,7 @@ impl SourceDocument {
         }
     }
 
-    /// Returns the whole text.
+    /// Returns the whole text of the document.
     pub(crate) fn text(&self) -> String {
         self.parts.iter().map(|part| part.text.as_str()).collect()
     }

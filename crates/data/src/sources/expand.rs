@@ -15,7 +15,7 @@ use crate::{DataError, DomainConfig, RecordNotes};
 
 /// A search for the files of a domain.
 pub(crate) struct Search<'a> {
-    /// Configuration key, for error messages.
+    /// Configuration key of the paths, for error messages.
     pub(crate) key: String,
     /// File extensions from `extensions`, in lower case; empty for all.
     endings: Vec<String>,

@@ -2,17 +2,17 @@
 
 use serde_json::Value;
 
-/// Fields of the messages and of their tools.
+/// Record fields that hold the messages and the tools of a conversation.
 pub(crate) const MESSAGES: &str = "messages";
 pub(crate) const TOOLS: &str = "tools";
 /// Fields of ShareGPT's list of messages and of the system prompt next to it.
 pub(crate) const CONVERSATIONS: &str = "conversations";
 pub(crate) const SYSTEM: &str = "system";
 
-/// Pairs of fields for a prompt and its response.
+/// Pairs of record fields that hold a prompt and its response.
 pub(crate) const PAIRS: [(&str, &str); 2] = [("prompt", "response"), ("prompt", "completion")];
 
-/// Known fields, for messages.
+/// Known record fields, as text for error messages.
 pub(crate) const FIELDS: &str = "`text`, nor `prompt` and `response` (or `completion`), nor `instruction` and `output`, \
                                  nor `messages` or `conversations`";
 
@@ -28,7 +28,7 @@ pub(crate) const KNOWN: [&str; 9] = [
     MESSAGES,
     CONVERSATIONS,
 ];
-/// Maximum number of fields in an error.
+/// Maximum number of fields that an error message lists.
 pub(crate) const LISTED: usize = 16;
 
 /// Describes a JSON value in words; quotes short ones.

@@ -16,11 +16,11 @@ use crate::{DataError, DomainConfig, GroupBy, GroupKind, Grouping, PrepareConfig
 /// Version of the preparation. Increased when the same sources and settings give another dataset than before.
 const METHOD: u32 = 5;
 
-/// Files of a domain.
+/// Source files of a domain.
 pub(crate) struct Files {
     pub(crate) train: Vec<PathBuf>,
     pub(crate) heldout: Vec<PathBuf>,
-    /// Counts of skipped files.
+    /// Counts of the files that were skipped.
     pub(crate) notes: RecordNotes,
 }
 

@@ -22,7 +22,7 @@ pub(crate) struct JsonValues<'a, R> {
     path: &'a Path,
     bytes: R,
     line: u64,
-    /// True between `[` and `]`.
+    /// True while reading within a list, between `[` and `]`.
     in_list: bool,
     /// Number of values read so far.
     count: u64,
@@ -177,7 +177,7 @@ struct Scan {
     depth: u64,
     in_string: bool,
     is_escaped: bool,
-    /// True after the first byte.
+    /// True after the first byte of the value.
     begun: bool,
 }
 

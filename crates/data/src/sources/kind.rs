@@ -5,7 +5,7 @@ use std::path::Path;
 
 use polymath_input::InputError;
 
-/// Readable kinds of files, for messages.
+/// Kinds of files that can be read, as text for error messages.
 pub(crate) const KINDS: &str = "text (any UTF-8 file), `.jsonl`, `.json`, `.csv`, `.tsv` (each also with `.gz` or `.zst`) or `.parquet`";
 
 /// Number of first bytes that are checked for binary data.
@@ -39,13 +39,13 @@ const CONVERTED: [(&[&str], &str); 7] = [
 pub(crate) enum FileKind {
     /// Plain text: one document, or several with a separator between them.
     Text,
-    /// One record per line.
+    /// `.jsonl`: one record per line.
     JsonLines,
-    /// A list of records, or records one after the other.
+    /// `.json`: a list of records, or records one after the other.
     Json,
-    /// One record per row, below a row of column names.
+    /// `.csv` or `.tsv`: one record per row, below a row of column names.
     Table,
-    /// One record per row.
+    /// `.parquet`: one record per row.
     Parquet,
 }
 
@@ -91,7 +91,7 @@ pub(crate) fn ends<T: AsRef<str>>(path: &Path, endings: &[T]) -> bool {
     names.any(|name| endings.iter().any(|end| name.ends_with(end.as_ref())))
 }
 
-/// Returns the extension of a file, for messages.
+/// Returns the extension of a file as text for messages.
 pub(crate) fn ending(path: &Path) -> String {
     match path.extension() {
         Some(end) => format!(".{}", end.to_string_lossy().to_lowercase()),

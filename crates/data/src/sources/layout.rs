@@ -47,33 +47,33 @@ pub struct FieldNames {
 /// Fields that make the document of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Layout<'a> {
-    /// A text.
+    /// Records with a text.
     Text(&'a str),
-    /// A prompt and its response.
+    /// Records with a prompt and its response.
     Pair {
         system: Option<&'a str>,
         prompt: &'a str,
         response: &'a str,
     },
-    /// An instruction, its input and the answer.
+    /// Records with an instruction, its input and the answer.
     Instruction {
         system: Option<&'a str>,
         instruction: &'a str,
         input: Option<&'a str>,
         output: &'a str,
     },
-    /// A conversation.
+    /// Records with a conversation.
     Messages(MessageFields<'a>),
 }
 
-/// Fields of a conversation.
+/// Names of the record fields of a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct MessageFields<'a> {
-    /// Field of the list of messages.
+    /// Name of the field with the list of messages.
     pub(crate) list: &'a str,
-    /// Field of the system prompt next to the list.
+    /// Name of the field with a system prompt.
     pub(crate) system: Option<&'a str>,
-    /// Field of the tools.
+    /// Name of the field with the tools.
     pub(crate) tools: &'a str,
     /// Fields of the role and the text in a message, if the config names them.
     pub(crate) role: Option<&'a str>,
@@ -98,11 +98,11 @@ impl MessageFields<'static> {
     };
 }
 
-/// Predicates for the fields of a record.
+/// Predicates that tell which fields a record has.
 pub(crate) struct Has<'f> {
-    /// Returns true for a field with text.
+    /// Returns true if the record has a text field of this name.
     pub(crate) text: &'f dyn Fn(&str) -> bool,
-    /// Returns true for a field with a list of messages.
+    /// Returns true if the record has a list of messages of this name.
     pub(crate) messages: &'f dyn Fn(&str) -> bool,
 }
 
@@ -210,7 +210,7 @@ impl FieldNames {
         }))
     }
 
-    /// Returns the names in the config with their meanings.
+    /// Returns the field names in the config, each with its meaning.
     pub(crate) fn named(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let names = [
             ("text", &self.text),

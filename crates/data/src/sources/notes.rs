@@ -11,7 +11,7 @@ use crate::sources::kind::conversion_of;
 
 /// Maximum number of keys that are counted by name; further ones are counted together.
 const MOST_NAMES: usize = 64;
-/// Name under which further keys are counted.
+/// Name under which keys beyond the limit are counted together.
 const OTHERS: &str = "(others)";
 
 /// Counts of what was ignored or renamed in files, records and messages, by name; part of `dataset.json`.
@@ -72,7 +72,7 @@ const MOST_MIXED: usize = 10;
 pub(crate) struct LayoutWatch<'a> {
     path: &'a Path,
     notes: Option<&'a RefCell<RecordNotes>>,
-    /// Layouts seen so far, in the order of the file.
+    /// Layouts of records seen so far, in the order of the file.
     seen: Vec<String>,
 }
 
@@ -110,7 +110,7 @@ impl RecordNotes {
         *self == Self::default()
     }
 
-    /// Adds the counts of `others`.
+    /// Adds the counts of `others` to these counts.
     pub(crate) fn add(&mut self, others: Self) {
         let maps = [
             (&mut self.unused_keys, others.unused_keys),
@@ -146,7 +146,7 @@ impl RecordNotes {
         self
     }
 
-    /// Returns one line per kind of count, for messages.
+    /// Returns the counts as lines of text, one per kind of count.
     pub fn lines(&self) -> Vec<String> {
         let counted = |what: &str, count: u64| (count > 0).then(|| format!("{what}: {count}"));
         let renamed = self
@@ -234,7 +234,7 @@ fn listed(what: &str, counts: &BTreeMap<String, u64>) -> Option<String> {
     (!counts.is_empty()).then(|| format!("{what}: {named}"))
 }
 
-/// Adds one to the count of `name`.
+/// Adds one to the count of `name` in `counts`.
 pub(crate) fn count(counts: &mut BTreeMap<String, u64>, name: &str) {
     add(counts, name, 1);
 }

@@ -30,11 +30,11 @@ pub(crate) struct Records<'a> {
 /// A document made from a record.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Record {
-    /// Parts of the text.
+    /// Parts of the document's text.
     pub(crate) parts: Vec<Part>,
     /// Value that names the group, if a field does.
     pub(crate) group: Option<String>,
-    /// Fields that were read, for messages.
+    /// Names of the fields that were read, as text for messages.
     pub(crate) read_by: String,
 }
 

@@ -6,7 +6,7 @@ use crate::sources::fields::{CONVERSATIONS, FIELDS, KNOWN, LISTED, MESSAGES, kin
 use crate::sources::layout::FieldNames;
 use crate::sources::record::Records;
 
-/// Optional fields, by meaning.
+/// Meanings of record fields that are optional.
 const OPTIONAL: [&str; 5] = ["input", "system", "tools", "role", "content"];
 /// Fields of a message and of the tools, by meaning. Tools may be a list or a text.
 const IN_MESSAGES: [&str; 3] = ["role", "content", "tools"];

@@ -12,9 +12,9 @@ use crate::DataError;
 use crate::sources::document::{Each, LONGEST_RECORD};
 use crate::sources::record::{Records, emit};
 
-/// Maximum number of columns.
+/// Maximum number of columns of a `.csv` or `.tsv` file.
 const MOST_COLUMNS: usize = 10_000;
-/// Maximum bytes of the row of column names.
+/// Maximum bytes of the row with the column names.
 const LONGEST_HEAD: usize = 1 << 20;
 
 /// Calls `each` with the document of every row, or with the error of a row.
@@ -78,7 +78,7 @@ fn named(names: &[String], row: &ByteRecord) -> Result<Value, String> {
     Ok(Value::Object(record))
 }
 
-/// Reader of a table, row by row.
+/// Reader of a `.csv` or `.tsv` table, row by row.
 struct Table<'a, R: BufRead> {
     path: &'a Path,
     rows: Reader<Watched<R>>,
@@ -210,13 +210,13 @@ fn separator(path: &Path, first: &[u8]) -> u8 {
 /// State of the row scanner, by the same rules as the CSV reader.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Before the first byte of a row.
+    /// Scanner state: before the first byte of a row.
     Row,
-    /// Before the first byte of a further column.
+    /// Scanner state: before the first byte of a column other than the first.
     Column,
     Plain,
     Quoted,
-    /// After a quote in quoted text: either its end, or the first of a doubled quote.
+    /// Scanner state: after a quote in quoted text, which is either its end or the first of a doubled quote.
     Quote,
 }
 
@@ -227,11 +227,11 @@ struct Watched<R> {
     separator: u8,
     state: State,
     line: u64,
-    /// First lines of the rows that were not returned yet.
+    /// Line numbers at which the rows begin that were not returned yet.
     lines: VecDeque<u64>,
-    /// Line of the last opening quote.
+    /// Line number of the last opening quote.
     quote_line: u64,
-    /// Bytes that the current row may still have.
+    /// Number of bytes that the current row may still have.
     room: usize,
     is_long: bool,
     ended: bool,

@@ -13,7 +13,7 @@ struct Person {
     possessive: &'static str,
 }
 
-/// The characters and the object of one story.
+/// Characters and object of one generated story.
 struct Cast {
     hero: Person,
     friend: Person,

@@ -5,7 +5,7 @@ use super::random::{Random, hash};
 /// Function that draws a random problem of one subject.
 pub type Draw = fn(&mut Random) -> Problem;
 
-/// One fact in this many is held out.
+/// Divisor of the held-out share: one fact in this many is held out.
 const HELD_OUT: u64 = 10;
 
 /// A fact, phrased as a problem.
@@ -23,14 +23,14 @@ pub struct Problem {
     pub answer: String,
 }
 
-/// Style of a page.
+/// Style in which problems are written on a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
     /// Questions with answers: `Question: … Answer: …`
     Questions,
-    /// Worked examples.
+    /// Worked examples: problem, steps, answer.
     Worked,
-    /// Plain statements.
+    /// Plain statements of facts.
     Statements,
     /// Style of the niche: problem, solution, boxed answer.
     Competition,

@@ -6,7 +6,7 @@ use polymath_base::{GOLDEN, fnv1a, mix};
 pub struct Random(u64);
 
 impl Random {
-    /// Creates the generator for a seed and a name.
+    /// Creates the random generator for a seed and a name.
     pub fn new(seed: u64, name: &str) -> Self {
         Self(seed ^ hash(name))
     }
@@ -16,17 +16,17 @@ impl Random {
         mix(self.0)
     }
 
-    /// Returns a number in `0..bound`.
+    /// Returns a random integer in `0..bound`.
     pub fn below(&mut self, bound: i64) -> i64 {
         ((u128::from(self.next()) * bound as u128) >> 64) as i64
     }
 
-    /// Returns a number in `low..=high`.
+    /// Returns a random integer in `low..=high`.
     pub fn between(&mut self, low: i64, high: i64) -> i64 {
         low + self.below(high - low + 1)
     }
 
-    /// Draws one of `items`.
+    /// Returns a random one of `items`.
     pub fn choose<'a, T>(&mut self, items: &'a [T]) -> &'a T {
         &items[self.below(items.len() as i64) as usize]
     }

@@ -12,7 +12,7 @@ const FIRST_NUMBER: u32 = 0xf_0000;
 
 /// The special tokens of a tokenizer.
 pub(crate) struct SpecialTokens {
-    /// Tokens by their first byte, the longest first.
+    /// Special tokens by their first byte, the longest first.
     by_first: HashMap<u8, Vec<(String, u32)>>,
     /// True if each token matches exactly its own characters: none absorbs white space or matches at word ends only.
     pub(crate) are_plain: bool,

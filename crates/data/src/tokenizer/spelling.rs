@@ -17,7 +17,7 @@ pub struct Spelling {
 }
 
 impl Spelling {
-    /// Builds the table for a tokenizer.
+    /// Builds the table of bytes for a tokenizer.
     pub fn of(tokenizer: &Tokenizer) -> Self {
         let decoder = serde_json::to_value(tokenizer.get_decoder()).unwrap_or_default();
         let is_byte_level = |value: &Value| value["type"] == "ByteLevel";

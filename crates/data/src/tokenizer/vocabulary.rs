@@ -15,7 +15,7 @@ const PARTS: [&str; 4] = ["normalizer", "pre_tokenizer", "model", "decoder"];
 /// Tokens to add to a tokenizer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NewTokens {
-    /// Tokens that are recognized anywhere in a text.
+    /// Ordinary tokens, which are recognized anywhere in a text.
     pub ordinary: Vec<String>,
     /// Special tokens: recognized only where a chat template writes them, plain text elsewhere, and left out of
     /// decoded text.

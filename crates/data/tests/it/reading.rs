@@ -40,7 +40,7 @@ fn other_tokenizer(folder: &Path) -> PathBuf {
     path
 }
 
-/// Returns the tokens, loss mask and bytes of every document.
+/// Returns the tokens, loss mask and scored bytes of every document in a shard.
 fn documents(shard: &TokenShard) -> Vec<(Vec<u32>, Vec<bool>, u64)> {
     (0..shard.documents())
         .map(|index| {

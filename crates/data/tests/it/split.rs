@@ -8,7 +8,7 @@ use tokenizers::Tokenizer;
 
 use crate::support::desk::{Desk, sentences};
 
-/// Returns the texts of a split.
+/// Returns the texts of all documents in a split.
 fn texts(dataset: &Dataset, domain: &str, split: Split) -> BTreeSet<String> {
     let tokenizer = Tokenizer::from_file(dataset.tokenizer_path()).unwrap();
     let shard = dataset.shard(domain, split).unwrap();

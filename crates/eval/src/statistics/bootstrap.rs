@@ -20,11 +20,11 @@ pub(super) const LEAST_ERROR: f64 = 0.2;
 /// A change in bits per byte with its 95 % interval.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Change {
-    /// Tuned minus base, in bits per byte.
+    /// Bits per byte of the tuned model minus those of the base.
     pub value: f64,
     /// Lower and upper end of the interval; `None` with fewer than [`FEWEST_GROUPS`] groups.
     pub interval: Option<[f64; 2]>,
-    /// Number of documents.
+    /// Number of documents compared.
     pub documents: usize,
     /// Number of independent document groups.
     pub groups: usize,
@@ -188,7 +188,7 @@ impl PairedBootstrap {
         self.groups >= FEWEST_GROUPS
     }
 
-    /// Returns the side of the change on which `limit` is.
+    /// Returns on which side of the measured change `limit` is.
     fn side_of(&self, limit: f64) -> Side {
         if self.value > limit {
             Side::Lower
@@ -246,7 +246,7 @@ impl PairedBootstrap {
     }
 }
 
-/// Checks that there is at least one resample.
+/// Checks that a bootstrap has at least one resample.
 pub(super) fn check_resamples(resamples: usize) -> Result<(), EvalError> {
     if resamples == 0 {
         return Err(EvalError::Scores(

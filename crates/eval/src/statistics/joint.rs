@@ -24,9 +24,9 @@ pub struct Compared<'a> {
 /// order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Comparison {
-    /// Estimate.
+    /// Estimated value of the statistic.
     pub value: f64,
-    /// Standard error.
+    /// Standard error of the value.
     pub error: f64,
     /// Deviation of each resample: (the resample's value − `value`) / the resample's standard error.
     pub deviations: Vec<f64>,
@@ -101,7 +101,7 @@ impl Family {
         Self::new(means.into_iter().map(Mean::finish).collect())
     }
 
-    /// Returns the comparisons.
+    /// Returns the comparisons of the family.
     pub fn comparisons(&self) -> &[Comparison] {
         &self.comparisons
     }
@@ -177,7 +177,7 @@ impl Family {
     }
 }
 
-/// One domain of a comparison.
+/// One domain of a comparison, with its rate, standard error and groups.
 struct Part {
     rate: f64,
     error: f64,

@@ -108,9 +108,9 @@ pub fn paired_change(base: &[bool], tuned: &[bool], groups: &[u64]) -> Figure {
     }
 }
 
-/// Effect of the groups on an interval.
+/// Effect of correlated groups of items on an interval.
 struct Design {
-    /// Design effect; see [`design_effect`].
+    /// Design effect, by which the number of items is divided; see [`design_effect`].
     effect: f64,
     /// Number of standard errors from the value to each end of the interval.
     arm: f64,

@@ -48,7 +48,7 @@ pub struct GroupDraws {
 }
 
 impl GroupDraws {
-    /// Creates the draws for `groups` groups.
+    /// Creates the resamples of `groups` groups, drawn with `seed`.
     pub fn new(groups: usize, seed: u64) -> Self {
         Self {
             random: Random(seed),

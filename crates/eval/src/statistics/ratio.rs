@@ -19,11 +19,11 @@ pub(super) struct Sums {
     count: f64,
     pub nats: f64,
     pub bytes: f64,
-    /// Σ bytes²
+    /// Σ bytes² over groups.
     squares: f64,
-    /// Σ nats²
+    /// Σ nats² over groups.
     nats_squares: f64,
-    /// Σ nats · bytes
+    /// Σ nats · bytes over groups.
     products: f64,
 }
 

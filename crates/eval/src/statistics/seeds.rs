@@ -7,7 +7,7 @@ use super::student::t_quantile;
 /// Mean over seeds with its 95 % interval by Student's t.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct OverSeeds {
-    /// Mean of the values.
+    /// Mean over the seeds.
     pub mean: f64,
     /// 95 % interval over seeds; `None` for one seed.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -15,7 +15,7 @@ const FARTHEST: f64 = 0.999_999;
 /// Spearman's ρ with its 95 % interval and its p-value.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Correlation {
-    /// Rank correlation from −1 to 1.
+    /// Spearman's ρ, the rank correlation from −1 to 1.
     pub value: f64,
     /// Interval by a jackknife that leaves out one domain at a time, with all pairs that contain it. It uses Fisher's
     /// transformation and Student's *t* with (domains − 1) degrees of freedom. `None` if too few pairs remain without
@@ -25,7 +25,7 @@ pub struct Correlation {
     /// Two-sided p-value, by relabeling the domains of one variable (Mantel 1967; the quadratic assignment
     /// procedure).
     pub p_value: f64,
-    /// Number of pairs.
+    /// Number of pairs of domains.
     pub pairs: usize,
     /// Number of domains in the pairs.
     pub domains: usize,
@@ -39,7 +39,7 @@ pub struct Dyad {
     pub row: usize,
     /// Index of the column's domain.
     pub column: usize,
-    /// Forecast and measured value.
+    /// Forecast and measured value of the pair.
     pub values: [f64; 2],
 }
 
@@ -208,7 +208,7 @@ fn orders(items: &[usize]) -> Vec<Vec<usize>> {
     all
 }
 
-/// Shuffles the labels at some positions.
+/// Shuffles the labels at the positions `places`.
 fn shuffle(labels: &mut [usize], places: &[usize], random: &mut Random) {
     for at in (1..places.len()).rev() {
         labels.swap(places[at], places[random.below(at + 1)]);

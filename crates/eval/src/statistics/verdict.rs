@@ -104,7 +104,7 @@ impl Verdict {
         }
     }
 
-    /// Returns the verdict as a word.
+    /// Returns the verdict as a word, such as `kept`.
     pub fn word(self) -> &'static str {
         match self {
             Self::Kept => "kept",

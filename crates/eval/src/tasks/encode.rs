@@ -15,7 +15,7 @@ pub struct TaskEncoder {
     tokenizer: Tokenizer,
     /// Token that replaces an empty context.
     prefix: u32,
-    /// Text of that token.
+    /// Text of the token that replaces an empty context.
     prefix_text: String,
     /// Context length of the model in tokens.
     context: usize,

@@ -19,7 +19,7 @@ use crate::statistics::proportion;
 /// Scores of a task.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskScores {
-    /// The task.
+    /// The task that was scored.
     pub task: Arc<Task>,
     /// Scores of the items, in the order of the task.
     pub items: Vec<ItemScore>,
@@ -30,7 +30,7 @@ pub struct TaskScores {
 pub struct ItemScore {
     /// Line of the item in the task's file.
     pub line: u64,
-    /// Index of the right choice, from 0.
+    /// Index of the item's right choice, from 0.
     pub answer: usize,
     /// ln p of each choice, given the context (`loglikelihood` in the harness).
     pub log_likelihoods: Vec<f64>,

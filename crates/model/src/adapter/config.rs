@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{A, B, MAGNITUDE};
 use crate::{Family, ModelConfig, ModelError};
 
-/// The `[lora]` table.
+/// The `[lora]` table: settings of low-rank adapters.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LoraConfig {

@@ -8,7 +8,7 @@ use polymath_base::fnv1a;
 
 use crate::initialize::mix;
 
-/// Projection with an optional adapter.
+/// Linear projection with an optional low-rank adapter.
 #[derive(Clone)]
 pub(crate) struct Projection {
     pub weight: Tensor,
@@ -53,12 +53,12 @@ impl Projection {
         })
     }
 
-    /// Adds a bias, which is not changed by an adapter.
+    /// Adds a bias to the projection; adapters do not change biases.
     pub fn with_bias(self, bias: Option<Tensor>) -> Self {
         Self { bias, ..self }
     }
 
-    /// Returns the tensors of the projection in a fixed order.
+    /// Returns the tensors of the projection (weight, bias, adapter) in a fixed order.
     pub fn tensors_mut(&mut self) -> Vec<&mut Tensor> {
         let mut tensors = vec![&mut self.weight];
         tensors.extend(&mut self.bias);
@@ -118,7 +118,7 @@ impl LoraBranch {
     }
 }
 
-/// Computes W + s·B·A outside the graph: `(out, in)`.
+/// Computes the adapted weight W + s·B·A without gradients: `(out, in)`.
 pub(super) fn shifted(weight: &Tensor, (a, b): (&Tensor, &Tensor), scale: f64) -> Result<Tensor> {
     weight.detach() + (b.detach().matmul(&a.detach())? * scale)?
 }

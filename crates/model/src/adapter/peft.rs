@@ -26,9 +26,9 @@ pub(super) struct PeftConfig {
 struct Targets {
     /// Ends of the module names; `None` for a regular expression.
     ends: Option<Vec<String>>,
-    /// Ends of the names of excluded modules.
+    /// Ends of the names of modules that are excluded from adaptation.
     excluded: Vec<String>,
-    /// Adapted layers; `None` for all.
+    /// Indices of the adapted layers; `None` for all layers.
     layers: Option<Vec<u64>>,
 }
 

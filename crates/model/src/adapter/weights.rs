@@ -11,10 +11,10 @@ use super::{A, B, LoraConfig, MAGNITUDE};
 use crate::initialize::uniform;
 use crate::{ModelConfig, ModelError};
 
-/// Base that an adapter was trained on.
+/// Base model that an adapter was trained on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdapterBase {
-    /// Model folder of the base.
+    /// Folder of the base model.
     pub folder: PathBuf,
     /// Name of the base on the hub, if it is published there, so that others can find it.
     pub published: Option<NamedBase>,
@@ -48,14 +48,14 @@ pub struct NamedBase {
     pub revision: Option<String>,
 }
 
-/// Parameters of an adapter and their base.
+/// Parameters of an adapter, and its base model.
 #[derive(Debug, Clone)]
 pub struct Adapter {
     /// Adapter configuration.
     pub config: LoraConfig,
     /// Parameters by name, such as `model.layers.0.self_attn.q_proj.lora_A.weight`.
     pub weights: BTreeMap<String, Tensor>,
-    /// Base of the adapter.
+    /// Base model of the adapter.
     pub base: AdapterBase,
 }
 

@@ -62,7 +62,7 @@ impl Architecture {
         }
     }
 
-    /// Returns the key of a setting of this architecture.
+    /// Returns the GGUF key of a setting of this architecture.
     pub fn key(self, setting: &str) -> String {
         format!("{}.{setting}", self.name())
     }

@@ -22,7 +22,7 @@ pub(super) struct ByteLevel {
 }
 
 impl ByteLevel {
-    /// Value of llama.cpp's `tokenizer.ggml.model`.
+    /// Name of this kind of tokenizer in llama.cpp's key `tokenizer.ggml.model`.
     pub const NAME: &str = "gpt2";
 
     /// Reads the tokenizer from a `tokenizer.json`.

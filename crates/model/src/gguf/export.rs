@@ -23,12 +23,12 @@ use crate::{
 /// them.
 const POSITIONS: &str = "model.embed_positions.weight";
 
-/// Options of the export.
+/// Options for exporting a model to GGUF.
 #[derive(Debug, Clone, Copy)]
 pub struct GgufExport<'a> {
-    /// Type of the matrices.
+    /// Storage type of the matrices.
     pub kind: GgufType,
-    /// Chat template of the tokenizer.
+    /// Chat template of the tokenizer, which is written to the file.
     pub chat_template: Option<&'a str>,
     /// Base of the adapter, if `folder` is one; replaces the base that the adapter names.
     pub base: Option<&'a Path>,

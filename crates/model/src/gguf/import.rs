@@ -132,7 +132,7 @@ fn architecture(file: &Path, content: &Content) -> Result<Architecture, ModelErr
     })
 }
 
-/// Reader of a file's tensors.
+/// Reader of a GGUF file's tensors.
 struct Reader<'a> {
     bytes: &'a [u8],
     content: &'a Content,

@@ -16,7 +16,7 @@ pub(super) struct Metadata<'a> {
 }
 
 impl<'a> Metadata<'a> {
-    /// Returns an error about the whole file.
+    /// Returns an error about the GGUF file as a whole.
     pub fn content(&self, message: impl Into<String>) -> ModelError {
         ModelError::content(self.path, message)
     }
@@ -67,7 +67,7 @@ impl<'a> Metadata<'a> {
             .ok_or_else(|| self.wrong(key, "a whole number from 0 to 2³² − 1"))
     }
 
-    /// Reads a list of strings.
+    /// Reads a list of strings under a key.
     pub fn texts(&self, key: &str) -> Result<Option<Vec<&'a str>>, ModelError> {
         let text = |value: &'a Value| match value {
             Value::String(text) => Some(text.as_str()),
@@ -76,12 +76,12 @@ impl<'a> Metadata<'a> {
         self.list(key, "a list of strings", text)
     }
 
-    /// Reads a list of whole numbers.
+    /// Reads a list of whole numbers under a key.
     pub fn numbers(&self, key: &str) -> Result<Option<Vec<i64>>, ModelError> {
         self.list(key, "a list of whole numbers", whole)
     }
 
-    /// Reads a list of real numbers.
+    /// Reads a list of real numbers under a key.
     pub fn reals(&self, key: &str) -> Result<Option<Vec<f32>>, ModelError> {
         let real = |value: &Value| match value {
             Value::F32(value) => Some(*value),

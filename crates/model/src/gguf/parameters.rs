@@ -35,7 +35,7 @@ pub(super) const OUTPUT: &str = "output.weight";
 /// Tensor of a GGUF file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Stored {
-    /// Name in the GGUF file.
+    /// Name of the tensor in the GGUF file.
     pub name: String,
     /// Parameters that the tensor consists of, in the order of its rows, with their shapes.
     pub parts: Vec<(String, Vec<usize>)>,
@@ -131,7 +131,7 @@ pub(super) fn to_pairs(weight: &Tensor, heads: usize) -> Result<Tensor> {
     swap(weight, (heads, 2, half))
 }
 
-/// Inverts [`to_pairs`].
+/// Reorders the rows of each head from adjacent pairs to two halves: the inverse of [`to_pairs`].
 pub(super) fn to_halves(weight: &Tensor, heads: usize) -> Result<Tensor> {
     let half = weight.dim(0)? / heads / 2;
     swap(weight, (heads, half, 2))

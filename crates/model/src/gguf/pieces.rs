@@ -31,7 +31,7 @@ pub(super) struct Pieces {
 }
 
 impl Pieces {
-    /// Value of llama.cpp's `tokenizer.ggml.model`.
+    /// Name of this kind of tokenizer in llama.cpp's key `tokenizer.ggml.model`.
     pub const NAME: &str = "llama";
 
     /// Reads the tokenizer from a `tokenizer.json`.
@@ -230,7 +230,7 @@ pub(super) fn is_byte(token: &str) -> bool {
     })
 }
 
-/// Returns every way to split a text in two.
+/// Returns every way to split a text into two parts.
 fn splits(text: &str) -> impl Iterator<Item = (&str, &str)> {
     text.char_indices().skip(1).map(|(at, _)| text.split_at(at))
 }

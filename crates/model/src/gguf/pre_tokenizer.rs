@@ -3,9 +3,9 @@
 
 use serde_json::{Value, json};
 
-/// Regular expression of Llama 3.
+/// Regular expression with which Llama 3 splits text into words.
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-/// Regular expression of Qwen2.
+/// Regular expression with which Qwen2 splits text into words.
 const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 /// First alternative of both expressions, and an equivalent form of it.
 const CONTRACTIONS: [&str; 2] = [
@@ -25,7 +25,7 @@ enum Cut {
 /// A pre-tokenizer that both programs have.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct PreTokenizer {
-    /// Names in llama.cpp; the first one is written.
+    /// Names of the pre-tokenizer in llama.cpp; the first one is written.
     names: &'static [&'static str],
     cut: Cut,
     /// True if a word that is a token is taken whole without applying merges. In llama.cpp, the name decides this
@@ -75,7 +75,7 @@ impl PreTokenizer {
         KNOWN.iter().find(|known| known.names.contains(&name))
     }
 
-    /// Returns all names for an error message.
+    /// Returns the names of all known pre-tokenizers for an error message.
     pub fn all_names() -> String {
         let names: Vec<&str> = KNOWN
             .iter()

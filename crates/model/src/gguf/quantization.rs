@@ -1,4 +1,4 @@
-//! Storage types of parameters.
+//! Storage types of parameters in GGUF files.
 
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Result, Tensor};
@@ -8,7 +8,7 @@ use candle_core::{Result, Tensor};
 pub enum GgufType {
     /// 32 bits per weight: the checkpoint's exact values.
     F32,
-    /// 16 bits per weight.
+    /// 16 bits per weight (half precision).
     F16,
     /// 8.5 bits per weight: blocks of 32 with a scale.
     Q8_0,

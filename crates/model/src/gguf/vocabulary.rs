@@ -11,7 +11,7 @@ use crate::{ModelConfig, ModelError};
 
 /// Kind of an ordinary token; these numbers are llama.cpp's.
 pub(super) const NORMAL: i32 = 1;
-/// Kind of the token for text that has no token.
+/// Kind of the token for text that no other token covers.
 pub(super) const UNKNOWN: i32 = 2;
 /// Kind of special tokens, which are recognized in text only on request.
 pub(super) const CONTROL: i32 = 3;
@@ -35,7 +35,7 @@ pub(super) fn filler(id: usize) -> String {
     format!("[PAD{id}]")
 }
 
-/// Tokenizer in llama.cpp's form.
+/// A tokenizer in llama.cpp's form: tokens, their kinds and how text is split.
 pub(super) struct Vocabulary {
     tokens: Vec<String>,
     kinds: Vec<i32>,
@@ -43,7 +43,7 @@ pub(super) struct Vocabulary {
     begins: bool,
     named: Vec<(&'static str, u32)>,
     template: Option<String>,
-    /// Notes for the user.
+    /// Notes for the user about differences in llama.cpp.
     pub notes: Vec<String>,
 }
 
@@ -87,7 +87,7 @@ impl Vocabulary {
         })
     }
 
-    /// Returns the keys for a model of `config`.
+    /// Returns the GGUF keys of the tokenizer, for a model of `config`.
     pub fn keys(self, config: &ModelConfig) -> Vec<(String, Value)> {
         let kinds = self.kinds.into_iter().map(Value::I32).collect();
         let mut keys = self.scheme.keys(&self.tokens);

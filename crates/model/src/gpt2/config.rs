@@ -1,4 +1,4 @@
-//! GPT-2's `config.json`.
+//! Reading and writing of GPT-2's `config.json`.
 
 use serde_json::{Value, json};
 
@@ -7,10 +7,10 @@ use crate::fields::Fields;
 use crate::hugging_face::{SpecialTokens, TokenIds};
 use crate::{Family, ModelConfig, ModelError, sizes};
 
-/// Two names of the same activation function.
+/// Two names of the same activation function, the tanh approximation of GELU.
 const ACTIVATIONS: [&str; 2] = ["gelu_new", "gelu_pytorch_tanh"];
 
-/// Returns the content of `config.json`.
+/// Returns the content of `config.json` for a GPT-2.
 pub(crate) fn to_json(config: &ModelConfig) -> Value {
     json!({
         "architectures": ["GPT2LMHeadModel"],

@@ -73,7 +73,7 @@ impl Folder {
         candle_core::safetensors::save(tensors, self.path().join(WEIGHTS)).unwrap();
     }
 
-    /// Adds a tensor of ones to the file.
+    /// Adds a tensor of ones to the model's file.
     fn add(&self, name: &str, dims: &[usize]) {
         let mut tensors = self.tensors();
         let ones = Tensor::ones(dims, DType::F32, &Device::Cpu).unwrap();

@@ -56,7 +56,7 @@ fn row(input_ids: Vec<u32>, document_starts: Vec<u32>) -> TokenBatch {
     }
 }
 
-/// Returns the logits: (tokens, vocabulary).
+/// Returns the logits of a text: (tokens, vocabulary).
 fn logits(model: &Transformer, input_ids: Vec<u32>) -> Vec<Vec<f32>> {
     let starts = vec![0; input_ids.len()];
     let logits = model.logits(&row(input_ids, starts)).unwrap();

@@ -11,7 +11,7 @@ use crate::sources::fields::TOOLS;
 use crate::sources::layout::MessageFields;
 use crate::sources::notes::count;
 
-/// Messages of a record and its tools.
+/// Messages of a conversation, and its tools.
 pub(crate) struct Conversation {
     pub(super) messages: Vec<Message>,
     /// List of tools, as in the record.

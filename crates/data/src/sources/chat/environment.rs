@@ -15,7 +15,7 @@ use super::segments::{GENERATION_BEGIN, GENERATION_END};
 const LONGEST_SOURCE: usize = 1 << 17;
 /// Maximum steps of a rendering. Each step can also allocate about 64 bytes.
 pub(super) const FUEL: u64 = 4_000_000;
-/// Maximum `indent` of `tojson`.
+/// Maximum value of the `indent` argument of `tojson`.
 const WIDEST_INDENT: usize = 32;
 /// Maximum bytes of JSON that a template can write.
 const LONGEST_JSON: usize = 1 << 26;

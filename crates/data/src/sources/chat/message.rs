@@ -16,7 +16,7 @@ const KEYS: [&str; 4] = ["role", "content", "weight", "train"];
 
 /// A message of a conversation.
 pub(super) struct Message {
-    /// All fields, with a normalized role, without null values, as in `transformers`.
+    /// All fields of the message, with a normalized role and without null values, as in `transformers`.
     pub(super) fields: Map<String, Value>,
     /// Fields in the order of the record, since templates write tools and calls in that order.
     ordered: Vec<(String, minijinja::Value)>,
@@ -79,7 +79,7 @@ impl Message {
     }
 }
 
-/// Map with ordered keys.
+/// Map that keeps the order of its keys, as a Jinja value.
 struct Pairs(Vec<(String, minijinja::Value)>);
 
 impl Serialize for Pairs {
@@ -179,7 +179,7 @@ impl Message {
     }
 }
 
-/// Names of the keys for a message's role and text.
+/// Names of the keys that hold a message's role and text.
 struct Keys<'a> {
     role: &'a str,
     content: &'a str,
@@ -199,7 +199,7 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// Returns the OpenAI name of a key.
+    /// Returns OpenAI's name for a key (`role` or `content`), or the key itself.
     fn usual<'k>(&self, key: &'k str) -> &'k str {
         match key {
             _ if key == self.role => "role",

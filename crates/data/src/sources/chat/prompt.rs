@@ -12,7 +12,7 @@ use super::environment::on_deep_stack;
 use super::template::Template;
 use super::{ChatTemplate, DataError};
 
-/// A message of a conversation.
+/// A message of a conversation, with its role and text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChatMessage {
     /// Role: `system`, `user` or `assistant`, or another one that the template knows.
@@ -22,7 +22,7 @@ pub struct ChatMessage {
 }
 
 impl ChatMessage {
-    /// Creates a message.
+    /// Creates a message from a role and a text.
     pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
         Self {
             role: role.into(),
@@ -61,7 +61,7 @@ impl PromptTemplate {
         }))
     }
 
-    /// Returns the path of the template's file.
+    /// Returns the path of the chat template's file.
     pub fn file(&self) -> PathBuf {
         self.template.file.clone()
     }

@@ -1,6 +1,6 @@
-//! Roles of messages.
+//! Roles of messages, and their names in datasets.
 
-/// Role whose messages are learned.
+/// Role whose messages are learned: the assistant.
 pub(super) const ASSISTANT: &str = "assistant";
 /// Roles that chat templates know.
 const ROLES: [&str; 7] = [

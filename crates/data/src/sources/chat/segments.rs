@@ -9,7 +9,7 @@ const END: char = '\u{fdd1}';
 /// Marks around the text within `{% generation %}`.
 pub(super) const GENERATION_BEGIN: char = '\u{fdd2}';
 pub(super) const GENERATION_END: char = '\u{fdd3}';
-/// All marks; messages must not contain them.
+/// All marks that are used in rendering; messages must not contain them.
 pub(super) const MARKS: [char; 4] = [BEGIN, END, GENERATION_BEGIN, GENERATION_END];
 /// Base of the private-use characters after [`BEGIN`] that encode the message's number.
 const FIRST_NUMBER: u32 = 0xf_0000;
@@ -56,7 +56,7 @@ pub(super) fn segments(rendered: &str) -> Vec<Segment<'_>> {
     }
 }
 
-/// Returns a rendered conversation without its marks.
+/// Returns the text of a rendered conversation without the marks.
 pub(super) fn segments_text(rendered: &str) -> String {
     segments(rendered)
         .iter()

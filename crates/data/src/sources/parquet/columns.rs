@@ -9,7 +9,7 @@ use crate::sources::fields::FIELDS;
 use crate::sources::layout::{FieldNames, Has, Layout};
 use crate::sources::record::Records;
 
-/// Maximum number of columns in an error.
+/// Maximum number of columns that an error message lists.
 const LISTED: usize = 16;
 
 /// Returns the columns of `root` that hold the records' text, as a schema of their own.

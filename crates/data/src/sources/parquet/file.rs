@@ -33,7 +33,7 @@ pub(crate) struct ParquetFile<'a> {
     reader: SerializedFileReader<BoundedPages>,
     /// Length of the file in bytes.
     size: u64,
-    /// Columns that are read.
+    /// Columns of the parquet file that are read.
     columns: SchemaDescPtr,
 }
 

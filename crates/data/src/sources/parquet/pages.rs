@@ -16,7 +16,7 @@ const LARGEST_PAGE: u64 = 512 << 20;
 /// Field header in Thrift's compact protocol: a 32-bit integer whose field number is one higher than the previous
 /// one.
 const NEXT_I32: u8 = 0x15;
-/// Highest number of a page type.
+/// Highest number of a page type in the parquet format.
 const LAST_KIND: u64 = 3;
 
 /// File reader that refuses pages beyond the size limit.

@@ -43,7 +43,7 @@ pub fn notes<'a>(dataset: &'a Dataset, domain: &str) -> &'a RecordNotes {
     &dataset.manifest().domains[domain].notes
 }
 
-/// Returns the records of the numbers `0..count`.
+/// Returns the list `record(0)`, `record(1)`, …, with `count` elements.
 pub fn each(count: usize, record: impl Fn(usize) -> String) -> Vec<String> {
     (0..count).map(record).collect()
 }

@@ -18,7 +18,7 @@ pub fn stories(masked: bool) -> impl Strategy<Value = Vec<Story>> {
     prop::collection::vec(story, 1..20)
 }
 
-/// Creates a shard of these documents.
+/// Creates a token shard of these documents.
 pub fn shard(stories: &[Story]) -> Arc<TokenShard> {
     write(stories, 300)
 }
@@ -43,7 +43,7 @@ fn write(stories: &[Story], vocabulary: usize) -> Arc<TokenShard> {
     Arc::new(shard)
 }
 
-/// Creates a shard of equal documents with these groups.
+/// Creates a token shard of equal documents with these groups.
 pub fn grouped(groups: &[u64]) -> TokenShard {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("heldout.safetensors");

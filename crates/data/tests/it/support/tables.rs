@@ -10,11 +10,11 @@ use parquet::schema::parser::parse_message_type;
 
 /// Values of a column, with the levels that mark nulls and the beginnings of lists.
 pub enum Column {
-    /// Text of each row in an optional column.
+    /// Column of optional texts, one per row.
     Texts(Vec<Option<String>>),
-    /// Values of a required column.
+    /// Column of required integers, one per row.
     Numbers(Vec<i64>),
-    /// Texts within lists, flattened.
+    /// Column of lists of texts, flattened.
     Nested {
         values: Vec<Option<String>>,
         /// Definition level of each value.
@@ -30,11 +30,11 @@ impl Column {
     }
 }
 
-/// Options for writing a file.
+/// Options for writing a parquet file.
 pub struct Style {
     pub compression: Compression,
     pub rows_a_group: usize,
-    /// Bytes per page.
+    /// Bytes per page of the file.
     pub page: usize,
 }
 

@@ -18,7 +18,7 @@ const HIDDEN: usize = 32;
 /// Model that predicts a given letter after each letter; after any other token, all tokens are equally likely.
 #[derive(Default)]
 pub struct Machine {
-    /// Pairs of a token and the next token.
+    /// Pairs of a token and the token that follows it.
     follows: Vec<(usize, usize)>,
 }
 

@@ -7,24 +7,24 @@ pub fn fixture() -> Value {
     serde_json::from_str(include_str!("../../fixtures/statistics.json")).unwrap()
 }
 
-/// Reads an array of numbers.
+/// Reads a JSON array of numbers.
 pub fn numbers(value: &Value) -> Vec<f64> {
     let items = value.as_array().unwrap();
     items.iter().map(|item| item.as_f64().unwrap()).collect()
 }
 
-/// Reads an array of whole numbers.
+/// Reads a JSON array of whole numbers.
 pub fn whole(value: &Value) -> Vec<u64> {
     let items = value.as_array().unwrap();
     items.iter().map(|item| item.as_u64().unwrap()).collect()
 }
 
-/// Reads a number.
+/// Reads a JSON number.
 pub fn number(value: &Value) -> f64 {
     value.as_f64().unwrap()
 }
 
-/// Checks that a value is close to the reference's.
+/// Checks that a value is close to the reference value.
 pub fn near(found: f64, expected: f64, what: &str) {
     let scale = expected.abs().max(1.0);
     assert!(

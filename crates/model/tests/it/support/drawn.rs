@@ -2,7 +2,7 @@
 
 use candle_core::{Device, Tensor};
 
-/// Draws the values of a tensor with this seed: vectors around 1, matrices around 0.
+/// Draws the values of a tensor with this seed: around 1 for vectors, around 0 for matrices.
 pub fn numbers(seed: usize, shape: &[usize]) -> Tensor {
     let (around, spread) = if shape.len() == 1 {
         (1.0, 0.4)

@@ -135,7 +135,7 @@ pub fn logits(of: &BTreeMap<String, Tensor>, ids: &[u32]) -> Result<Tensor> {
     normed(&x, of, "ln_f")?.matmul(&of["wte.weight"].t()?)
 }
 
-/// Computes Σ −ln p over the targets.
+/// Computes the loss Σ −ln p over the targets.
 pub fn loss(of: &BTreeMap<String, Tensor>, ids: &[u32], targets: &[u32]) -> Result<Tensor> {
     let targets = Tensor::from_slice(targets, (targets.len(), 1), &Device::Cpu)?;
     log_softmax(&logits(of, ids)?, D::Minus1)?

@@ -1,4 +1,4 @@
-//! Tokenizer for model folders.
+//! A small tokenizer to complete model folders in tests.
 
 use std::collections::HashMap;
 use std::path::Path;

@@ -17,7 +17,7 @@ pub fn elements(tensor: &Tensor) -> Vec<f64> {
     tensor.flatten_all().unwrap().to_vec1().unwrap()
 }
 
-/// Returns all parameters of a model.
+/// Returns all parameters of a model in f64.
 pub fn weights(model: &Transformer) -> Weights {
     let parameters = model.parameters().into_iter();
     parameters
@@ -63,7 +63,7 @@ pub fn loss(config: &ModelConfig, weights: &Weights, batch: &TokenBatch) -> f64 
     documents(batch).into_iter().map(of).sum()
 }
 
-/// Computes −ln softmax(logits)[target].
+/// Computes the loss −ln softmax(logits)[target].
 pub fn surprise(logits: &[f64], target: u32) -> f64 {
     let highest = logits.iter().copied().fold(f64::MIN, f64::max);
     let sum: f64 = logits.iter().map(|logit| (logit - highest).exp()).sum();
