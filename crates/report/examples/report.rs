@@ -1,4 +1,4 @@
-//! Writes every page from synthetic scores: `cargo run -p polymath-report --example report -- <folder>`.
+//! Writes every kind of report from synthetic scores: `cargo run -p polymath-report --example report -- <folder>`.
 
 mod synthetic;
 

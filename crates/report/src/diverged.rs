@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 
-/// A run that diverged and has no figures.
+/// Run that diverged and has no results.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Diverged {
-    /// Method, or domain that was tuned on.
+    /// Name of the method, or of the domain that was tuned on.
     pub name: String,
     /// Seed of the run.
     pub seed: u64,
@@ -13,7 +13,7 @@ pub struct Diverged {
     pub message: String,
 }
 
-/// Returns a sentence that lists the diverged runs, with names and messages formatted by `shown`; `None` without any.
+/// Returns a sentence that lists the diverged runs, or `None` if there are none. `shown` formats names and messages.
 pub(crate) fn sentence(diverged: &[Diverged], shown: &dyn Fn(&str) -> String) -> Option<String> {
     let runs: Vec<String> = diverged
         .iter()

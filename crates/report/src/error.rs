@@ -6,13 +6,13 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReportError {
-    /// Error of a dataset.
+    /// A dataset can't be used.
     #[error(transparent)]
     Data(#[from] polymath_data::DataError),
-    /// Error of scores or statistics.
+    /// Scores or statistics can't be used.
     #[error(transparent)]
     Eval(#[from] polymath_eval::EvalError),
-    /// Scores that can't be compared, or a report that can't be read.
+    /// Scores can't be compared, or a report can't be read.
     #[error("{0}")]
     Report(String),
     /// A file can't be written.
@@ -20,7 +20,7 @@ pub enum ReportError {
     File {
         /// Path of the file.
         path: PathBuf,
-        /// Cause.
+        /// Error of the operating system.
         source: std::io::Error,
     },
 }

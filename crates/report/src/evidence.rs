@@ -1,5 +1,5 @@
 //! Evidence of forgetting: the documents and tokens with the largest loss, the loss by token frequency, and questions
-//! that only the base answers.
+//! that only the base answers correctly.
 
 use std::collections::HashMap;
 
@@ -10,19 +10,19 @@ use crate::ReportError;
 use polymath_eval::statistics::PairedBootstrap;
 use polymath_eval::{DocumentScore, DomainScores, TokenScores};
 
-/// Maximum number of documents shown per domain.
+/// Maximum number of documents shown for each domain.
 const DOCUMENTS: usize = 3;
-/// Maximum number of tokens shown per document.
+/// Maximum number of tokens shown for each document.
 pub(crate) const WINDOW: usize = 120;
-/// Minimum size in bytes of a shown document: the loss per byte of shorter ones is mostly noise.
+/// Minimum size of a shown document in bytes, since the loss per byte of shorter ones is mostly noise.
 const SHORTEST: u64 = 200;
-/// Maximum number of training tokens per domain that are counted for frequencies.
+/// Maximum number of training tokens of each domain that are counted for frequencies.
 const COUNTED: u64 = 20_000_000;
-/// Maximum number of questions listed per domain.
+/// Maximum number of questions listed for each domain.
 const QUESTIONS: usize = 20;
-/// Bootstrap resamples for the intervals of frequency groups.
+/// Number of bootstrap resamples for the intervals of frequency groups.
 const RESAMPLES: usize = 1000;
-/// Frequency groups: their minimum occurrences per million training tokens, and their names.
+/// Frequency groups: minimum number of occurrences per million training tokens, and name.
 const GROUPS: [(f64, &str); 5] = [
     (10_000.0, "over 10 000"),
     (1_000.0, "1 000 to 10 000"),
@@ -36,23 +36,23 @@ const GROUPS: [(f64, &str); 5] = [
 pub struct DomainEvidence {
     /// Documents with the largest loss per byte, the worst first.
     pub documents: Vec<WorstDocument>,
-    /// Loss by token frequency, from frequent to rare.
+    /// Loss by token frequency, from frequent to rare tokens.
     pub frequencies: Vec<FrequencyGroup>,
-    /// Number of questions that the base answers and the tuned model does not.
+    /// Number of questions that the base answers correctly and the tuned model does not.
     pub questions_lost: usize,
     /// Some of these questions.
     pub questions: Vec<Question>,
 }
 
-/// A document with a large loss and its worst section.
+/// Document with a large loss, and its worst section.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WorstDocument {
     /// Index among the domain's held-out documents, from 0.
     pub document: u32,
-    /// Source file and position in it (line, row or text); `None` if the dataset does not store it.
+    /// Source file and position in it (line, row or text); `None` if the dataset does not store the source.
     #[serde(default)]
     pub source: Option<String>,
-    /// Size of its scored text in UTF-8 bytes.
+    /// Size of the scored text in UTF-8 bytes.
     pub bytes: u64,
     /// Change in bits per byte.
     pub change: f64,
@@ -60,45 +60,45 @@ pub struct WorstDocument {
     pub from: usize,
     /// Number of tokens in the document.
     pub tokens: usize,
-    /// Section with the largest loss, in pieces of one token, or of the few tokens that form one character.
+    /// Section with the largest loss. A piece is one token, or the few tokens that together form one character.
     pub pieces: Vec<Piece>,
 }
 
-/// A piece of text and its change.
+/// Piece of text with its change.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Piece {
     /// Text of the piece.
     pub text: String,
-    /// Increase of −log₂ p in bits; `None` if it is not scored (a prompt).
+    /// Increase of −log₂ p in bits; `None` for a token that is not scored, such as one of a prompt.
     pub change: Option<f64>,
 }
 
 /// Tokens of similar frequency in the domain's training text.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FrequencyGroup {
-    /// Occurrences per million training tokens, as text.
+    /// Range of occurrences per million training tokens, as text.
     pub frequency: String,
     /// Number of held-out tokens in the group.
     pub tokens: u64,
     /// Mean change in bits per token.
     pub change: f64,
-    /// 95 % interval, computed as for a domain; `None` if too few documents have such tokens.
+    /// 95 % confidence interval, computed as for a domain; `None` if too few documents have such tokens.
     pub interval: Option<[f64; 2]>,
 }
 
-/// Scores of a domain by two models, and its dataset.
+/// Scores of a domain by two models, and the domain's dataset.
 pub struct Evidence<'a> {
     /// Dataset of the domain.
     pub dataset: &'a Dataset,
     /// Name of the domain.
     pub domain: &'a str,
-    /// Scores of the base, including single tokens.
+    /// Scores of the base, including those of single tokens.
     pub base: &'a DomainScores,
-    /// Scores of the tuned model, including single tokens.
+    /// Scores of the tuned model, including those of single tokens.
     pub tuned: &'a DomainScores,
-    /// Correctness of the base's and the tuned model's answers.
+    /// For each question, whether the answer is correct: of the base and of the tuned model.
     pub answers: (&'a [bool], &'a [bool]),
-    /// Seed of the bootstrap.
+    /// Random seed of the bootstrap.
     pub seed: u64,
 }
 
@@ -106,12 +106,12 @@ pub struct Evidence<'a> {
 type TokenPair<'a> = (&'a TokenScores, &'a TokenScores);
 
 impl Evidence<'_> {
-    /// Gathers the evidence from the documents whose token scores both models have.
+    /// Gathers the evidence from the documents whose token scores are stored for both models.
     ///
     /// # Errors
-    /// A dataset that can't be read; models that were scored on different documents.
+    /// Fails if the dataset can't be read, or if the models were scored on different documents.
     pub fn gather(&self) -> Result<DomainEvidence, ReportError> {
-        // The tuned model may have kept the tokens of other documents if its tokenizer differs.
+        // With another tokenizer, the tuned model may have stored the token scores of other documents.
         let of_tuned: HashMap<u32, &TokenScores> = self
             .tuned
             .tokens_of
@@ -142,7 +142,7 @@ impl Evidence<'_> {
         })
     }
 
-    /// Returns the questions that the base answers and the tuned model does not.
+    /// Returns the questions that the base answers correctly and the tuned model does not.
     fn lost_questions(&self) -> Result<Vec<Question>, ReportError> {
         let asked = self.dataset.questions(self.domain)?;
         let (before, after) = self.answers;
@@ -176,7 +176,7 @@ impl Evidence<'_> {
         let document = |(change, (base, tuned)): (f64, TokenPair)| {
             let document = shard.document(base.document as usize);
             let mut tokens = Vec::new();
-            // The final end token has no text.
+            // The end token at the end of a document has no text.
             document.copy_tokens(0..document.len() - 1, &mut tokens);
             let changes: Vec<Option<f64>> = changes(base, tuned).take(tokens.len()).collect();
             let from = worst_section(&changes);
@@ -196,11 +196,11 @@ impl Evidence<'_> {
         Ok(shown.map(document).collect())
     }
 
-    /// Returns the mean change of each frequency group, with a paired bootstrap over document groups.
+    /// Returns the mean change of each frequency group, with intervals of a paired bootstrap over document groups.
     fn frequencies(&self, pairs: &[TokenPair]) -> Result<Vec<FrequencyGroup>, ReportError> {
         let group_of = self.groups()?;
         let shard = self.dataset.shard(self.domain, Split::Heldout)?;
-        // Sums of each document by group. `bytes` counts tokens here.
+        // Sums of each document by frequency group. The field `bytes` counts tokens here.
         let mut of_base = vec![DomainScores::default(); GROUPS.len()];
         let mut of_tuned = of_base.clone();
         let mut tokens = Vec::new();
@@ -246,7 +246,7 @@ impl Evidence<'_> {
         Ok(groups)
     }
 
-    /// Returns the frequency group of each token by its count in the domain's training text.
+    /// Returns the frequency group of each token, by its count in the domain's training text.
     fn groups(&self) -> Result<Vec<u8>, ReportError> {
         let shard = self.dataset.shard(self.domain, Split::Train)?;
         let mut counts: Vec<u64> = vec![0; self.dataset.manifest().tokenizer.vocab_size];
@@ -275,7 +275,7 @@ impl Evidence<'_> {
     }
 }
 
-/// Returns the increase of −log₂ p of each token in bits; `None` for tokens that are not scored.
+/// Returns the increase of −log₂ p of each token in bits, or `None` for a token that is not scored.
 fn changes(base: &TokenScores, tuned: &TokenScores) -> impl Iterator<Item = Option<f64>> {
     base.nats.iter().zip(&tuned.nats).map(|(before, after)| {
         let change = (f64::from(*after) - f64::from(*before)) / std::f64::consts::LN_2;
@@ -283,7 +283,7 @@ fn changes(base: &TokenScores, tuned: &TokenScores) -> impl Iterator<Item = Opti
     })
 }
 
-/// Returns the start of the [`WINDOW`] tokens with the largest total loss.
+/// Returns the index of the first of the [`WINDOW`] tokens with the largest total loss.
 fn worst_section(changes: &[Option<f64>]) -> usize {
     let last = changes.len().saturating_sub(WINDOW);
     let value = |at: usize| changes[at].unwrap_or(0.0);
@@ -298,8 +298,8 @@ fn worst_section(changes: &[Option<f64>]) -> usize {
     best.1
 }
 
-/// Decodes tokens to pieces of text. Tokens that form one character are joined and their changes added; a character cut
-/// off at an end of the section shows as �.
+/// Decodes tokens to pieces of text. Tokens that together form one character are joined, and their changes are added.
+/// A character that is cut off at an end of the section is shown as �.
 fn pieces(spelling: &Spelling, tokens: &[u32], changes: &[Option<f64>]) -> Vec<Piece> {
     let mut pieces: Vec<Piece> = Vec::new();
     let mut bytes: Vec<u8> = Vec::new();
@@ -313,7 +313,7 @@ fn pieces(spelling: &Spelling, tokens: &[u32], changes: &[Option<f64>]) -> Vec<P
         if at + 1 == tokens.len() || !is_cut(&bytes) {
             pieces.push(Piece {
                 text: String::from_utf8_lossy(&bytes).into_owned(),
-                // Three digits are enough to show and keep the report file small.
+                // Three decimals are enough for the page and keep the report file small.
                 change: lost.take().map(|lost| (lost * 1000.0).round() / 1000.0),
             });
             bytes.clear();
@@ -322,7 +322,7 @@ fn pieces(spelling: &Spelling, tokens: &[u32], changes: &[Option<f64>]) -> Vec<P
     pieces
 }
 
-/// Returns whether the last character is incomplete.
+/// Returns true if the last character is incomplete.
 fn is_cut(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_err_and(|error| error.error_len().is_none())
 }

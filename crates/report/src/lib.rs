@@ -1,7 +1,7 @@
 //! Reports: the forgetting report, frontier, transfer matrix and layer resets, each as HTML, Markdown and JSON.
 //!
-//! Depends on no model and no training. [`ForgettingReport::new`] compares the scores of a base and its tuned models on
-//! the same documents, [`evidence`] finds the forgotten text, and [`write()`] saves the report.
+//! The crate needs no model and no training. [`ForgettingReport::new`] compares the scores of a base and its tuned
+//! models on the same documents, [`evidence`] finds the forgotten text, and [`write()`] saves the report.
 //!
 //! ```no_run
 //! use candle_core::Device;

@@ -1,4 +1,4 @@
-//! Self-contained HTML pages in one style, and the files of a report.
+//! Self-contained HTML pages in one style, and writing of a report's files.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::ReportError;
 
-/// Renders a template, which extends `frame.html` with the style sheet.
+/// Renders a template that extends `frame.html`, which contains the style sheet.
 pub fn render(template: &str, shown: Value) -> Result<String, ReportError> {
     let failed =
         |error: minijinja::Error| ReportError::Report(format!("a page's template: {error}"));
@@ -25,10 +25,10 @@ pub fn render(template: &str, shown: Value) -> Result<String, ReportError> {
         .map_err(failed)
 }
 
-/// Checks before any work that writing a report would replace only its own earlier files.
+/// Checks before any work that writing a report would replace only files of an earlier report.
 ///
 /// # Errors
-/// Other files with these names; a file in place of the folder.
+/// Fails if other files have these names, or if a file has the name of the folder.
 pub fn check_forms(folder: &Path, name: &str) -> Result<(), ReportError> {
     let refuse = |path: &Path, message: &str| {
         let path = path.display();
@@ -58,9 +58,9 @@ pub fn check_forms(folder: &Path, name: &str) -> Result<(), ReportError> {
     }
 }
 
-/// Writes `result` into `folder` as `name.json`, `name.html` (the `page`) and `name.md` (the `markdown`). Each file is
-/// written atomically. The JSON comes first: [`check_forms`] recognizes an earlier result by it, so an interrupted
-/// command can be run again.
+/// Writes `result` to `folder` as `name.json`, `page` as `name.html` and `markdown` as `name.md`, each atomically.
+/// The JSON is written first, since [`check_forms`] recognizes an earlier result by it: an interrupted command can be
+/// run again.
 pub fn write_forms(
     folder: &Path,
     name: &str,
@@ -90,7 +90,7 @@ pub fn write_forms(
 mod tests {
     use super::*;
 
-    /// An earlier result is replaced; another file is not.
+    /// Checks that an earlier report is replaced and another file is not.
     #[test]
     fn only_earlier_results_are_replaced() {
         let folder = tempfile::tempdir().unwrap();

@@ -6,13 +6,13 @@
 
 use std::borrow::Cow;
 
-/// First control picture: U+2400 + n is the picture of control character n.
+/// Code point of the first control picture: U+2400 + n is the picture of control character n.
 const PICTURES: u32 = 0x2400;
 
 /// Replaces characters that control a terminal by visible ones. Line breaks and tabs stay.
 ///
-/// Control characters become their pictures (`␛` for ESC); 8-bit controls (C1) and characters that reorder text become
-/// `�`. Each is replaced by one character, so columns stay aligned.
+/// Control characters become their pictures (`␛` for ESC). 8-bit controls (C1) and characters that reorder text
+/// become `�`. Each is replaced by one character, so that columns stay aligned.
 pub fn printable(text: &str) -> Cow<'_, str> {
     let harmless = |sign: char| matches!(sign, '\n' | '\t') || visible(sign) == sign;
     if text.chars().all(harmless) {
@@ -24,7 +24,7 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown.collect())
 }
 
-/// Returns a visible replacement for a control character, and other characters unchanged.
+/// Returns a visible replacement for a control character, and any other character unchanged.
 fn visible(sign: char) -> char {
     match sign {
         '\0'..='\x1f' => char::from_u32(PICTURES + sign as u32).unwrap_or('\u{fffd}'),
@@ -39,7 +39,7 @@ fn visible(sign: char) -> char {
     }
 }
 
-/// Escapes text for one line or table cell of Markdown, so that it shows as plain text.
+/// Escapes text for one line or one table cell of Markdown, so that it is shown as plain text.
 pub fn inline(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     let signs: Vec<char> = text.chars().collect();
@@ -59,14 +59,14 @@ pub fn inline(text: &str) -> String {
     escaped
 }
 
-/// Returns whether the character at `at` is an underscore outside a word, which could start or end emphasis.
+/// Returns true if the character at `at` is an underscore outside a word, which could start or end emphasis.
 fn emphasizes(signs: &[char], at: usize) -> bool {
     let in_word = |sign: Option<&char>| sign.is_some_and(|sign| sign.is_alphanumeric());
     let before = at.checked_sub(1).and_then(|at| signs.get(at));
     signs[at] == '_' && !(in_word(before) && in_word(signs.get(at + 1)))
 }
 
-/// Returns whether the character at `at` would start a list or a rule if the text began a line.
+/// Returns true if the character at `at` would start a list or a rule at the beginning of a line.
 fn begins_block(signs: &[char], at: usize) -> bool {
     let begins = |before: &[char]| before.iter().all(|sign| sign.is_whitespace());
     match signs[at] {
@@ -83,7 +83,7 @@ fn begins_block(signs: &[char], at: usize) -> bool {
     }
 }
 
-/// Returns whether the character at `at` would turn a bare address into a link.
+/// Returns true if the character at `at` would turn a bare address into a link.
 fn links(signs: &[char], at: usize) -> bool {
     match signs[at] {
         ':' => signs.get(at + 1) == Some(&'/'),
@@ -98,7 +98,7 @@ fn links(signs: &[char], at: usize) -> bool {
     }
 }
 
-/// Formats inline code in Markdown. Not for table cells, where `|` would end the cell.
+/// Formats text as inline code in Markdown. Not for table cells, where `|` would end the cell.
 pub fn code(text: &str) -> String {
     let shown: String = text.chars().map(visible).collect();
     let fence = "`".repeat(longest_run_of_backticks(&shown) + 1);
@@ -110,7 +110,7 @@ pub fn code(text: &str) -> String {
     }
 }
 
-/// Formats a code block in Markdown, ending with a newline.
+/// Formats text as a code block in Markdown, ending with a newline.
 pub fn block(language: &str, text: &str) -> String {
     let text = printable(text);
     let fence = "`".repeat((longest_run_of_backticks(&text) + 1).max(3));
@@ -127,7 +127,8 @@ fn longest_run_of_backticks(text: &str) -> usize {
 mod tests {
     use super::*;
 
-    /// Escape sequences, C1 controls and overrides become visible, one for one; line breaks, tabs and all scripts stay.
+    /// Checks that escape sequences, C1 controls and direction overrides become visible, one character for each, and
+    /// that line breaks, tabs and all scripts stay.
     #[test]
     fn control_characters_are_made_visible() {
         assert_eq!(printable("a\x1b]0;x\x07\r\n\tb"), "a␛]0;x␇␍\n\tb");
@@ -149,7 +150,8 @@ mod tests {
         }
     }
 
-    /// A name can't break out of its line, start a heading, list or cell, or become an image, a link or HTML.
+    /// Checks that a name can't break out of its line, start a heading, list or cell, or become an image, a link or
+    /// HTML.
     #[test]
     fn names_are_plain_text_in_markdown() {
         assert_eq!(
@@ -165,7 +167,7 @@ mod tests {
         assert_eq!(inline("a\x1b[0m\u{202e}"), "a␛\\[0m�");
     }
 
-    /// Code stays code with any backticks and line breaks inside.
+    /// Checks that text with any number of backticks and line breaks stays code.
     #[test]
     fn code_is_fenced_for_any_content() {
         assert_eq!(code("<|begin|>"), "`<|begin|>`");

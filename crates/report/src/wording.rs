@@ -4,7 +4,7 @@ use crate::forgetting::{QuestionReport, Worst};
 use polymath_eval::statistics::Figure;
 use polymath_eval::statistics::Verdict;
 
-/// Formats a number with its sign; no sign if it rounds to zero.
+/// Formats a number with its sign, without a sign if it rounds to zero.
 pub fn signed(value: f64) -> String {
     let text = format!("{value:+.3}");
     if text.trim_start_matches(['+', '-']) == "0.000" {
@@ -14,24 +14,24 @@ pub fn signed(value: f64) -> String {
     }
 }
 
-/// Formats a number with its sign, or a dash for none.
+/// Formats a number with its sign, or `None` as a dash.
 pub fn signed_or_dash(value: Option<f64>) -> String {
     value.map_or("–".into(), signed)
 }
 
-/// Formats an interval, or a dash for none.
+/// Formats an interval, or `None` as a dash.
 pub fn interval(ends: Option<[f64; 2]>) -> String {
     ends.map_or("–".into(), |[low, high]| {
         format!("[{}, {}]", signed(low), signed(high))
     })
 }
 
-/// Formats a number without sign, or a dash for none.
+/// Formats a number without a sign, or `None` as a dash.
 pub fn plain(value: Option<f64>) -> String {
     value.map_or("–".into(), |value| format!("{value:.3}"))
 }
 
-/// Formats a share in percent with its sign, or a dash for none.
+/// Formats a share in percent with its sign, or `None` as a dash.
 pub fn relative(share: Option<f64>) -> String {
     share.map_or("–".into(), |share| {
         format!("{:+.1} %", share * 100.0).replace('-', "−")
@@ -43,14 +43,14 @@ pub fn percent(share: f64) -> String {
     format!("{:.1} %", share * 100.0)
 }
 
-/// Formats the interval of a share, in percent.
+/// Formats the interval of a share in percent.
 pub fn share_interval(figure: Figure) -> String {
     figure.interval.map_or("–".into(), |[low, high]| {
         format!("[{:.1}, {:.1}]", low * 100.0, high * 100.0)
     })
 }
 
-/// Formats a change in a share, in percentage points with sign; no sign if it rounds to zero.
+/// Formats a change of a share in percentage points with its sign, without a sign if it rounds to zero.
 pub fn points(change: f64) -> String {
     let text = format!("{:+.1}", change * 100.0);
     if text.trim_start_matches(['+', '-']) == "0.0" {
@@ -60,7 +60,7 @@ pub fn points(change: f64) -> String {
     }
 }
 
-/// Formats the interval of a change in a share, in percentage points.
+/// Formats the interval of a change of a share in percentage points.
 pub fn points_interval(figure: Figure) -> String {
     figure.interval.map_or("–".into(), |[low, high]| {
         format!("[{}, {}]", points(low), points(high))
@@ -76,7 +76,7 @@ pub fn probability(value: f64) -> String {
     }
 }
 
-/// Formats a probability, or a dash for none.
+/// Formats a probability, or `None` as a dash.
 pub fn probability_or_dash(value: Option<f64>) -> String {
     value.map_or("–".into(), probability)
 }
@@ -94,18 +94,18 @@ pub fn count(value: u64) -> String {
     text
 }
 
-/// Note for a model that reads other tokens than its base.
+/// Note for a run that tokenizes the text differently than its base.
 pub const OTHER_CONTEXT: &str = "This run reads the held-out text in other tokens than its base: the same number of context tokens covers another length \
     of text, which may cause part of the change in bits per byte.";
 
-/// Formats the 95 % upper bound on the change of all retained domains; empty if it is unknown.
+/// Formats the 95 % upper bound on the changes of all retained domains. Empty if it is unknown.
 pub fn bound(worst: &Worst) -> String {
     worst.bound.map_or(String::new(), |bound| {
         format!(", no retained domain above {} (95 %)", signed(bound))
     })
 }
 
-/// Formats the number of questions, and of their groups if they are not all independent.
+/// Formats the number of questions, and of their groups if the questions are not all independent.
 pub fn asked(questions: &QuestionReport) -> String {
     let number = count(questions.count as u64);
     if questions.groups == questions.count {
@@ -114,7 +114,7 @@ pub fn asked(questions: &QuestionReport) -> String {
     format!("{number} in {} groups", questions.groups)
 }
 
-/// Formats a number of bytes.
+/// Formats a number of bytes with a unit.
 pub fn bytes(value: u64) -> String {
     match value {
         0..1_000 => format!("{value} B"),
@@ -134,7 +134,7 @@ pub fn sign(verdict: Verdict) -> &'static str {
     }
 }
 
-/// Formats a duration.
+/// Formats a duration given in seconds.
 pub fn duration(seconds: f64) -> String {
     let seconds = seconds.max(0.0).round() as u64;
     match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
@@ -148,7 +148,7 @@ pub fn duration(seconds: f64) -> String {
 mod tests {
     use super::*;
 
-    /// Numbers are formatted for reading.
+    /// Checks the formats of numbers, durations and sizes.
     #[test]
     fn numbers_are_readable() {
         assert_eq!(signed(0.1234), "+0.123");

@@ -1,4 +1,4 @@
-//! Reports of synthetic scores.
+//! Reports of synthetic scores, for examples and tests.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use polymath_report::reset::{Block, Reset, Step, place};
 use polymath_report::transfer::{Row, Setting, Transfer};
 use polymath_report::{ForgettingReport, ModelScores, ReportError, Settings};
 
-/// Name, number of documents and base bits per byte of each domain.
+/// Domains: name, number of documents, and the base's bits per byte.
 const DOMAINS: [(&str, usize, f64); 7] = [
     ("chemistry", 240, 1.31),
     ("competition", 180, 2.05),
@@ -22,7 +22,7 @@ const DOMAINS: [(&str, usize, f64); 7] = [
     ("mathematics", 310, 1.12),
     ("physics", 260, 1.27),
 ];
-/// Name, method and change per domain of each run.
+/// Runs: name, method, and the change of each domain in bits per byte.
 const RUNS: [(&str, &str, [f64; 7]); 3] = [
     (
         "competition-full",
@@ -41,10 +41,10 @@ const RUNS: [(&str, &str, [f64; 7]); 3] = [
     ),
 ];
 
-/// Returns a report of three runs over seven domains with all sections.
+/// Returns a forgetting report of three runs and seven domains, with all sections.
 ///
 /// # Errors
-/// Scores that do not fit together.
+/// Fails if the scores do not fit together.
 #[allow(dead_code, reason = "used by some of the programs")]
 pub fn report() -> Result<ForgettingReport, ReportError> {
     let base = scores("checkpoints/small/best", "", &[0.0; 7]);
@@ -67,10 +67,10 @@ pub fn report() -> Result<ForgettingReport, ReportError> {
     ForgettingReport::new(&base, &runs, settings)
 }
 
-/// Returns a report of two stages, the second tuned from the first.
+/// Returns a forgetting report of a chain of two fine-tunings, the second of which starts from the first.
 ///
 /// # Errors
-/// Scores that do not fit together.
+/// Fails if the scores do not fit together.
 #[allow(dead_code, reason = "used by some of the programs")]
 pub fn chain() -> Result<ForgettingReport, ReportError> {
     let mut base = scores("checkpoints/small/best", "", &[0.0; 7]);
@@ -85,10 +85,10 @@ pub fn chain() -> Result<ForgettingReport, ReportError> {
     ForgettingReport::new(&base, &[first, second], Settings::default())
 }
 
-/// Returns a frontier of three methods over two seeds, each also mixed with the base at one half.
+/// Returns a frontier of three methods with two seeds, each as trained and as the midpoint between it and the base.
 ///
 /// # Errors
-/// Scores that do not fit together.
+/// Fails if the scores do not fit together.
 #[allow(dead_code, reason = "used by some of the programs")]
 pub fn frontier() -> Result<Frontier, ReportError> {
     let both = |changes: &[f64]| {
@@ -169,10 +169,10 @@ pub fn transfer() -> Transfer {
     )
 }
 
-/// Returns a reset of three blocks, one at a time and cumulatively.
+/// Returns a reset of three blocks, each alone and cumulatively.
 ///
 /// # Errors
-/// Scores that do not fit together.
+/// Fails if the scores do not fit together.
 #[allow(dead_code, reason = "used by some of the programs")]
 pub fn reset() -> Result<Reset, ReportError> {
     let changed = |share: f64| {
@@ -200,7 +200,7 @@ pub fn reset() -> Result<Reset, ReportError> {
     ))
 }
 
-/// Returns scores of documents of very different sizes, each with its own change.
+/// Returns the scores of a model. Its documents have very different sizes, and each has its own change.
 fn scores(path: &str, method: &str, changes: &[f64]) -> ModelScores {
     let mut domains = BTreeMap::new();
     for ((name, documents, base), change) in DOMAINS.iter().zip(changes) {
@@ -241,7 +241,8 @@ fn scores(path: &str, method: &str, changes: &[f64]) -> ModelScores {
     }
 }
 
-/// Returns overlaps where a tenth of the manuals' sequences and 41 % of their documents are in the fine-tuning text.
+/// Returns overlaps in which a tenth of the 13-word sequences of the domain `manuals`, and 41 % of its documents,
+/// occur in the fine-tuning text.
 fn overlaps() -> Vec<Overlap> {
     let overlap = |(name, _, _): &(&str, usize, f64)| Overlap {
         train: "competition".into(),
@@ -253,7 +254,7 @@ fn overlaps() -> Vec<Overlap> {
     DOMAINS.iter().map(overlap).collect()
 }
 
-/// Returns evidence for each retained domain with a loss: documents, frequencies and questions.
+/// Returns evidence for each retained domain with a loss: documents, token frequencies and questions.
 fn evidence(changes: &[f64]) -> BTreeMap<String, DomainEvidence> {
     let words = "The reaction of sodium hydroxide with dilute hydrochloric acid gives sodium chloride and water; the \
                  naïve reader may check the masses on both sides, and will find that <nothing> is lost. ";
@@ -331,7 +332,7 @@ fn curve(changes: &[f64]) -> Vec<CurvePoint> {
     (0..=16).map(|at| point(at * 50)).collect()
 }
 
-/// Returns a deterministic pseudorandom number from 0 to 1.
+/// Returns a reproducible pseudo-random number from 0 to 1.
 fn waves(at: usize, salt: usize) -> f64 {
     ((at * 7919 + salt * 104_729) as f64 * 12.9898).sin().abs() * 43_758.545 % 1.0
 }

@@ -1,6 +1,6 @@
-//! Linear scale from values to pixels.
+//! Linear axis that maps values to pixels.
 
-/// A linear scale with round ticks.
+/// Linear axis with round tick values.
 pub struct Axis {
     low: f64,
     high: f64,
@@ -10,7 +10,7 @@ pub struct Axis {
 }
 
 impl Axis {
-    /// Creates an axis over all finite `values` with about `ticks` ticks, between two pixel positions.
+    /// Makes an axis that contains all finite `values`, with about `ticks` ticks, between two pixel positions.
     pub fn new(values: impl Iterator<Item = f64>, ticks: f64, (from, to): (f64, f64)) -> Self {
         let (low, high) = values
             .filter(|value| value.is_finite())
@@ -29,7 +29,7 @@ impl Axis {
         }
     }
 
-    /// Creates an axis of steps from 0 to `last`, without margins.
+    /// Makes an axis of steps from 0 to `last`, without margins.
     pub fn of_steps(last: u64, ticks: f64, (from, to): (f64, f64)) -> Self {
         let high = last.max(1) as f64;
         Self {
@@ -46,27 +46,27 @@ impl Axis {
         self.from + (value - self.low) / (self.high - self.low) * (self.to - self.from)
     }
 
-    /// Returns round values within the axis.
+    /// Returns the tick values: round numbers within the axis.
     pub fn ticks(&self) -> Vec<f64> {
         let first = (self.low / self.step).ceil() as i64;
         let last = (self.high / self.step).floor() as i64;
         (first..=last).map(|tick| tick as f64 * self.step).collect()
     }
 
-    /// Formats a tick with the digits that distinguish it from the next.
+    /// Formats a tick value with as many digits as distinguish it from the next.
     pub fn label(&self, tick: f64) -> String {
         let digits = (-self.step.log10().floor()).clamp(0.0, 6.0) as usize;
         format!("{tick:.digits$}").replace('-', "−")
     }
 
-    /// Formats a tick as [`Axis::label`], with a plus sign if it is positive.
+    /// Formats a tick value as [`Axis::label`] does, with a plus sign if it is positive.
     pub fn signed_label(&self, tick: f64) -> String {
         let plus = if tick > 0.0 { "+" } else { "" };
         format!("{plus}{}", self.label(tick))
     }
 }
 
-/// Returns 1, 2 or 5 times a power of ten, at least `rough`.
+/// Returns 1, 2 or 5 times a power of ten: the smallest that is at least `rough`.
 fn round_step(rough: f64) -> f64 {
     let power = 10f64.powf(rough.log10().floor());
     let units = [1.0, 2.0, 5.0, 10.0].map(|unit| unit * power);
@@ -78,7 +78,7 @@ fn round_step(rough: f64) -> f64 {
 mod tests {
     use super::*;
 
-    /// Ticks are round, within the axis, and labeled without rounding errors.
+    /// Checks that tick values are round, within the axis, and shown without rounding errors.
     #[test]
     fn ticks_are_round() {
         let axis = Axis::new([-0.41, 0.23].into_iter(), 5.0, (0.0, 100.0));
@@ -96,7 +96,7 @@ mod tests {
         assert_eq!(steps.at(300.0), 90.0);
     }
 
-    /// No value, one value and NaN still give an axis.
+    /// Checks that no value, a single value, and NaN still give an axis.
     #[test]
     fn degenerate_values_are_shown() {
         for values in [vec![], vec![0.0], vec![f64::NAN]] {

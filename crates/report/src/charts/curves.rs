@@ -1,4 +1,4 @@
-//! Chart of the change of every domain over the steps of a run.
+//! Chart of the change of every domain during a run.
 
 use super::axis::Axis;
 use super::svg::{Anchor, Point, Svg, fit, spread};
@@ -11,10 +11,10 @@ const LEFT: f64 = 48.0;
 const RIGHT: f64 = 288.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 226.0;
-/// Distance between two labels at line ends.
+/// Minimum distance between two labels at line ends, in pixels.
 const GAP: f64 = 15.0;
 
-/// Change of a domain since the first evaluation.
+/// Line of one domain: its change since the first evaluation, by step.
 struct Line<'a> {
     name: &'a str,
     points: Vec<(u64, f64)>,
@@ -26,10 +26,11 @@ impl Line<'_> {
     }
 }
 
-/// Draws the chart of one run, on the same scale for all runs; `None` with fewer than two evaluations.
+/// Draws the chart of one run, on the same scale as those of all runs. Returns `None` with fewer than two
+/// evaluations.
 ///
-/// Highlights the niche and the retained domain that ends highest above the tolerance; other lines are gray. Names
-/// stand at the line ends, since eight colors would need a legend.
+/// The niche and the retained domain with the highest end above the tolerance are highlighted; other lines are gray.
+/// Names are placed at the line ends, since eight colors would need a legend.
 pub fn curve(report: &ForgettingReport, number: usize) -> Option<String> {
     let run = &report.runs[number];
     let lines = lines(run);
@@ -96,7 +97,7 @@ pub fn curve(report: &ForgettingReport, number: usize) -> Option<String> {
     Some(svg.finish())
 }
 
-/// Returns the lines of the domains whose figures are not withheld.
+/// Returns the lines of the domains whose results are not withheld.
 fn lines(run: &RunReport) -> Vec<Line<'_>> {
     let Some(start) = run.curve.first() else {
         return Vec::new();
@@ -120,7 +121,7 @@ fn lines(run: &RunReport) -> Vec<Line<'_>> {
         .collect()
 }
 
-/// Returns a text description for screen readers.
+/// Returns a description for screen readers.
 fn description(lines: &[Line]) -> String {
     let ends: Vec<String> = lines
         .iter()
@@ -154,7 +155,7 @@ fn background(svg: &mut Svg, across: &Axis, down: &Axis) {
     svg.text("tick", caption, Anchor::Middle, "step");
 }
 
-/// Returns the label positions at the line ends, moved apart where they would overlap.
+/// Returns the vertical positions of the labels at the line ends, moved apart where they would overlap.
 fn label_places(lines: &[Line], down: &Axis) -> Vec<f64> {
     let mut order: Vec<usize> = (0..lines.len()).collect();
     order.sort_by(|a, b| lines[*b].last().total_cmp(&lines[*a].last()));

@@ -6,21 +6,21 @@ use crate::forgetting::{DomainReport, ForgettingReport, Role};
 use crate::wording::{interval, sign, signed};
 use polymath_eval::statistics::Verdict;
 
-/// Height of a run's row.
+/// Height of a run's row, in pixels.
 const ROW: f64 = 22.0;
-/// Space above and below the rows of a domain.
+/// Space above and below the rows of a domain, in pixels.
 const MARGIN: f64 = 9.0;
-/// Height of a domain name above its rows.
+/// Height of a domain's name above its rows, in pixels.
 const HEADING: f64 = 18.0;
 const TOP: f64 = 24.0;
 const BOTTOM: f64 = 44.0;
 
-/// Layout of the chart; the page shows the one that fits.
+/// Layout of the chart. The page shows the one that fits the window.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Width {
-    /// Names on the left, verdicts on the right.
+    /// Domain names on the left and verdicts on the right.
     Wide,
-    /// Names above their rows.
+    /// Domain names above their rows.
     Narrow,
 }
 
@@ -32,7 +32,7 @@ impl Width {
         }
     }
 
-    /// Returns the horizontal range of the axis.
+    /// Returns the horizontal range of the axis, in pixels.
     fn plot(self) -> (f64, f64) {
         match self {
             Self::Wide => (150.0, 670.0),
@@ -56,7 +56,7 @@ struct Frame<'a> {
     bottom: f64,
 }
 
-/// Draws the chart. The niche is on top; the band around the zero line is the tolerance.
+/// Draws the chart. The niche is at the top; the band around the zero line is the tolerance.
 pub fn forest(report: &ForgettingReport, width: Width) -> String {
     let names = domain_names(report);
     let tolerance = report.settings.tolerance;
@@ -106,7 +106,7 @@ pub fn forest(report: &ForgettingReport, width: Width) -> String {
     svg.finish()
 }
 
-/// Returns every domain once, niches first.
+/// Returns the name of every domain once, niches first.
 fn domain_names(report: &ForgettingReport) -> Vec<&str> {
     let mut names: Vec<(bool, &str)> = Vec::new();
     for domain in report.runs.iter().flat_map(|run| &run.domains) {
@@ -151,7 +151,7 @@ impl Frame<'_> {
         svg.text("tick", above, Anchor::Middle, &format!("±{tolerance}"));
     }
 
-    /// Draws the name of a domain and a row per run.
+    /// Draws the name of a domain, and a row for each run.
     fn domain(&self, svg: &mut Svg, name: &str, top: f64) {
         let of_run = |run: &'_ crate::forgetting::RunReport| {
             run.domains.iter().position(|domain| domain.name == name)
@@ -200,7 +200,7 @@ impl Frame<'_> {
         }
     }
 
-    /// Draws the whisker, marker and verdict of a run; only the verdict if the figure is withheld.
+    /// Draws the interval, marker and verdict of a run, or only the verdict if the result is withheld.
     fn row(&self, svg: &mut Svg, (run, title): (usize, &str), domain: &DomainReport, y: f64) {
         let word = domain.verdict.word();
         let place = |value: f64| Point {

@@ -7,31 +7,31 @@ use polymath_eval::statistics::Figure;
 const CELL: (f64, f64) = (92.0, 40.0);
 const NAMES: f64 = 150.0;
 const HEADING: f64 = 54.0;
-/// Distance between two cells.
+/// Gap between two cells, in pixels.
 const GAP: f64 = 2.0;
-/// Number of color levels on either side of zero.
+/// Number of color shades on each side of zero.
 const DEPTHS: usize = 5;
-/// Height of the legend below the table; size of its swatches.
+/// Height of the legend below the table and size of its color samples, in pixels.
 const LEGEND: f64 = 36.0;
 const SWATCH: (f64, f64) = (26.0, 14.0);
 
 /// Cell of a heat map.
 #[derive(Clone)]
 pub struct Cell {
-    /// Value that decides the color: positive is worse.
+    /// Value that decides the color. Positive is worse.
     pub value: f64,
     pub text: String,
-    /// Set if the change is significant; other cells have no color.
+    /// True if the change is significant. Other cells have no color.
     pub sure: bool,
-    /// Text of the tooltip, also read aloud.
+    /// Text of the tooltip, which screen readers read too.
     pub title: String,
-    /// Set if the cell has a frame.
+    /// True if the cell has a frame.
     pub framed: bool,
 }
 
 impl Cell {
-    /// Creates a cell from a change with its 95 % interval; it is significant if the interval excludes 0. `what`
-    /// describes it.
+    /// Makes a cell from a change with its 95 % interval. The change is significant if the interval excludes 0.
+    /// `what` describes it in the tooltip.
     pub fn of(what: &str, change: Figure) -> Self {
         Self {
             value: change.value,
@@ -48,37 +48,39 @@ impl Cell {
         }
     }
 
-    /// Sets the frame.
+    /// Sets whether the cell has a frame.
     pub fn framed(self, framed: bool) -> Self {
         Self { framed, ..self }
     }
 }
 
-/// Content of a heat map; a cell that is `None` stays empty.
+/// Content of a heat map. A cell that is `None` stays empty.
 pub struct Heatmap<'a> {
-    /// Unique id on the page.
+    /// Id that is unique on the page.
     pub id: &'a str,
     pub title: &'a str,
     pub rows: Vec<String>,
     pub columns: Vec<String>,
-    /// Labels of the rows and columns.
+    /// Titles of the rows and of the columns.
     pub axes: (&'a str, &'a str),
     pub cells: Vec<Vec<Option<Cell>>>,
     pub colors: Colors,
 }
 
-/// Meaning of the deepest color.
+/// Value that gets the deepest color.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Colors {
-    /// Largest absolute change.
+    /// The largest absolute change.
     Largest,
-    /// Largest increase, also for decreases beyond it: relative to a niche's own gain, all other cells would be pale.
+    /// The largest increase, also for larger decreases: relative to a niche's own gain, all other cells would be
+    /// pale.
     LargestIncrease,
-    /// Largest absolute value, for cells that show the negated value.
+    /// The largest absolute value, in a map whose cells show the negated value.
     Negated,
 }
 
-/// Draws increases in the color of losses and decreases in the color of gains, deeper for larger changes.
+/// Draws the heat map: increases in the color of losses and decreases in the color of gains, deeper for larger
+/// changes.
 pub fn heatmap(map: &Heatmap) -> String {
     let width = NAMES + map.columns.len() as f64 * CELL.0;
     let bottom = HEADING + map.rows.len() as f64 * CELL.1;
@@ -120,7 +122,7 @@ pub fn heatmap(map: &Heatmap) -> String {
     svg.finish()
 }
 
-/// Returns the value of the deepest color.
+/// Returns the value with the deepest color.
 fn deepest(map: &Heatmap) -> f64 {
     let colored = || {
         let cells = map.cells.iter().flatten().flatten();
@@ -134,7 +136,7 @@ fn deepest(map: &Heatmap) -> f64 {
     colored().map(f64::abs).fold(1e-9, f64::max)
 }
 
-/// Draws the legend: the colors from gain to loss with the values of both ends.
+/// Draws the legend: the colors from gain to loss, with the values at both ends.
 fn legend(svg: &mut Svg, colors: Colors, most: f64, y: f64) {
     let (negated, clipped) = (colors == Colors::Negated, colors == Colors::LargestIncrease);
     let most = if negated { -most } else { most };
@@ -194,7 +196,7 @@ fn draw(svg: &mut Svg, cell: &Cell, corner: Point, most: f64) {
 mod tests {
     use super::*;
 
-    /// The color shows direction and size; a change that is not significant has none.
+    /// Checks that the color shows direction and size, and that a change that is not significant has none.
     #[test]
     fn color_follows_the_change() {
         let cell = |value, sure| {
@@ -235,7 +237,7 @@ mod tests {
         assert_eq!(picture.matches("\"heat\"").count(), 1);
         assert!(picture.contains("−0.300") && picture.contains(">+1.000<"));
 
-        // A niche's own gain does not make the other cells pale.
+        // A niche's own gain must not make the other cells pale.
         let cells = vec![
             vec![cell(-5.0, true), cell(0.2, true)],
             vec![cell(-0.2, true)],
@@ -251,7 +253,7 @@ mod tests {
             (count(&picture, "better5"), count(&picture, "worse1")),
             (1, 1)
         );
-        // Negated: the good end is positive.
+        // With negated colors, the good end of the legend is positive.
         let picture = map(Colors::Negated, cells);
         let legend = picture.rfind(">+5.000<").unwrap();
         assert!(picture[legend..].contains(">−5.000<"), "{picture}");

@@ -1,5 +1,5 @@
-//! SVG charts. They are drawn here because no plotting library follows the page's light and dark colors: shapes carry a
-//! class, and the page's style sheet sets color and type.
+//! SVG charts. They are drawn without a plotting library, since none follows the page's light and dark colors: here,
+//! shapes carry a class, and the page's style sheet sets color and type.
 
 mod axis;
 mod curves;

@@ -1,16 +1,16 @@
-//! Basic SVG shapes of the charts.
+//! Basic SVG shapes.
 
 use std::fmt::{Display, Write};
 
-/// Number of marker shapes and colors; further runs use the shapes again in other colors.
+/// Number of marker shapes and of colors. Further runs reuse the shapes in other colors.
 const MARKERS: usize = 6;
 /// Radius of a marker in pixels.
 const RADIUS: f64 = 5.5;
 
-/// Width of a letter in the charts' 14 px type, in pixels.
+/// Approximate width of a character in the charts' 14 px type, in pixels.
 const LETTER: f64 = 8.2;
 
-/// A point in pixels.
+/// Point in pixels.
 #[derive(Clone, Copy)]
 pub struct Point {
     pub x: f64,
@@ -25,11 +25,11 @@ pub enum Anchor {
     End,
 }
 
-/// SVG picture under construction.
+/// SVG picture that is being drawn.
 pub struct Svg(String);
 
 impl Svg {
-    /// Starts a picture. `id` is unique on the page; title and description are for screen readers.
+    /// Starts a picture. `id` must be unique on the page; title and description are for screen readers.
     pub fn new(id: &str, (width, height): (f64, f64), (title, description): (&str, &str)) -> Self {
         Self(format!(
             "<svg viewBox=\"0 0 {width:.0} {height:.0}\" role=\"img\" aria-labelledby=\"{id}-title {id}-description\">\
@@ -46,7 +46,7 @@ impl Svg {
         ));
     }
 
-    /// Draws a rectangle between two corners.
+    /// Draws a rectangle between two opposite corners.
     pub fn rectangle(&mut self, class: &str, from: Point, to: Point) {
         self.push(format_args!(
             "<rect class=\"{class}\" x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\"/>",
@@ -82,7 +82,7 @@ impl Svg {
         ));
     }
 
-    /// Draws the marker of run number `run`; a hollow one for an undecided figure.
+    /// Draws the marker of run number `run`, hollow if its result is undecided.
     pub fn marker(&mut self, run: usize, hollow: bool, at: Point) {
         self.push(format_args!("{}", marker(run, hollow, at)));
     }
@@ -95,7 +95,7 @@ impl Svg {
         ));
     }
 
-    /// Starts a group of shapes of one class, with `title` as tooltip. Ends with [`Svg::end_group`].
+    /// Starts a group of shapes with a class. `title` is its tooltip. [`Svg::end_group`] ends the group.
     pub fn begin_group(&mut self, class: &str, title: &str) {
         self.push(format_args!(
             "<g class=\"{class}\"><title>{}</title>",
@@ -122,7 +122,7 @@ pub fn class_of_run(run: usize) -> String {
     format!("run{}", (run + run / MARKERS) % MARKERS)
 }
 
-/// Returns the marker of a run for a legend.
+/// Returns a small picture of a run's marker, for a legend.
 pub fn key(run: usize) -> String {
     let middle = Point { x: 8.0, y: 8.0 };
     format!(
@@ -156,7 +156,7 @@ fn marker(run: usize, hollow: bool, at: Point) -> String {
     }
 }
 
-/// Returns text that fits into `room` pixels, cut off if necessary.
+/// Returns the text, cut off if it does not fit into `room` pixels.
 pub fn fit(text: &str, room: f64) -> String {
     let most = (room / LETTER) as usize;
     if text.chars().count() <= most {
@@ -166,7 +166,7 @@ pub fn fit(text: &str, room: f64) -> String {
     kept + "…"
 }
 
-/// Moves sorted positions apart to at least `gap`, none beyond `limit`.
+/// Moves ascending positions apart to a distance of at least `gap`, with none beyond `limit`.
 pub fn spread(places: &mut [f64], gap: f64, limit: f64) {
     for at in 1..places.len() {
         places[at] = places[at].max(places[at - 1] + gap);
@@ -189,7 +189,7 @@ fn escape(text: &str) -> String {
 mod tests {
     use super::*;
 
-    /// Untrusted names can't break out of the picture.
+    /// Checks that names from elsewhere can't break out of the picture.
     #[test]
     fn text_is_escaped() {
         let mut svg = Svg::new("a", (10.0, 10.0), ("<b>", "\"&"));
@@ -199,7 +199,7 @@ mod tests {
         assert!(text.contains("&lt;script&gt;") && text.contains("&quot;&amp;"));
     }
 
-    /// Labels neither overlap nor leave the picture.
+    /// Checks that labels neither overlap nor leave the picture.
     #[test]
     fn labels_are_spread() {
         let mut places = [10.0, 11.0, 12.0, 90.0, 99.0, 99.5];

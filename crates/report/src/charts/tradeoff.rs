@@ -13,29 +13,29 @@ const TOP: f64 = 34.0;
 const BOTTOM: f64 = 254.0;
 /// Maximum width of a name in pixels.
 const NAME: f64 = 180.0;
-/// Distance between two names.
+/// Minimum vertical distance between two names, in pixels.
 const GAP: f64 = 17.0;
 
-/// Gain and forgetting of a model or method.
+/// Gain and forgetting of a run or method, as a point of the chart.
 pub struct Trade<'a> {
-    /// Number that decides marker and color.
+    /// Number of the run or method, which decides marker and color.
     pub number: usize,
     pub name: &'a str,
     pub gain: Figure,
     pub forgetting: Figure,
-    /// Set if its name is shown beside it.
+    /// True if the name is shown beside the point.
     pub named: bool,
     /// Points (gain, forgetting) on the path from the base to the model.
     pub path: Vec<(f64, f64)>,
 }
 
-/// Draws the chart; `None` without points.
+/// Draws the chart, or returns `None` without points.
 pub fn tradeoff(trades: &[Trade], tolerance: f64) -> Option<String> {
     if trades.is_empty() {
         return None;
     }
     let mut trades: Vec<&Trade> = trades.iter().collect();
-    // From top to bottom, in the order of the name labels.
+    // Sorted from top to bottom, as the names are placed.
     trades.sort_by(|a, b| b.forgetting.value.total_cmp(&a.forgetting.value));
     let path = || trades.iter().flat_map(|trade| &trade.path);
     let gains = trades.iter().flat_map(|trade| ends(trade.gain));
@@ -65,7 +65,7 @@ pub fn tradeoff(trades: &[Trade], tolerance: f64) -> Option<String> {
     Some(svg.finish())
 }
 
-/// Returns the range of a figure in the chart.
+/// Returns the range that a value covers in the chart: its interval, or the value alone.
 fn ends(figure: Figure) -> [f64; 2] {
     figure.interval.unwrap_or([figure.value; 2])
 }
@@ -79,7 +79,7 @@ fn describe(trade: &Trade) -> String {
     )
 }
 
-/// Draws the models on the path to a point, as a line from the base.
+/// Draws the path from the base to a point as a line.
 fn trail(svg: &mut Svg, (across, down): (&Axis, &Axis), trade: &Trade) {
     if trade.path.is_empty() {
         return;
@@ -155,7 +155,8 @@ fn background(svg: &mut Svg, across: &Axis, down: &Axis, tolerance: f64) {
     }
 }
 
-/// Draws a marker with the whiskers of both figures and, at height `name`, its name on the side with more room.
+/// Draws a marker with the intervals of gain and forgetting. Its name is at height `name`, on the side with more
+/// room.
 fn point(
     svg: &mut Svg,
     (across, down): (&Axis, &Axis),

@@ -1,4 +1,5 @@
-//! Evidence against values by hand: documents with known changes, token groups by frequency, and questions.
+//! Tests of the evidence against values computed separately: documents with known changes, token groups by frequency,
+//! and questions.
 
 use std::collections::BTreeMap;
 use std::f64::consts::LN_2;
@@ -10,9 +11,10 @@ use polymath_data::{
 use super::*;
 
 const DOMAIN: &str = "letters";
-/// Increase in bits of each token of a document, by the document's index, unless it is too short to be shown.
+/// Increase in bits of each token of a document, by the document's index modulo the length. Documents that are too
+/// short to be shown have another one.
 const RISES: [f64; 5] = [0.25, -1.0, 2.0, 0.5, 1.0];
-/// Number of prompt tokens at the beginning of a document.
+/// Number of prompt tokens at the beginning of each document.
 const PROMPT: usize = 3;
 
 fn rise(shard: &TokenShard, document: usize) -> f64 {
@@ -22,7 +24,7 @@ fn rise(shard: &TokenShard, document: usize) -> f64 {
     }
 }
 
-/// Returns a dataset of 120 documents, a third of them too short to be shown, and 30 questions.
+/// Returns a dataset of 120 documents, a third of which are too short to be shown, and 30 questions.
 fn dataset(folder: &std::path::Path) -> Dataset {
     let text = |number: usize| {
         let word = |at: usize| format!("{} ", (number * 7 + at * at) % 97);
@@ -63,7 +65,7 @@ fn dataset(folder: &std::path::Path) -> Dataset {
     prepare(&config, false, &NoProgress).unwrap()
 }
 
-/// Returns scores of one bit per token, plus `by` times the increase of the document.
+/// Returns scores of one bit per token plus `by` times the increase of the token's document.
 fn scores(shard: &TokenShard, by: f64) -> DomainScores {
     let tokens = |document: usize| {
         let bits = 1.0 + by * rise(shard, document);
@@ -95,7 +97,7 @@ fn losses_are_found() {
     let folder = tempfile::tempdir().unwrap();
     let dataset = dataset(folder.path());
     let shard = dataset.shard(DOMAIN, Split::Heldout).unwrap();
-    // The first question is answered by both, the next 23 by the base only, the last by the tuned model only.
+    // Both models answer the first question, only the base the next 23, and only the tuned model the last.
     let answers: (Vec<bool>, Vec<bool>) = (0..30).map(|at| (at < 24, at == 0 || at == 29)).unzip();
     let evidence = Evidence {
         dataset: &dataset,
@@ -118,7 +120,8 @@ fn losses_are_found() {
     assert_frequencies(&found.frequencies, &dataset, &shard);
 }
 
-/// Checks the three long enough documents with the largest loss per byte, the worst first.
+/// Asserts that the three documents with the largest loss per byte are shown, the worst first, and none that is too
+/// short.
 fn assert_worst_documents(found: &[WorstDocument], shard: &TokenShard) {
     let change = |document: &usize| {
         let stored = shard.document(*document);
@@ -143,7 +146,7 @@ fn assert_worst_documents(found: &[WorstDocument], shard: &TokenShard) {
             (stored.bytes, stored.len() - 1)
         );
         near(found.change, change(&expected));
-        // Each token of the section, which is within the document, is a piece.
+        // Each token of the section is a piece, and the section is within the document.
         let unscored = PROMPT.saturating_sub(found.from);
         assert_eq!(found.pieces.len(), WINDOW.min(found.tokens));
         for (at, piece) in found.pieces.iter().enumerate() {
@@ -156,7 +159,8 @@ fn assert_worst_documents(found: &[WorstDocument], shard: &TokenShard) {
     }
 }
 
-/// Checks the mean increase over the scored tokens of each group, with an independent count of the training text.
+/// Asserts the mean increase over the scored tokens of each frequency group, with a separate count of the training
+/// text.
 fn assert_frequencies(found: &[FrequencyGroup], dataset: &Dataset, shard: &TokenShard) {
     let tokens_of = |shard: &TokenShard, index: usize| {
         let mut tokens = Vec::new();
@@ -195,7 +199,7 @@ fn assert_frequencies(found: &[FrequencyGroup], dataset: &Dataset, shard: &Token
     }
 }
 
-/// The section with the largest loss is found; unscored tokens count as no change.
+/// Checks that the section with the largest loss is found. Unscored tokens count as no change.
 #[test]
 fn worst_section_is_found() {
     let mut changes = vec![Some(0.1); 500];
@@ -207,7 +211,7 @@ fn worst_section_is_found() {
     assert_eq!(worst_section(&[]), 0);
 }
 
-/// An incomplete character is detected; an invalid byte is not incomplete.
+/// Checks that an incomplete character is recognized, and that an invalid byte is not taken for one.
 #[test]
 fn incomplete_characters_are_detected() {
     assert!(is_cut("é".as_bytes().split_at(1).0));

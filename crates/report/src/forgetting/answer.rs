@@ -1,4 +1,4 @@
-//! First sentence of the report: which run to take, or why none.
+//! First sentence of the report: the run to use, or the reason why there is none.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -8,18 +8,18 @@ use super::{DomainReport, ForgettingReport, RunReport};
 use crate::wording::signed;
 use polymath_eval::statistics::Verdict;
 
-/// Answer to the question which run to take.
+/// Answer to the question which run to use.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Answer {
-    /// Sentences that name the run to take and why, or what stands in the way.
+    /// Sentences that name the run to use and the reason, or the reason why there is none.
     pub sentence: String,
-    /// Names of the recommended runs: at most one for each niche.
+    /// Names of the recommended runs, at most one for each niche.
     pub recommended: Vec<String>,
 }
 
 impl Answer {
-    /// Answers for each niche of the report: of the runs that gained on it and kept every retained domain that was
-    /// judged, the one with the most gain. Empty if the report has no run with a niche.
+    /// Returns the answer for each niche of the report: among the runs that gained on it and kept every judged
+    /// retained domain, the one with the largest gain. Empty if no run of the report has a niche.
     pub fn of(report: &ForgettingReport) -> Self {
         let mut niches: BTreeMap<&str, Vec<&RunReport>> = BTreeMap::new();
         for run in &report.runs {
@@ -50,7 +50,7 @@ impl Answer {
     }
 }
 
-/// The runs of one niche.
+/// Runs with the same niche, which are compared.
 struct Compared<'a> {
     runs: Vec<&'a RunReport>,
     niche: &'a str,
@@ -121,7 +121,7 @@ impl<'a> Compared<'a> {
         text
     }
 
-    /// Returns the sentence for runs of which none gained significantly.
+    /// Returns the sentence for runs none of which gained significantly.
     fn without_gain(&self) -> String {
         let (who, does) = match &self.runs[..] {
             [run] => (run.name.as_str(), "shows no"),
@@ -149,7 +149,7 @@ impl<'a> Compared<'a> {
         }
     }
 
-    /// Describes a run's gain: as a share of the largest gain, if there are several runs.
+    /// Describes a run's gain: in bits per byte and, if there are several runs, as a share of the largest gain.
     fn gain_of(&self, run: &RunReport) -> String {
         let largest = self.runs.iter().map(|run| gain(run)).fold(0.0, f64::max);
         let own = gain(run);
@@ -182,7 +182,7 @@ fn gain(run: &RunReport) -> f64 {
     run.summary.niche_gain.map_or(0.0, |gain| gain.value)
 }
 
-/// Orders runs by how few domains they forgot, then by how few are undecided, then by the worst change.
+/// Orders runs by the number of forgotten domains, then by the number of undecided ones, then by the worst change.
 fn nearer(a: &RunReport, b: &RunReport) -> Ordering {
     let of = |run: &RunReport, verdict| {
         run.judged()

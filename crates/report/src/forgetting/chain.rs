@@ -1,4 +1,4 @@
-//! Chains of fine-tunings: every domain after every stage, and the field's measures of transfer and forgetting.
+//! Chains of fine-tunings: the scores of every domain after every stage, and common measures of continual learning.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,7 +6,7 @@ use super::{ModelScores, RunReport};
 use crate::ReportError;
 use polymath_eval::statistics::Figure;
 
-/// A model of the chain.
+/// Stage of a chain: the base, or a run that was tuned from the stage before.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Stage {
     /// Display name.
@@ -16,38 +16,40 @@ pub struct Stage {
     pub niche: Option<String>,
     /// Bits per byte of each domain of the chain; `None` if withheld.
     pub bits_per_byte: Vec<Option<f64>>,
-    /// Change of each domain against the base with its 95 % interval; `None` if withheld, and for the base.
+    /// Change of each domain relative to the base, with its 95 % interval; `None` if withheld, and for the base
+    /// itself.
     pub changes: Vec<Option<Figure>>,
 }
 
-/// A measure over the whole chain.
+/// Measure of continual learning over the whole chain.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Measure {
-    /// Name of the measure in the field.
+    /// Name of the measure in the literature.
     pub name: String,
-    /// Value in bits per byte, or a share; `None` if it depends on a withheld figure, or for a single stage.
+    /// Value in bits per byte, or a share; `None` if it depends on a withheld value or if the chain has a single
+    /// stage.
     pub value: Option<f64>,
-    /// Definition with its source.
+    /// Definition of the measure, with its source.
     pub definition: String,
 }
 
-/// Chain of fine-tunings.
+/// Chain of fine-tunings, each of which starts from the model before.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Chain {
-    /// Domains: the niches in the order of their stages, then the others by name.
+    /// Names of the domains: the niches in the order of their stages, then the others by name.
     pub domains: Vec<String>,
-    /// The base, then every stage.
+    /// Base, followed by every stage.
     pub stages: Vec<Stage>,
     /// Measures over all stages.
     pub measures: Vec<Measure>,
 }
 
 impl Chain {
-    /// Creates a chain if the first run was tuned from the base and each other run from the one before; `None` if not,
-    /// without niches, or for fewer than two runs.
+    /// Makes a chain if the first run was tuned from the base and each other run from the one before. Returns `None`
+    /// if not, or if there are no niches or fewer than two runs.
     ///
     /// # Errors
-    /// Two runs with the same niche.
+    /// Fails if two runs have the same niche.
     pub fn of(
         base: &ModelScores,
         scores: &[ModelScores],
@@ -127,14 +129,14 @@ fn of_run(domains: &[String], niche: Option<String>, run: &RunReport) -> Stage {
     }
 }
 
-/// Returns the mean; `None` without values or with a withheld one.
+/// Returns the mean, or `None` if there are no values or one is withheld.
 fn mean(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
     let values: Vec<f64> = values.collect::<Option<_>>()?;
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
-/// Computes the measures. Their definitions assume that higher scores are better; since lower bits per byte are better,
-/// each difference is reversed. Domain `at` is the niche of stage `at + 1`.
+/// Computes the measures. Their definitions assume that higher scores are better. Since lower bits per byte are
+/// better, each difference is reversed. Domain `at` is the niche of stage `at + 1`.
 fn measures(domains: &[String], stages: &[Stage]) -> Vec<Measure> {
     let last = stages.len() - 1;
     let bits = |stage: usize, domain: usize| stages[stage].bits_per_byte[domain];
@@ -198,7 +200,7 @@ fn measures(domains: &[String], stages: &[Stage]) -> Vec<Measure> {
 mod tests {
     use super::*;
 
-    /// Every measure of a chain against values computed by hand: two niches, one other domain.
+    /// Checks every measure of a chain with two niches and one other domain against values computed by hand.
     #[test]
     fn measures_match_values_by_hand() {
         let stage = |niche: Option<&str>, bits: [f64; 3]| Stage {
@@ -222,7 +224,7 @@ mod tests {
         for (found, expected) in found.iter().zip(expected) {
             assert!((found - expected).abs() < 1e-12, "{found} {expected}");
         }
-        // A withheld figure makes the measures that depend on it undefined, and no others.
+        // A withheld value makes those measures undefined that depend on it, and no others.
         let mut withheld = stages.clone();
         withheld[2].bits_per_byte[2] = None;
         let found = measures(&domains, &withheld);

@@ -19,7 +19,7 @@ use polymath_eval::statistics::{
 };
 use polymath_eval::{DomainScores, TaskScores};
 
-/// Refuses invalid settings.
+/// Fails if the settings are invalid.
 pub fn validate(settings: &Settings) -> Result<(), ReportError> {
     if !(settings.tolerance.is_finite() && settings.tolerance >= 0.0) {
         return Err(ReportError::Report(format!(
@@ -36,14 +36,14 @@ pub fn validate(settings: &Settings) -> Result<(), ReportError> {
     Ok(())
 }
 
-/// Returns the largest number of tests of a run: its domains, questions, and one or two accuracies per task.
+/// Returns the maximum number of tests of a run: its domains, its questions, and one or two accuracies for each task.
 pub fn tests(run: &ModelScores) -> usize {
     let asked = run.questions.values().filter(|right| !right.is_empty());
     let of_task = |task: &TaskScores| if task.task.is_cloze() { 1 } else { 2 };
     run.domains.len() + asked.count() + run.tasks.values().map(of_task).sum::<usize>()
 }
 
-/// Compares one run with the base; the verdicts follow in [`judge`].
+/// Compares one run with the base, without verdicts. [`judge`] gives the verdicts.
 pub fn compare(
     base: &ModelScores,
     run: &ModelScores,
@@ -91,7 +91,7 @@ pub fn compare(
     })
 }
 
-/// Checks that both were scored on the same domains, including the niche.
+/// Fails unless both were scored on the same domains and these include the niche.
 fn check_domains(base: &ModelScores, run: &ModelScores) -> Result<(), ReportError> {
     let of_base: BTreeSet<&String> = base.domains.keys().collect();
     let of_run: BTreeSet<&String> = run.domains.keys().collect();
@@ -118,7 +118,7 @@ fn check_domains(base: &ModelScores, run: &ModelScores) -> Result<(), ReportErro
     Ok(())
 }
 
-/// Returns the evidence of the domains that are not withheld.
+/// Returns the evidence of the domains whose results are not withheld.
 fn shown(
     evidence: &BTreeMap<String, DomainEvidence>,
     domains: &[DomainReport],
@@ -131,8 +131,8 @@ fn shown(
         .collect()
 }
 
-/// Returns the largest overlap of a domain's held-out documents with the training text of base or run, if it is above
-/// the limit.
+/// Returns the largest overlap of a domain's held-out documents with training text of the base or the run, if it
+/// exceeds the limit.
 fn leak<'a>(
     name: &str,
     base: &'a ModelScores,
@@ -146,7 +146,7 @@ fn leak<'a>(
         .max_by(|a, b| a.exact_share.total_cmp(&b.exact_share))
 }
 
-/// Returns the figures of a domain; [`judge`] adds the verdict once all tests are known.
+/// Returns the results of a domain without its verdict, which [`judge`] gives once all tests are known.
 fn domain(
     (name, role): (&str, Role),
     (before, after): (&DomainScores, &DomainScores),
@@ -215,8 +215,8 @@ fn limit(role: Role, settings: &Settings) -> f64 {
     }
 }
 
-/// Gives the verdicts, with Holm's correction over all tests of the report (domains, questions and tasks of every run):
-/// with many tests, some intervals exclude the tolerance by chance. Returns the number of tests.
+/// Gives the verdicts. They use Holm's correction over all tests of the report (domains, questions and tasks of every
+/// run), since with many tests some intervals exclude the tolerance by chance. Returns the number of tests.
 pub fn judge(runs: &mut [RunReport], settings: &Settings) -> usize {
     let p_values: Vec<f64> = runs
         .iter_mut()
@@ -245,7 +245,7 @@ pub fn judge(runs: &mut [RunReport], settings: &Settings) -> usize {
     p_values.len()
 }
 
-/// Returns each p-value of a run with a reference to its corrected p-value.
+/// Returns each p-value of a run, with a reference to its corrected p-value.
 fn tested(run: &mut RunReport) -> impl Iterator<Item = (f64, &mut f64)> {
     let domains = run.domains.iter_mut().filter_map(|domain| {
         let p_value = domain.p_value?;
@@ -257,7 +257,7 @@ fn tested(run: &mut RunReport) -> impl Iterator<Item = (f64, &mut f64)> {
     domains.chain(answers.map(|accuracy| (accuracy.p_value, &mut accuracy.adjusted_p_value)))
 }
 
-/// Returns the result of a domain's test; `None` if it was not tested.
+/// Returns the result of a domain's test, or `None` if the domain was not tested.
 fn against(domain: &DomainReport, settings: &Settings) -> Option<Against> {
     Some(Against {
         p_value: domain.p_value?,
@@ -275,7 +275,7 @@ fn verdict(role: Role, against: &Against) -> Verdict {
     }
 }
 
-/// Explains why a domain is undecided and how many groups would decide.
+/// Returns the reason why a domain is undecided, and how many groups would decide it.
 fn open(
     domain: &DomainReport,
     against: &Against,
@@ -315,13 +315,13 @@ fn open(
     }
 }
 
-/// Number of groups above which a domain counts as undecidable.
+/// Number of groups from which a domain counts as undecidable.
 const MOST_GROUPS: usize = 100_000;
 
-/// Returns the one-sided 95 % bound that holds for all retained domains together (their documents are independent): no
-/// domain's change lies above it. `None` if a domain has too few groups.
+/// Returns the one-sided 95 % upper bound that no retained domain's change exceeds. It holds for all of them
+/// together, assuming that their documents are independent. Returns `None` if a domain has too few groups.
 fn worst_bound(domains: &[PairedBootstrap]) -> Option<f64> {
-    // Šidák-corrected level per domain, two-sided.
+    // Šidák-corrected level of each domain, two-sided.
     let level = 2.0 * (1.0 - (1.0 - LEVEL).powf(1.0 / domains.len().max(1) as f64));
     let bounds = domains
         .iter()
@@ -362,7 +362,8 @@ fn summary(domains: &[DomainReport], judged_retained: &[PairedBootstrap]) -> Sum
     }
 }
 
-/// Returns the display name of a run: its folder, and the step unless it is the best or latest.
+/// Returns the display name of a run: the name of its folder, and the step unless it is the best or latest
+/// checkpoint.
 fn name(path: &str) -> String {
     let part = |path: &Path| {
         path.file_name()
@@ -379,7 +380,7 @@ fn name(path: &str) -> String {
     }
 }
 
-/// Replaces the name of runs that share it by their paths.
+/// Replaces the names of runs with the same name by their paths.
 pub fn name_apart(runs: &mut [RunReport]) {
     let names: Vec<String> = runs.iter().map(|run| run.name.clone()).collect();
     for run in runs {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Settings;
 use polymath_eval::statistics::{FEWEST_EFFECTIVE, FEWEST_GROUPS};
 
-/// Returns the definitions by term.
+/// Returns the definitions, by term.
 pub fn definitions(settings: &Settings) -> BTreeMap<String, String> {
     let tolerance = settings.tolerance;
     let limit = settings.overlap_limit * 100.0;

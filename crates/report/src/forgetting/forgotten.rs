@@ -1,4 +1,4 @@
-//! Forgotten text as the HTML page and the Markdown show it.
+//! Forgotten text as it is shown on the HTML page and in Markdown.
 
 use minijinja::{Value, context};
 
@@ -8,10 +8,10 @@ use crate::wording::{count, interval, signed};
 
 /// Maximum number of pieces listed below the shaded text.
 const NAMED: usize = 8;
-/// Changes in bits at which the shading deepens.
+/// Changes, in bits, from which each deeper shade is used.
 const SHADES: [f64; 4] = [0.5, 1.0, 2.0, 4.0];
 
-/// Returns the retained domains of a run that have evidence, the largest loss first.
+/// Returns the retained domains of a run that have evidence, by descending loss.
 pub fn domains(run: &RunReport) -> Vec<(&DomainReport, &DomainEvidence)> {
     let mut found: Vec<(&DomainReport, &DomainEvidence)> = run
         .domains
@@ -28,10 +28,10 @@ pub fn domains(run: &RunReport) -> Vec<(&DomainReport, &DomainEvidence)> {
     found
 }
 
-/// Returns the template values of a run; `None` without evidence.
+/// Returns the template values of a run, or `None` if it has no evidence.
 pub fn of_run(run: &RunReport, key: String) -> Option<Value> {
     let domains = domains(run);
-    // Names of the groups in order, from the domain that has most of them.
+    // Names of the frequency groups in order, from the domain that has most of them.
     let groups: Vec<String> = domains
         .iter()
         .map(|(_, evidence)| &evidence.frequencies)
@@ -111,7 +111,7 @@ pub fn name(document: &WorstDocument) -> String {
     }
 }
 
-/// Describes the range of tokens shown.
+/// Describes which tokens of the document are shown.
 pub fn place(document: &WorstDocument) -> String {
     let to = (document.from + crate::evidence::WINDOW).min(document.tokens);
     match document.from {
@@ -120,7 +120,7 @@ pub fn place(document: &WorstDocument) -> String {
     }
 }
 
-/// Returns the class of a piece's shading: `lost1` to `lost4`, `won1` or `won2`; empty for a small change.
+/// Returns the class for a piece's shade: `lost1` to `lost4`, `won1` or `won2`; empty for a small change.
 fn shade(piece: &Piece) -> String {
     let change = piece.change.unwrap_or(0.0);
     let depth = SHADES.iter().filter(|from| change.abs() >= **from).count();
@@ -131,7 +131,7 @@ fn shade(piece: &Piece) -> String {
     }
 }
 
-/// Lists the pieces with the largest loss in words: `“water” +6.5 bits`. Repeated pieces are listed once with their
+/// Lists the pieces with the largest loss, such as `“water” +6.5 bits`. Repeated pieces are listed once, with their
 /// largest loss.
 pub fn named(document: &WorstDocument) -> Vec<String> {
     let mut lost: Vec<(String, f64, usize)> = Vec::new();
@@ -159,7 +159,7 @@ pub fn named(document: &WorstDocument) -> Vec<String> {
     lost.iter().take(NAMED).map(name).collect()
 }
 
-/// Makes white space visible.
+/// Replaces line breaks and tabs by visible characters.
 fn visible(text: &str) -> String {
     text.replace('\n', "↵").replace('\t', "⇥")
 }

@@ -14,7 +14,7 @@ use crate::wording::{
 use crate::{ReportError, page};
 use polymath_eval::statistics::Figure;
 
-/// Maximum number of runs with names beside their points.
+/// Maximum number of runs whose names are shown beside their points.
 const MOST_NAMES: usize = 5;
 
 /// Renders the page.
@@ -86,7 +86,7 @@ fn of_run(number: usize, run: &RunReport, recommended: bool) -> Value {
     }
 }
 
-/// Returns the points of the runs that have both figures.
+/// Returns the points of the runs that have both a gain and a mean forgetting.
 fn trades(report: &ForgettingReport) -> Vec<Trade<'_>> {
     let runs = report.runs.iter().enumerate();
     let mut trades: Vec<Trade> = runs

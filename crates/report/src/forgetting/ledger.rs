@@ -1,4 +1,4 @@
-//! Rows of the leak ledger: the share of each domain's held-out documents found in training text.
+//! Leak ledger: the share of each domain's held-out documents that occurs in training text.
 
 use polymath_data::Overlap;
 
@@ -7,22 +7,22 @@ use crate::wording::percent;
 
 /// Leak ledger of all runs.
 pub struct Ledger {
-    /// Training texts, one per column.
+    /// Names of the training texts, one for each column.
     pub sources: Vec<String>,
-    /// Rows: a held-out domain with a cell for each training text.
+    /// Rows: a held-out domain, with a cell for each training text.
     pub rows: Vec<(String, Vec<Cell>)>,
 }
 
 /// Overlap of a held-out domain with a training text.
 pub struct Cell {
-    /// Shares of whole documents and 13-word sequences, or a note that there are none.
+    /// Shares of whole documents and of 13-word sequences, or a note that they were not measured.
     pub text: String,
-    /// Set if the overlap is above the limit.
+    /// True if the overlap exceeds the limit.
     pub leaks: bool,
 }
 
 /// Returns the ledger of the datasets' own domains and of every run. Runs that were tuned on the same text share a
-/// column. `None` if nothing was measured.
+/// column. Returns `None` if nothing was measured.
 pub fn ledger(report: &ForgettingReport) -> Option<Ledger> {
     let mut sources: Vec<(String, &[Overlap])> = Vec::new();
     if !report.overlaps.is_empty() {
@@ -58,7 +58,7 @@ pub fn ledger(report: &ForgettingReport) -> Option<Ledger> {
     })
 }
 
-/// Returns the cell of a domain, with the largest shares if a training text has several domains.
+/// Returns the cell of a domain. If a training text has several domains, it has the largest shares.
 fn cell(name: &str, overlaps: &[Overlap], limit: f64) -> Cell {
     let of_domain = || overlaps.iter().filter(|overlap| overlap.heldout == name);
     let largest = |share: fn(&Overlap) -> f64| of_domain().map(share).fold(0.0, f64::max);

@@ -62,7 +62,7 @@ fn opening(answer: &Answer) -> String {
     }
 }
 
-/// Renders a table with one row per run, if there are several.
+/// Renders a table with a row for each run, or nothing for a single run.
 fn overview(report: &ForgettingReport, answer: &Answer) -> String {
     if report.runs.len() < 2 {
         return String::new();
@@ -226,7 +226,7 @@ fn of_evidence(domain: &str, evidence: &DomainEvidence) -> String {
     text
 }
 
-/// Renders the domains after every stage and the measures.
+/// Renders a table of the domains after every stage, and the measures.
 fn of_chain(chain: &Chain) -> String {
     let mut text = String::from(
         "\n## Chain of fine-tunings\n\nBits per byte; each run was tuned from the one before it.\n\n| after |",

@@ -1,4 +1,4 @@
-//! Forgetting report: change of every domain, with significance.
+//! Forgetting report: the change of every domain, with its significance.
 
 mod answer;
 mod chain;
@@ -35,26 +35,26 @@ use polymath_eval::{DomainScores, TaskScores};
 
 /// Schema version of `report.json`.
 ///
-/// Version 4 had `old` for the role `retained`; [`ForgettingReport::read`] reads both.
+/// Version 4 wrote `old` for the role `retained`. [`ForgettingReport::read`] reads versions 4 and 5.
 const SCHEMA: u32 = 5;
 /// Minimum number of bootstrap resamples.
 const RESAMPLES: usize = 4000;
-/// Minimum number of resamples per test: the smallest p-value, 2 / (resamples + 1), must be low enough for Holm's
-/// correction over all tests.
+/// Minimum number of resamples for each test: the smallest p-value, 2 / (resamples + 1), must be small enough for
+/// Holm's correction over all tests.
 const RESAMPLES_A_COMPARISON: usize = 80;
-/// Tolerance δ in bits per byte.
+/// Default tolerance δ in bits per byte.
 const TOLERANCE: f64 = 0.02;
-/// Highest share of a domain's held-out documents that may be in training text.
+/// Default maximum share of a domain's held-out documents that may occur in training text.
 const OVERLAP_LIMIT: f64 = 0.1;
 
-/// Scores of one model for the comparison.
+/// Scores of one model, to be compared.
 #[derive(Debug, Clone, Default)]
 pub struct ModelScores {
     /// Folder of the checkpoint.
     pub path: String,
-    /// Checkpoint as the user named it; default: the folder.
+    /// Path of the checkpoint as the user gave it; `None` means the folder.
     pub named: Option<String>,
-    /// SHA-256 of the weights, if known.
+    /// SHA-256 of the weights; `None` if unknown.
     pub sha256: Option<String>,
     /// SHA-256 of the weights that the model was tuned from; `None` for the base, or if unknown.
     pub tuned_from: Option<String>,
@@ -62,31 +62,31 @@ pub struct ModelScores {
     pub method: Option<String>,
     /// Niche; `None` for the base.
     pub niche: Option<String>,
-    /// Niches of the models between the base and this one, if it was not tuned from the base directly.
+    /// Niches of the models between the base and this one, if this one was not tuned from the base directly.
     pub earlier_niches: Vec<String>,
-    /// Scores on each domain's held-out documents.
+    /// Scores on the held-out documents of each domain.
     pub domains: BTreeMap<String, DomainScores>,
-    /// Correctness of the answers to each domain's questions.
+    /// For each question of a domain, whether the answer is correct.
     pub questions: BTreeMap<String, Vec<bool>>,
-    /// Group of each question, if the dataset knows groups: questions of one template are not independent.
+    /// Group of each question, if the dataset stores groups: questions made from one template are not independent.
     pub question_groups: BTreeMap<String, Vec<u64>>,
     /// Scores on multiple-choice tasks, by name.
     pub tasks: BTreeMap<String, TaskScores>,
     /// Evaluations during the run.
     pub curve: Vec<CurvePoint>,
-    /// Overlap of held-out documents with training text: for a tuned model its fine-tuning text, for the base the text
-    /// of all domains of the datasets.
+    /// Overlap of held-out documents with training text: for a tuned model with its fine-tuning text, for the base
+    /// with the text of all domains of the datasets.
     pub overlaps: Vec<Overlap>,
     /// Evidence of forgetting in each domain; empty for the base.
     pub evidence: BTreeMap<String, DomainEvidence>,
-    /// Set if the model reads held-out text in its own tokens, not in those of the prepared dataset.
+    /// True if the held-out text was tokenized with the model's own tokenizer instead of the dataset's.
     pub own_tokens: bool,
 }
 
-/// One evaluation during a run.
+/// Evaluation during a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CurvePoint {
-    /// Number of completed steps.
+    /// Number of finished steps.
     pub step: u64,
     /// Bits per byte of each domain.
     pub heldout_bits_per_byte: BTreeMap<String, f64>,
@@ -95,29 +95,30 @@ pub struct CurvePoint {
 /// Settings of a comparison.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
-    /// Tolerance δ: increase in bits per byte below which a domain counts as kept.
+    /// Tolerance δ: increase in bits per byte up to which a domain counts as kept.
     pub tolerance: f64,
-    /// Seed of the bootstrap.
+    /// Random seed of the bootstrap.
     pub seed: u64,
-    /// Bootstrap resamples; raised for many domains and runs.
+    /// Number of bootstrap resamples. The report increases it for many domains and runs.
     pub resamples: usize,
-    /// Number of tests that are corrected together: those that could be made; set by the report.
+    /// Number of tests that are corrected together. The report sets it.
     pub comparisons: usize,
-    /// Context in tokens that the models were scored with.
+    /// Context in tokens with which the models were scored.
     pub context: usize,
-    /// Maximum number of scored tokens per domain.
+    /// Maximum number of scored tokens of each domain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<u64>,
-    /// Split that the runs' checkpoints were chosen on, if known.
+    /// Split on which the runs' checkpoints were chosen, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chosen_on: Option<HeldoutSplit>,
-    /// Runs whose choice is not known, if that of others is.
+    /// Names of the runs that do not record on which split they were chosen, if others do.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub chosen_unknown: Vec<String>,
-    /// Split that was scored; all held-out documents if `None`.
+    /// Split that was scored; `None` means all held-out documents.
     #[serde(default, alias = "half", skip_serializing_if = "Option::is_none")]
     pub split: Option<HeldoutSplit>,
-    /// Highest share of a domain's held-out documents that may be in training text; above it, figures are withheld.
+    /// Maximum share of a domain's held-out documents that may occur in training text. Above it, results are
+    /// withheld.
     pub overlap_limit: f64,
 }
 
@@ -138,13 +139,13 @@ impl Default for Settings {
     }
 }
 
-/// Role of a domain in a run, in the order of tables.
+/// Role of a domain in a run. The order is that of the tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Domain that the run was tuned for.
+    /// Domain that the run was tuned on.
     Niche,
-    /// Niche of a model between the base and the run. Its change says nothing about what the base knew.
+    /// Niche of a model between the base and the run. Its change does not tell what the base has forgotten.
     Earlier,
     /// Domain whose forgetting is measured.
     #[serde(alias = "old")]
@@ -152,7 +153,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// Returns the label beside a domain's name.
+    /// Returns the label beside a domain's name, or `None` for a retained domain.
     pub fn label(self) -> Option<&'static str> {
         match self {
             Self::Niche => Some("niche"),
@@ -162,30 +163,31 @@ impl Role {
     }
 }
 
-/// Figures of one domain in one run. A withheld figure is `None`.
+/// Results of one domain in one run. A withheld result is `None`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DomainReport {
     /// Name of the domain.
     pub name: String,
-    /// Role in the run.
+    /// Role of the domain in the run.
     pub role: Role,
     /// Bits per byte of the base.
     pub base_bits_per_byte: Option<f64>,
     /// Bits per byte of the tuned model.
     pub tuned_bits_per_byte: Option<f64>,
-    /// Tuned minus base: positive is forgetting.
+    /// Change in bits per byte, tuned minus base. Positive is forgetting.
     pub change: Option<f64>,
     /// Change as a share of the base's bits per byte.
     pub relative_change: Option<f64>,
-    /// 95 % interval of a paired bootstrap over groups of documents; `None` with fewer than five groups.
+    /// 95 % confidence interval of a paired bootstrap over groups of documents; `None` with fewer than five groups.
     pub interval: Option<[f64; 2]>,
-    /// p-value of the change against the tolerance (a retained domain) or against 0 (the niche); `None` if not tested.
+    /// p-value of the change, tested against the tolerance (retained domains) or against 0 (the niche); `None` if not
+    /// tested.
     pub p_value: Option<f64>,
-    /// p-value with Holm's correction over all tests of the report; the verdict rests on it.
+    /// p-value with Holm's correction over all tests of the report. The verdict uses it.
     pub adjusted_p_value: Option<f64>,
     /// Verdict on the change.
     pub verdict: Verdict,
-    /// Reason for a withheld or undecided figure, or a note on few groups.
+    /// Reason why a result is withheld or undecided, or a note on few groups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Number of held-out documents.
@@ -194,15 +196,16 @@ pub struct DomainReport {
     pub groups: u64,
     /// Kind of group, in the plural; `None` if the dataset stores no groups and each document counts as one.
     pub grouping: Option<String>,
-    /// True if all held-out documents were scored because the domain has none in the split of the report.
+    /// True if all held-out documents were scored, because the domain has none in the split of the report.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub whole: bool,
-    /// Number of equally large groups with normally distributed changes that would give the same precision.
+    /// Effective number of groups: that many equally large groups with normally distributed changes would give the
+    /// same precision.
     pub effective_groups: f64,
-    /// Approximate number of similar groups that would decide an undecided domain with this change.
+    /// For an undecided domain: approximate number of similar groups that would decide it with this change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deciding_groups: Option<u64>,
-    /// Size of the documents in UTF-8 bytes.
+    /// Size of the held-out documents in UTF-8 bytes.
     pub bytes: u64,
 }
 
@@ -213,47 +216,47 @@ pub struct Worst {
     pub domain: String,
     /// Change in bits per byte.
     pub change: f64,
-    /// 95 % upper bound on the changes of all retained domains together; the largest of several estimates alone is too
-    /// high on average. `None` if a domain has fewer than five groups of documents.
+    /// 95 % upper bound on the changes of all retained domains together. (The largest of several estimates is on
+    /// average too high.) `None` if a domain has fewer than five groups of documents.
     pub bound: Option<f64>,
 }
 
-/// Summary of a run. Figures that depend only on withheld domains are `None`.
+/// Summary of a run. A value that depends only on withheld domains is `None`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
-    /// Mean change over the retained domains, with equal weights.
+    /// Mean change over the retained domains, each with the same weight.
     pub mean_forgetting: Option<Figure>,
-    /// Largest change among the retained domains.
+    /// Retained domain with the largest change.
     pub worst_forgetting: Option<Worst>,
-    /// Gain on the niche: its change, negated.
+    /// Gain on the niche: its negated change.
     pub niche_gain: Option<Figure>,
 }
 
 /// Comparison of one tuned model with the base.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunReport {
-    /// Display name: the folder of the run.
+    /// Display name: the name of the run's folder.
     pub name: String,
     /// Folder of the checkpoint.
     pub path: String,
     /// Fine-tuning method.
     pub method: String,
-    /// Domains: the niche, then earlier niches, then retained domains, each by name.
+    /// Results of the domains: the niche, then earlier niches, then retained domains, each group by name.
     pub domains: Vec<DomainReport>,
-    /// Results on the domains that have questions.
+    /// Results on questions, for the domains that have some.
     pub questions: Vec<QuestionReport>,
-    /// Results on the tasks, by name.
+    /// Results on multiple-choice tasks, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tasks: Vec<TaskReport>,
     /// Evaluations during the run.
     pub curve: Vec<CurvePoint>,
     /// Overlap of held-out documents with the text that the run was tuned on.
     pub overlaps: Vec<Overlap>,
-    /// Set if the run reads the held-out text in other tokens than the base: equal context then covers another length
-    /// of text.
+    /// True if the run tokenizes the held-out text differently than the base. Then an equal context in tokens covers
+    /// another length of text.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub other_context: bool,
-    /// Evidence of forgetting in each domain that is not withheld.
+    /// Evidence of forgetting in each domain whose results are not withheld.
     pub evidence: BTreeMap<String, DomainEvidence>,
     /// Summary of the run.
     pub summary: Summary,
@@ -274,7 +277,7 @@ impl RunReport {
             .filter(|domain| domain.role == Role::Retained)
     }
 
-    /// Returns the number of retained domains that are kept, and of those that are judged.
+    /// Returns the number of retained domains that are kept, and the number of those that are judged.
     pub fn kept(&self) -> (usize, usize) {
         let kept = self
             .judged()
@@ -282,31 +285,31 @@ impl RunReport {
         (kept.count(), self.judged().count())
     }
 
-    /// Returns the retained domains that are not withheld.
+    /// Returns the retained domains whose results are not withheld.
     pub(crate) fn judged(&self) -> impl Iterator<Item = &DomainReport> {
         self.retained()
             .filter(|domain| domain.verdict != Verdict::Withheld)
     }
 
-    /// Returns a sentence on gain and forgetting.
+    /// Returns a sentence about gain and forgetting.
     pub fn headline(&self) -> String {
         wording::of_run(self)
     }
 
-    /// Renders the figures as tables in GitHub-flavored Markdown.
+    /// Renders the results as tables in GitHub-flavored Markdown.
     pub fn markdown(&self) -> String {
         markdown::figures(self)
     }
 }
 
-/// Forgetting report, as saved in `report.json`.
+/// Forgetting report, as stored in `report.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ForgettingReport {
     /// Schema version of the file.
     pub schema: u32,
     /// Folder of the base.
     pub base: String,
-    /// Comparisons, one per tuned model.
+    /// Comparisons with the base, one for each tuned model.
     pub runs: Vec<RunReport>,
     /// Chain of the runs, if each was tuned from the one before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -314,7 +317,7 @@ pub struct ForgettingReport {
     /// Comparison of the runs with each other, if there are several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ranking: Option<Ranking>,
-    /// Overlap of held-out documents with the training text of the datasets' domains.
+    /// Overlap of held-out documents with the training text of the datasets' own domains.
     pub overlaps: Vec<Overlap>,
     /// Settings of the comparison.
     pub settings: Settings,
@@ -326,7 +329,7 @@ impl ForgettingReport {
     /// Reads a `report.json` of this version or of schema version 4.
     ///
     /// # Errors
-    /// A file that can't be read or has another format.
+    /// Fails if the file can't be read or has another format.
     pub fn read(path: &Path) -> Result<Self, ReportError> {
         let refused = |reason: String| {
             let path = path.display();
@@ -350,8 +353,8 @@ impl ForgettingReport {
     /// Compares every run with the base.
     ///
     /// # Errors
-    /// A run that was not scored on the base's domains, documents, questions and tasks; scores that are not finite; a
-    /// niche that is not among the domains; invalid settings.
+    /// Fails if a run was not scored on the same domains, documents, questions and tasks as the base, if scores are
+    /// not finite, if a niche is not among the domains, or if the settings are invalid.
     pub fn new(
         base: &ModelScores,
         runs: &[ModelScores],
@@ -391,12 +394,12 @@ impl ForgettingReport {
         wording::headline(self)
     }
 
-    /// Returns which run to take, or why none.
+    /// Returns the run to use, or the reason why there is none.
     pub fn answer(&self) -> Answer {
         Answer::of(self)
     }
 
-    /// Returns a sentence on gain and forgetting per run.
+    /// Returns a sentence about gain and forgetting for each run.
     pub fn headlines(&self) -> Vec<String> {
         self.runs.iter().map(RunReport::headline).collect()
     }
@@ -405,7 +408,7 @@ impl ForgettingReport {
 /// Writes `report.html`, `report.md` and `report.json` into `folder`, each atomically.
 ///
 /// # Errors
-/// A folder or file that can't be written.
+/// Fails if the folder or a file can't be written.
 pub fn write(report: &ForgettingReport, folder: &Path) -> Result<(), ReportError> {
     crate::page::write_forms(
         folder,

@@ -1,20 +1,20 @@
-//! Comparison of answers to questions with exact answers.
+//! Comparison of the answers to questions that have one exact answer.
 
 use serde::{Deserialize, Serialize};
 
 use super::{AccuracyReport, ModelScores};
 use crate::ReportError;
 
-/// Accuracy on questions with exact answers, base against tuned model.
+/// Accuracy of base and tuned model on questions that have one exact answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct QuestionReport {
     /// Domain of the questions.
     pub domain: String,
     /// Number of questions.
     pub count: usize,
-    /// Number of independent groups: questions of one template are not independent.
+    /// Number of independent groups, since questions made from one template are not independent.
     pub groups: usize,
-    /// Shares of answered questions.
+    /// Shares of correctly answered questions.
     #[serde(flatten)]
     pub accuracy: AccuracyReport,
 }
@@ -22,7 +22,7 @@ pub struct QuestionReport {
 /// Compares the answers of a run with those of the base, by domain.
 ///
 /// # Errors
-/// Base and run were not asked the same questions.
+/// Fails if base and run were not asked the same questions.
 pub fn compare(base: &ModelScores, run: &ModelScores) -> Result<Vec<QuestionReport>, ReportError> {
     let asked = run.questions.iter().filter(|(_, after)| !after.is_empty());
     asked
@@ -54,7 +54,7 @@ pub fn compare(base: &ModelScores, run: &ModelScores) -> Result<Vec<QuestionRepo
         .collect()
 }
 
-/// Returns the number of distinct groups; `None` without groups.
+/// Returns the number of distinct groups, or `None` if no groups are stored.
 fn number_of_groups(groups: &[u64]) -> Option<usize> {
     let mut groups = groups.to_vec();
     groups.sort_unstable();

@@ -1,4 +1,4 @@
-//! Comparison of several runs with each other: significantly less forgetting or more gain.
+//! Comparison of several runs with each other: significantly less forgetting, or significantly more gain.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +7,7 @@ use crate::ReportError;
 use polymath_eval::statistics::Figure;
 use polymath_eval::statistics::{Compared, FEWEST_GROUPS, Family, LEVEL, Verdict};
 
-/// Resamples of the comparisons of runs with each other.
+/// Number of resamples for the comparison of runs with each other.
 const RESAMPLES: usize = 2000;
 
 /// Pairwise comparison of runs on the same groups of documents.
@@ -16,39 +16,39 @@ pub struct Ranking {
     /// Reason why the runs are not compared; `None` if they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Run with significantly less forgetting than each other run.
+    /// Run that forgets significantly less than each other run, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub least_forgetting: Option<String>,
-    /// Run with significantly more gain on the niche than each other run.
+    /// Run that gains significantly more on the niche than each other run, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub most_gain: Option<String>,
-    /// Comparison of every two runs.
+    /// Comparison of each pair of runs.
     pub pairs: Vec<PairReport>,
 }
 
 /// Comparison of one run with another.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PairReport {
-    /// Run that is the reference.
+    /// Run that serves as the reference.
     pub before: String,
-    /// Run that is compared.
+    /// Run that is compared with it.
     pub after: String,
-    /// Mean forgetting of `after` minus that of `before` over the retained domains, with a simultaneous interval over
-    /// all pairs.
+    /// Mean forgetting of `after` minus that of `before` over the retained domains. The interval holds for all pairs
+    /// together.
     pub forgetting: Figure,
-    /// p-value of that difference against 0, adjusted for all pairs and both figures.
+    /// p-value of this difference against 0, adjusted for all pairs and for both gain and forgetting.
     pub forgetting_p_value: f64,
-    /// Gain of `after` on the niche minus that of `before`, with a simultaneous interval over all pairs.
+    /// Gain of `after` on the niche minus that of `before`. The interval holds for all pairs together.
     pub gain: Figure,
-    /// p-value of that difference against 0, adjusted in the same way.
+    /// p-value of this difference against 0, adjusted for all pairs and for both gain and forgetting.
     pub gain_p_value: f64,
 }
 
 impl Ranking {
-    /// Compares at least two runs; `None` for fewer.
+    /// Compares at least two runs. Returns `None` for fewer.
     ///
     /// # Errors
-    /// Runs that were scored on different documents.
+    /// Fails if the runs were scored on different documents.
     pub fn of(
         scores: &[ModelScores],
         runs: &[RunReport],
@@ -114,7 +114,7 @@ impl Ranking {
                 gain_p_value: p_values[count + at],
             }
         };
-        // Lower than every other run with significance: in forgetting, or in the change of the niche.
+        // Significantly lower than every other run: in forgetting, or in the change of the niche.
         let lowest = |offset: usize| {
             let lower = |run: usize| {
                 pairs.iter().enumerate().all(|(at, (before, after))| {
@@ -135,7 +135,7 @@ impl Ranking {
     }
 }
 
-/// Returns the reason why runs can't be compared; `None` if they can.
+/// Returns the reason why the runs can't be compared, or `None` if they can.
 fn incomparable(runs: &[RunReport]) -> Option<String> {
     let judged = |run: &RunReport| -> Vec<(String, Role)> {
         let domains = run

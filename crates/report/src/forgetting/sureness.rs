@@ -1,4 +1,4 @@
-//! Section "How sure is this?": the estimand, the independent groups, the test and the correction.
+//! Section "How sure is this?": the quantity that is estimated, the independent groups, the test, and the correction.
 
 use std::collections::BTreeMap;
 
@@ -60,7 +60,8 @@ fn estimand(report: &ForgettingReport) -> String {
     )
 }
 
-/// Names the runs without a record of how their checkpoint was chosen, if others have one; empty if there are none.
+/// Returns a sentence about the runs that do not record how their checkpoint was chosen, if others do. Empty if there
+/// are none.
 fn unknown(report: &ForgettingReport) -> String {
     match &report.settings.chosen_unknown[..] {
         [] => String::new(),
@@ -71,7 +72,7 @@ fn unknown(report: &ForgettingReport) -> String {
     }
 }
 
-/// Names the domains without a document in the requested split; empty if all have one.
+/// Returns a sentence about the domains without a document in the requested split. Empty if there are none.
 fn whole(report: &ForgettingReport) -> String {
     let first = report.runs.first().into_iter();
     let names: Vec<&str> = first
@@ -121,7 +122,7 @@ fn groups(report: &ForgettingReport) -> String {
     )
 }
 
-/// Returns a note on domains whose dataset stores no groups; `None` if all do.
+/// Returns a note on the domains whose dataset stores no groups, or `None` if all datasets do.
 fn ungrouped(report: &ForgettingReport) -> Option<String> {
     let first = report.runs.first()?;
     let names: Vec<&str> = first
@@ -190,7 +191,8 @@ fn left_out(report: &ForgettingReport) -> String {
 /// Plural that [`polymath_data::Grouping`] uses for passages of one work.
 const SECTIONS: &str = "passages of the same work";
 
-/// Returns the split to report on by default: `test` if a checkpoint was chosen on `dev`.
+/// Returns the default split of a report: `test` if a checkpoint was chosen on `dev`, and otherwise `None`, all
+/// held-out documents.
 pub fn split_to_judge(chosen_on: Option<HeldoutSplit>) -> Option<HeldoutSplit> {
     (chosen_on == Some(HeldoutSplit::Dev)).then_some(HeldoutSplit::Test)
 }
@@ -199,8 +201,8 @@ pub fn split_to_judge(chosen_on: Option<HeldoutSplit>) -> Option<HeldoutSplit> {
 mod tests {
     use super::*;
 
-    /// A checkpoint that was chosen on `dev` is judged on `test`; without a record, or chosen on `test`, on all
-    /// held-out documents.
+    /// Checks that a checkpoint chosen on `dev` is judged on `test`, and that one chosen on `test` or without a
+    /// record is judged on all held-out documents.
     #[test]
     fn a_choice_on_dev_is_judged_on_test() {
         use HeldoutSplit::{Dev, Test};

@@ -8,7 +8,7 @@ use crate::wording::{
 
 const COLUMNS: usize = 7;
 
-/// Renders one block per run with aligned columns.
+/// Renders a block for each run, with aligned columns.
 pub fn render(report: &ForgettingReport) -> String {
     let mut text = format!(
         "Bits per byte on held-out documents (lower is better), against {}\n",

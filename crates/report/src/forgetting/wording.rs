@@ -4,10 +4,10 @@ use super::{ForgettingReport, RunReport};
 use crate::wording::{signed, signed_or_dash};
 use polymath_eval::statistics::Verdict;
 
-/// Note beside a ranking: the documents tell runs apart, not what made them.
+/// Note beside a ranking: the documents distinguish these runs, not the methods by which they were made.
 const OF_RUNS: &str = "Other seeds of the same methods may come out in another order.";
 
-/// Returns the main result. Runs are ranked only if one is significantly better than each other run.
+/// Returns the main result. A run is called best only if it is significantly better than each other run.
 pub fn headline(report: &ForgettingReport) -> String {
     let sentences = || {
         let all: Vec<String> = report.runs.iter().map(of_run).collect();
@@ -70,7 +70,7 @@ fn forgetting(run: &RunReport) -> String {
     signed_or_dash(run.summary.mean_forgetting.map(|figure| figure.value))
 }
 
-/// Returns a sentence on the gain and forgetting of a run.
+/// Returns a sentence about the gain and forgetting of a run.
 pub fn of_run(run: &RunReport) -> String {
     let unchanged = run.domains.iter().all(|domain| domain.change == Some(0.0));
     if unchanged {

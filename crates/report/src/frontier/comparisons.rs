@@ -1,16 +1,16 @@
-//! Significant differences between methods: all pairs in both figures, with simultaneous 95 % intervals.
+//! Significant differences between methods: all pairs, in gain and in forgetting, with simultaneous 95 % intervals.
 
 use super::area::{hypervolume, pareto};
 use super::joint::{Contrast, Draw, FigureOfAll, pairs};
 use polymath_eval::statistics::{LEVEL, Random};
 
 const RESAMPLES: usize = 2000;
-/// Number of resamples with very many pairs: fewer are enough and take as long.
+/// Number of resamples with very many pairs. Fewer suffice then, and take as long.
 const RESAMPLES_OF_MANY: usize = 1000;
 const MANY: usize = 16;
 const SEED: u64 = 25;
 
-/// Both figures of every method.
+/// Gain and forgetting of every method, to be compared.
 pub struct Comparisons<'a> {
     /// Gain on the niche.
     pub gain: FigureOfAll<'a>,
@@ -20,20 +20,21 @@ pub struct Comparisons<'a> {
 
 /// Results of the resamples over all methods.
 pub struct Resampled {
-    /// Number of standard errors for a significant difference: the maximum over all pairs and both figures is below it
-    /// in 95 % of the resamples (max-T; Westfall & Young 1993, Romano & Wolf 2005, single-step).
+    /// Number of standard errors that a significant difference must exceed. In 95 % of the resamples, the maximum
+    /// over all pairs, in gain and forgetting, is below it (max-T; Westfall & Young 1993, Romano & Wolf 2005,
+    /// single-step).
     pub critical: f64,
-    /// Share of resamples in which no other method dominates, for each method.
+    /// For each method, the share of resamples in which no other method dominates it.
     pub frontier_shares: Vec<f64>,
-    /// 95 % intervals of the hypervolume of the trained methods, and of all methods.
+    /// 95 % intervals of the hypervolume: of the trained methods, and of all methods.
     pub hypervolumes: [[f64; 2]; 2],
 }
 
-/// Reference corner of the hypervolume, and the trained methods.
+/// Reference corner of the hypervolume, and which methods are trained.
 pub struct Corner<'a> {
-    /// Highest mean forgetting of any method.
+    /// Largest mean forgetting of any method.
     pub forgetting: f64,
-    /// Set for each method that was trained rather than mixed.
+    /// For each method, true if it was trained and false if it is a mixture with the base.
     pub trained: &'a [bool],
 }
 
@@ -47,7 +48,7 @@ impl Comparisons<'_> {
         (0..methods).map(point).collect()
     }
 
-    /// Draws the resamples.
+    /// Draws the resamples and returns their results.
     pub fn resample(&self, corner: &Corner) -> Resampled {
         let methods = corner.trained.len();
         let resamples = if methods > MANY {
@@ -89,7 +90,7 @@ impl Comparisons<'_> {
         }
     }
 
-    /// Returns the largest statistic of a resample over all pairs and both figures.
+    /// Returns the largest absolute statistic of a resample, over all pairs and over gain and forgetting.
     fn largest(&self, methods: usize, (gain, forgetting): (&Draw, &Draw)) -> f64 {
         let of = |contrast: Contrast| {
             let gain = self.gain.statistic(gain, contrast).abs();
@@ -98,7 +99,7 @@ impl Comparisons<'_> {
         pairs(methods).map(of).fold(0.0, f64::max)
     }
 
-    /// Returns whether `other` gains significantly more and forgets significantly less than `method`.
+    /// Returns true if `other` gains significantly more and forgets significantly less than `method`.
     pub fn beats(&self, other: usize, method: usize, critical: f64) -> bool {
         let contrast = (other, Some(method));
         let margin = |figure: &FigureOfAll| critical * figure.error(contrast);
@@ -108,7 +109,7 @@ impl Comparisons<'_> {
 }
 
 impl Corner<'_> {
-    /// Returns the hypervolume of the trained methods, and of all methods.
+    /// Returns the hypervolume of the trained methods, and that of all methods.
     pub fn hypervolumes(&self, points: &[(f64, f64)]) -> [f64; 2] {
         let trained = points
             .iter()
@@ -119,15 +120,16 @@ impl Corner<'_> {
     }
 }
 
-/// Returns the value that a share `level` is above; rounded up, so that few resamples do not give too low a value.
+/// Returns the value that a share `level` of the values exceeds. The rank is rounded up, so that few resamples do not
+/// give too small a value.
 pub fn upper_quantile(mut values: Vec<f64>, level: f64) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
     let rank = ((1.0 - level) * (values.len() + 1) as f64).ceil() as usize;
     values[rank.clamp(1, values.len()) - 1]
 }
 
-/// Returns the basic bootstrap interval: the resamples' distances from the value, reversed. The largest of several
-/// noisy figures is too large, and even larger in a resample.
+/// Returns the basic bootstrap interval, which mirrors the resamples' distances at the value. It is used because the
+/// largest of several noisy numbers is too large, and even larger in a resample.
 fn around(value: f64, mut drawn: Vec<f64>) -> [f64; 2] {
     drawn.sort_unstable_by(f64::total_cmp);
     let at = |share: f64| drawn[((drawn.len() - 1) as f64 * share).round() as usize];

@@ -1,4 +1,4 @@
-//! Methods with a run of every seed.
+//! Methods that have a run for every seed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,17 +6,17 @@ use super::method::Method;
 use super::scored::ScoredRun;
 use crate::diverged::Diverged;
 
-/// Methods that have a run of every seed and none that diverged. Only these are compared.
+/// Methods that have a run for every seed, none of which diverged. Only these are compared.
 pub struct Complete {
     pub names: Vec<String>,
-    /// Index of each among all methods.
+    /// Index of each of them among all methods.
     pub places: Vec<usize>,
-    /// Indices of the runs of each.
+    /// Indices of the runs of each of them.
     pub runs: Vec<Vec<usize>>,
 }
 
 impl Complete {
-    /// Selects the complete methods from all methods and the indices of their runs.
+    /// Selects these methods from all methods and the indices of their runs.
     pub fn of(
         methods: &[Method],
         numbers: &BTreeMap<String, Vec<usize>>,

@@ -1,4 +1,4 @@
-//! Figures with intervals over document groups, domains and seeds.
+//! Estimates with intervals over document groups, domains and seeds.
 
 use super::scored::{SplitOfAll, averaged};
 use crate::ReportError;
@@ -11,7 +11,7 @@ const RESAMPLES: usize = 2000;
 /// Returns the change in a domain, averaged over `runs`, with its interval over document groups.
 ///
 /// # Errors
-/// Scores that are not finite.
+/// Fails if scores are not finite.
 pub fn of_domain(split: &SplitOfAll, domain: &str, runs: &[usize]) -> Result<Figure, ReportError> {
     let (base, averaged) = split.base_and_mean(domain, runs);
     let change = paired_change(base, &averaged, RESAMPLES, 0)?;
@@ -21,7 +21,7 @@ pub fn of_domain(split: &SplitOfAll, domain: &str, runs: &[usize]) -> Result<Fig
     })
 }
 
-/// Negates a figure: a gain is a negative change.
+/// Negates an estimate and its interval: a gain is a negative change.
 pub fn negated(figure: Figure) -> Figure {
     Figure {
         value: -figure.value,
@@ -29,8 +29,8 @@ pub fn negated(figure: Figure) -> Figure {
     }
 }
 
-/// Widens a figure's interval over document groups by the variation between seeds: the half-width of Student's t
-/// interval of `values` (the figure by seed) is added in squares (Zou & Donner 2008). A single seed adds nothing.
+/// Widens an interval over document groups by the variation between seeds. The half-width of Student's t interval of
+/// `values` (one for each seed) is added in quadrature (Zou & Donner 2008). A single seed adds nothing.
 pub fn over_seeds(figure: Figure, values: &[f64]) -> Figure {
     let Some([low, high]) = OverSeeds::of(values).interval else {
         return figure;
@@ -48,11 +48,12 @@ pub fn over_seeds(figure: Figure, values: &[f64]) -> Figure {
     }
 }
 
-/// Returns the change in a domain from a base to a method with a run per seed: the mean over runs, with an interval
-/// over new document groups and new seeds. No interval with fewer than five groups; over groups alone for one seed.
+/// Returns the change in a domain from a base to a method with several runs, one for each seed: the mean over the
+/// runs, with an interval over new document groups and new seeds. With one seed, the interval is over groups alone;
+/// with fewer than five groups, there is none.
 ///
 /// # Errors
-/// Runs scored on other documents than the base; scores that are not finite.
+/// Fails if a run was scored on other documents than the base, or if scores are not finite.
 pub fn change_over_seeds(
     base: &DomainScores,
     runs: &[&DomainScores],

@@ -1,4 +1,4 @@
-//! Figures of a frontier: its methods, the significant differences, and the recommendation.
+//! Results of a frontier: its methods, the significant differences, and the recommendation.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,14 +18,14 @@ use polymath_eval::SplitScores;
 use polymath_eval::statistics::Figure;
 use polymath_eval::statistics::{FEWEST_GROUPS, LEVEL, LimitVerdict, PairedBootstrap};
 
-/// Schema version of `frontier.json`. Version 3 had `development_gain` and `development_worst` for `dev_gain` and
-/// `dev_worst`.
+/// Schema version of `frontier.json`. Version 3 had `development_gain` and `development_worst` instead of `dev_gain`
+/// and `dev_worst`.
 const SCHEMA: u32 = 4;
-/// Bootstrap resamples of a confirmation.
+/// Number of bootstrap resamples for a confirmation.
 const RESAMPLES: usize = 4000;
 /// Number of groups below which a domain is marked, since its intervals are unreliable.
 const FEW_GROUPS: usize = 20;
-/// Default method that others are compared with.
+/// Default method that the others are compared with.
 const REFERENCE: &str = "full";
 
 /// Settings of a frontier.
@@ -33,15 +33,15 @@ const REFERENCE: &str = "full";
 pub struct Settings {
     /// Niche of all runs.
     pub niche: String,
-    /// Forgetting limit of every retained domain, in bits per byte, that a recommended method must keep.
+    /// Maximum increase of every retained domain, in bits per byte, with which a method is still recommended.
     pub limit: f64,
-    /// Method that others are compared with. Default: `full`, else the first by name.
+    /// Method that the others are compared with. Default: `full`, or else the first by name.
     pub reference: Option<String>,
     /// Runs that diverged. A method with such a run is neither compared nor recommended.
     pub diverged: Vec<Diverged>,
 }
 
-/// Number of document groups of one domain on one split.
+/// Number of document groups of one domain in one split.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SplitGroups {
     /// Name of the domain.
@@ -52,8 +52,8 @@ pub struct SplitGroups {
     pub groups: usize,
 }
 
-/// Hypervolume: area of gain × avoided forgetting covered by the methods, from the corner without gain and with the
-/// highest mean forgetting of any method.
+/// Hypervolume: area of gain × avoided forgetting that the methods cover. It is measured from the corner without gain
+/// and with the largest mean forgetting of any method.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Hypervolume {
     /// Area of the trained methods.
@@ -62,30 +62,31 @@ pub struct Hypervolume {
     pub mixed: Figure,
 }
 
-/// Frontier of methods.
+/// Frontier: comparison of several methods by gain and forgetting.
 #[derive(Debug, Serialize)]
 pub struct Frontier {
     /// Schema version of the file.
     pub schema: u32,
     /// Niche of all runs.
     pub niche: String,
-    /// Forgetting limit of every retained domain that a recommended method must keep.
+    /// Maximum increase of every retained domain, in bits per byte, with which a method is still recommended.
     pub limit: f64,
     /// Method that the others are compared with.
     pub reference: String,
-    /// Methods, and methods mixed with the base, by descending gain.
+    /// Methods, as trained and as mixtures with the base, by descending gain.
     pub methods: Vec<Method>,
-    /// All runs, and all runs mixed with the base.
+    /// All runs, as trained and as mixtures with the base.
     pub runs: Vec<RunFigures>,
-    /// Number of standard errors of a significant difference; `None` if nothing is compared.
+    /// Number of standard errors that a significant difference must exceed; `None` if nothing is compared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub critical: Option<f64>,
     /// Hypervolume of the methods.
     pub hypervolume: Hypervolume,
-    /// Method with the most gain whose upper bounds are within the limit in every retained domain, on the dev split.
+    /// Method with the largest gain among those whose upper bounds are within the limit in every retained domain, on
+    /// the dev split.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recommended: Option<Recommendation>,
-    /// Groups of every domain on both splits.
+    /// Groups of every domain in both splits.
     pub groups: Vec<SplitGroups>,
     /// Runs that diverged and are left out.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -96,10 +97,11 @@ pub struct Frontier {
 }
 
 impl Frontier {
-    /// Compares all runs with the base and with one another.
+    /// Compares all runs with the base and with each other.
     ///
     /// # Errors
-    /// Runs that were scored on different documents or domains; scores that are not finite; no run at all.
+    /// Fails if there is no run, if the runs were scored on different documents or domains, or if scores are not
+    /// finite.
     pub fn new(
         settings: Settings,
         base: &SplitScores,
@@ -153,8 +155,8 @@ impl Frontier {
         Ok(frontier)
     }
 
-    /// Compares the complete methods with one another on the test split. Does nothing with a single seed or too few
-    /// groups, which say nothing about variation.
+    /// Compares the complete methods with each other on the test split. Does nothing with a single seed or with too
+    /// few groups, which tell nothing about variation.
     fn compare(&mut self, test: &SplitOfAll, complete: &Complete) -> Result<(), ReportError> {
         let seeds = complete.runs.first().map_or(0, Vec::len);
         let mut domains: Vec<(&String, DomainSums)> = Vec::new();
@@ -193,7 +195,7 @@ impl Frontier {
             .iter()
             .position(|name| *name == self.reference);
         for (number, at) in complete.places.iter().enumerate() {
-            // In the order of gain: the first that dominates has the most gain.
+            // The methods are ordered by gain, so the first one that dominates has the largest gain.
             let mut others = 0..complete.places.len();
             let beaten = others.find(|other| comparisons.beats(*other, number, found.critical));
             let method = &mut self.methods[*at];
@@ -224,17 +226,18 @@ impl Frontier {
         }
     }
 
-    /// Adds the result of a run of the recommended method with a fresh seed.
+    /// Adds the result of a run of the recommended method with a new seed.
     ///
     /// # Errors
-    /// Scores of other documents.
+    /// Fails if the run was scored on other documents.
     pub fn confirm(mut self, base: &SplitScores, fresh: &ScoredRun) -> Result<Self, ReportError> {
         let figures = RunFigures::new(fresh, &self.niche, base)?;
         let mut judged = BTreeMap::new();
         for name in figures.rises.keys() {
             let (before, after) = (&base.test[name], &fresh.scored.test[name]);
             let bootstrap = PairedBootstrap::new(before, after, RESAMPLES, 0)?;
-            // Each test is one-sided at the level. All domains must be kept, so the tests need no correction.
+            // Each test is one-sided at the significance level. Since all domains must be kept, the tests need no
+            // correction.
             let against = bootstrap.against(self.limit);
             let verdict = against.map_or(LimitVerdict::Undecided, |against| {
                 against.verdict(2.0 * LEVEL)
@@ -271,8 +274,8 @@ impl Frontier {
             .collect()
     }
 
-    /// Returns the methods of the tables: all trained ones, and mixtures that are recommended or dominate a trained
-    /// method.
+    /// Returns the methods that the tables show: all trained ones, and those mixtures that are recommended or
+    /// significantly dominate a trained method.
     pub fn shown(&self) -> impl Iterator<Item = &Method> {
         let beating: BTreeSet<&String> = self
             .trained()
@@ -295,7 +298,7 @@ impl Frontier {
         candidates.find(|candidate| candidate.name() == recommended.name)
     }
 
-    /// Returns whether a method is the recommended one.
+    /// Returns true if the method is the recommended one.
     pub fn is_recommended(&self, method: &Method) -> bool {
         let recommended = self.recommended.as_ref();
         recommended.is_some_and(|recommended| recommended.name == method.name)
@@ -321,13 +324,13 @@ impl Hypervolume {
     }
 }
 
-/// Returns the highest mean forgetting of any method.
+/// Returns the largest mean forgetting of any method.
 fn corner(methods: &[Method]) -> f64 {
     let forgetting = methods.iter().map(|method| method.mean_forgetting.value);
     forgetting.fold(0.0, f64::max)
 }
 
-/// Returns both figures of every complete method on the test split.
+/// Returns gain and forgetting on the test split for every complete method.
 fn comparisons<'a>(
     domains: &'a [(&String, DomainSums)],
     niche: &str,
@@ -355,7 +358,7 @@ fn comparisons<'a>(
     }
 }
 
-/// Returns the method that others are compared with, and a note if it is not the configured one.
+/// Returns the method that the others are compared with, and a note if it is not the configured one.
 fn reference(
     settings: &Settings,
     (methods, complete): (&[Method], &Complete),

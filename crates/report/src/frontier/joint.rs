@@ -1,23 +1,22 @@
-//! Joint resampling of several models on the same document groups and seeds: figures, standard errors and resamples of
-//! all models.
+//! Joint resampling of several methods on the same document groups and seeds: values, standard errors and resamples.
 //!
-//! A figure of a method is a weighted sum of changes in bits per byte, each the ratio of two sums over a domain's
-//! groups, and a mean over seeds. Its error has two parts: other document groups and other seeds. The first is
-//! resampled by drawing whole groups with replacement, the same for all methods, so that the common part cancels in a
-//! difference between methods. The second is drawn from a normal distribution, since there are too few seeds to
-//! resample.
+//! A value of a method (its gain or its mean forgetting) is a weighted sum of changes in bits per byte, averaged over
+//! seeds. Each change is the ratio of two sums over a domain's groups. Its error has two parts: other document groups
+//! and other seeds. The first part is resampled by drawing whole groups with replacement, the same for all methods,
+//! so that what they have in common cancels in a difference between methods. The second part is drawn from a normal
+//! distribution, since there are too few seeds to resample.
 
 use polymath_eval::statistics::Random;
 
-/// Minimum of a resample's variance as a share of the sample's: a resample without the few groups that change would
-/// have an infinite statistic.
+/// Minimum of a resample's variance, as a share of the sample's: a resample without the few groups that change would
+/// otherwise have an infinite statistic.
 const LEAST_VARIANCE: f64 = 0.04;
 
-/// Changes of one domain by all methods, summed by group.
+/// Changes of one domain by all methods, summed over each group.
 pub struct DomainSums {
     /// UTF-8 bytes of each group.
     pub bytes: Vec<f64>,
-    /// Tuned minus base in bits by method and group, averaged over the method's seeds.
+    /// Tuned minus base in bits, by method and group, averaged over the method's seeds.
     pub bits: Vec<Vec<f64>>,
 }
 
@@ -32,7 +31,7 @@ impl DomainSums {
     }
 }
 
-/// A square matrix over methods.
+/// Square matrix with a row and a column for each method.
 struct Square {
     size: usize,
     cells: Vec<f64>,
@@ -50,7 +49,7 @@ impl Square {
         self.cells[row * self.size + column]
     }
 
-    /// Returns the variance of the difference between two methods, or of one method's figure if the second is `None`.
+    /// Returns the variance of the difference between two methods, or that of one method if the second is `None`.
     fn variance(&self, (first, second): Contrast) -> f64 {
         let own = self.at(first, first);
         let variance = match second {
@@ -60,8 +59,8 @@ impl Square {
         variance.max(0.0)
     }
 
-    /// Adds a domain with each group counted `times`: weight² · n/(n−1) · Σ e_a e_b / (Σ bytes)². Without
-    /// `off_diagonal`, adds only the variance of each method.
+    /// Adds the covariance of a domain with each group counted `times`: weight² · n/(n−1) · Σ e_a e_b / (Σ bytes)².
+    /// Without `off_diagonal`, adds only the variance of each method.
     fn add(
         &mut self,
         (domain, weight): (&DomainSums, f64),
@@ -87,36 +86,36 @@ impl Square {
     }
 }
 
-/// A method's figure, or its difference from that of a second method.
+/// Contrast: a single method, or the difference between a first and a second method.
 pub type Contrast = (usize, Option<usize>);
 
-/// One figure of every method.
+/// One quantity (gain or mean forgetting) of every method.
 pub struct FigureOfAll<'a> {
-    /// Domains with their weights; weights of 1 / count give a mean.
+    /// Domains with their weights. Weights of 1 / count give a mean.
     domains: Vec<(&'a DomainSums, f64)>,
     /// Residual of each domain, method and group: its contribution to the method's deviation, in bits.
     residuals: Vec<Vec<Vec<f64>>>,
-    /// Figures by method and seed.
+    /// Values by method and seed.
     values: Vec<Vec<f64>>,
-    /// Set if contrasts are differences between methods, not single methods.
+    /// True if contrasts are differences between two methods, and false if they are single methods.
     of_differences: bool,
     covariance: Square,
 }
 
-/// Deviation of a figure in one resample.
+/// Deviations of a quantity in one resample.
 pub struct Draw {
-    /// Deviation of each method from the resampled groups.
+    /// Deviation of each method due to the resampled groups.
     groups: Vec<f64>,
     covariance: Square,
-    /// Deviation of each method and seed from the resampled seeds.
+    /// Deviation of each method and seed due to the resampled seeds.
     seeds: Vec<Vec<f64>>,
     /// Value of [`FigureOfAll::pooled`] in the resample.
     pooled: f64,
 }
 
 impl<'a> FigureOfAll<'a> {
-    /// Creates the figure from domains with weights and its `values` by method and seed. Either all contrasts are
-    /// differences between two methods, or none is.
+    /// Makes the quantity from domains with weights and from its `values` by method and seed. Either all contrasts
+    /// are differences between two methods, or none is.
     pub fn new(
         domains: Vec<(&'a DomainSums, f64)>,
         values: Vec<Vec<f64>>,
@@ -154,19 +153,19 @@ impl<'a> FigureOfAll<'a> {
     }
 
     /// Returns the standard error of a contrast over groups and, with several seeds, over seeds. The variance over
-    /// seeds is the larger of the contrast's own and the mean over all contrasts of its kind: two or three seeds can
-    /// agree by chance, and one method can vary more than the others.
+    /// seeds is the larger of the contrast's own and the mean over all contrasts of its kind, since two or three
+    /// seeds can agree by chance and one method can vary more than the others.
     pub fn error(&self, contrast: Contrast) -> f64 {
         let own = self.covariance.variance(contrast);
         (own + over_seeds(&by_seed(&self.values, contrast), self.pooled())).sqrt()
     }
 
-    /// Returns the mean variance over seeds of single methods, or of differences between two.
+    /// Returns the mean variance over seeds: of single methods, or of differences between two.
     fn pooled(&self) -> f64 {
         pooled(&self.values, self.of_differences)
     }
 
-    /// Draws the ratio of the true to the estimated variance over seeds, ν/χ²(ν): the estimate has only few degrees of
+    /// Draws the ratio of true to estimated variance over seeds, ν/χ²(ν), since the estimate has only few degrees of
     /// freedom ν.
     fn doubt(&self, random: &mut Random) -> f64 {
         let free = self.values.len() - usize::from(self.of_differences);
@@ -175,7 +174,7 @@ impl<'a> FigureOfAll<'a> {
         freedom as f64 / squares
     }
 
-    /// Draws other groups and other seeds.
+    /// Draws a resample of groups and seeds.
     pub fn draw(&self, random: &mut Random) -> Draw {
         let methods = self.values.len();
         let mut draw = Draw {
@@ -210,7 +209,7 @@ impl<'a> FigureOfAll<'a> {
         draw
     }
 
-    /// Returns the statistic of a contrast in a resample: its deviation in standard errors of the resample.
+    /// Returns the statistic of a contrast in a resample: its deviation divided by the resample's standard error.
     pub fn statistic(&self, draw: &Draw, contrast: Contrast) -> f64 {
         let (first, second) = contrast;
         let mut moved = draw.groups[first] - second.map_or(0.0, |second| draw.groups[second]);
@@ -228,7 +227,7 @@ impl<'a> FigureOfAll<'a> {
         }
     }
 
-    /// Returns the figure of a method in the resample.
+    /// Returns the value of a method in the resample.
     pub fn drawn(&self, draw: &Draw, method: usize) -> f64 {
         let seeds = draw.seeds.get(method).map_or(0.0, |seeds| mean(seeds));
         self.value((method, None)) + draw.groups[method] + seeds
@@ -253,7 +252,7 @@ fn by_seed(values: &[Vec<f64>], (first, second): Contrast) -> Vec<f64> {
     }
 }
 
-/// Returns the variance of the mean over seeds; 0 for one seed.
+/// Returns the variance of the mean over seeds, or 0 for one seed.
 fn over_seeds(values: &[f64], pooled: f64) -> f64 {
     match values.len() {
         0 | 1 => 0.0,

@@ -1,4 +1,4 @@
-//! Markdown of a frontier, and its sentences.
+//! Markdown form of a frontier, and its sentences.
 
 use super::figures::Frontier;
 use super::method::Method;
@@ -43,7 +43,7 @@ pub fn render(frontier: &Frontier) -> String {
     text
 }
 
-/// Renders the paired differences from the reference.
+/// Renders a table of the paired differences from the reference.
 fn differences(frontier: &Frontier) -> String {
     let reference = inline(&frontier.reference);
     let mut text = format!(
@@ -66,7 +66,7 @@ fn differences(frontier: &Frontier) -> String {
     text + "\n"
 }
 
-/// Describes whether a method is dominated.
+/// Returns a note that tells whether a method is dominated.
 pub fn place(method: &Method, form: Form) -> String {
     match (
         &method.beaten_by,
@@ -80,7 +80,7 @@ pub fn place(method: &Method, form: Form) -> String {
     }
 }
 
-/// Formats a figure with its interval.
+/// Formats a value with its interval.
 fn figure(estimate: &Figure) -> String {
     match estimate.interval {
         Some(ends) => format!("{} {}", signed(estimate.value), interval(Some(ends))),
@@ -104,7 +104,7 @@ impl Form {
         }
     }
 
-    /// Encloses `text` in `marks` in Markdown.
+    /// In Markdown, encloses `text` in `marks`.
     fn marked(self, marks: &str, text: &str) -> String {
         match self {
             Self::Plain => text.to_owned(),
@@ -126,7 +126,7 @@ pub fn sentences(frontier: &Frontier, form: Form) -> Vec<String> {
     sentences
 }
 
-/// Returns a sentence on the significant differences, or on why there are none.
+/// Returns a sentence about the significant differences, or about why there are none.
 fn differences_found(frontier: &Frontier, form: Form) -> String {
     if frontier.critical.is_none() {
         let seeds = frontier.methods.iter().map(|method| method.seeds).max();

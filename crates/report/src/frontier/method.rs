@@ -1,4 +1,4 @@
-//! Figures of a method over its seeds.
+//! Results of a method over its seeds.
 
 use std::collections::BTreeMap;
 
@@ -12,8 +12,8 @@ use crate::ReportError;
 use polymath_eval::statistics::Figure;
 use polymath_eval::statistics::mean_figure;
 
-/// Retained domain with the largest loss on the dev split, and its change on the test split. Choosing it on the same
-/// documents would overestimate the loss. The seeds are the same on both splits.
+/// Retained domain with the largest loss on the dev split, and its change on the test split. Choosing it and
+/// measuring it on the same documents would overestimate the loss. The seeds are the same on both splits.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct WorstDomain {
     /// Name of the domain.
@@ -23,26 +23,26 @@ pub struct WorstDomain {
     pub rise: Figure,
 }
 
-/// Differences of a method's figures from the reference's, with simultaneous 95 % intervals over all methods.
+/// Differences of a method's results from the reference's, with simultaneous 95 % intervals over all methods.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Difference {
     /// Gain minus the reference's gain.
     pub gain: Figure,
-    /// Mean forgetting minus the reference's.
+    /// Mean forgetting minus that of the reference.
     pub mean_forgetting: Figure,
 }
 
-/// Figures of a method over its seeds, or of a method mixed with the base.
+/// Results of a method over its seeds, or of the mixture of a method with the base.
 #[derive(Debug, Clone, Serialize)]
 pub struct Method {
-    /// Name, with the share for a mixture.
+    /// Name, including the share for a mixture.
     pub name: String,
-    /// Share of the tuned weights, if it is mixed with the base after training.
+    /// Share of the tuned weights, for a mixture with the base; `None` for a trained method.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub share: Option<f64>,
     /// Number of runs.
     pub seeds: usize,
-    /// Difference from the reference; `None` for the reference itself and if nothing is compared.
+    /// Difference from the reference; `None` for the reference itself, and if nothing is compared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub against_reference: Option<Difference>,
     /// Gain on the niche.
@@ -53,26 +53,27 @@ pub struct Method {
     pub worst: WorstDomain,
     /// Change of each retained domain.
     pub rises: BTreeMap<String, Figure>,
-    /// Training tokens per run.
+    /// Training tokens of each run.
     pub tokens: u64,
     /// Mean training time in seconds.
     pub seconds: f64,
-    /// Set if no other method gains significantly more and forgets significantly less.
+    /// True if no other method gains significantly more and forgets significantly less.
     pub on_the_frontier: bool,
-    /// Share of resamples in which no other method dominates; `None` if nothing is compared.
+    /// Share of resamples in which no other method dominates this one; `None` if nothing is compared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub frontier_share: Option<f64>,
-    /// Method with the most gain that gains significantly more and forgets significantly less.
+    /// Among the methods that gain significantly more and forget significantly less than this one, the one with the
+    /// largest gain.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub beaten_by: Option<String>,
-    /// Method with the most gain that is better in both figures, but not significantly. `None` if one is significantly
-    /// better.
+    /// Among the methods that are better in gain and forgetting, but not significantly, the one with the largest
+    /// gain. `None` if a method is significantly better.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_told_apart_from: Option<String>,
 }
 
 impl Method {
-    /// Computes the figures over the runs with these indices.
+    /// Computes the results over the runs with the given indices.
     pub(super) fn of(
         (test, dev): (&SplitOfAll, &SplitOfAll),
         (all, numbers): (&[RunFigures], &[usize]),

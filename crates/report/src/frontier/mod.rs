@@ -1,8 +1,8 @@
 //! Frontier: comparison of several fine-tuning methods for one base and niche by gain and forgetting.
 //!
-//! `scored` holds the scores, `runs` the figures of one run, `method` those of a method over its seeds with intervals
-//! from `estimates`; `joint` resamples all methods together, `comparisons` finds significant differences, and
-//! `recommendation` chooses a method.
+//! `scored` holds the scores, `runs` the results of one run, and `method` those of a method over its seeds, with
+//! intervals from `estimates`. `joint` resamples all methods together, `comparisons` finds significant differences,
+//! and `recommendation` chooses a method.
 
 mod area;
 mod comparisons;
@@ -38,7 +38,7 @@ impl Frontier {
     /// Writes `frontier.html`, `frontier.md` and `frontier.json` into `folder`.
     ///
     /// # Errors
-    /// A file that can't be written.
+    /// Fails if a file can't be written.
     pub fn write(&self, folder: &Path) -> Result<(), ReportError> {
         crate::page::write_forms(
             folder,

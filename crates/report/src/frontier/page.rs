@@ -11,7 +11,7 @@ use crate::wording::{count, interval, percent, signed};
 use crate::{ReportError, page};
 use polymath_eval::statistics::Figure;
 
-/// Maximum number of methods with names beside their points; more are distinguished by the legend alone.
+/// Maximum number of methods whose names are shown beside their points. More are distinguished by the legend alone.
 const MOST_NAMES: usize = 6;
 
 /// Renders the page.
@@ -59,7 +59,7 @@ fn groups(frontier: &Frontier) -> String {
     format!("On the test split: {}.", found.join(", "))
 }
 
-/// Returns the trained methods, each with the path of its mixtures with the base.
+/// Returns the points of the trained methods, each with the path of its mixtures with the base.
 fn trades<'a>(frontier: &'a Frontier, trained: &[&'a Method]) -> Vec<Trade<'a>> {
     let best = trained.iter().filter(|method| method.on_the_frontier);
     let all_named = trained.len() <= MOST_NAMES;

@@ -1,4 +1,5 @@
-//! Recommendation: the method with the most gain whose upper bounds are within the limit in every retained domain.
+//! Recommendation: the method with the largest gain among those whose upper bounds are within the limit in every
+//! retained domain.
 
 use std::collections::BTreeMap;
 
@@ -15,16 +16,16 @@ use polymath_eval::statistics::{FEWEST_GROUPS, LEVEL, LimitVerdict, Random};
 const RESAMPLES: usize = 2000;
 const SEED: u64 = 26;
 
-/// Method that is within the limit on the dev split and gains most there.
+/// Method that is within the limit on the dev split and has the largest gain there.
 #[derive(Debug, Clone, Serialize)]
 pub struct Recommendation {
     /// Name of the method.
     pub name: String,
     /// Retained domain that is closest to the limit.
     pub domain: String,
-    /// Upper bound of that domain's change on the dev split, simultaneous at 95 % over all methods.
+    /// Upper bound of that domain's change on the dev split. It holds at 95 % for all methods together.
     pub upper_bound: f64,
-    /// Result of a run with a fresh seed, if there is one.
+    /// Result of a run with a new seed, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub confirmation: Option<Confirmation>,
 }
@@ -33,15 +34,15 @@ pub struct Recommendation {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
-    /// It gained significantly, and every retained domain kept the limit.
+    /// The method gained significantly, and every retained domain kept the limit.
     Confirmed,
-    /// It lost significantly, or a retained domain broke the limit.
+    /// The method lost significantly on the niche, or a retained domain broke the limit.
     Refuted,
     /// Neither confirmed nor refuted.
     Undecided,
 }
 
-/// Result of a run of the recommended method with a seed outside the comparison, on the test split.
+/// Result, on the test split, of a run of the recommended method with a seed that was not in the comparison.
 #[derive(Debug, Clone, Serialize)]
 pub struct Confirmation {
     /// Seed of the run.
@@ -54,19 +55,19 @@ pub struct Confirmation {
     pub mean_forgetting: Figure,
     /// Change of each retained domain.
     pub rises: BTreeMap<String, Figure>,
-    /// The retained domains that are not shown to be within the limit, each with its effective groups.
+    /// Retained domains that are not shown to be within the limit, each with its effective number of groups.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub open: BTreeMap<String, f64>,
 }
 
-/// Verdict of a fresh run on a retained domain.
+/// Verdict on a retained domain of a run with a new seed.
 pub(super) struct Judged {
     pub verdict: LimitVerdict,
     pub effective_groups: f64,
 }
 
 impl Confirmation {
-    /// Creates a confirmation from a fresh run and the verdicts on its retained domains.
+    /// Makes a confirmation from a run with a new seed and the verdicts on its retained domains.
     pub(super) fn new(run: &RunFigures, judged: &BTreeMap<String, Judged>) -> Self {
         let is = |wanted| move |judged: &Judged| judged.verdict == wanted;
         let [low, high] = run
@@ -95,11 +96,11 @@ impl Confirmation {
     }
 }
 
-/// Recommends one of the methods, given the indices of their runs on the dev split, all with the same seeds. `None` if
-/// no method is within the limit, or if a domain has too few groups for a bound.
+/// Recommends one of the methods, given the indices of their runs on the dev split, which must all have the same
+/// seeds. Returns `None` if no method is within the limit, or if a domain has too few groups for a bound.
 ///
 /// # Errors
-/// Scores that are not finite.
+/// Fails if scores are not finite.
 pub fn recommend(
     dev: &SplitOfAll,
     (names, methods): (&[String], &[Vec<usize>]),
@@ -146,9 +147,10 @@ pub fn recommend(
     }))
 }
 
-/// Returns the number of standard errors between a domain's change and its upper bound, such that with 95 % probability
-/// no method with a domain outside the limit seems to be within it. For each method, the domain closest to the limit
-/// counts: since all domains must be within, one test per method is enough (an intersection-union test).
+/// Returns the number of standard errors between a domain's change and its upper bound, such that with 95 %
+/// probability no method with a domain beyond the limit seems to be within it. For each method, the domain closest to
+/// the limit counts: since all domains must be within it, one test for each method is enough (intersection-union
+/// test).
 fn critical(rises: &[FigureOfAll], methods: usize, limit: f64) -> f64 {
     let room = |method: usize, rise: &FigureOfAll| {
         let alone = (method, None);

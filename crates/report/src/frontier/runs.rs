@@ -1,4 +1,4 @@
-//! Figures of one run.
+//! Results of one run.
 
 use std::collections::BTreeMap;
 
@@ -33,7 +33,7 @@ impl RunFigures {
     /// Compares the scores of a run with those of the base.
     ///
     /// # Errors
-    /// Scores of other documents; no retained domain.
+    /// Fails if the run was scored on other documents or there is no retained domain.
     pub fn new(run: &ScoredRun, niche: &str, base: &SplitScores) -> Result<Self, ReportError> {
         let runs = std::slice::from_ref(run);
         let test = SplitOfAll::new(base, runs, |scored| &scored.test);
@@ -44,7 +44,7 @@ impl RunFigures {
         Self::of((&test, &dev), (run, 0), niche)
     }
 
-    /// Computes the figures of run `number` of both splits.
+    /// Computes the results of run `number` on both splits.
     pub(super) fn of(
         (test, dev): (&SplitOfAll, &SplitOfAll),
         (run, number): (&ScoredRun, usize),

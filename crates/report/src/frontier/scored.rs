@@ -1,4 +1,4 @@
-//! Scores of all runs of a frontier, and averages over seeds.
+//! Scores of all runs of a frontier, and their averages over seeds.
 
 use std::f64::consts::LN_2;
 
@@ -9,24 +9,24 @@ use crate::ReportError;
 use polymath_eval::statistics::group_sums;
 use polymath_eval::{DocumentScore, DomainScores, ScoresByDomain, SplitScores};
 
-/// Model of a frontier: a run, or a run mixed with its base.
+/// Model that a frontier compares: a run, or a mixture of a run and its base.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Candidate {
     /// Name of the method.
     pub method: String,
-    /// Share of the tuned weights, the rest being the base's; `None` for the tuned model itself.
+    /// Share of the tuned weights in a mixture with the base; `None` for the tuned model itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub share: Option<f64>,
     /// Seed of the run.
     pub seed: u64,
-    /// Training tokens.
+    /// Number of training tokens.
     pub tokens: u64,
     /// Training time in seconds.
     pub seconds: f64,
 }
 
 impl Candidate {
-    /// Returns the name of the method, with the share for a mixture.
+    /// Returns the name of the method, including the share for a mixture.
     pub fn name(&self) -> String {
         match self.share {
             Some(share) => format!("{} × {share}", self.method),
@@ -44,14 +44,14 @@ pub struct ScoredRun {
     pub scored: SplitScores,
 }
 
-/// Scores of the base and every run on one split of the held-out documents.
+/// Scores of the base and of every run on one split of the held-out documents.
 pub struct SplitOfAll<'a> {
     base: &'a ScoresByDomain,
     runs: Vec<&'a ScoresByDomain>,
 }
 
 impl<'a> SplitOfAll<'a> {
-    /// Selects the split that `of` returns.
+    /// Takes the scores on the split that `of` selects.
     pub fn new(
         base: &'a SplitScores,
         runs: &'a [ScoredRun],
@@ -66,7 +66,7 @@ impl<'a> SplitOfAll<'a> {
     /// Checks that the base and all runs were scored on the same documents of the same domains.
     ///
     /// # Errors
-    /// A run that was not, with its name and the domain.
+    /// Fails with the run and the domain that differ.
     pub fn check(&self, runs: &[ScoredRun]) -> Result<(), ReportError> {
         for (run, scores) in runs.iter().zip(&self.runs) {
             let described = || format!("{} (seed {})", run.candidate.name(), run.candidate.seed);
@@ -108,22 +108,22 @@ impl<'a> SplitOfAll<'a> {
         self.base.keys()
     }
 
-    /// Returns the change of a run in a domain against the base, in bits per byte.
+    /// Returns the change of a run in a domain relative to the base, in bits per byte.
     pub fn rise(&self, domain: &str, run: usize) -> f64 {
         self.runs[run][domain].bits_per_byte() - self.base[domain].bits_per_byte()
     }
 
-    /// Returns the scores of a domain by the base, and averaged over `runs`.
+    /// Returns the scores of the base in a domain, and the scores averaged over `runs`.
     pub fn base_and_mean(&self, domain: &str, runs: &[usize]) -> (&'a DomainScores, DomainScores) {
         let base = &self.base[domain];
         let runs: Vec<&DomainScores> = runs.iter().map(|run| &self.runs[*run][domain]).collect();
         (base, averaged(base, &runs))
     }
 
-    /// Returns the changes of a domain summed by group; a method is averaged over its runs.
+    /// Returns the changes of a domain summed over each group. Those of a method are averaged over its runs.
     ///
     /// # Errors
-    /// Scores that are not finite.
+    /// Fails if scores are not finite.
     pub fn sums(&self, domain: &str, methods: &[Vec<usize>]) -> Result<DomainSums, ReportError> {
         let base = &self.base[domain];
         let of_method = |runs: &Vec<usize>| {
@@ -142,7 +142,7 @@ impl<'a> SplitOfAll<'a> {
     }
 }
 
-/// Averages the score of each document over runs; documents and groups are the base's.
+/// Averages the score of each document over the runs. Documents and groups are the base's.
 pub fn averaged(base: &DomainScores, runs: &[&DomainScores]) -> DomainScores {
     let nats = |document: usize| {
         let of = |run: &&DomainScores| run.documents[document].nats;

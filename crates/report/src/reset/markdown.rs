@@ -4,7 +4,7 @@ use super::{Block, Reset};
 use crate::untrusted::inline;
 use crate::wording::signed;
 
-/// Renders the table of single blocks and the table of cumulative resets.
+/// Renders a table of single blocks and a table of cumulative resets.
 pub fn render(reset: &Reset) -> String {
     let mut text = format!(
         "# Layers that cause the forgetting of {}\n\nBits per byte on the dev split, with one block at a time reset to the base's \
@@ -44,7 +44,7 @@ pub fn render(reset: &Reset) -> String {
     text + "\n" + &inline(&sentence(reset)) + "\n"
 }
 
-/// Formats the rate of a block, or a word if a number has no meaning.
+/// Formats the rate of a block, or words if it is 0 or infinite.
 pub fn rate(block: &Block) -> String {
     match block.rate() {
         0.0 => "no recovery".into(),

@@ -1,4 +1,4 @@
-//! Reset of single layers to the base's weights: the layers that cause forgetting, and the best set to reset.
+//! Reset of single layers to the base's weights: which layers cause the forgetting, and which to reset.
 
 mod markdown;
 mod page;
@@ -22,19 +22,19 @@ const RESAMPLES: usize = 1000;
 pub struct Block {
     /// Name of the block.
     pub name: String,
-    /// Change of every domain against the tuned model.
+    /// Change of every domain relative to the tuned model.
     pub changes: BTreeMap<String, Figure>,
-    /// Mean decrease over the retained domains.
+    /// Mean decrease over the retained domains, in bits per byte.
     pub regained: f64,
-    /// Increase of the niche.
+    /// Increase of the niche, in bits per byte.
     pub lost: f64,
 }
 
 impl Block {
-    /// Compares the scores of the tuned model with those of the model with the block reset.
+    /// Compares the scores of the tuned model with those of the same model with the block reset.
     ///
     /// # Errors
-    /// Scores of different documents.
+    /// Fails if the scores are of different documents.
     pub fn new(
         name: &str,
         niche: &str,
@@ -64,7 +64,8 @@ impl Block {
         })
     }
 
-    /// Returns the recovered bits per bit lost on the niche; infinite if the niche loses nothing.
+    /// Returns the recovered bits for each bit lost on the niche: 0 without recovery, infinite if the niche loses
+    /// nothing.
     pub fn rate(&self) -> f64 {
         match (self.regained, self.lost) {
             (regained, _) if regained <= 0.0 => 0.0,
@@ -74,7 +75,7 @@ impl Block {
     }
 }
 
-/// Sorts blocks by descending [`Block::rate`], equal rates by the recovered bits.
+/// Sorts blocks by descending [`Block::rate`], and those with equal rates by the recovered bits.
 pub fn by_rate(blocks: &mut [Block]) {
     blocks.sort_by(|a, b| {
         let rates = b.rate().total_cmp(&a.rate());
@@ -82,18 +83,18 @@ pub fn by_rate(blocks: &mut [Block]) {
     });
 }
 
-/// The tuned model with its first blocks reset.
+/// Tuned model with its first blocks reset.
 #[derive(Debug, Clone, Serialize)]
 pub struct Step {
     /// Number of reset blocks.
     pub reset: usize,
-    /// Gain on the niche and mean forgetting against the base, on the dev split.
+    /// Gain on the niche and mean forgetting, relative to the base, on the dev split.
     pub dev: (f64, f64),
-    /// Gain on the niche and mean forgetting against the base, on the test split.
+    /// Gain on the niche and mean forgetting, relative to the base, on the test split.
     pub test: (f64, f64),
 }
 
-/// Returns the gain on the niche and the mean increase of the retained domains against the base.
+/// Returns the gain on the niche and the mean increase of the retained domains, relative to the base.
 pub fn place(niche: &str, (base, model): (&ScoresByDomain, &ScoresByDomain)) -> (f64, f64) {
     let bits = |scores: &DomainScores| scores.bits_per_byte();
     let (mut gain, mut rises) = (0.0, Vec::new());
@@ -108,7 +109,7 @@ pub fn place(niche: &str, (base, model): (&ScoresByDomain, &ScoresByDomain)) -> 
     (gain, rises.iter().sum::<f64>() / rises.len().max(1) as f64)
 }
 
-/// Returns the step with the most gain within the limit; without such a step, the one that forgets least.
+/// Returns the index of the step with the largest gain within the limit, or else of the one that forgets least.
 pub fn choose(places: &[(f64, f64)], limit: f64) -> usize {
     let inside = (0..places.len()).filter(|step| places[*step].1 <= limit);
     let best = inside.max_by(|a, b| places[*a].0.total_cmp(&places[*b].0));
@@ -121,26 +122,26 @@ pub fn choose(places: &[(f64, f64)], limit: f64) -> usize {
 pub struct Reset {
     /// Schema version of the file.
     pub schema: u32,
-    /// Checkpoint of the base.
+    /// Path of the base checkpoint.
     pub base: String,
-    /// Tuned checkpoint.
+    /// Path of the tuned checkpoint.
     pub tuned: String,
     /// Niche of the tuned model.
     pub niche: String,
-    /// Highest mean increase of the retained domains on the dev split.
+    /// Maximum mean increase of the retained domains on the dev split, in bits per byte.
     pub limit: f64,
     /// Blocks in the order of [`by_rate`].
     pub blocks: Vec<Block>,
-    /// Cumulative steps: no block reset, then the first, the first two, and so on.
+    /// Cumulative steps: no block reset, then the first block, the first two, and so on.
     pub steps: Vec<Step>,
     /// Index of the chosen step.
     pub chosen: usize,
-    /// Set if the chosen step is within the limit on the dev split.
+    /// True if the chosen step is within the limit on the dev split.
     pub within_limit: bool,
 }
 
 impl Reset {
-    /// Creates the result from ordered blocks and the steps along them.
+    /// Makes the result from ordered blocks and the steps along them, and chooses a step.
     pub fn new(
         (base, tuned): (&Path, &Path),
         (niche, limit): (&str, f64),
@@ -169,7 +170,7 @@ impl Reset {
     /// Writes `reset.html`, `reset.md` and `reset.json` into `folder`.
     ///
     /// # Errors
-    /// A file that can't be written.
+    /// Fails if a file can't be written.
     pub fn write(&self, folder: &Path) -> Result<(), ReportError> {
         crate::page::write_forms(
             folder,
@@ -193,7 +194,7 @@ mod tests {
         }
     }
 
-    /// A block without cost on the niche comes first, one without recovery last.
+    /// Checks that a block without cost on the niche is ranked first, and one without recovery last.
     #[test]
     fn blocks_are_ranked_by_recovery_per_cost() {
         let mut blocks = [
@@ -207,7 +208,8 @@ mod tests {
         assert_eq!(order, ["free", "fair", "dear", "useless"]);
     }
 
-    /// The step with the most gain within the limit is chosen; without one, the step with the least forgetting.
+    /// Checks that the step with the largest gain within the limit is chosen, or else the step with the least
+    /// forgetting.
     #[test]
     fn steps_are_chosen_within_the_limit() {
         let places = [(1.0, 0.5), (0.8, 0.1), (0.9, 0.1), (0.1, 0.0)];

@@ -77,7 +77,7 @@ fn map(reset: &Reset) -> Heatmap<'_> {
     }
 }
 
-/// Returns the tuned model, the chosen step, and the path to the base.
+/// Returns the points of the tuned model and of the chosen step, and the path to the base.
 fn trades(reset: &Reset) -> Vec<Trade<'_>> {
     let figure = |value: f64| Figure {
         value,
@@ -91,7 +91,7 @@ fn trades(reset: &Reset) -> Vec<Trade<'_>> {
         named: true,
         path,
     };
-    // From the base, with all blocks reset, to the tuned model.
+    // Path from the base, where all blocks are reset, to the tuned model.
     let between = reset.steps[1..].iter().rev().map(|step| step.test);
     let mut trades = vec![trade(0, "tuned", reset.steps[0].test, between.collect())];
     if reset.chosen > 0 {

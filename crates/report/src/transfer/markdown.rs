@@ -51,8 +51,7 @@ pub fn render(transfer: &Transfer) -> String {
     text
 }
 
-/// Returns sentences on the diverged runs, with names formatted by `shown`, and on the rank correlation of each
-/// forecast.
+/// Returns sentences about the diverged runs and about the rank correlation of each forecast. `shown` formats names.
 pub fn sentences(transfer: &Transfer, shown: &dyn Fn(&str) -> String) -> Vec<String> {
     let forecasts = transfer
         .forecasts

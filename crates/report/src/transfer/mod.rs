@@ -1,4 +1,5 @@
-//! Transfer matrix: a base tuned on each domain in turn and scored on all of them, beside forecasts from the base.
+//! Transfer matrix: a base is tuned on each domain separately, and each result is scored on all domains. Forecasts of
+//! the changes are compared with the measured ones.
 
 mod markdown;
 mod page;
@@ -14,28 +15,29 @@ use polymath_eval::statistics::{Correlation, Dyad, spearman};
 
 /// Schema version of `transfer.json`.
 const SCHEMA: u32 = 2;
-/// Seed of the permutations.
+/// Random seed of the permutation tests.
 const SEED: u64 = 1;
 
-/// Matrix row: a domain that was tuned on.
+/// Row of the matrix: a domain that the base was tuned on.
 #[derive(Debug, Clone, Serialize)]
 pub struct Row {
-    /// Domain that was tuned on.
+    /// Domain that the base was tuned on.
     pub domain: String,
     /// Change of each scored domain, in the order of the columns.
     pub changes: Vec<Figure>,
-    /// Cosine of the base's loss gradients on this domain and on each scored domain.
+    /// Cosine similarity between the base's loss gradient on this domain and that on each scored domain.
     pub gradient_cosines: Vec<f64>,
-    /// KL(base ‖ tuned) in nats per token on the domain's own held-out text early in the run, averaged over seeds.
+    /// KL(base ‖ tuned) in nats per token on the domain's own held-out text, measured early in the run and averaged
+    /// over seeds.
     pub early_divergence: f64,
 }
 
 /// Rank correlation of a cheap forecast with the measured changes.
 #[derive(Debug, Clone, Serialize)]
 pub struct Forecast {
-    /// Quantity that forecasts.
+    /// Name of the quantity that serves as the forecast.
     pub name: String,
-    /// Quantity that is forecast.
+    /// Name of the quantity that is forecast.
     pub of: String,
     /// Spearman's ρ; `None` for too few pairs.
     pub correlation: Option<Correlation>,
@@ -46,17 +48,17 @@ pub struct Forecast {
 pub struct Transfer {
     /// Schema version of the file.
     pub schema: u32,
-    /// Checkpoint of the base.
+    /// Path of the base checkpoint.
     pub base: String,
-    /// Number of runs per row.
+    /// Number of runs in each row.
     pub seeds: usize,
-    /// Training tokens per run.
+    /// Training tokens of each run.
     pub tokens: u64,
     /// Share of a run after which the early divergence was measured.
     pub early_share: f64,
     /// Scored domains: the columns of the matrix.
     pub scored: Vec<String>,
-    /// Domains that were tuned on: the rows of the matrix.
+    /// Domains that the base was tuned on: the rows of the matrix.
     pub rows: Vec<Row>,
     /// Rank correlations of the forecasts.
     pub forecasts: Vec<Forecast>,
@@ -68,18 +70,18 @@ pub struct Transfer {
 /// Settings that all runs share.
 #[derive(Debug, Clone)]
 pub struct Setting {
-    /// Checkpoint of the base.
+    /// Path of the base checkpoint.
     pub base: String,
-    /// Number of runs per row.
+    /// Number of runs in each row.
     pub seeds: usize,
-    /// Training tokens per run.
+    /// Training tokens of each run.
     pub tokens: u64,
     /// Share of a run after which the early divergence was measured.
     pub early_share: f64,
 }
 
 impl Transfer {
-    /// Creates the matrix of rows that are each as long as `scored`.
+    /// Makes the matrix from rows that have as many cells as `scored` has domains.
     pub fn new(setting: Setting, scored: Vec<String>, rows: Vec<Row>) -> Self {
         let forecasts = forecasts(&scored, &rows);
         Self {
@@ -110,7 +112,7 @@ impl Transfer {
     /// Writes `transfer.html`, `transfer.md` and `transfer.json` into `folder`.
     ///
     /// # Errors
-    /// A file that can't be written.
+    /// Fails if a file can't be written.
     pub fn write(&self, folder: &Path) -> Result<(), ReportError> {
         crate::page::write_forms(
             folder,
@@ -123,7 +125,8 @@ impl Transfer {
 
 fn forecasts(scored: &[String], rows: &[Row]) -> Vec<Forecast> {
     let place = |name: &String| scored.iter().position(|other| other == name);
-    // The change of a domain by its own tuning is its gain, not transfer. A row that is not scored has no column.
+    // The change of a domain by tuning on itself is its gain, not transfer. A row of a domain that is not scored has
+    // no such column.
     let of_row = |(at, row): (usize, &Row)| -> Vec<Dyad> {
         let of_row = place(&row.domain).unwrap_or(scored.len() + at);
         let others = (0..scored.len()).filter(|column| *column != of_row);
@@ -188,7 +191,7 @@ mod tests {
         (scored, rows.to_vec())
     }
 
-    /// The own gain of a domain is left out of the forecasts, and forgetting is positive.
+    /// Checks that the domains' own gains are left out of the forecasts, and that forgetting is positive.
     #[test]
     fn forecasts_rank_the_other_domains() {
         let (scored, rows) = matrix();
@@ -200,8 +203,8 @@ mod tests {
         assert!(found[1].correlation.is_none());
     }
 
-    /// The page says by which test a forecast is judged and what its intervals hold; where there is no interval, none
-    /// is shown.
+    /// Checks that the page names the test of a forecast and what its intervals are over, and that no interval is
+    /// shown where there is none.
     #[test]
     fn the_page_says_how_sure_it_is() {
         let (scored, rows) = matrix();

@@ -1,4 +1,5 @@
-//! Frontiers of simulated methods with known truth: significant differences, coverage of intervals, recommendations.
+//! Tests of frontiers of simulated methods whose truth is known: significant differences, coverage of intervals, and
+//! recommendations.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +8,8 @@ use polymath_report::frontier::{Frontier, Outcome};
 
 use crate::support::simulated::{Random, Truth, settings, share};
 
-/// Equal methods are rarely dominated, and a method that is far better in both figures dominates all others.
+/// Checks that equal methods are rarely dominated, and that a method that is far better in gain and forgetting
+/// dominates all others.
 #[test]
 fn equal_methods_are_not_ranked() {
     let equal = Truth {
@@ -36,7 +38,7 @@ fn equal_methods_are_not_ranked() {
         (best.name.as_str(), best.frontier_share),
         ("m02", Some(1.0))
     );
-    // The reference is the first by name; the true difference is inside the interval.
+    // The reference is the first by name; the true difference is within the interval.
     let apart = best.against_reference.unwrap();
     for (found, truth) in [(apart.gain, 0.1), (apart.mean_forgetting, -0.019)] {
         let [low, high] = found.interval.unwrap();
@@ -50,8 +52,8 @@ fn equal_methods_are_not_ranked() {
     );
 }
 
-/// A method dominates only by both figures: one that only gains more, or only forgets less, dominates nothing, and all
-/// three stay on the frontier.
+/// Checks that a method dominates only if it is better in both: one that only gains more, or only forgets less,
+/// dominates no other, and all three stay on the frontier.
 #[test]
 fn one_better_figure_does_not_dominate() {
     for better in [(0.6, 0.02), (0.5, 0.001)] {
@@ -69,7 +71,8 @@ fn one_better_figure_does_not_dominate() {
     }
 }
 
-/// Intervals cover the results on new groups and new seeds; intervals over seeds or groups alone would not.
+/// Checks that intervals cover the results on new groups and new seeds. Intervals over seeds or groups alone would
+/// not.
 #[test]
 fn intervals_cover_new_groups_and_seeds() {
     let truth = Truth {
@@ -82,12 +85,12 @@ fn intervals_cover_new_groups_and_seeds() {
     }
 }
 
-/// A method just outside the limit is rarely recommended, though half of all draws show it inside. One far inside is
-/// always recommended, and a fresh run confirms it.
+/// Checks that a method just beyond the limit is rarely recommended, although half of all samples show it within. A
+/// method far within the limit is always recommended, and a run with a new seed confirms it.
 #[test]
 fn recommendations_are_within_the_limit() {
     let truth = Truth {
-        // The method with the most gain is just outside.
+        // The method with the largest gain is just beyond the limit.
         methods: vec![(0.4, 0.02), (0.8, 0.0505)],
         ..Truth::default()
     };
@@ -104,7 +107,8 @@ fn recommendations_are_within_the_limit() {
     assert!(found.get("m01").copied().unwrap_or(0) <= 4, "{found:?}");
     assert!(found["m00"] >= trials - 4, "{found:?}");
 
-    // With 24 groups of unequal sizes, a fresh run shows no rise to be within the limit, and says why.
+    // With 24 groups of unequal sizes, a run with a new seed can't show that any increase is within the limit, and
+    // says why.
     let (base, mut runs) = truth.draw(&mut Random(2));
     let fresh = runs.remove(2);
     runs.retain(|run| run.candidate.seed < 3);
@@ -150,8 +154,9 @@ fn recommendations_are_within_the_limit() {
     );
 }
 
-/// A single seed ranks nothing, fewer than five groups have no interval, and fewer than twenty are noted. A method with
-/// a diverged seed is neither compared nor recommended. Other documents and other domains are refused.
+/// Checks that a single seed ranks nothing, that fewer than five groups have no interval, and that fewer than twenty
+/// are noted. A method with a diverged seed is neither compared nor recommended. Other documents and other domains
+/// are refused.
 #[test]
 fn insufficient_evidence_is_not_ranked() {
     let one = Truth {
@@ -243,8 +248,8 @@ fn insufficient_evidence_is_not_ranked() {
     );
 }
 
-/// A method with a diverged run is neither compared nor recommended, even if it has a run of every seed of the others
-/// and the most gain.
+/// Checks that a method with a diverged run is neither compared nor recommended, even if it has a run for every seed
+/// of the others and the largest gain.
 #[test]
 fn diverged_methods_are_not_recommended() {
     let truth = Truth {
@@ -272,8 +277,8 @@ fn diverged_methods_are_not_recommended() {
     assert_eq!(recommended(&settings), ("m02".to_owned(), others));
 }
 
-/// The worst domain is chosen on the dev split: among equal domains, its figure on the test split is unbiased, unlike
-/// the largest change of each run.
+/// Checks that the worst domain is chosen on the dev split: among equal domains, its value on the test split is
+/// unbiased, unlike the largest change of each run.
 #[test]
 fn worst_domain_is_unbiased() {
     let truth = Truth {
@@ -299,9 +304,9 @@ fn worst_domain_is_unbiased() {
     assert!(of_maxima > 0.023, "{of_maxima}");
 }
 
-/// Prints the rows of `scripts/check/coverage.sh`: coverage of the intervals of a method's figures, how often any of
-/// eleven equal methods is dominated or differs significantly in one figure, and how often a method outside the limit
-/// is recommended.
+/// Prints rows of the table of `scripts/check/coverage.sh`: coverage of the intervals of a method's gain and
+/// forgetting, how often any of eleven equal methods is dominated or differs significantly in one of them, and how
+/// often a method beyond the limit is recommended.
 #[test]
 #[ignore = "takes many minutes: see scripts/check/coverage.sh"]
 fn coverage_table() {
@@ -380,8 +385,8 @@ fn coverage(truth: &Truth, trials: usize) -> [f64; 2] {
     covered.map(|count| count as f64 / trials as f64)
 }
 
-/// Returns the shares of frontiers of equal methods in which any is dominated, and in which any differs significantly
-/// from the reference in one of its figures.
+/// Returns the share of frontiers of equal methods in which any is dominated, and the share in which any differs
+/// significantly from the reference in gain or forgetting.
 fn false_differences(truth: &Truth, trials: usize) -> [f64; 2] {
     let mut random = Random(12);
     let mut found = [0usize; 2];

@@ -1,4 +1,4 @@
-//! Integration tests of the crate, in one program: each program links everything.
+//! Integration tests of the crate in one program, since each program is linked anew.
 
 mod frontier_evidence;
 mod numpy;

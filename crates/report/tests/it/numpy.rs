@@ -1,4 +1,5 @@
-//! Whole reports and frontiers against numpy and scipy: `scripts/check/statistics_reference.py` made the values.
+//! Tests of whole reports and frontiers against numpy and scipy. `scripts/check/statistics_reference.py` made the
+//! expected values.
 
 use polymath_eval::statistics::Figure;
 use polymath_eval::{DocumentScore, DomainScores, ScoresByDomain, SplitScores};
@@ -21,7 +22,8 @@ fn scores(nats: impl Iterator<Item = f64>, sizes: &[u64], groups: Vec<u64>) -> D
     }
 }
 
-/// The base, which has 0 nats everywhere, and the runs of the fixture's report, on those domains that `takes` takes.
+/// Returns the base, which has 0 nats everywhere, and the runs of the fixture's report, restricted to the domains for
+/// which `takes` is true.
 fn models(case: &Value, takes: &dyn Fn(&str) -> bool) -> (ModelScores, Vec<ModelScores>) {
     let domains = case["domains"].as_object().unwrap();
     let model = |path: &str, niche: &str, run: Option<&Value>| {
@@ -51,9 +53,9 @@ fn models(case: &Value, takes: &dyn Fn(&str) -> bool) -> (ModelScores, Vec<Model
     (model("base", "", None), runs.collect())
 }
 
-/// A report of two runs: intervals, p-values, Holm's correction over both runs, verdicts, the mean over domains and
-/// the bound on the worst. A domain of four groups has no interval, is not tested, and leaves the mean without an
-/// interval.
+/// Checks a report of two runs: intervals, p-values, Holm's correction over both runs, verdicts, the mean over
+/// domains and the bound on the worst. A domain of four groups has no interval, is not tested, and leaves the mean
+/// without an interval.
 #[test]
 fn reports_are_numpys() {
     let fixture = fixture();
@@ -89,7 +91,7 @@ fn reports_are_numpys() {
                 .into_iter()
                 .zip(numbers(&expected["interval"]));
             ends.for_each(|(end, expected)| near(end, expected, name));
-            // The reference interpolates levels between two resamples differently.
+            // The reference interpolates differently between two resamples.
             for (found, key) in [
                 (domain.p_value, "p_value"),
                 (domain.adjusted_p_value, "adjusted_p_value"),
@@ -120,8 +122,8 @@ fn reports_are_numpys() {
     }
 }
 
-/// Three methods over three seeds: intervals over groups and seeds, the largest statistic of all pairs, differences
-/// from the reference, the hypervolume, and the recommendation with its bound.
+/// Checks three methods with three seeds: intervals over groups and seeds, the largest statistic of all pairs,
+/// differences from the reference, the hypervolume, and the recommendation with its bound.
 #[test]
 fn frontiers_are_numpys() {
     let fixture = fixture();

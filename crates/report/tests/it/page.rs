@@ -1,4 +1,4 @@
-//! Reports in a browser.
+//! Tests of reports in a browser.
 
 #[path = "../../../ops/src/skipped.rs"]
 mod skipped;
@@ -41,7 +41,7 @@ fn chromium() -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// Returns the rendered page and the messages of the console.
+/// Returns the rendered page and the messages on the console.
 fn open(chromium: &Path, page: &Path, width: u32) -> (String, Vec<String>) {
     let profile = tempfile::tempdir().unwrap();
     let output = Command::new(chromium)
@@ -76,7 +76,7 @@ struct Chart {
     outside: u32,
 }
 
-/// Returns the charts of a page. Checks that the console is silent and that nothing is wider than the window.
+/// Returns the charts of a page. Asserts that the console is silent and that nothing is wider than the window.
 fn charts(chromium: &Path, page: &Path, width: u32) -> Vec<Chart> {
     let text = std::fs::read_to_string(page).unwrap();
     let probed = page.with_extension("probed.html");
@@ -111,8 +111,8 @@ fn assert_drawn(chart: &Chart) {
     assert_eq!(chart.outside, 0, "labels outside: {chart:?}");
 }
 
-/// Every chart of the report is drawn within its frame, the page fits the window, and the console is silent, on wide
-/// and narrow windows.
+/// Checks that every chart of the report is drawn within its frame, that the page fits the window, and that the
+/// console is silent, in wide and narrow windows.
 #[test]
 fn report_renders_in_a_browser() {
     let Some(chromium) = chromium() else {
@@ -128,7 +128,7 @@ fn report_renders_in_a_browser() {
         (500, "forest-wide"),
     ] {
         let charts = charts(&chromium, &page, width);
-        // Two forest plots, one of them visible, a curve per run, and the trade-off.
+        // Two forest plots, one of them visible, a curve for each run, and the trade-off.
         assert_eq!(charts.len(), 6, "{charts:?}");
         for chart in &charts {
             if chart.name == hidden {
@@ -145,7 +145,7 @@ fn report_renders_in_a_browser() {
     assert_eq!(console.len(), 1, "{console:?}");
 }
 
-/// The chain's picture and the pages of a frontier, a transfer matrix and a reset render too.
+/// Checks that the charts of a chain and the pages of a frontier, a transfer matrix and a reset are rendered too.
 #[test]
 fn every_page_renders_in_a_browser() {
     let Some(chromium) = chromium() else {

@@ -1,4 +1,5 @@
-//! Mean, worst and the interval of the mean over three differing retained domains, against values computed by hand.
+//! Tests of the mean, the worst and the interval of the mean over three different retained domains, against values
+//! computed by hand.
 
 use std::collections::BTreeMap;
 use std::f64::consts::LN_2;
@@ -8,7 +9,7 @@ use polymath_report::frontier::{Candidate, RunFigures, ScoredRun};
 use polymath_report::reset::{Block, choose, place};
 use polymath_report::{ForgettingReport, ModelScores, Settings};
 
-/// Increases in bits per byte: the niche gains, one retained domain also gains, and the worst is neither first nor
+/// Increases in bits per byte. The niche gains, one retained domain gains too, and the worst one is neither first nor
 /// last.
 const RISES: [(&str, f64); 4] = [
     ("atoms", 0.05),
@@ -20,7 +21,7 @@ const NICHE: &str = "dance";
 const WORST: &str = "birds";
 const MEAN: f64 = (0.05 + 0.31 - 0.12) / 3.0;
 
-/// Returns documents of unequal sizes that increase by `rise` bits per byte in total, by differing amounts.
+/// Returns documents of unequal sizes that increase by `rise` bits per byte in total, each by a different amount.
 fn documents(rise: f64) -> DomainScores {
     let bytes = |at: u64| 200 + 150 * (at % 5);
     // Zero on average, weighted by bytes.
@@ -56,8 +57,8 @@ fn model(path: &str, niche: &str, factor: f64) -> ModelScores {
     }
 }
 
-/// Returns the interval of the mean: squared distances of independent interval ends add up, and the root is divided by
-/// 3.
+/// Returns the interval of the mean: the squared distances of independent interval ends add up, and their root is
+/// divided by 3.
 fn interval_of_the_mean(figures: &[(f64, [f64; 2])]) -> [f64; 2] {
     let distance = |end: usize| {
         let squares = figures
@@ -106,7 +107,7 @@ fn reports_name_the_worst_of_three_and_average_them() {
     for (end, expected) in [low_of_mean, high_of_mean].iter().zip(expected) {
         assert_near(*end, expected);
     }
-    // It differs from each domain's own interval.
+    // The interval of the mean differs from each domain's own interval.
     for (value, [low, high]) in retained {
         assert!(
             (high_of_mean - low_of_mean - (high - low)).abs() > 1e-3,
@@ -115,7 +116,8 @@ fn reports_name_the_worst_of_three_and_average_them() {
     }
 }
 
-/// Runs of a frontier have the same figures, with other scores on the dev split than on the test split.
+/// Checks that the runs of a frontier have the same mean and worst domain, with other scores on the dev split than on
+/// the test split.
 #[test]
 fn frontiers_take_the_worst_and_the_mean_of_three() {
     let both = |dev: f64, test: f64| SplitScores {
@@ -158,8 +160,8 @@ fn frontiers_take_the_worst_and_the_mean_of_three() {
     }
 }
 
-/// Resetting a block that causes the whole change gives the mean of three increases for the niche's gain. A place
-/// against the base is the gain and that mean.
+/// Checks a block that causes the whole change: resetting it recovers the mean of three increases and loses the
+/// niche's gain. Relative to the base, the tuned model's place is that gain and that mean.
 #[test]
 fn blocks_and_places_average_three() {
     let (base, tuned) = (scores(0.0), scores(1.0));
@@ -173,7 +175,7 @@ fn blocks_and_places_average_three() {
     let found = place(NICHE, (&base, &tuned));
     assert_near(found.0, 0.5);
     assert_near(found.1, MEAN);
-    // Half the path has half of both: it is the first within a limit of three quarters of the mean.
+    // Half of the path has half of gain and forgetting: it is the first within a limit of three quarters of the mean.
     let places = [found, place(NICHE, (&base, &scores(0.5))), (0.0, 0.0)];
     assert_eq!(choose(&places, 0.75 * MEAN), 1);
 }

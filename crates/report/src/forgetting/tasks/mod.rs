@@ -15,10 +15,10 @@ use polymath_eval::{ItemScore, TaskScores};
 
 pub use shown::{html, lines, markdown};
 
-/// Maximum number of items shown with their texts per task.
+/// Maximum number of items of each task that are shown with their texts.
 const SHOWN: usize = 20;
 
-/// Results of a multiple-choice task, base against tuned model.
+/// Results of base and tuned model on a multiple-choice task.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TaskReport {
     /// Name of the task.
@@ -27,37 +27,38 @@ pub struct TaskReport {
     pub items: usize,
     /// Number of items whose context was cut to the base's context.
     pub items_cut: usize,
-    /// Accuracy by likelihood; for a cloze, by greedy decoding.
+    /// Accuracy by likelihood; for a cloze task, by greedy decoding.
     #[serde(rename = "acc")]
     pub accuracy: AccuracyReport,
-    /// Accuracy by likelihood per character; `None` for clozes.
+    /// Accuracy by likelihood per character; `None` for cloze tasks.
     #[serde(rename = "acc_norm")]
     pub normalized_accuracy: Option<AccuracyReport>,
-    /// Lines of the items that the base answers and the tuned model does not.
+    /// Line numbers of the items that the base answers correctly and the tuned model does not.
     pub lost_lines: Vec<u64>,
-    /// Lines of the items that the tuned model answers and the base does not.
+    /// Line numbers of the items that the tuned model answers correctly and the base does not.
     pub won_lines: Vec<u64>,
-    /// First lost items with their texts.
+    /// First of the lost items, with their texts.
     pub lost: Vec<LostItem>,
 }
 
-/// Shares of answered items, base against tuned model.
+/// Shares of correctly answered items, for base and tuned model.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct AccuracyReport {
-    /// Share of the items that the base answers.
+    /// Share of the items that the base answers correctly.
     pub base: Figure,
-    /// Share of the items that the tuned model answers.
+    /// Share of the items that the tuned model answers correctly.
     pub tuned: Figure,
-    /// Tuned minus base, over the same items.
+    /// Difference tuned minus base, over the same items.
     pub change: Figure,
-    /// McNemar's mid-p-value.
+    /// Mid-p-value of McNemar's test.
     pub p_value: f64,
     /// p-value with Holm's correction over all tests of the report.
     pub adjusted_p_value: f64,
 }
 
 impl AccuracyReport {
-    /// Compares answers to the same items. `groups` has the group of each item; if empty, each item is its own group.
+    /// Compares answers to the same items. `groups` contains the group of each item; if it is empty, each item is its
+    /// own group.
     pub(super) fn of((base, tuned): (&[bool], &[bool]), groups: &[u64]) -> Self {
         let p_value = mcnemar(base, tuned, groups);
         Self {
@@ -71,7 +72,7 @@ impl AccuracyReport {
 }
 
 impl TaskReport {
-    /// Returns both accuracies, or the single one of a cloze.
+    /// Returns both accuracies, or the single one of a cloze task.
     pub(super) fn accuracies(&mut self) -> impl Iterator<Item = &mut AccuracyReport> {
         [Some(&mut self.accuracy), self.normalized_accuracy.as_mut()]
             .into_iter()
@@ -79,23 +80,23 @@ impl TaskReport {
     }
 }
 
-/// Item that the base answers and the tuned model does not.
+/// Item that the base answers correctly and the tuned model does not.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LostItem {
-    /// Line in the file of the task.
+    /// Line number in the task's file.
     pub line: u64,
     /// Context of the item.
     pub context: String,
-    /// Right choice.
+    /// Correct choice.
     pub answer: String,
-    /// Choice of the tuned model; `None` for a cloze.
+    /// Choice of the tuned model; `None` for a cloze task.
     pub chosen: Option<String>,
 }
 
-/// Compares the tasks of a run with those of the base.
+/// Compares the task results of a run with those of the base.
 ///
 /// # Errors
-/// Base and run were not given the same tasks.
+/// Fails if base and run were not given the same tasks.
 pub fn compare(base: &ModelScores, run: &ModelScores) -> Result<Vec<TaskReport>, ReportError> {
     let names: BTreeSet<&String> = base.tasks.keys().chain(run.tasks.keys()).collect();
     let mut reports = Vec::new();

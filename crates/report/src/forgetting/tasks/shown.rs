@@ -1,4 +1,4 @@
-//! Tasks in HTML, Markdown and the terminal.
+//! Task results in HTML, Markdown and the terminal.
 
 use minijinja::{Value, context};
 
@@ -6,10 +6,10 @@ use super::{AccuracyReport, LostItem, TaskReport};
 use crate::untrusted::inline;
 use crate::wording::{count, percent, points, points_interval, probability, share_interval};
 
-/// Maximum number of characters of a context that are shown: its end, which the choice follows.
+/// Maximum number of characters that are shown of a context: its last ones, which the choice follows.
 const CONTEXT: usize = 200;
 
-/// Returns the accuracies of a task under their names in lm-evaluation-harness.
+/// Returns the accuracies of a task, with their names in lm-evaluation-harness.
 fn accuracies(task: &TaskReport) -> impl Iterator<Item = (&'static str, &AccuracyReport)> {
     let normalized = task.normalized_accuracy.as_ref();
     [("acc", Some(&task.accuracy)), ("acc_norm", normalized)]
@@ -51,7 +51,7 @@ pub fn html(task: &TaskReport) -> Value {
     }
 }
 
-/// Renders the tasks of a run in Markdown.
+/// Renders the task results of a run in Markdown.
 pub fn markdown(tasks: &[TaskReport]) -> String {
     if tasks.is_empty() {
         return String::new();
@@ -101,7 +101,7 @@ pub fn markdown(tasks: &[TaskReport]) -> String {
     text
 }
 
-/// Renders the tasks of a run for the terminal, one line per accuracy.
+/// Renders the task results of a run for the terminal, one line for each accuracy.
 pub fn lines(tasks: &[TaskReport]) -> String {
     let line = |task: &TaskReport, (measure, accuracy): (&str, &AccuracyReport)| {
         format!(
@@ -127,7 +127,7 @@ fn note_on_more(task: &TaskReport) -> &'static str {
     }
 }
 
-/// Returns the end of an item's context in one line.
+/// Returns the last characters of an item's context, on one line.
 fn end(item: &LostItem) -> String {
     let words: Vec<&str> = item.context.split_whitespace().collect();
     let text = words.join(" ");

@@ -1,9 +1,9 @@
-//! The first sentence of the report names the run to take, or says what stands in the way.
+//! Tests of the report's first sentence, which names the run to use or the reason why there is none.
 
 use super::sureness::run_of;
 use super::*;
 
-/// Reports on runs that forgot and gained these bits per byte.
+/// Returns a report of runs with the given forgetting and gain, in bits per byte.
 fn report_of(runs: &[(&str, [f64; 2])]) -> ForgettingReport {
     let runs: Vec<ModelScores> = runs
         .iter()
@@ -12,7 +12,8 @@ fn report_of(runs: &[(&str, [f64; 2])]) -> ForgettingReport {
     ForgettingReport::new(&base(), &runs, Settings::default()).unwrap()
 }
 
-/// The report recommends, in every form, the run with the most gain among those that keep all retained domains.
+/// Checks that every form of the report recommends the run with the largest gain among those that keep all retained
+/// domains.
 #[test]
 fn the_run_with_the_most_gain_among_those_that_keep_everything_is_recommended() {
     let report = report_of(&[
@@ -50,7 +51,7 @@ fn the_run_with_the_most_gain_among_those_that_keep_everything_is_recommended() 
     assert_eq!(html.matches("card recommended").count(), 1);
 }
 
-/// A single run is recommended or not by its own figures.
+/// Checks that a single run is recommended, or not, by its own results.
 #[test]
 fn a_single_run_has_an_answer() {
     let sentence = |figures| report_of(&[("alone", figures)]).answer().sentence;
@@ -69,7 +70,8 @@ fn a_single_run_has_an_answer() {
     );
 }
 
-/// A gain that too few documents show is not taken for none: the answer asks for more of them.
+/// Checks that a gain that can't be shown with so few documents is not called "no gain": the answer asks for more
+/// documents.
 #[test]
 fn too_few_documents_are_no_reason_to_keep_the_base() {
     let few = |mut model: ModelScores| {
@@ -89,7 +91,7 @@ fn too_few_documents_are_no_reason_to_keep_the_base() {
     );
 }
 
-/// The report names the nearest run if none keeps everything: the one that forgot fewest domains, then least.
+/// Checks that if no run keeps all domains, the report names the one that forgot the fewest domains, or least.
 #[test]
 fn the_nearest_run_is_named_if_none_keeps_everything() {
     let report = report_of(&[("greedy", [0.2, 0.4]), ("middle", [0.1, 0.3])]);
@@ -113,7 +115,8 @@ fn the_nearest_run_is_named_if_none_keeps_everything() {
     );
 }
 
-/// Withheld domains count neither for nor against a run, and without a judged domain there is no recommendation.
+/// Checks that withheld domains do not count for or against a run, and that without a judged domain there is no
+/// recommendation.
 #[test]
 fn withheld_domains_are_left_out() {
     let mut run = run_of("alone", [-0.01, 0.3]);
@@ -147,7 +150,7 @@ fn withheld_domains_are_left_out() {
     );
 }
 
-/// Runs of different niches have an answer each.
+/// Checks that runs with different niches get an answer for each niche.
 #[test]
 fn each_niche_has_an_answer() {
     let mut other = run_of("other", [-0.01, 0.3]);

@@ -1,9 +1,9 @@
-//! Coverage of intervals and error rates of verdicts in simulated domains: a few rows in every test run, the whole
-//! table by `scripts/check/coverage.sh`.
+//! Coverage of intervals and error rates of verdicts in simulated domains: a few rows in every test run, and the
+//! whole table with `scripts/check/coverage.sh`.
 
 use std::f64::consts::LN_2;
 
-// From `libm`, so that the simulated domains are the same on every machine.
+// `libm` gives the same simulated domains on every machine.
 use libm::{exp, pow};
 
 use crate::forgetting::{ForgettingReport, ModelScores, Settings};
@@ -11,24 +11,24 @@ use polymath_eval::statistics::Verdict;
 use polymath_eval::statistics::{LEVEL, LimitVerdict, PairedBootstrap, Random};
 use polymath_eval::{DocumentScore, DomainScores};
 
-/// Bootstrap resamples: fewer than in a report, since a simulation averages over many trials.
+/// Number of bootstrap resamples: fewer than in a report, since a simulation averages over many trials.
 const RESAMPLES: usize = 400;
 /// True increase in nats per byte.
 const TRUTH: f64 = 0.1;
-/// Standard deviation of the changes of groups.
+/// Standard deviation of the groups' changes.
 const SPREAD: f64 = 0.05;
-/// Share of a change's variance that is common to the documents of a group.
+/// Share of a change's variance that all documents of a group have in common.
 const COMMON: f64 = 0.8;
-/// Maximum number of documents per group, if groups have several.
+/// Maximum number of documents in a group, if groups have several.
 const MOST_DOCUMENTS: usize = 10;
 /// Median size of a document in bytes.
 const MIDDLE_SIZE: f64 = 2000.0;
 
-/// Distribution of the change per byte over documents, with a fixed mean.
+/// Distribution of the change per byte over documents, whose mean is fixed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Changes {
     Normal,
-    /// Student's t with 3 degrees of freedom: outliers on either side.
+    /// Student's t with 3 degrees of freedom: outliers on both sides.
     Heavy,
     /// Log-normal: very few documents lose far more than the rest (skewness 6).
     LogNormal,
@@ -41,35 +41,35 @@ enum Changes {
 /// Parameters of a simulated domain.
 #[derive(Debug, Clone, Copy)]
 struct Row {
-    /// σ of the log-normal sizes of documents.
+    /// σ of the log-normal distribution of document sizes.
     sizes: f64,
     changes: Changes,
     groups: usize,
-    /// Set if a group has 1 to 10 correlated documents, else one.
+    /// True if a group has 1 to 10 correlated documents, and false if it has one.
     clustered: bool,
 }
 
 impl Row {
-    /// Returns whether the coverage with independent documents is also computed.
+    /// Returns true if the coverage with documents treated as independent is computed too.
     fn is_counted_by_documents(&self) -> bool {
         self.clustered && self.groups <= 64
     }
 }
 
-/// Outcome of a row, as shares of the trials.
+/// Results of a row, as shares of the trials.
 #[derive(Debug, Default)]
 struct Outcome {
     covered: f64,
-    /// Covered by an interval that treats documents as independent.
+    /// Intervals that treat documents as independent cover the truth.
     covered_by_documents: f64,
-    /// Kept at a limit equal to the truth.
+    /// Verdict "kept" with a limit equal to the truth.
     kept: f64,
-    /// Broken at a limit equal to the truth.
+    /// Verdict "broken" with a limit equal to the truth.
     broken: f64,
-    /// Broken at a limit equal to the truth by the changes with the other sign: few groups change far less than the
-    /// rest.
+    /// Verdict "broken" with a limit equal to the truth, for changes of the opposite sign: few groups change far less
+    /// than the rest.
     broken_mirrored: f64,
-    /// Kept at a limit [`Trials::room`] above the truth.
+    /// Verdict "kept" with a limit that is [`Trials::room`] above the truth.
     power: f64,
 }
 
@@ -98,7 +98,7 @@ impl Domain {
         }
     }
 
-    /// Draws the bytes and the change of a document; the expectation of Σ change / Σ bytes is [`TRUTH`].
+    /// Draws the size in bytes and the change of a document, such that E Σ change / E Σ bytes is [`TRUTH`].
     fn document(&mut self, row: &Row, common: f64) -> (u64, f64) {
         let bytes = (MIDDLE_SIZE * exp(row.sizes * self.random.normal()))
             .round()
@@ -184,7 +184,7 @@ impl Trials {
     }
 }
 
-/// Compares the models the other way round, so that every change has the other sign.
+/// Compares the models in reverse, so that every change has the opposite sign.
 fn mirrored(base: &DomainScores, tuned: &DomainScores, seed: u64) -> PairedBootstrap {
     let base_of_mirror = DomainScores {
         groups: base.groups.clone(),
@@ -193,7 +193,8 @@ fn mirrored(base: &DomainScores, tuned: &DomainScores, seed: u64) -> PairedBoots
     PairedBootstrap::new(&base_of_mirror, base, RESAMPLES, seed).unwrap()
 }
 
-/// Returns the share of reports with any wrong verdict if every retained domain changes by exactly the tolerance.
+/// Returns the share of reports with at least one wrong verdict, if every retained domain changes by exactly the
+/// tolerance.
 fn family_wise(row: &Row, (domains, runs): (usize, usize), reports: u64) -> f64 {
     let mut domain = Domain { random: Random(7) };
     let mut wrong = 0;
@@ -226,7 +227,7 @@ fn family_wise(row: &Row, (domains, runs): (usize, usize), reports: u64) -> f64 
 }
 
 impl Domain {
-    /// Draws another run on the same documents, with a third of the changes' spread on its own.
+    /// Draws the scores of another run on the same documents; a third of the changes' spread is its own.
     fn scores_like(&mut self, before: &DomainScores, after: &DomainScores) -> DomainScores {
         let mut own = after.clone();
         for (document, base) in own.documents.iter_mut().zip(&before.documents) {
@@ -253,8 +254,8 @@ fn row(sizes: f64, changes: Changes, groups: usize, clustered: bool) -> Row {
     }
 }
 
-/// Intervals cover the truth in 93–98 % of trials for evenly distributed changes of any sizes, and for works of several
-/// documents by groups, but not by documents.
+/// Checks that intervals cover the truth in 93–98 % of the trials: for changes without skew and any document sizes,
+/// and for works of several documents if these are grouped, but not if they count as independent.
 #[test]
 fn intervals_cover_the_truth() {
     for sizes in [0.0, 1.0, 1.5] {
@@ -272,8 +273,8 @@ fn intervals_cover_the_truth() {
     assert!(outcome.covered_by_documents < 0.88, "{outcome:?}");
 }
 
-/// At a limit equal to the truth, kept and forgotten occur in at most 3.5 % of trials (5 % with simulation error), also
-/// for skewed changes and if larger documents lose more per byte.
+/// Checks that with a limit equal to the truth, the verdicts "kept" and "forgotten" each occur in at most 3.5 % of
+/// the trials (5 % with simulation error), also for skewed changes and if larger documents lose more per byte.
 #[test]
 fn wrong_verdicts_are_rare() {
     let rows = [
@@ -294,8 +295,8 @@ fn wrong_verdicts_are_rare() {
     }
 }
 
-/// At a true change of 0 with a tolerance of half the standard deviation and 32 groups, 70 % are kept (less simulation
-/// error).
+/// Checks that 70 % of domains (less simulation error) are called kept if the true change is 0, the tolerance is half
+/// the standard deviation, and there are 32 groups.
 #[test]
 fn small_changes_are_kept() {
     let trials = Trials {
@@ -306,16 +307,16 @@ fn small_changes_are_kept() {
     assert!(outcome.power > 0.675, "{outcome:?}");
 }
 
-/// A report with six tests on skewed changes in groups of documents has any wrong verdict in at most 6 % (8 % with
-/// simulation error).
+/// Checks that at most 6 % of reports (8 % with simulation error) with six tests on skewed changes in groups of
+/// documents have a wrong verdict.
 #[test]
 fn reports_are_rarely_wrong() {
     let wrong = family_wise(&row(1.0, Changes::LogNormal, 24, true), (3, 2), 150);
     assert!(wrong <= 0.08, "{wrong}");
 }
 
-/// A loss is rarely shown where there is none, also by few groups and where a few of them change far less than the rest
-/// (2.5 % is meant; with a stretch by 15 / (effective groups) alone, 7 to 10 % were).
+/// Checks that a loss is rarely shown where there is none, also with few groups of which a few change far less than
+/// the rest. The nominal rate is 2.5 %; widening by 15 / (effective groups) alone gave 7 to 10 %.
 #[test]
 fn losses_of_few_groups_are_rarely_false() {
     let trials = Trials {

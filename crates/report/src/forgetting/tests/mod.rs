@@ -1,4 +1,4 @@
-//! Verdicts, summary, forms and escaping of the report.
+//! Tests of the report's verdicts, summary, forms and escaping.
 
 mod answer;
 mod coverage;
@@ -115,7 +115,7 @@ fn refusal(base: &ModelScores, run: ModelScores, settings: Settings) -> String {
     error.to_string()
 }
 
-/// The niche gains, the retained domain is forgotten, and the leaking one is withheld.
+/// Checks that the niche gains, that the retained domain is forgotten, and that the leaking domain is withheld.
 #[test]
 fn verdicts_follow_the_scores() {
     let report = report();
@@ -142,7 +142,7 @@ fn verdicts_follow_the_scores() {
     assert!(report.headline().contains("forgot chemistry"));
 }
 
-/// The summary leaves out withheld domains, and the gain is the negated change of the niche.
+/// Checks that the summary leaves out withheld domains, and that the gain is the negated change of the niche.
 #[test]
 fn summary_follows_the_domains() {
     let report = report();
@@ -159,7 +159,7 @@ fn summary_follows_the_domains() {
     assert_eq!(worst.domain, "chemistry");
 }
 
-/// An earlier niche is not a retained domain: it is shown, and part of no mean.
+/// Checks that an earlier niche is not a retained domain: it is shown, but is not part of any mean.
 #[test]
 fn earlier_niches_are_not_retained_domains() {
     let mut second = model("checkpoints/second/best", "competition", [0.5, 0.7, 1.2]);
@@ -188,7 +188,8 @@ fn earlier_niches_are_not_retained_domains() {
     );
 }
 
-/// The base against itself: no change at all, intervals [0, 0], everything kept, and the page says so.
+/// Checks the report of the base against itself: no change, intervals [0, 0], everything kept, and a page that says
+/// so.
 #[test]
 fn base_against_itself_changes_nothing() {
     let report = ForgettingReport::new(&base(), &[base()], Settings::default()).unwrap();
@@ -202,7 +203,7 @@ fn base_against_itself_changes_nothing() {
     assert!(html::render(&report).unwrap().contains("does not differ"));
 }
 
-/// Figures of a domain do not depend on other domains.
+/// Checks that the results of a domain do not depend on other domains.
 #[test]
 fn domains_are_judged_independently() {
     let both = report();
@@ -220,7 +221,7 @@ fn domains_are_judged_independently() {
     assert_eq!(uncorrected(alone.unwrap()), uncorrected(both));
 }
 
-/// Scores that can't be compared are refused with the names of the run and the domain.
+/// Checks that scores that can't be compared are refused with the names of the run and the domain.
 #[test]
 fn incomparable_scores_are_refused() {
     let mut partial = tuned();
@@ -255,7 +256,7 @@ fn incomparable_scores_are_refused() {
     assert!(refusal(&base(), tuned(), settings).contains("`-1`"));
 }
 
-/// Runs are named by their folders, or by their paths if the folders have the same name.
+/// Checks that runs are named by their folders, or by their paths if the folders have the same name.
 #[test]
 fn run_names_are_unique() {
     let named = |paths: [&str; 2]| {
@@ -281,7 +282,7 @@ fn run_names_are_unique() {
     assert_eq!(named(["x/full", "y/full"]), ["x/full", "y/full"]);
 }
 
-/// `report.json` keeps its keys and reads back as written.
+/// Checks that `report.json` has its keys and is read as it was written.
 #[test]
 fn json_keeps_its_schema() {
     let report = report();
@@ -314,7 +315,8 @@ fn json_keeps_its_schema() {
     assert_eq!(back, report);
 }
 
-/// A stored report of schema version 4 is read with its earlier words; other versions are refused.
+/// Checks that a stored report of schema version 4, with its other words, can be read, and that other versions are
+/// refused.
 #[test]
 fn earlier_reports_are_read() {
     let text = include_str!("fixtures/report-4.json");
@@ -341,8 +343,8 @@ fn earlier_reports_are_read() {
     );
 }
 
-/// Each form of the report contains the figures, no other file stays in the folder, and the page loads nothing from
-/// outside.
+/// Checks that each form of the report contains the results, that no other file remains in the folder, and that the
+/// page loads nothing from elsewhere.
 #[test]
 fn every_form_is_written() {
     let folder = tempfile::tempdir().unwrap();
@@ -369,7 +371,7 @@ fn every_form_is_written() {
     }
 }
 
-/// Names with characters of HTML and Markdown are shown as text.
+/// Checks that names with special characters of HTML and Markdown are shown as text.
 #[test]
 fn names_are_escaped() {
     let rename = |mut model: ModelScores| {
@@ -381,7 +383,7 @@ fn names_are_escaped() {
     let report = report.unwrap();
     assert!(!html::render(&report).unwrap().contains("<b>"));
     assert!(markdown::render(&report).contains("| \\<b\\>\\|x |"));
-    // The report has the same lines for any domain name and path.
+    // The report must have the same lines for any domain name and path.
     let name = "x\n\n# h\n![i](https://t.example/p.png)\n```\n| a | b |";
     let named = |report: &ForgettingReport| {
         let mut report = report.clone();
@@ -408,7 +410,8 @@ fn names_are_escaped() {
     );
 }
 
-/// The ledger shows each training text and held-out domain with both shares, and marks missing measurements.
+/// Checks that the ledger shows each training text and held-out domain with both shares, and marks what was not
+/// measured.
 #[test]
 fn leak_ledger_is_shown() {
     let mut report = report();
@@ -422,7 +425,7 @@ fn leak_ledger_is_shown() {
     }
 }
 
-/// Evidence is shown with its figures and as plain text; a withheld domain has none.
+/// Checks that evidence is shown with its numbers and as plain text, and that a withheld domain has none.
 #[test]
 fn evidence_is_shown() {
     let report = report();

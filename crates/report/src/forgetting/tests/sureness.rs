@@ -1,8 +1,9 @@
-//! Significance in the report: groups, corrections, rankings.
+//! Tests of significance in the report: groups, corrections and rankings.
 
 use super::*;
 
-/// Domains and questions of all runs are tested together: each p-value is Holm-corrected over all of them.
+/// Checks that the domains and questions of all runs are tested together: each p-value is Holm-corrected over all of
+/// them.
 #[test]
 fn all_tests_are_corrected_together() {
     let ask_more = |mut model: ModelScores| {
@@ -33,8 +34,8 @@ fn all_tests_are_corrected_together() {
     assert!(chemistry.adjusted_p_value > chemistry.p_value);
 }
 
-/// Questions of one template count once: ten losses in one template show nothing, in ten templates they are
-/// significant.
+/// Checks that questions made from one template count once: ten losses with one template are not significant, and
+/// with ten templates they are.
 #[test]
 fn questions_of_a_template_count_once() {
     let of = |groups: Vec<u64>| {
@@ -63,7 +64,7 @@ fn questions_of_a_template_count_once() {
     assert_eq!(together.accuracy.change.interval, None);
 }
 
-/// Documents of one work count once: in the number of groups, the interval and the verdict.
+/// Checks that documents of one work count once: in the number of groups, the interval and the verdict.
 #[test]
 fn works_count_once() {
     let in_works = |mut model: ModelScores, works: u64| {
@@ -112,7 +113,8 @@ fn works_count_once() {
     assert!(text.contains("stores no groups") && text.contains("How sure is this?"));
 }
 
-/// Few effective groups are not enough for a verdict of kept, and the report says how many groups would decide.
+/// Checks that few effective groups never give the verdict "kept", and that the report says how many groups would
+/// decide.
 #[test]
 fn few_groups_keep_nothing() {
     let uneven = |mut model: ModelScores| {
@@ -144,7 +146,8 @@ fn few_groups_keep_nothing() {
     );
 }
 
-/// Two seeds of one method are not ranked, a clearly better run is, and runs of different niches are not compared.
+/// Checks that two seeds of one method are not ranked, that a clearly better run is, and that runs with different
+/// niches are not compared.
 #[test]
 fn runs_are_ranked_by_significant_differences() {
     let run = |path: &str, shift: f64| {
@@ -197,7 +200,7 @@ fn runs_are_ranked_by_significant_differences() {
     );
 }
 
-/// Returns a run that forgot and gained these bits per byte.
+/// Returns a run with the given forgetting and gain, in bits per byte.
 pub(super) fn run_of(path: &str, [forgotten, gained]: [f64; 2]) -> ModelScores {
     let mut model = tuned();
     model.path = path.into();
@@ -207,7 +210,7 @@ pub(super) fn run_of(path: &str, [forgotten, gained]: [f64; 2]) -> ModelScores {
             _ => forgotten,
         };
         scores.documents = base().domains[name].documents.clone();
-        // 19 pairs of documents deviate symmetrically, by another amount in each run.
+        // 19 pairs of documents deviate symmetrically, by a different amount in each run.
         let astray = [1.0, -1.0].into_iter().cycle().take(38).chain([0.0]);
         for (document, astray) in scores.documents.iter_mut().zip(astray) {
             document.nats += document.bytes as f64 * by_byte * std::f64::consts::LN_2;
@@ -217,7 +220,8 @@ pub(super) fn run_of(path: &str, [forgotten, gained]: [f64; 2]) -> ModelScores {
     model
 }
 
-/// The sentence of a run says whether its niche gained, lost or neither, and describes the retained domains.
+/// Checks that the sentence about a run tells whether its niche gained, lost or neither, and describes the retained
+/// domains.
 #[test]
 fn run_sentences_follow_the_verdicts() {
     let sentence = |figures: [f64; 2]| {
@@ -248,8 +252,8 @@ fn run_sentences_follow_the_verdicts() {
     }
 }
 
-/// If one run gains most and another forgets least, each sentence has its own run with its figures; a run that is
-/// significantly better in only one of them is named only there.
+/// Checks that if one run gains most and another forgets least, each has its own sentence with its numbers. A run
+/// that is significantly better in only one respect is named only for that.
 #[test]
 fn each_best_run_is_named_with_its_figures() {
     let headline = |figures: [[f64; 2]; 3]| {
@@ -276,7 +280,7 @@ fn each_best_run_is_named_with_its_figures() {
     }
 }
 
-/// The bound on the worst retained domain holds for all of them: it is above the largest change.
+/// Checks that the upper bound for the worst retained domain holds for all of them: it is above the largest change.
 #[test]
 fn worst_domain_has_a_simultaneous_bound() {
     let report = ForgettingReport::new(&base(), &[tuned()], Settings::default()).unwrap();
@@ -291,8 +295,9 @@ fn worst_domain_has_a_simultaneous_bound() {
     assert!(worst.bound.unwrap() > largest);
 }
 
-/// A domain without a document in the split that is judged on is scored whole: the report does not say that what was
-/// chosen by is not in it. Tests that can't be made are not among those that are corrected for.
+/// Checks that a domain without a document in the report's split is scored as a whole, and that the report then does
+/// not claim that these documents had no part in the choice of the checkpoint. Tests that can't be made do not count
+/// in the correction.
 #[test]
 fn a_domain_without_the_split_is_named() {
     let (mut base, mut run) = (base(), tuned());
@@ -328,7 +333,7 @@ fn a_domain_without_the_split_is_named() {
     assert!(of(other).contains("Of runs/other, nothing says on which documents"));
 }
 
-/// The report notes a run whose tokenizer differs from its base's.
+/// Checks that the report notes a run whose tokenizer differs from its base's.
 #[test]
 fn other_tokens_are_noted() {
     let mut run = tuned();
@@ -340,11 +345,11 @@ fn other_tokens_are_noted() {
     assert!(!markdown::render(&super::report()).contains("in other tokens than its base"));
 }
 
-/// With many tests, an interval that barely excludes the tolerance decides nothing, and the report gives the reason;
-/// clear changes stay decided.
+/// Checks that with many tests, an interval that barely excludes the tolerance gives no verdict, for which the report
+/// gives the reason, and that clear changes stay decided.
 #[test]
 fn verdicts_are_corrected_for_the_number_of_tests() {
-    // Documents of equal size: every second one changes, the others do not.
+    // Documents of equal size; every second one changes.
     let uneven = |factor: f64| {
         let mut scores = scores(1.0);
         for (at, document) in scores.documents.iter_mut().enumerate() {

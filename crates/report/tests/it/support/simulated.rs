@@ -1,4 +1,4 @@
-//! Simulated frontiers: methods, seeds, domains and document groups with known truth.
+//! Simulated frontiers: methods, seeds, domains and document groups whose truth is known.
 
 use std::collections::BTreeMap;
 use std::f64::consts::LN_2;
@@ -9,17 +9,17 @@ use polymath_report::frontier::{Candidate, Frontier, ScoredRun, Settings};
 
 const NICHE: &str = "niche";
 
-/// A simulated frontier: each method has a true gain and a true change of every retained domain.
+/// Simulated frontier: each method has a true gain and a true change of every retained domain.
 #[derive(Clone)]
 pub struct Truth {
-    /// Gain and mean forgetting of each method.
+    /// True gain and mean forgetting of each method.
     pub methods: Vec<(f64, f64)>,
     pub seeds: u64,
     pub retained: usize,
     pub groups: usize,
-    /// Standard deviations of a run, of a group in all runs, and of a group in one run.
+    /// Standard deviations: of a run, of a group in all runs, and of a group in one run.
     pub spread: [f64; 3],
-    /// Set if groups change log-normally.
+    /// True if the changes of groups are log-normal.
     pub skewed: bool,
 }
 
@@ -36,7 +36,7 @@ impl Default for Truth {
     }
 }
 
-/// Draws from a distribution of mean 0 and standard deviation 1.
+/// Draws from a distribution with mean 0 and standard deviation 1.
 fn spread(random: &mut Random, skewed: bool) -> f64 {
     match skewed {
         false => random.normal(),
@@ -122,7 +122,7 @@ impl Truth {
     }
 }
 
-/// Documents of one split: their sizes and their common changes in all runs.
+/// Documents of one split: their sizes, and the changes that all runs have in common.
 struct Documents {
     names: Vec<String>,
     sizes: Vec<Vec<u64>>,
@@ -130,7 +130,8 @@ struct Documents {
 }
 
 impl Documents {
-    /// Returns the scores of the base, or of a run with these changes of each domain and each of its groups.
+    /// Returns the scores of the base, or those of a run with the given changes of each domain and of each of its
+    /// groups.
     fn scores(&self, run: Option<(&[f64], &[Vec<f64>])>) -> ScoresByDomain {
         let document = |domain: usize, at: usize| {
             let bytes = self.sizes[domain][at];
