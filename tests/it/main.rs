@@ -1,4 +1,4 @@
-//! Tests of the binary and of the workspace as a whole, in one program, since each program is linked anew.
+//! Tests of the binary and of the workspace as a whole, in one program, since linking each separately would take long.
 
 mod adapters;
 mod bench;

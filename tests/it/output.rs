@@ -340,7 +340,7 @@ const WRITERS: [&str; 3] = [
 /// Macros that panic if the output is closed and do not escape control sequences.
 const MACROS: [&str; 5] = ["print!", "println!", "eprint!", "eprintln!", "dbg!"];
 
-/// Calls that bypass the modules above.
+/// Calls that would print without one of the output modules.
 const STREAMS: [&str; 2] = ["stdout()", "stderr()"];
 
 /// Checks that no source prints by itself: `println!` and the like panic if the output is closed, and do not escape

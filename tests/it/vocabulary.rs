@@ -20,7 +20,7 @@ fn json(path: &Path) -> Value {
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
-/// Returns the rows of a parameter.
+/// Returns the rows of the named parameter of a saved model.
 fn rows(folder: &Path, name: &str) -> Vec<Vec<f32>> {
     let bytes = std::fs::read(folder.join("model.safetensors")).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();

@@ -58,7 +58,7 @@ pub enum End {
     Interrupted,
 }
 
-/// Answer of a model.
+/// Generated answer, with the reason why it ended, token counts and times.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     /// Generated text, without the stop text.
@@ -94,17 +94,17 @@ pub struct Engine<'m> {
 }
 
 impl<'m> Engine<'m> {
-    /// Creates an engine with an empty cache.
+    /// Makes an engine with an empty cache.
     pub fn new(model: &'m ChatModel) -> Self {
         Self { model, cache: None }
     }
 
-    /// Returns the model.
+    /// Returns the model of the engine.
     pub fn model(&self) -> &'m ChatModel {
         self.model
     }
 
-    /// Empties the cache.
+    /// Empties the key/value cache.
     pub fn reset(&mut self) {
         self.cache = None;
     }

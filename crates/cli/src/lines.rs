@@ -175,7 +175,7 @@ impl MakeWriter<'_> for Log {
 
 /// Writer of one `tracing` event.
 pub struct LogWriter {
-    /// Level of the event, if it is to be colored.
+    /// Level of the event, if it is to be printed in color.
     level: Option<Level>,
 }
 

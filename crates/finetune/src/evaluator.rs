@@ -11,7 +11,7 @@ use polymath_train::{Evaluator, Launch, Score, TrainError};
 use crate::{FinetuneError, Finetuning};
 
 impl Finetuning {
-    /// Returns the evaluator of the run.
+    /// Returns the evaluator that scores the run during training.
     pub(crate) fn evaluator<'a>(
         &'a self,
         transformer: &'a Transformer,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::FinetuneError;
 use crate::durable;
 
-/// Name of the file in a run folder.
+/// Name of the lineage file in a run folder.
 pub const FILE: &str = "base.toml";
 
 /// Origin and niche of a fine-tuning. `polymath report` takes its defaults from it.
@@ -23,7 +23,7 @@ pub struct Lineage {
     pub base_sha256: String,
     /// Fine-tuning method: `full`, `frozen`, `lora` or `dora`.
     pub method: String,
-    /// Domain of the fine-tuning.
+    /// Niche, the domain that the model was fine-tuned on.
     pub niche: String,
     /// Dataset that contains the niche.
     pub dataset: PathBuf,
@@ -48,9 +48,9 @@ pub struct Lineage {
 /// Earlier fine-tuning in a lineage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stage {
-    /// Folder of its base.
+    /// Folder of the base that this fine-tuning started from.
     pub base: PathBuf,
-    /// SHA-256 of that base's weights.
+    /// SHA-256 of the weights of the base that this fine-tuning started from.
     pub base_sha256: String,
     /// Fine-tuning method: `full`, `frozen`, `lora` or `dora`.
     pub method: String,

@@ -22,7 +22,7 @@ pub enum Method {
 }
 
 impl Method {
-    /// Returns the name in the config.
+    /// Returns the name of the method in the config.
     pub fn name(self) -> &'static str {
         match self {
             Self::Full => "full",

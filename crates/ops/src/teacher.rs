@@ -36,7 +36,7 @@ pub struct TopK {
 pub struct Comparison {
     /// Distilled positions, ascending.
     pub positions: Vec<u32>,
-    /// Teacher at these positions.
+    /// Teacher's outputs at the distilled positions.
     pub teacher: Teacher,
     /// Temperature T that both models' logits are divided by.
     pub temperature: f64,

@@ -40,7 +40,7 @@ pub struct DomainEvidence {
     pub frequencies: Vec<FrequencyGroup>,
     /// Number of questions that the base answers correctly and the tuned model does not.
     pub questions_lost: usize,
-    /// Some of these questions.
+    /// Some of the questions that only the base answers correctly.
     pub questions: Vec<Question>,
 }
 

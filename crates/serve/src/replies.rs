@@ -24,7 +24,7 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// Returns the body of an answer that is not streamed.
+    /// Returns the response body of an answer that is not streamed.
     pub fn whole(&self, answer: &Answer) -> Value {
         let finish = finish_reason(&answer.end);
         let (object, choice) = match self.kind {

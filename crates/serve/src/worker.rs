@@ -17,7 +17,7 @@ pub(crate) struct Job {
     pub events: UnboundedSender<Event>,
 }
 
-/// Part of an answer.
+/// Event of an answer: a piece of text, the end, or an error.
 pub(crate) enum Event {
     Piece(String),
     Done(Answer),

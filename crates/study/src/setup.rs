@@ -13,7 +13,7 @@ pub struct Setup<'a> {
     pub device: Device,
     /// Implementation of the operations.
     pub implementation: Implementation,
-    /// Receiver of progress.
+    /// Receiver of the study's progress.
     pub progress: &'a dyn Progress,
 }
 

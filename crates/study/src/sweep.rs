@@ -58,9 +58,9 @@ pub enum Progress {
 /// Status of a run before training.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunStatus {
-    /// Display name.
+    /// Display name of the run.
     pub name: String,
-    /// Number of training tokens.
+    /// Number of tokens that the run trains on.
     pub tokens: u64,
     /// Progress of the run.
     pub progress: Progress,

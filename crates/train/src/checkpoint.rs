@@ -133,12 +133,12 @@ pub struct Best {
 pub struct Checkpoint {
     /// Folder of the checkpoint.
     pub path: PathBuf,
-    /// Content of its `state.json`.
+    /// State of the run, the content of the checkpoint's `state.json`.
     pub state: RunState,
 }
 
 impl Checkpoint {
-    /// Path of the optimizer's state.
+    /// Returns the path of the checkpoint's optimizer state.
     pub(crate) fn optimizer(&self) -> PathBuf {
         self.path.join(OPTIMIZER)
     }

@@ -134,7 +134,7 @@ pub struct TrainingConfig {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Recompute {
-    /// None: all activations are stored.
+    /// All activations are stored, and none is recomputed.
     #[default]
     None,
     /// Everything but each layer's input, one layer at a time. Takes about 25 % more time.

@@ -27,7 +27,7 @@ pub enum TrainError {
     Broken {
         /// Folder of the checkpoint.
         path: PathBuf,
-        /// Difference that was found.
+        /// Difference between the files and the saved ones.
         message: String,
     },
     /// The model is neither on this machine nor on the hub.

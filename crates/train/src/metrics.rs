@@ -54,7 +54,7 @@ impl StepMetrics {
 pub struct EvaluationMetrics {
     /// Number of steps done before the evaluation.
     pub step: u64,
-    /// Number of tokens trained on so far.
+    /// Number of tokens trained on before the evaluation.
     pub tokens: u64,
     /// Seconds of training so far.
     pub seconds: f64,
@@ -80,9 +80,9 @@ pub struct EvaluationMetrics {
 #[serde(untagged)]
 #[non_exhaustive]
 pub enum Metrics {
-    /// Line of a step.
+    /// Metrics of a training step.
     Step(StepMetrics),
-    /// Line of an evaluation.
+    /// Metrics of an evaluation.
     Evaluation(EvaluationMetrics),
 }
 
@@ -180,7 +180,7 @@ impl MetricsFile {
         })
     }
 
-    /// Appends one line.
+    /// Appends one line to the metrics file.
     pub fn write(&mut self, metrics: &impl Serialize) -> Result<(), TrainError> {
         let mut line = serde_json::to_string(metrics).expect("metrics are numbers and names");
         line.push('\n');

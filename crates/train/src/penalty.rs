@@ -8,7 +8,7 @@ use crate::TrainError;
 
 /// Function of the parameters that is added to the loss. Its gradient is computed directly, without a graph.
 pub trait Penalty {
-    /// Returns the name in the log.
+    /// Returns the penalty's name in the log.
     fn name(&self) -> &'static str;
 
     /// Returns the penalty's value, and adds `scale` times its gradient to `gradients`. A parameter without a

@@ -15,13 +15,13 @@ use crate::{
 /// Result of checking whether an evaluation is due, and of the evaluation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Evaluated {
-    /// No evaluation was due.
+    /// No evaluation was due after the step.
     No,
-    /// Evaluated; an earlier score is at least as good.
+    /// Evaluated, and an earlier score is at least as good.
     NotBest,
-    /// Evaluated; the score is the best so far.
+    /// Evaluated, and the score is the best so far.
     Best,
-    /// Due, but skipped because the run is being stopped.
+    /// An evaluation was due but skipped, because the run is being stopped.
     Stopped,
 }
 
@@ -43,7 +43,7 @@ pub struct Progress<'a> {
 }
 
 impl<'a> Progress<'a> {
-    /// Starts at the current position of the run folder.
+    /// Starts a run, or resumes it, at the current position of its folder.
     pub fn begin(
         fit: &'a Fit<'a>,
         run: &'a RunFolder,

@@ -118,7 +118,7 @@ impl RunFolder {
         self.rotate(state.best.map(|best| best.step), kept)
     }
 
-    /// Returns the path of the folder.
+    /// Returns the path of the run folder.
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -23,9 +23,9 @@ pub enum Length {
 pub struct TrainingDefaults {
     /// Length of a run whose config has none.
     pub length: Length,
-    /// Rows of a step.
+    /// Number of rows in a step.
     pub batch_size: usize,
-    /// Tokens of a row.
+    /// Number of tokens in a row.
     pub sequence_length: usize,
     /// Peak learning rate.
     pub learning_rate: f64,

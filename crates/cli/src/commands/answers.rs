@@ -38,7 +38,8 @@ pub fn sampling(model: &ChatModel, given: &Sampling) -> Result<SamplingConfig, F
     Ok(sampling)
 }
 
-/// Converts an error of an answer to wrong usage or to failed work.
+/// Converts an error of generating an answer to a failure: wrong usage if the request caused it, otherwise failed
+/// work.
 pub fn failure(error: ChatError) -> Failure {
     match error.is_refusal() {
         true => Failure::usage(error),

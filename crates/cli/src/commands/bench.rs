@@ -84,7 +84,7 @@ pub fn run(arguments: &arguments::Bench, environment: &Environment) -> Result<()
     }
 }
 
-/// Medians of the measurements over the steps.
+/// Medians of the measurements of all timed steps.
 struct Timing {
     /// Seconds of each phase in [`PHASES`].
     phases: [f64; 4],

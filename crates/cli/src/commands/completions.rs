@@ -6,7 +6,7 @@ use crate::arguments::{self, help};
 use crate::failure::Failure;
 use crate::results;
 
-/// Prints the completions of a shell.
+/// Prints the completion script for a shell.
 pub fn print(arguments: &arguments::Completions) -> Result<(), Failure> {
     let mut script = Vec::new();
     clap_complete::generate(

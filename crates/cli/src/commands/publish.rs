@@ -14,8 +14,8 @@ use crate::failure::Failure;
 use crate::{lines, results};
 
 const ADAPTER_CONFIG: &str = "adapter_config.json";
-/// Files that are needed only to resume the run. `state.json` describes a checkpoint only together with the
-/// optimizer's state.
+/// Files that are pushed only to resume the run: the optimizer's state, and `state.json`, which would describe no
+/// complete checkpoint without it.
 const STATE: [&str; 2] = ["optimizer.safetensors", "state.json"];
 /// File with the lineage of a model. It contains paths of this machine.
 const LINEAGE: &str = "base.toml";

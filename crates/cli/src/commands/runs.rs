@@ -25,7 +25,7 @@ pub struct ConsoleRunner<'a> {
 }
 
 impl<'a> ConsoleRunner<'a> {
-    /// Creates the runner.
+    /// Makes the environment of a sweep's runs.
     pub fn new(environment: &'a Environment, dashboard: bool) -> Self {
         Self {
             environment,

@@ -63,7 +63,7 @@ pub struct ItemsFile {
     path: PathBuf,
 }
 
-/// Line of the file: one item.
+/// Line of the items file: the model's choice on one item.
 #[derive(Serialize)]
 struct ItemLine<'a> {
     task: &'a str,
@@ -72,7 +72,7 @@ struct ItemLine<'a> {
 }
 
 impl ItemsFile {
-    /// Fails if the file exists or can't be created.
+    /// Fails if the items file exists or can't be created.
     pub fn check(path: &Path) -> Result<Self, Failure> {
         if path.exists() {
             return Err(Failure::usage(anyhow!(

@@ -6,11 +6,11 @@ const MAX_POINTS: usize = 1024;
 /// Losses of one or more consecutive steps.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LossPoint {
-    /// Last step of the point.
+    /// Last step that the point contains.
     pub step: u64,
     pub lowest: f64,
     pub highest: f64,
-    /// Smoothed loss after the last step.
+    /// Smoothed loss after the point's last step.
     pub smooth: f64,
 }
 

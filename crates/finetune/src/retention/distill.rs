@@ -129,7 +129,7 @@ pub type RowKey = (Vec<u32>, Vec<u32>);
 pub struct Distillation {
     /// Weight of the divergence.
     pub strength: f64,
-    /// Temperature T.
+    /// Temperature T that both models' logits are divided by.
     pub temperature: f64,
     /// Source of the base's predictions.
     pub base: Base,

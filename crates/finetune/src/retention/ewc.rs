@@ -57,7 +57,7 @@ impl EwcConfig {
         Ok(())
     }
 
-    /// Returns the weight of a domain.
+    /// Returns the weight of a domain in the Fisher information.
     pub(crate) fn weight(&self, domain: &str) -> f64 {
         self.weights.get(domain).copied().unwrap_or(1.0)
     }

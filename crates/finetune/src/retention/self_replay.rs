@@ -30,7 +30,7 @@ pub struct SelfReplay {
     pub tokenizer: Vec<u8>,
     /// SHA-256 of the base's weights.
     pub base_sha256: String,
-    /// Minimum number of tokens.
+    /// Minimum number of tokens to generate.
     pub tokens: u64,
     /// Sampling settings of a document.
     pub composition: DocumentSampler,

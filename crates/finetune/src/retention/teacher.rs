@@ -19,7 +19,7 @@ use crate::FinetuneError;
 
 /// Number of rows that the base computes at once.
 const AT_ONCE: u64 = 16;
-/// Name of the file in the run's folder.
+/// Name of the file with the stored predictions, in the run's folder.
 const FILE: &str = "teacher.safetensors";
 /// Only key of the file's metadata. The library writes several keys in random order, but the same pool must give the
 /// same file.
@@ -31,11 +31,11 @@ const DIGEST: &str = " sha256 ";
 pub struct TeacherPool<'a> {
     /// Source of the replayed rows.
     pub stream: &'a ReplayStream,
-    /// Number of rows.
+    /// Number of rows in the pool.
     pub rows: u64,
     /// Number of tokens stored for each distribution.
     pub top_k: usize,
-    /// Temperature T.
+    /// Temperature T that the logits are divided by.
     pub temperature: f64,
     /// Fingerprint of the base, the data and the seed.
     pub fingerprint: String,

@@ -38,9 +38,9 @@ pub struct Measure {
 pub struct Chain {
     /// Names of the domains: the niches in the order of their stages, then the others by name.
     pub domains: Vec<String>,
-    /// Base, followed by every stage.
+    /// Base, followed by every stage of the chain.
     pub stages: Vec<Stage>,
-    /// Measures over all stages.
+    /// Measures of continual learning over all stages.
     pub measures: Vec<Measure>,
 }
 

@@ -321,7 +321,7 @@ pub struct ForgettingReport {
     pub overlaps: Vec<Overlap>,
     /// Settings of the comparison.
     pub settings: Settings,
-    /// Definitions of the terms.
+    /// Definitions of the report's terms.
     pub definitions: BTreeMap<String, String>,
 }
 

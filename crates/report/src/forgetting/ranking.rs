@@ -29,18 +29,18 @@ pub struct Ranking {
 /// Comparison of one run with another.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PairReport {
-    /// Run that serves as the reference.
+    /// Run of the pair that serves as the reference.
     pub before: String,
-    /// Run that is compared with it.
+    /// Run of the pair that is compared with the reference.
     pub after: String,
     /// Mean forgetting of `after` minus that of `before` over the retained domains. The interval holds for all pairs
     /// together.
     pub forgetting: Figure,
-    /// p-value of this difference against 0, adjusted for all pairs and for both gain and forgetting.
+    /// p-value of the difference in forgetting against 0, adjusted for all pairs and for both gain and forgetting.
     pub forgetting_p_value: f64,
     /// Gain of `after` on the niche minus that of `before`. The interval holds for all pairs together.
     pub gain: Figure,
-    /// p-value of this difference against 0, adjusted for all pairs and for both gain and forgetting.
+    /// p-value of the difference in gain against 0, adjusted for all pairs and for both gain and forgetting.
     pub gain_p_value: f64,
 }
 

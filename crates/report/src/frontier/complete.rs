@@ -9,14 +9,14 @@ use crate::diverged::Diverged;
 /// Methods that have a run for every seed, none of which diverged. Only these are compared.
 pub struct Complete {
     pub names: Vec<String>,
-    /// Index of each of them among all methods.
+    /// Index of each complete method among all methods.
     pub places: Vec<usize>,
-    /// Indices of the runs of each of them.
+    /// Indices of the runs of each complete method.
     pub runs: Vec<Vec<usize>>,
 }
 
 impl Complete {
-    /// Selects these methods from all methods and the indices of their runs.
+    /// Selects the complete methods from all methods and the indices of their runs.
     pub fn of(
         methods: &[Method],
         numbers: &BTreeMap<String, Vec<usize>>,

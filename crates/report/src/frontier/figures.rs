@@ -56,9 +56,9 @@ pub struct SplitGroups {
 /// and with the largest mean forgetting of any method.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Hypervolume {
-    /// Area of the trained methods.
+    /// Hypervolume of the trained methods.
     pub trained: Figure,
-    /// Area including the mixtures.
+    /// Hypervolume of all methods, including the mixtures.
     pub mixed: Figure,
 }
 

@@ -38,7 +38,7 @@ pub enum Outcome {
     Confirmed,
     /// The method lost significantly on the niche, or a retained domain broke the limit.
     Refuted,
-    /// Neither confirmed nor refuted.
+    /// The method is neither confirmed nor refuted.
     Undecided,
 }
 

@@ -35,7 +35,7 @@ impl Candidate {
     }
 }
 
-/// A candidate and its scores.
+/// Model of a frontier together with its scores.
 #[derive(Debug, Clone)]
 pub struct ScoredRun {
     /// Model that was scored.

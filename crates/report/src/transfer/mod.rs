@@ -97,7 +97,7 @@ impl Transfer {
         }
     }
 
-    /// Adds the runs that diverged.
+    /// Adds the diverged runs to the matrix.
     #[must_use]
     pub fn with_diverged(mut self, diverged: Vec<Diverged>) -> Self {
         self.diverged = diverged;

@@ -11,7 +11,7 @@ use super::metadata::is_on_the_hub;
 use super::paths::{shown, without_local_paths};
 use polymath_report::duration;
 
-/// Returns the text from the title to the commands.
+/// Returns the text of the card, from the title to the commands that use the model.
 pub fn render(facts: &Facts) -> String {
     let mut text = format!("# {}\n\n{}\n", inline(name(facts)), description(facts));
     text += &training(facts);

@@ -40,7 +40,7 @@ pub(crate) struct Between {
     pub tuned: PathBuf,
     /// Rule that chooses one of the models between them.
     pub rule: Rule,
-    /// Output folder.
+    /// Output folder of the study.
     pub output: OutputFolder,
     domains: Vec<(String, Arc<TokenShard>)>,
     windows: WindowOptions,
@@ -82,7 +82,7 @@ impl Between {
         })
     }
 
-    /// Loads both checkpoints.
+    /// Loads the base and the tuned model.
     pub fn models<'a>(&'a self, setup: &'a Setup) -> Result<Interpolation<'a>, StudyError> {
         Interpolation::open(
             (&self.base, &self.tuned),

@@ -13,7 +13,7 @@ use crate::StudyError;
 pub struct Curve {
     /// Points by ascending α, then the result of the search per block, if any.
     pub points: Vec<Point>,
-    /// Index of the chosen point.
+    /// Index of the chosen point in `points`.
     pub chosen: usize,
     /// True if the chosen point is within the limit on the dev split.
     pub within_limit: bool,

@@ -74,7 +74,7 @@ pub struct PlannedRun {
 pub struct TransferData {
     /// Held-out documents of every domain.
     pub heldout: Vec<(String, Arc<TokenShard>)>,
-    /// Datasets with these domains.
+    /// Datasets that contain the scored domains.
     pub datasets: Vec<Dataset>,
 }
 

@@ -236,7 +236,8 @@ fn infinite_weights_are_not_saved() {
     assert_eq!(verify(&run.join("latest")).unwrap().step, 4);
 }
 
-/// Checks that a best checkpoint that can't be looked up is an error: the latest one is another model.
+/// Checks that a best checkpoint that can't be looked up is an error, instead of silently using the latest one, which
+/// is another model.
 #[cfg(unix)]
 #[test]
 fn a_link_that_cannot_be_looked_up_is_an_error() {

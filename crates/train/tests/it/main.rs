@@ -1,4 +1,4 @@
-//! Integration tests of the crate in one program, since each program is linked anew.
+//! Integration tests of the crate in one program, since linking each separately would take long.
 
 mod boundaries;
 mod damage;

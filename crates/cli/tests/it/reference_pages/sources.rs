@@ -28,7 +28,7 @@ pub struct Sources {
 pub struct Table {
     /// Name of the struct.
     pub name: String,
-    /// Crate of the struct.
+    /// Crate that defines the struct.
     pub krate: String,
     /// First paragraph of the struct's doc comment.
     pub doc: String,
@@ -45,7 +45,7 @@ pub struct Key {
     pub aliases: Vec<String>,
     pub doc: String,
     pub kind: Kind,
-    /// Default as TOML, if it can be written so.
+    /// Default of the key as TOML, if TOML can express it.
     pub default: Option<String>,
     pub required: bool,
 }
@@ -53,13 +53,13 @@ pub struct Key {
 /// Type of a key's value.
 #[derive(Clone, PartialEq)]
 pub enum Kind {
-    /// Description in words.
+    /// Value described in words.
     Plain(String),
-    /// One of these words.
+    /// Value that is one of these words.
     Choice(Vec<String>),
-    /// Table that this struct describes.
+    /// Value that is a table, described by this struct.
     Table(String),
-    /// Tables by name, each of which this struct describes.
+    /// Value that contains tables by name, each described by this struct.
     Tables(String),
 }
 

@@ -55,9 +55,9 @@ struct Candidate {
     worst: f64,
     /// Mean over the domains of their increases, as shares of their limits.
     mean: f64,
-    /// Bits per byte of the niche.
+    /// Bits per byte of the niche on the dev split.
     niche: f64,
-    /// Scores on the dev split.
+    /// Scores of all domains on the dev split.
     scores: ScoresByDomain,
 }
 

@@ -44,7 +44,7 @@ pub struct DomainVerdict {
 /// Limit of a domain and the verdict on it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct LimitedDomain {
-    /// Limit in bits per byte.
+    /// Maximum increase of the domain, in bits per byte.
     pub limit: f64,
     /// Verdict: kept if the one-sided 95 % upper bound is within the limit, and broken if the lower bound is beyond
     /// it.

@@ -7,7 +7,7 @@ use crate::fused::simd::level::vectorized;
 use crate::fused::simd::parallel::for_each;
 use crate::fused::simd::storage::{Floats, contiguous, tensor};
 
-/// Rows in a task.
+/// Number of rows that one parallel task processes.
 const ROWS: usize = 64;
 
 struct Embedding {

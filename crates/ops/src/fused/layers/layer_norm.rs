@@ -11,7 +11,7 @@ use crate::fused::simd::parallel::for_each;
 use crate::fused::simd::row_sums::sum_rows;
 use crate::fused::simd::storage::{Floats, contiguous, tensor};
 
-/// Rows in a task.
+/// Number of rows that one parallel task processes.
 const ROWS: usize = 64;
 
 struct LayerNorm {

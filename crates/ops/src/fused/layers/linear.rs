@@ -12,7 +12,7 @@ use crate::fused::simd::parallel::for_each;
 use crate::fused::simd::row_sums::sum_rows;
 use crate::fused::simd::storage::{Floats, contiguous, is_matrix, matrix, tensor, tensor_matrix};
 
-/// Rows in a task.
+/// Number of rows that one parallel task processes.
 const ROWS: usize = 64;
 
 /// Custom operation x·weightᵀ.

@@ -10,7 +10,7 @@ use crate::fused::simd::level::vectorized;
 use crate::fused::simd::parallel::for_each;
 use crate::fused::simd::storage::{Floats, contiguous, tensor};
 
-/// Positions in a task.
+/// Number of positions that one parallel task processes.
 const POSITIONS: usize = 64;
 
 struct Rope {

@@ -13,7 +13,7 @@ use crate::targets::IGNORED;
 /// Number of rows whose logits are in memory at a time. A constant, so that sums over tokens always have the same
 /// order.
 const ROWS: usize = 512;
-/// Rows in a task.
+/// Number of rows that one parallel task processes.
 const TASK_ROWS: usize = 16;
 
 vectorized! {

@@ -10,7 +10,7 @@ use crate::fused::simd::parallel::for_each;
 use crate::fused::simd::storage::{contiguous, contiguous_mut};
 use crate::optimizer::moments::HostMoments;
 
-/// Elements in a task.
+/// Number of elements that one parallel task processes.
 const CHUNK: usize = 1 << 14;
 
 /// Factors of one update, precomputed from the settings and the step number.
@@ -19,11 +19,11 @@ pub(crate) struct UpdateFactors {
     pub gradient_scale: f32,
     pub beta1: f32,
     pub beta2: f32,
-    /// 1 − η·λ.
+    /// Factor that weight decay multiplies a parameter by: 1 − η·λ.
     pub kept: f32,
-    /// η / (1 − β₁ᵗ).
+    /// Learning rate with the bias correction of m: η / (1 − β₁ᵗ).
     pub step_size: f32,
-    /// 1 / √(1 − β₂ᵗ).
+    /// Factor that corrects the bias of √v: 1 / √(1 − β₂ᵗ).
     pub spread: f32,
     pub epsilon: f32,
 }

@@ -18,7 +18,7 @@ use crate::fused::simd::parallel::for_each;
 use crate::fused::simd::storage::{Floats, contiguous, contiguous_mut, tensor};
 use crate::optimizer::newton_schulz::{ITERATIONS, QUINTIC};
 
-/// Elements in a task.
+/// Number of elements that one parallel task processes.
 const CHUNK: usize = 1 << 14;
 
 /// Factors of one update, precomputed from the settings and the matrix's shape.
@@ -26,9 +26,9 @@ const CHUNK: usize = 1 << 14;
 pub(crate) struct MuonFactors {
     pub gradient_scale: f32,
     pub momentum: f32,
-    /// 1 − η·λ.
+    /// Factor that weight decay multiplies a parameter by: 1 − η·λ.
     pub kept: f32,
-    /// η·0.2·√max(rows, columns).
+    /// Size of the step: η·0.2·√max(rows, columns).
     pub step_size: f32,
 }
 

@@ -8,7 +8,7 @@ use crate::fused::simd::level::vectorized;
 use crate::fused::simd::math::{LANES, horizontal_sum, multiply_add};
 use crate::fused::simd::storage::{Floats, tensor};
 
-/// Elements in a task: a constant, so that the sum always has the same order.
+/// Number of elements that one parallel task sums: a constant, so that the sum always has the same order.
 const CHUNK: usize = 1 << 13;
 
 /// Returns gradient + factor·weight·(parameter − anchor), and Σ weight·(parameter − anchor)².

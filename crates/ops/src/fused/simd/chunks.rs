@@ -6,7 +6,7 @@ use super::buffer::{Shared, filled};
 use super::level::vectorized;
 use super::parallel::for_each;
 
-/// Elements in a task.
+/// Number of elements that one parallel task processes.
 const CHUNK: usize = 1 << 14;
 /// Cost of an element whose exponential is computed, in multiplications.
 const EXPONENTIAL: usize = 16;

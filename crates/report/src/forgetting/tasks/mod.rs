@@ -37,7 +37,7 @@ pub struct TaskReport {
     pub lost_lines: Vec<u64>,
     /// Line numbers of the items that the tuned model answers correctly and the base does not.
     pub won_lines: Vec<u64>,
-    /// First of the lost items, with their texts.
+    /// Some of the items that only the base answers correctly, with their texts.
     pub lost: Vec<LostItem>,
 }
 
@@ -50,7 +50,7 @@ pub struct AccuracyReport {
     pub tuned: Figure,
     /// Difference tuned minus base, over the same items.
     pub change: Figure,
-    /// Mid-p-value of McNemar's test.
+    /// p-value of McNemar's test (mid-p).
     pub p_value: f64,
     /// p-value with Holm's correction over all tests of the report.
     pub adjusted_p_value: f64,
@@ -85,11 +85,11 @@ impl TaskReport {
 pub struct LostItem {
     /// Line number in the task's file.
     pub line: u64,
-    /// Context of the item.
+    /// Context of a task's item.
     pub context: String,
-    /// Correct choice.
+    /// Correct choice of a task's item.
     pub answer: String,
-    /// Choice of the tuned model; `None` for a cloze task.
+    /// Choice of the tuned model for a task's item; `None` for a cloze task.
     pub chosen: Option<String>,
 }
 

@@ -57,7 +57,7 @@ pub(super) trait Parts {
     const PAIRS: &'static [(usize, usize)];
 }
 
-/// Operands rounded to bf16: one part.
+/// Operands rounded to bf16, stored as one part.
 pub(super) struct Rounded;
 
 impl Parts for Rounded {
@@ -149,7 +149,7 @@ struct Panels {
     pointer: *const f32,
     /// Distance between panels, in floats.
     stride: usize,
-    /// Pairs of k in a run.
+    /// Number of bf16 pairs of k in a run.
     depth: usize,
 }
 

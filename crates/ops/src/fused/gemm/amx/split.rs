@@ -18,7 +18,7 @@ use crate::fused::simd::matrix::Matrix;
 
 /// Number of parts of a number.
 pub(in crate::fused::gemm) const PARTS: usize = 3;
-/// Steps of k in a run of pairs.
+/// Number of steps of k in a run of pairs.
 const RUN_STEPS: usize = 2 * RUN;
 /// Columns in a panel of B.
 const PANEL: usize = 32;

@@ -13,9 +13,9 @@ use std::sync::OnceLock;
 use super::emulated;
 use crate::fused::simd::level::has_bf16_dot;
 
-/// Rows, pairs and columns of a full tile.
+/// Maximum size of a tile in rows, bf16 pairs and columns.
 pub(super) const SIDE: usize = 16;
-/// Bytes of a bf16 pair.
+/// Number of bytes in a bf16 pair.
 pub(super) const PLACE: usize = size_of::<f32>();
 
 /// Returns true if the machine has AMX tiles with the bf16 product and the operating system lets this process use
