@@ -34,7 +34,7 @@ impl Scratch {
     /// Replaces the format's file by `bytes` and reads it.
     ///
     /// # Errors
-    /// Error of the reader.
+    /// Fails if the reader fails.
     pub fn read(&self, format: &Format, bytes: &[u8]) -> anyhow::Result<()> {
         // A new file each time: readers may have mapped the previous one.
         let path = self.folder.join(format.file);

@@ -2,8 +2,9 @@
 """Checks the language of comments and documents: what doc comments begin with, words that the glossary bans, long lines.
 
 A doc comment begins with a verb or a noun: never with What, Which, Who, Where, How, Whether or Of, and it is never a bare
-genitive ("The run's."). Comments, messages in string literals and Markdown use the glossary's terms (`TERMS` below) and American
-spelling. Comments have at most 120 columns.
+genitive ("The run's."). The doc comment of a test is a claim that begins with "Checks", "Compares", "Measures" or "Prints". A section
+`# Errors` begins with "Fails" (or "Always fails", "Returns"), a section `# Panics` with "Panics". Comments, messages in string literals
+and Markdown use the glossary's terms (`TERMS` below) and American spelling. Comments have at most 120 columns.
 
     scripts/check/prose.py                table of findings by group; exits with 1 if a group that is clean has any
     scripts/check/prose.py GROUP…         the same, and prints the findings of these groups (`all` for all)
@@ -79,10 +80,18 @@ TERMS = [
     ("held losses?|held so", "distillation; kept within"),
 ]
 BANNED = [(re.compile(rf"\b(?:{pattern})\b", re.IGNORECASE), instead) for pattern, instead in TERMS]
+# "Set if" and "Same as" only as the beginning of a comment or of a sentence: elsewhere they are plain English.
+VAGUE = [
+    (re.compile(r"\bwhatever\b", re.IGNORECASE), "for any …; even if …"),
+    (re.compile(r"(?:^|(?<=\. ))Set (?:if|for each)\b"), "True if …"),
+    (re.compile(r"(?:^|(?<=\. ))Same as\b"), "Fails as [`…`] does"),
+]
+SECTIONS = {"# Errors": re.compile(r"(?:Fails|Always fails|Returns)\b"), "# Panics": re.compile(r"Panics\b")}
+CLAIM = re.compile(r"(?:Checks|Compares|Measures|Prints)\b")
 SAVED = re.compile(r"(?:rename|alias) = |// earlier name")
 FILE_NAME = re.compile(r'"[\w.{}/-]+\.(?:html|json|md|toml)"')
 STRING = re.compile(r'"(?:[^"\\\n]|\\.)*"')
-KINDS = ["opener", "genitive", "term", "long line"]
+KINDS = ["opener", "genitive", "term", "vague", "section", "claim", "long line"]
 
 
 @dataclass
@@ -107,6 +116,23 @@ def comment_of(line):
     return (match[1], match[2]) if match else None
 
 
+def is_test(lines, at):
+    """Returns true if the attributes from line `at` on, below a doc comment, have `#[test]`."""
+    for line in lines[at:]:
+        if not re.match(r"\s*(?:#\[|\)\]|\])", line):
+            return False
+        if "#[test]" in line:
+            return True
+    return False
+
+
+def sections(text, following, place):
+    """Yields the finding of a section whose first line does not begin as such sections do."""
+    expected = SECTIONS.get(text.strip())
+    if expected and not (following and expected.match(following[1])):
+        yield Finding("section", place, f"`{text.strip()}` is followed by `{following[1] if following else ''}`")
+
+
 def in_rust(lines, name):
     """Yields the findings of a Rust file."""
     before, code = None, False
@@ -129,15 +155,26 @@ def in_rust(lines, name):
         if code:
             before = marker
             continue
+        if marker != "//":
+            yield from sections(text, comment_of(lines[number]) if number < len(lines) else None, place)
         # Only the first line of a comment is its opener.
         if before != marker:
             if OPENER.match(text):
                 yield Finding("opener", place, text)
+            below = number
+            while marker == "///" and below < len(lines) and re.match(r"\s*///", lines[below]):
+                below += 1
+            if marker == "///" and is_test(lines, below) and not CLAIM.match(text):
+                yield Finding("claim", place, text)
             last = number == len(lines) or (comment_of(lines[number]) or ("", ""))[0] != marker
             if marker != "//" and last and GENITIVE.match(text):
                 yield Finding("genitive", place, text)
         before = marker
-        yield from banned(re.sub(r"`[^`]*`", "", text), place)
+        plain = re.sub(r"`[^`]*`", "", text)
+        yield from banned(plain, place)
+        for pattern, instead in VAGUE:
+            if pattern.search(plain):
+                yield Finding("vague", place, f"{text}: say {instead}")
 
 
 def in_markdown(lines, name):
@@ -201,9 +238,14 @@ def group_of(name):
 def check_itself():
     """Fails unless each kind of finding is found in a sample, and nothing in a good one."""
     bad = ["/// What it is.\n", "fn a() {}\n", "/// The run's.\n", "b: u8,\n", "/// Loads an old domain.\n", f"// {'x' * 120}\n", '"learnt"\n']
+    bad += ["/// Loads.\n", "/// # Errors\n", "/// A full disk.\n", "fn c() {}\n", "/// Two are equal.\n", "#[test]\n", "fn d() {}\n"]
+    bad += ["/// Loads it, whatever its name.\n", "fn e() {}\n", "/// Set if it is loaded.\n", "f: bool,\n"]
     good = ["/// Loads a domain.\n", "/// What follows is fine: not an opener.\n", "let x = \"retained domain\"; // what\n"]
+    good += ["/// Loads.\n", "///\n", "/// # Errors\n", "/// Fails if the disk is full.\n", "fn c() {}\n"]
+    good += ["/// Checks that two\n", "/// are equal.\n", "#[test]\n", "#[ignore]\n", "fn d() {}\n"]
     found = [finding.kind for finding in in_rust(bad, "bad")]
-    if found != ["opener", "genitive", "term", "long line", "term"] or list(in_rust(good, "good")):
+    expected = ["opener", "genitive", "term", "long line", "term", "section", "claim", "vague", "vague"]
+    if found != expected or list(in_rust(good, "good")):
         sys.exit(f"prose.py does not find the faults that it plants: {found}, {list(in_rust(good, 'good'))}")
 
 

@@ -270,7 +270,7 @@ fn control_sequences_are_escaped_on_a_terminal() {
 const MARKUP: &str =
     "x\n\n# Heading\n![x](https://tracker.example/p.png)\n<img src=x>\n```\n---\n| a | b |";
 
-/// Checks that a card keeps its lines and headings, whatever the names of the begin token and of the domains are.
+/// Checks that a card keeps its lines and headings, for any names of the begin token and of the domains.
 #[test]
 fn a_card_shows_names_as_text() {
     let edit = |run: &str, file: &str, from: &str, to: &str| {

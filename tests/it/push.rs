@@ -130,7 +130,7 @@ fn models_are_pushed_with_a_card() {
     assert!(weights("tester/tuned") == ours("runs/tuned"));
     assert!(ours("runs/base") != ours("runs/tuned"));
 
-    // An existing card on the branch is kept, whatever `main` has.
+    // An existing card on the branch is kept, even if `main` has another one.
     let apart = ["runs/base", "--push", "tester/apart", "--revision", "first"];
     output(&mut export(&hub, at, &apart));
     assert!(names(&hub, "tester/apart").is_empty());

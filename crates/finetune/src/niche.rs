@@ -28,7 +28,7 @@ pub(crate) fn name_niche(
     if let Some(name) = &config.domain {
         return Ok(name.clone());
     }
-    // An existing run keeps the name of its niche, whatever else changes.
+    // An existing run keeps the name of its niche, even if the config changes.
     if let Ok(found) = Dataset::open(&niche_folder(config))
         && let [only] = found.domain_names()[..]
     {

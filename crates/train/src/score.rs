@@ -121,8 +121,7 @@ mod tests {
         Score::Outside { share_of_limit }
     }
 
-    /// Checks that any model within the limits is better than one outside, whatever their numbers, and that NaN is
-    /// never better.
+    /// Checks that a model within the limits is better than one outside, for any scores, and that NaN is never better.
     #[test]
     fn a_model_within_the_limits_is_better_than_any_outside() {
         assert!(Score::within(9e6).is_better_than(outside(1.01)));

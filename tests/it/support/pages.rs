@@ -53,7 +53,7 @@ fn note(line: &str) -> Option<Note> {
 /// Returns the blocks of a page in order.
 ///
 /// # Panics
-/// If a note is above no block that it fits, or a block has no end.
+/// Panics if a note is not above a block that it fits, or if a block has no end.
 pub fn blocks(page: &Path) -> Vec<Block> {
     let text = std::fs::read_to_string(page).unwrap();
     let at = page.display();

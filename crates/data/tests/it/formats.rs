@@ -5,7 +5,7 @@ use polymath_data::{FieldNames, OnBadRecord};
 use crate::support::desk::Desk;
 use crate::support::documents::{each, notes, texts};
 
-/// Checks that any text file in a folder becomes a document, whatever its name, and that binary files, files of other
+/// Checks that any text file in a folder becomes a document, with any file name, and that binary files, files of other
 /// programs and hidden files are skipped and counted.
 #[test]
 fn any_text_is_read() {

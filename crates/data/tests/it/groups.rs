@@ -328,7 +328,7 @@ fn a_common_document_does_not_join_groups() {
     assert_eq!(manifest.heldout.documents, manifest.heldout.groups * 8);
 }
 
-/// Checks that a group with most of the text is trained on, whatever its hash, with few or many other groups.
+/// Checks that a group with most of the text is trained on, with any hash, and with few or many other groups.
 #[test]
 fn most_of_the_text_is_trained_on() {
     for (groups, seeds) in [(20, 12), (150, 6)] {

@@ -136,7 +136,7 @@ fn cross_entropy_is_that_of_the_composition() {
     }
 }
 
-/// An untracked operand gets no gradient and leaves the other's as it is.
+/// Checks that an untracked operand gets no gradient, and that the gradient of the other operand is unchanged.
 #[test]
 fn one_side_may_stay() {
     let targets: Arc<[u32]> = Arc::from([1, 2, 0]);
@@ -161,7 +161,7 @@ fn one_side_may_stay() {
     assert_eq!(difference(&none, &loss(&hidden, &weight)), 0.0);
 }
 
-/// NaN stays NaN, in its own row where rows do not see each other.
+/// Checks that a NaN in an input gives a NaN in the loss, and in the row of attention that attends to it.
 #[test]
 fn nan_stays_nan() {
     let targets: Arc<[u32]> = Arc::from([1, 2]);

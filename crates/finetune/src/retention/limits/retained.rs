@@ -111,8 +111,8 @@ impl RetainedDomains {
         domains.map(|domain| (domain.name.as_str(), &*domain.shard))
     }
 
-    /// Returns a warning about domains whose limits can't be shown to be kept, whatever the result of the run. It is
-    /// shown before the run starts, so that the user can hold out more text first.
+    /// Returns a warning about domains with too little held-out text to show for any result of the run that their
+    /// limits are kept. It is shown before the run starts, so that the user can hold out more text first.
     pub fn warning(&self) -> Option<String> {
         let few = |domain: &&RetainedDomain| {
             domain.limit.is_some() && domain.test.by_size < FEWEST_EFFECTIVE

@@ -196,8 +196,8 @@ fn the_joint_bound_covers_the_choice_among_candidates() {
 }
 
 /// Checks that one broken limit makes the run broken, that one undecided limit makes it undecided, and that the
-/// verdict names them. A run without a model within the limits on the dev split is broken, whatever the test split
-/// says.
+/// verdict names them. A run without a model within the limits on the dev split is broken, for any result on the
+/// test split.
 #[test]
 fn the_worst_domain_decides_the_verdict() {
     let mut random = Random(5);
