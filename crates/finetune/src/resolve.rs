@@ -255,7 +255,7 @@ mod tests {
     /// Checks that a config of three lines suffices: length, batch size and learning rate follow from the niche and
     /// the base.
     #[test]
-    fn three_lines_are_a_config() {
+    fn a_config_of_three_lines_suffices() {
         let small = read("").resolve(&FACTS).unwrap();
         assert_eq!(small.training.length, Length::Tokens(300_000));
         assert_eq!(

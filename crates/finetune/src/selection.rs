@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns_add_up() {
+    fn selections_of_patterns_are_combined() {
         let chosen = frozen(Some(1), &["model.layers.0.mlp", "*.q_proj.weight"]).unwrap();
         assert_eq!(chosen.len(), 3 + 1 + 1 + 11);
         // `model.layers.1` is layer 1, and not a prefix of layers 10 and 11.

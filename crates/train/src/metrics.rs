@@ -261,7 +261,7 @@ mod tests {
     /// Checks that resuming removes the lines after the checkpoint and an incomplete line, moves an unreadable line
     /// to another file and reports it, and continues.
     #[test]
-    fn unreadable_lines_are_moved_aside() {
+    fn unreadable_lines_are_moved_to_another_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(METRICS);
         let line = |step: u64| format!("{{\"step\":{step},\"seconds\":1.0}}\n").into_bytes();

@@ -277,7 +277,7 @@ mod tests {
 
     /// Checks the warning about few groups, which counts those in `test`: half of the held-out ones.
     #[test]
-    fn few_groups_are_told() {
+    fn few_groups_are_reported() {
         for (held, said) in [
             (
                 1,

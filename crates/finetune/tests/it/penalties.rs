@@ -103,7 +103,7 @@ fn ewc_matches_its_closed_form() {
 /// Checks that penalties add no gradient to a parameter that the loss does not reach, so that the run's gradient
 /// check still finds it.
 #[test]
-fn penalties_leave_missing_gradients_missing() {
+fn penalties_add_no_missing_gradients() {
     let model = trained(2);
     let penalty = L2sp {
         strength: 1.0,

@@ -42,7 +42,7 @@ fn linear_of_strided_inputs() {
 
 /// Checks that an untracked operand gets no gradient and the other one its usual gradient.
 #[test]
-fn linear_with_one_side_frozen() -> Result<()> {
+fn linear_with_one_operand_frozen() -> Result<()> {
     let inputs = variables(&[&[9, 12], &[7, 12]]);
     let frozen = inputs[1].as_detached_tensor();
     let y = FUSED.linear(&inputs[0], &frozen, None)?;

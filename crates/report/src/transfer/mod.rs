@@ -206,7 +206,7 @@ mod tests {
     /// Checks that the page names the test of a forecast and what its intervals are over, and that no interval is
     /// shown where there is none.
     #[test]
-    fn the_page_says_how_sure_it_is() {
+    fn the_page_names_its_test_and_intervals() {
         let (scored, rows) = matrix();
         let of = |seeds| {
             let setting = Setting {

@@ -57,7 +57,7 @@ fn models(case: &Value, takes: &dyn Fn(&str) -> bool) -> (ModelScores, Vec<Model
 /// domains and the bound on the worst. A domain of four groups has no interval, is not tested, and leaves the mean
 /// without an interval.
 #[test]
-fn reports_are_numpys() {
+fn reports_match_numpy() {
     let fixture = fixture();
     let case = &fixture["report"];
     let report = |takes: &dyn Fn(&str) -> bool| {
@@ -125,7 +125,7 @@ fn reports_are_numpys() {
 /// Checks three methods with three seeds: intervals over groups and seeds, the largest statistic of all pairs,
 /// differences from the reference, the hypervolume, and the recommendation with its bound.
 #[test]
-fn frontiers_are_numpys() {
+fn frontiers_match_numpy() {
     let fixture = fixture();
     let case = &fixture["frontier"];
     let seeds = case["seeds"].as_u64().unwrap() as usize;

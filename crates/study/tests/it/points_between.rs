@@ -47,7 +47,7 @@ fn domains() -> Vec<(String, Arc<TokenShard>)> {
 /// Checks that the weights at α = 0.25 and 0.7 equal mixtures computed separately, that the mean increase on each
 /// split is over the three retained domains, and that the rule chooses the expected point.
 #[test]
-fn points_are_the_mixtures_by_hand() {
+fn points_match_separate_mixtures() {
     let root = tempfile::tempdir().unwrap();
     let folders = (root.path().join("base"), root.path().join("tuned"));
     save(&folders.0, 1);

@@ -86,7 +86,7 @@ fn a_changed_state_breaks_only_its_own_checkpoint() {
 /// Checks that a run with a checkpoint of an unknown version, or with a file that can't be read at the moment, is
 /// refused and nothing is changed: neither means that the checkpoint is broken.
 #[test]
-fn unknown_versions_and_unreadable_files_are_left_alone() {
+fn unknown_versions_and_unreadable_files_are_kept() {
     let root = tempfile::tempdir().unwrap();
     let run = root.path().join("run");
     interrupted(&run);
@@ -103,7 +103,7 @@ fn unknown_versions_and_unreadable_files_are_left_alone() {
 
 /// Checks that a state that lists a pipe or a file elsewhere is refused without reading it.
 #[test]
-fn listed_files_are_regular_and_own() {
+fn states_that_list_pipes_or_foreign_files_are_refused() {
     let root = tempfile::tempdir().unwrap();
     let run = root.path().join("run");
     interrupted(&run);
@@ -126,7 +126,7 @@ fn listed_files_are_regular_and_own() {
 /// Checks that the leftovers of an interrupted first start are removed at every stage, and that a folder with any
 /// other content stays unchanged.
 #[test]
-fn an_interrupted_first_start_begins_anew() {
+fn leftovers_of_an_interrupted_first_start_are_removed() {
     let root = tempfile::tempdir().unwrap();
     let stages: [&[&str]; 5] = [
         &[],
@@ -178,7 +178,7 @@ fn the_second_of_two_starts_names_the_process() {
 /// Checks that a line of the metrics with an invalid byte is reported and moved to another file, and that the run
 /// continues.
 #[test]
-fn an_unreadable_metrics_line_is_moved_aside() {
+fn an_unreadable_metrics_line_is_moved_to_another_file() {
     struct Messages(Vec<String>);
     impl polymath_train::Observer for Messages {
         fn message(&mut self, text: &str) {

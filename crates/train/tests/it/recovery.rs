@@ -40,7 +40,7 @@ fn damage(file: &Path) {
 /// Checks that an evaluation that was due at a stop is repeated: the metrics lines and the best checkpoint are the
 /// same.
 #[test]
-fn stopping_where_an_evaluation_is_due_loses_nothing() {
+fn an_evaluation_due_at_a_stop_is_repeated() {
     let root = tempfile::tempdir().unwrap();
     let whole = root.path().join("whole");
     let expected = straight(&whole);

@@ -285,7 +285,7 @@ fn broken_checkpoints_are_skipped() {
 /// Checks that training stops with the name of a trainable parameter that the loss does not depend on, and at a loss
 /// that is not finite.
 #[test]
-fn dead_parameters_and_divergence_are_refused() {
+fn unreached_parameters_and_divergence_are_errors() {
     let root = tempfile::tempdir().unwrap();
     let mut table = Table::new();
     let unused = Var::from_vec(vec![1f32], 1, &Device::Cpu).unwrap();

@@ -179,7 +179,7 @@ fn small_windows() {
 
 /// Checks that only printable characters of a domain's name, a path, or a log line reach the terminal.
 #[test]
-fn names_hold_no_sequences() {
+fn control_sequences_in_names_are_not_sent() {
     let name = "\u{1b}]0;x\u{7}\u{9b}31m\r\u{202e}evil";
     let mut state = finetuning([name.to_owned()]);
     state.about.run = name.into();

@@ -136,7 +136,7 @@ mod tests {
     /// Checks on a simulated run that the controller settles within the limit, not far below it, and stays there.
     /// Forgetting drifts towards a value that the level decreases by one of several powers.
     #[test]
-    fn it_settles_inside() {
+    fn forgetting_settles_within_the_limit() {
         for start in [0.05, 0.5, 1.5, 3.0, 8.0] {
             for power in [0.7, 1.0, 1.5, 2.0] {
                 let (mut level, mut violation, mut rise) = (0.0, 0.0, 0.0);

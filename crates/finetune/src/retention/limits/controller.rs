@@ -283,7 +283,7 @@ mod tests {
     /// Checks that the strength is 2^level: it increases after a violation and decreases if the limits are hardly
     /// used.
     #[test]
-    fn a_violation_raises_the_strength_and_room_lowers_it() {
+    fn the_strength_follows_the_violation() {
         let mut controller = LimitController::new(None, Allowance::default());
         // Four times the limit raises the level by the largest step, 0.5; no use of the limit lowers it by 0.25.
         for (step, share, level) in [(0, 4.0, 0.0), (1, 4.0, 0.5), (2, 0.0, 0.25)] {

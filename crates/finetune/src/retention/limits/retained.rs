@@ -235,7 +235,7 @@ mod tests {
     /// Checks that the bound stays for a test split of the same size, is widened by √((1 + 4) / 2) for one with a
     /// quarter of the groups, and is never narrowed.
     #[test]
-    fn a_small_test_split_needs_more_room() {
+    fn a_small_test_split_widens_the_bound() {
         assert_eq!(widening_for(40, 40), 1.0);
         assert!((widening_for(40, 10) - 2.5f64.sqrt()).abs() < 1e-12);
         assert_eq!(widening_for(10, 40), 1.0);
@@ -299,7 +299,7 @@ mod tests {
     /// Checks that the worst domain is the one that uses most of its own limit, not the one with the largest
     /// increase, nor the first or last. A domain that gains uses nothing, and one without a limit does not count.
     #[test]
-    fn the_worst_uses_most_of_its_limit() {
+    fn the_worst_domain_uses_most_of_its_limit() {
         let domains = [
             ("atoms", 0.10, Some(0.5)),
             ("birds", 0.05, Some(0.04)),

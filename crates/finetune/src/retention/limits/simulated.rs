@@ -116,7 +116,7 @@ fn no_change_is_mostly_shown_to_be_kept() {
 
 /// Checks the number of groups that is reported to decide a limit: so many do decide it, and far fewer do not.
 #[test]
-fn what_would_decide_a_limit_does() {
+fn the_reported_number_of_groups_decides_a_limit() {
     let own = changes(&mut Random(6), 30, 0.02);
     let of = |times: usize| verdict(0.016, &own.repeat(times), LIMIT).domains[0].clone();
     let once = of(1).limited.unwrap();

@@ -105,7 +105,7 @@ mod tests {
     /// Checks that the shares are gain over rise or its root, that a layer without cost gets the largest share, and
     /// that no share is below a sixteenth.
     #[test]
-    fn cheap_blocks_keep_more() {
+    fn layers_that_cost_little_keep_more() {
         assert_eq!(tilt(&prices(), 1.0), shares([0.125, 1.0, 0.5, 1.0]));
         let root = tilt(&prices(), 0.5);
         assert!((root["a"] - 0.125f64.sqrt()).abs() < 1e-12);

@@ -64,7 +64,7 @@ fn retaining(transformer: &Transformer) -> RetentionObjective<'_> {
 /// Checks that at each step the objective uses the model's own dropout mask for that step and seed, and that the
 /// masks differ.
 #[test]
-fn the_model_knows_the_step() {
+fn dropout_follows_the_step() {
     let model = dropping();
     let objective = retaining(&model);
     let loss = |loss: Tensor| loss.to_scalar::<f32>().unwrap().to_bits();

@@ -99,7 +99,7 @@ fn rows(finetuning: &Finetuning) -> [Vec<Vec<u32>>; 2] {
 /// Checks that replayed rows have another order than the niche's, although both have the same documents: otherwise a
 /// step would contain the same row twice. Both orders depend on the seed.
 #[test]
-fn replayed_rows_have_an_order_of_their_own() {
+fn replayed_rows_have_another_order_than_the_niche() {
     let mut seen = std::collections::BTreeSet::new();
     for seed in [1, 2] {
         let folder = tempfile::tempdir().unwrap();

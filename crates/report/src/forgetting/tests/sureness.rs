@@ -66,7 +66,7 @@ fn questions_of_a_template_count_once() {
 
 /// Checks that documents of one work count once: in the number of groups, the interval and the verdict.
 #[test]
-fn works_count_once() {
+fn documents_of_a_work_count_once() {
     let in_works = |mut model: ModelScores, works: u64| {
         for scores in model.domains.values_mut() {
             scores.groups = (0..scores.documents.len() as u64)
@@ -116,7 +116,7 @@ fn works_count_once() {
 /// Checks that few effective groups never give the verdict "kept", and that the report says how many groups would
 /// decide.
 #[test]
-fn few_groups_keep_nothing() {
+fn few_groups_are_never_called_kept() {
     let uneven = |mut model: ModelScores| {
         for scores in model.domains.values_mut() {
             for (at, document) in scores.documents.iter_mut().enumerate() {
