@@ -1,5 +1,5 @@
-//! Interpolation after training (WiSE-FT, Wortsman et al. 2022) between the base and the tuned weights: (1 − α)·base
-//! + α·tuned. α is chosen on the dev split of the held-out documents, and the result is reported on the test split.
+//! Interpolation after training (WiSE-FT, Wortsman et al. 2022): the weights are (1 − α)·base + α·tuned. α is chosen on
+//! the dev split of the held-out documents, and the result is reported on the test split.
 
 use std::collections::BTreeMap;
 use std::path::Path;
