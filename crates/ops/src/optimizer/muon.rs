@@ -183,7 +183,7 @@ mod tests {
             .unwrap();
     }
 
-    /// Returns the change that an update with learning rate 1 subtracts from a matrix of zeros with this gradient.
+    /// Returns the direction that an update with this gradient subtracts, scaled to a factor of 1.
     fn step_of(implementation: Implementation, gradient: &Tensor) -> Tensor {
         let (rows, columns) = gradient.dims2().unwrap();
         let muon = Muon {

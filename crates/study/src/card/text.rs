@@ -90,7 +90,7 @@ fn description(facts: &Facts) -> String {
     }
 }
 
-/// Formats a count, rounded to thousands, millions or more.
+/// Formats a count, rounded to thousands, millions or billions.
 fn millions(count: u64) -> String {
     match count {
         0..10_000 => count.to_string(),
@@ -100,7 +100,7 @@ fn millions(count: u64) -> String {
     }
 }
 
-/// Formats a number of bytes as kB, MB or more.
+/// Formats a number of bytes in kB or MB.
 fn megabytes(bytes: u64) -> String {
     match bytes {
         0..1_000_000 => format!("{:.0} kB", bytes as f64 / 1e3),

@@ -102,7 +102,7 @@ fn log_rows(height: u16) -> u16 {
     }
 }
 
-/// Draws the title of the run and its remaining time.
+/// Draws the title and folder of the run, and its elapsed and remaining time.
 fn draw_heading(frame: &mut Frame, area: Rect, moment: &Moment) {
     let state = moment.state;
     let mut time = format!("{} elapsed", duration(moment.elapsed.as_secs_f64()));
@@ -112,7 +112,7 @@ fn draw_heading(frame: &mut Frame, area: Rect, moment: &Moment) {
     let title = format!("polymath  {}  ", state.about.title);
     let run = state.about.run.display().to_string();
     let mut room = usize::from(area.width).saturating_sub(title.chars().count());
-    // Shows only the title if the window is too narrow for both.
+    // Leaves out the time if the window is too narrow for both.
     let beside = time.chars().count() + 2;
     if room >= beside + run.chars().count().min(SHORTEST_RUN) {
         room -= beside;

@@ -11,8 +11,7 @@ use crate::fused::simd::math::{dot, dot_bf16};
 use crate::fused::simd::matrix::Matrix;
 use crate::fused::simd::parallel::{Threads, for_each};
 
-/// Maximum length of a block of k, in floats of packed memory. A panel of B is then 16 or 32 KiB, which the L1 and L2
-/// caches hold.
+/// Maximum length of a block of k, in floats of packed memory. A panel of B then has 16 or 32 KiB and stays in cache.
 const BLOCK_PLACES: usize = 256;
 /// Maximum rows of A in a task: a block of A then stays in the L2 cache.
 const TASK_ROWS: usize = 120;
