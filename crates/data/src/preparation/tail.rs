@@ -21,8 +21,8 @@ const SECTIONS: u64 = 64;
 /// Minimum bytes of a piece. A shorter one would give the model hardly any context.
 pub(crate) const SHORTEST_PIECE: u64 = 512;
 
-/// Cuts a domain's only document and holds out its end. The held-out share is `share`, but at least `least` bytes if
-/// these are at most a fifth of the document, and at most four fifths.
+/// Cuts a domain's only document and holds out its end: `share` of it, but at least the smaller of `least` bytes and a
+/// fifth of the document, and at most four fifths.
 ///
 /// # Errors
 /// Fails if a temporary file can't be read or written.
