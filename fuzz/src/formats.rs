@@ -133,7 +133,11 @@ fn generate(at: &Path, folder: &str) -> anyhow::Result<()> {
     let folder = polymath_train::resolve_checkpoint(&folder)?;
     let base = polymath_train::resolve_base(&folder, Some(&at.join("model")))?;
     let base = base.filter(|_| polymath_model::is_adapter(&folder));
-    let model = polymath_model::load_over(&folder, base.as_deref(), &options())?;
+    let model = polymath_model::ModelSource {
+        folder: &folder,
+        base: base.as_deref(),
+    }
+    .load(&options())?;
     let sampling = SamplingConfig {
         temperature: 0.0,
         top_k: None,

@@ -5,10 +5,10 @@
 //! use std::ops::ControlFlow;
 //!
 //! use polymath_chat::*;
-//! use polymath_model::{LoadOptions, Ops, Precision};
+//! use polymath_model::{LoadOptions, ModelSource, Ops, Precision};
 //!
 //! let options = LoadOptions::frozen(&candle_core::Device::Cpu, Ops::fused(Precision::F32));
-//! let model = ChatModel::open("smollm2".as_ref(), None, &options)?;
+//! let model = ChatModel::open(ModelSource::of("smollm2".as_ref()), &options)?;
 //! let mut session = Session::new(&model, Some("Answer in one sentence.".into()));
 //! let request = Request::new(model.default_sampling());
 //! let answer = session.respond("What is the capital of France?", &request, &mut |piece| {

@@ -1,9 +1,7 @@
 //! Model with everything that a conversation needs besides the weights.
 
-use std::path::Path;
-
 use polymath_data::{PromptTemplate, Spelling};
-use polymath_model::{LoadOptions, SamplingConfig, Transformer};
+use polymath_model::{LoadOptions, ModelSource, SamplingConfig, Transformer};
 use polymath_tokenizer::Settings;
 use tokenizers::Tokenizer;
 
@@ -26,18 +24,14 @@ pub struct ChatModel {
 }
 
 impl ChatModel {
-    /// Opens a checkpoint folder, or an adapter's folder with `base`. Without `base`, an adapter uses the base that
+    /// Opens a checkpoint folder, or an adapter's folder with its base. Without a base, an adapter uses the one that
     /// it names.
     ///
     /// # Errors
     /// Fails if the model, the tokenizer, the chat template or the `generation_config.json` can't be read.
-    pub fn open(
-        folder: &Path,
-        base: Option<&Path>,
-        options: &LoadOptions,
-    ) -> Result<Self, ChatError> {
-        let model = polymath_model::load_over(folder, base, options)?;
-        let path = polymath_model::tokenizer_over(folder, base)?;
+    pub fn open(source: ModelSource, options: &LoadOptions) -> Result<Self, ChatError> {
+        let model = source.load(options)?;
+        let path = source.tokenizer()?;
         let tokenizer = polymath_tokenizer::open(&path)?;
         let config = model.config();
         let ends = (config.bos_token_id, config.eos_token_id);
@@ -48,13 +42,13 @@ impl ChatModel {
         let turn_ends = [named.map(|named| named.token.clone()), turn_end];
         let turn_ends = turn_ends.into_iter().flatten();
         let turn_ends = turn_ends.filter_map(|token| tokenizer.token_to_id(&token));
-        let own = folder.join(GENERATION_CONFIG);
+        let own = source.folder.join(GENERATION_CONFIG);
         let settings_file = match own.is_file() {
             true => own,
             false => path.with_file_name(GENERATION_CONFIG),
         };
         Ok(Self {
-            name: folder.display().to_string(),
+            name: source.folder.display().to_string(),
             spelling: Spelling::of(&tokenizer),
             turn_ends: turn_ends.collect(),
             // If the tokenizer's settings say that there is no begin token, the model's training texts began without

@@ -1,10 +1,8 @@
 //! Environment of every command: device, threads, log, and implementation of the operations.
 
-use std::path::Path;
-
 use anyhow::{Context, anyhow, bail};
 use candle_core::Device;
-use polymath_model::{Implementation, Ops, Precision};
+use polymath_model::{Implementation, ModelSource, Ops, Precision};
 use polymath_study::{Progress, Setup};
 
 use crate::arguments::{Global, LogFormat, OpsChoice};
@@ -67,9 +65,9 @@ impl Environment {
     }
 
     /// Prints which parts of a model folder, or of an adapter's base, are not used.
-    pub fn say_what_is_left_out(&self, folder: &Path, base: Option<&Path>) -> Result<(), Failure> {
+    pub fn say_what_is_left_out(&self, source: ModelSource) -> Result<(), Failure> {
         let console = StudyConsole::new(self);
-        Ok(self.setup(&console).note_unused_files(folder, base)?)
+        Ok(self.setup(&console).note_unused_files(source)?)
     }
 
     /// Returns the chosen implementation of the operations, at `precision`.

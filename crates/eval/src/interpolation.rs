@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 use polymath_data::{HeldoutSplit, TokenShard};
-use polymath_model::{EMBEDDING, HEAD, LoadOptions, ModelConfig, Transformer, block_of};
+use polymath_model::{
+    EMBEDDING, HEAD, LoadOptions, ModelConfig, ModelSource, Transformer, block_of,
+};
 
 use crate::{EvalError, ScoresByDomain, WindowOptions, score_shard};
 
@@ -37,14 +39,8 @@ impl<'a> Interpolation<'a> {
         windows: WindowOptions,
         options: LoadOptions<'a>,
     ) -> Result<Self, EvalError> {
-        let (config, changed) = if polymath_model::is_adapter(tuned) {
-            polymath_model::load_merged(tuned, Some(base))?
-        } else {
-            (
-                polymath_model::load_config(tuned)?,
-                polymath_model::load_weights(tuned)?,
-            )
-        };
+        let source = ModelSource::over(tuned, base);
+        let (config, changed) = (source.config()?, source.weights()?);
         let mut weights = (polymath_model::load_weights(base)?, changed);
         // If fine-tuning untied the output head, the base's head is a copy of its embedding.
         if weights.1.contains_key(HEAD) && !weights.0.contains_key(HEAD) {

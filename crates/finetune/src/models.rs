@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use polymath_model::{LoadOptions, Ops, Precision, Transformer};
+use polymath_model::{LoadOptions, ModelSource, Ops, Precision, Transformer};
 use polymath_train::{Launch, RunFolder};
 
 use polymath_model::{EMBEDDING, HEAD};
@@ -32,11 +32,7 @@ impl Finetuning {
         folder: &Path,
     ) -> Result<Transformer, FinetuneError> {
         let options = LoadOptions::frozen(&launch.device, launch.ops(Precision::F32));
-        Ok(polymath_model::load_over(
-            folder,
-            Some(&self.base.folder),
-            &options,
-        )?)
+        Ok(ModelSource::over(folder, &self.base.folder).load(&options)?)
     }
 
     /// Loads the model to train, from the base or from the current position of the run.

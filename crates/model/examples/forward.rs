@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 use polymath_model::{
-    Generation, LoadOptions, ModelError, Ops, Precision, SamplingConfig, TokenBatch,
+    Generation, LoadOptions, ModelError, ModelSource, Ops, Precision, SamplingConfig, TokenBatch,
     TokenizerFiles, Transformer,
 };
 
@@ -31,13 +31,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     std::fs::create_dir_all(output)?;
     let found = run(&model, &ids)?;
     safetensors::serialize_to_file(&found, None, &output.join("forward.safetensors"))?;
-    let tokenizer = TokenizerFiles::read(&polymath_model::tokenizer_over(folder, None)?)?;
+    let tokenizer = TokenizerFiles::read(&ModelSource::of(folder).tokenizer()?)?;
     let [saved, merged] = ["saved", "merged"].map(|name| output.join(name));
     std::fs::create_dir_all(&saved)?;
     polymath_model::save(&saved, &model, &tokenizer)?;
     if polymath_model::is_adapter(folder) {
         std::fs::create_dir_all(&merged)?;
-        let (config, weights) = polymath_model::load_merged(folder, None)?;
+        let source = ModelSource::of(folder);
+        let (config, weights) = (source.config()?, source.weights()?);
         polymath_model::save_weights(&merged, &config, weights, &tokenizer)?;
     }
     Ok(())

@@ -56,6 +56,7 @@ mod safetensors_file;
 mod sampling;
 mod sizes;
 mod sliding_window;
+mod source;
 mod stored;
 mod token_cache;
 mod tokenizer_files;
@@ -66,10 +67,7 @@ pub use adapter::{
     Adapter, AdapterBase, LoraConfig, NamedBase, is_adapter, load_adapter, named_base, save_adapter,
 };
 pub use batch::TokenBatch;
-pub use checkpoint::{
-    load, load_config, load_config_over, load_merged, load_over, load_weights, parameter_names,
-    save, save_weights, tokenizer_in, tokenizer_over, unused_content,
-};
+pub use checkpoint::{load, load_config, load_weights, parameter_names, save, save_weights};
 pub use compose::DocumentSampler;
 pub use config::{ArchitectureConfig, Family, ModelConfig};
 pub use error::ModelError;
@@ -87,6 +85,7 @@ pub use rope_scaling::RopeScaling;
 pub use safetensors_file::write_safetensors;
 pub use sampling::SamplingConfig;
 pub use sliding_window::SlidingWindow;
+pub use source::{ModelSource, tokenizer_in};
 pub use token_cache::TokenCache;
 pub use tokenizer_files::TokenizerFiles;
 pub use transformer::{LoadOptions, Transformer};

@@ -6,6 +6,8 @@ use crate::ModelError;
 
 /// Name of the tokenizer file.
 pub(crate) const TOKENIZER: &str = "tokenizer.json";
+/// Name of the file with the model's shape.
+pub(crate) const CONFIG: &str = "config.json";
 /// Name of the file with the settings of generation, including the tokens that end a generated text.
 pub(crate) const GENERATION_CONFIG: &str = "generation_config.json";
 

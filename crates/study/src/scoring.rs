@@ -8,19 +8,10 @@ use polymath_eval::{
     EncodedTask, TaskEncoder, TaskScores, WindowOptions, answer_questions, score_task,
 };
 use polymath_finetune::Lineage;
-use polymath_model::{ModelConfig, Transformer};
+use polymath_model::{ModelConfig, ModelSource, Transformer};
 use polymath_report::ModelScores;
 
 use crate::{Scored, Setup, StudyError};
-
-/// Model folder, with its base if it is an adapter.
-#[derive(Debug, Clone, Copy)]
-pub struct Checkpoint<'a> {
-    /// Model folder, with links resolved.
-    pub folder: &'a Path,
-    /// Base of the adapter.
-    pub base: Option<&'a Path>,
-}
 
 /// Data and settings to score a checkpoint with.
 #[derive(Debug, Clone)]
@@ -96,10 +87,13 @@ pub fn open_datasets(
 ///
 /// # Errors
 /// Fails if the tokenizer, the context or the split does not fit, or if loading or scoring fails.
-pub fn score(model: Checkpoint, target: &Target, setup: &Setup) -> Result<ModelScores, StudyError> {
-    let Checkpoint { folder, base } = model;
-    let tokenizer = polymath_model::tokenizer_over(folder, base)?;
-    let config = polymath_model::load_config_over(folder, base)?;
+pub fn score(
+    source: ModelSource,
+    target: &Target,
+    setup: &Setup,
+) -> Result<ModelScores, StudyError> {
+    let tokenizer = source.tokenizer()?;
+    let config = source.config()?;
     let ends = (config.bos_token_id, config.eos_token_id);
     let readings = target
         .datasets
@@ -111,14 +105,14 @@ pub fn score(model: Checkpoint, target: &Target, setup: &Setup) -> Result<ModelS
         setup.progress.say(&format!(
             "`{}` was prepared with another tokenizer than that of `{}`: its held-out text is tokenized again",
             reading.dataset().path().display(),
-            folder.display()
+            source.folder.display()
         ));
     }
-    setup.note_unused_files(folder, base)?;
+    setup.note_unused_files(source)?;
     let encoded = encode_tasks(target, &tokenizer, &config)?;
-    let model = polymath_model::load_over(folder, base, &setup.frozen())?;
+    let model = source.load(&setup.frozen())?;
     let mut scores = ModelScores {
-        path: folder.display().to_string(),
+        path: source.folder.display().to_string(),
         own_tokens: readings.iter().any(Reading::is_translated),
         ..ModelScores::default()
     };

@@ -1,9 +1,7 @@
 //! Device, operations and progress receiver of a study.
 
-use std::path::Path;
-
 use candle_core::Device;
-use polymath_model::{Implementation, LoadOptions, Ops, Precision};
+use polymath_model::{Implementation, LoadOptions, ModelSource, Ops, Precision};
 
 use crate::StudyError;
 
@@ -31,8 +29,8 @@ impl Setup<'_> {
     ///
     /// # Errors
     /// Fails if a folder can't be read.
-    pub fn note_unused_files(&self, folder: &Path, base: Option<&Path>) -> Result<(), StudyError> {
-        for sentence in polymath_model::unused_content(folder, base)? {
+    pub fn note_unused_files(&self, source: ModelSource) -> Result<(), StudyError> {
+        for sentence in source.unused_content()? {
             self.progress.say(&format!("note: {sentence}"));
         }
         Ok(())

@@ -5,7 +5,7 @@ use std::path::Path;
 use candle_core::Device;
 use polymath_chat::ChatModel;
 use polymath_model::{
-    ArchitectureConfig, LoadOptions, Ops, Precision, TokenizerFiles, Transformer,
+    ArchitectureConfig, LoadOptions, ModelSource, Ops, Precision, TokenizerFiles, Transformer,
 };
 use serde_json::{Value, json};
 
@@ -79,5 +79,5 @@ pub fn model(folder: &Path, template: Option<&str>, shape: Value) -> ChatModel {
     if let Some(template) = template {
         std::fs::write(place.join("chat_template.jinja"), template).unwrap();
     }
-    ChatModel::open(&place, None, &options).unwrap()
+    ChatModel::open(ModelSource::of(&place), &options).unwrap()
 }

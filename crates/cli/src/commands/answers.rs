@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use polymath_chat::{Answer, ChatError, ChatModel, End};
-use polymath_model::{LoadOptions, Precision, SamplingConfig};
+use polymath_model::{LoadOptions, ModelSource, Precision, SamplingConfig};
 
 use crate::arguments::Sampling;
 use crate::environment::Environment;
@@ -17,9 +17,13 @@ pub fn open(
 ) -> Result<ChatModel, Failure> {
     let folder = polymath_train::resolve_checkpoint(checkpoint)?;
     let base = polymath_train::resolve_base(&folder, base)?;
-    environment.say_what_is_left_out(&folder, base.as_deref())?;
+    let source = ModelSource {
+        folder: &folder,
+        base: base.as_deref(),
+    };
+    environment.say_what_is_left_out(source)?;
     let options = LoadOptions::frozen(&environment.device, environment.ops(Precision::F32));
-    Ok(ChatModel::open(&folder, base.as_deref(), &options)?)
+    Ok(ChatModel::open(source, &options)?)
 }
 
 /// Returns the model's sampling settings, overridden by those of the command line.

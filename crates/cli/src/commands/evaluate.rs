@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use polymath_data::HeldoutSplit;
 use polymath_eval::WindowOptions;
+use polymath_model::ModelSource;
 use polymath_report::ModelScores;
-use polymath_study::scoring::{Checkpoint, Target, open_datasets, open_tasks, score};
+use polymath_study::scoring::{Target, open_datasets, open_tasks, score};
 use polymath_train::{resolve_base, resolve_checkpoint};
 
 use super::tasks::{self, ItemsFile};
@@ -20,7 +21,11 @@ pub fn run(arguments: &arguments::Evaluate, environment: &Environment) -> Result
     let folder = resolve_checkpoint(&arguments.checkpoint)?;
     let base = resolve_base(&folder, arguments.adapter_base.as_deref())?;
     // A missing model is reported before any problem of the data.
-    polymath_model::load_config_over(&folder, base.as_deref())?;
+    let source = ModelSource {
+        folder: &folder,
+        base: base.as_deref(),
+    };
+    source.config()?;
     let items = arguments
         .items
         .as_deref()
@@ -40,12 +45,8 @@ pub fn run(arguments: &arguments::Evaluate, environment: &Environment) -> Result
         or_all: false,
         keep: 0,
     };
-    let checkpoint = Checkpoint {
-        folder: &folder,
-        base: base.as_deref(),
-    };
     let console = StudyConsole::new(environment);
-    let scores = score(checkpoint, &target, &environment.setup(&console))?;
+    let scores = score(source, &target, &environment.setup(&console))?;
     if let Some(items) = items {
         items.write(&scores)?;
     }

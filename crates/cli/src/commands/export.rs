@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use polymath_model::{GgufExport, GgufType};
+use polymath_model::{GgufExport, GgufType, ModelSource};
 
 use super::publish;
 use crate::arguments::{self, GgufKind};
@@ -33,7 +33,9 @@ fn to_gguf(
     let base =
         polymath_train::resolve_base(folder, arguments.base.as_deref()).map_err(Failure::usage)?;
     let base = base.as_deref();
-    let tokenizer = polymath_model::tokenizer_over(folder, base).map_err(Failure::usage)?;
+    let tokenizer = ModelSource { folder, base }
+        .tokenizer()
+        .map_err(Failure::usage)?;
     let template = polymath_data::chat_template(&tokenizer).map_err(Failure::usage)?;
     let options = GgufExport {
         kind: match arguments.kind {

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use polymath_eval::statistics::LimitVerdict;
 use polymath_finetune::{Ending, FinetuneConfig, Finetuning};
+use polymath_model::ModelSource;
 use polymath_train::Outcome;
 
 use super::prepare;
@@ -32,7 +33,7 @@ pub fn run(
     let stages = Stages::new(environment);
     if arguments.dry_run {
         let finetuning = Finetuning::inspect(config, &stages).map_err(Failure::usage)?;
-        environment.say_what_is_left_out(finetuning.base(), None)?;
+        environment.say_what_is_left_out(ModelSource::of(finetuning.base()))?;
         results::line(&format!(
             "niche: {}; watched: {}",
             finetuning.niche(),
@@ -48,7 +49,7 @@ pub fn run(
         return dry_run(&finetuning.plan(), environment);
     }
     let finetuning = Finetuning::open(config, &stages).map_err(Failure::usage)?;
-    environment.say_what_is_left_out(finetuning.base(), None)?;
+    environment.say_what_is_left_out(ModelSource::of(finetuning.base()))?;
     let remarks = remarks(&finetuning);
     if !remarks.is_empty() {
         environment.say(remarks.trim_end());

@@ -2,7 +2,7 @@
 
 use anyhow::anyhow;
 use polymath_finetune::Lineage;
-use polymath_model::{TokenizerFiles, is_adapter};
+use polymath_model::{ModelSource, TokenizerFiles, is_adapter};
 
 use crate::arguments;
 use crate::environment::Environment;
@@ -23,11 +23,14 @@ pub fn run(arguments: &arguments::Merge, environment: &Environment) -> Result<()
     let made = OutputFolder::new(output).map_err(Failure::usage)?;
     let base =
         polymath_train::resolve_base(&folder, arguments.base.as_deref()).map_err(Failure::usage)?;
-    environment.say_what_is_left_out(&folder, base.as_deref())?;
-    let (config, weights) =
-        polymath_model::load_merged(&folder, base.as_deref()).map_err(Failure::usage)?;
-    let tokenizer =
-        polymath_model::tokenizer_over(&folder, base.as_deref()).map_err(Failure::usage)?;
+    let source = ModelSource {
+        folder: &folder,
+        base: base.as_deref(),
+    };
+    environment.say_what_is_left_out(source)?;
+    let weights = source.weights().map_err(Failure::usage)?;
+    let config = source.config().map_err(Failure::usage)?;
+    let tokenizer = source.tokenizer().map_err(Failure::usage)?;
     let tokenizer = TokenizerFiles::read(&tokenizer)?;
     polymath_model::save_weights(made.path(), &config, weights, &tokenizer)?;
     if let Some(lineage) = Lineage::of(&folder)? {

@@ -13,11 +13,7 @@ use super::parameters::{Stored, layout, reordered_heads, to_pairs};
 use super::quantization::{GgufType, store};
 use super::vocabulary::Vocabulary;
 use super::{config, rotary};
-use crate::adapter::is_adapter;
-use crate::{
-    ModelConfig, ModelError, load_config_over, load_merged, load_weights, tokenizer_over,
-    unused_content,
-};
+use crate::{ModelConfig, ModelError, ModelSource};
 
 /// Learned positions, which are added to the embeddings. Like llama.cpp's own tools, the export does not quantize
 /// them.
@@ -46,18 +42,22 @@ pub fn export_gguf(
     options: &GgufExport,
 ) -> Result<Vec<String>, ModelError> {
     refuse_existing(file)?;
-    let config = load_config_over(folder, options.base)?;
+    let source = ModelSource {
+        folder,
+        base: options.base,
+    };
+    let config = source.config()?;
     let refuse = |error: ModelError| match error {
         ModelError::Architecture(message) => ModelError::content(folder, message),
         other => other,
     };
     let architecture = Architecture::of(&config).map_err(refuse)?;
     let divisors = rotary::needed(architecture, &config).map_err(refuse)?;
-    let tokenizer = tokenizer_over(folder, options.base)?;
+    let tokenizer = source.tokenizer()?;
     let mut vocabulary = Vocabulary::of(&tokenizer, &config, options.chat_template)?;
     let mut notes = std::mem::take(&mut vocabulary.notes);
     notes.extend(fallbacks(&config, options.kind));
-    notes.extend(unused_content(folder, options.base)?);
+    notes.extend(source.unused_content()?);
     let mut keys = vec![
         (
             "general.architecture".to_owned(),
@@ -126,11 +126,11 @@ fn tensors(
     (config, architecture): (&ModelConfig, Architecture),
     options: &GgufExport,
 ) -> Result<Vec<(String, QTensor)>, ModelError> {
-    let mut weights = if is_adapter(folder) {
-        load_merged(folder, options.base)?.1
-    } else {
-        load_weights(folder)?
+    let source = ModelSource {
+        folder,
+        base: options.base,
     };
+    let mut weights = source.weights()?;
     let mut tensors = Vec::new();
     let layout =
         layout(architecture, config).map_err(|message| ModelError::content(folder, message))?;

@@ -6,9 +6,8 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use polymath_model::{
-    ArchitectureConfig, LoadOptions, ModelConfig, ModelError, Ops, Precision, RopeScaling,
-    TokenBatch, TokenizerFiles, Transformer, load_config, load_weights, save_weights,
-    unused_content,
+    ArchitectureConfig, LoadOptions, ModelConfig, ModelError, ModelSource, Ops, Precision,
+    RopeScaling, TokenBatch, TokenizerFiles, Transformer, load_config, load_weights, save_weights,
 };
 use serde_json::{Value, json};
 
@@ -466,12 +465,15 @@ fn every_key_is_used_refused_or_reported() {
         "rope_interleaved": false, "_name_or_path": "x", "architectures": ["LlamaForCausalLM"], "use_cache": false,
     }));
     assert_eq!(
-        unused_content(folder.path(), None).unwrap(),
+        ModelSource::of(folder.path()).unused_content().unwrap(),
         Vec::<String>::new()
     );
     assert_eq!(folder.logits(), before);
     folder.config(&json!({"unsloth_version": "2026.1", "heads_of_hydra": 9}));
-    let said = unused_content(folder.path(), None).unwrap().join("\n");
+    let said = ModelSource::of(folder.path())
+        .unused_content()
+        .unwrap()
+        .join("\n");
     assert!(
         said.contains("2 keys")
             && said.contains("`heads_of_hydra` = 9")
@@ -510,7 +512,12 @@ fn an_untied_head_is_used_whatever_the_flag_says() {
     tensors.insert("lm_head.weight".into(), embedding.clone());
     tied.write(&tensors);
     assert!(load_config(tied.path()).unwrap().tie_word_embeddings);
-    assert!(unused_content(tied.path(), None).unwrap().is_empty());
+    assert!(
+        ModelSource::of(tied.path())
+            .unused_content()
+            .unwrap()
+            .is_empty()
+    );
     assert_eq!(tied.logits(), before);
     // The values are compared, not the bytes of the files' types.
     let half = embedding.to_dtype(DType::BF16).unwrap();
@@ -526,7 +533,10 @@ fn an_untied_head_is_used_whatever_the_flag_says() {
     tied.write(&tensors);
     let config = load_config(tied.path()).unwrap();
     assert!(!config.tie_word_embeddings);
-    let said = unused_content(tied.path(), None).unwrap().join("\n");
+    let said = ModelSource::of(tied.path())
+        .unused_content()
+        .unwrap()
+        .join("\n");
     assert!(
         said.contains("`lm_head.weight` with other values"),
         "{said}"
@@ -566,10 +576,18 @@ fn every_tensor_is_used_refused_or_reported() {
     let folder = Folder::new(true);
     let before = folder.logits();
     folder.add("model.layers.0.self_attn.rotary_emb.inv_freq", &[4]);
-    assert!(unused_content(folder.path(), None).unwrap().is_empty());
+    assert!(
+        ModelSource::of(folder.path())
+            .unused_content()
+            .unwrap()
+            .is_empty()
+    );
     folder.add("score.weight", &[2, 16]);
     folder.add("v_head.summary.weight", &[1, 16]);
-    let said = unused_content(folder.path(), None).unwrap().join("\n");
+    let said = ModelSource::of(folder.path())
+        .unused_content()
+        .unwrap()
+        .join("\n");
     assert!(
         said.contains("2 tensors") && said.contains("`score.weight`"),
         "{said}"

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use polymath_data::{DataError, Dataset};
 use polymath_finetune::Lineage;
 use polymath_hub::{CARD, Repository, front_matter};
-use polymath_model::{LoraConfig, ModelConfig, NamedBase};
+use polymath_model::{LoraConfig, ModelConfig, ModelSource, NamedBase};
 use polymath_pretrain::{PretrainConfig, Pretraining};
 use polymath_report::ForgettingReport;
 use polymath_report::forgetting::{CurvePoint, RunReport, Settings};
@@ -66,7 +66,11 @@ impl Facts {
     /// Fails if the checkpoint or the report can't be read, or if the report has no entry for the checkpoint.
     pub fn gather(folder: &Path, options: &CardOptions) -> Result<Self, StudyError> {
         let over = resolve_base(folder, options.base)?;
-        let model = polymath_model::load_config_over(folder, over.as_deref())?;
+        let source = ModelSource {
+            folder,
+            base: over.as_deref(),
+        };
+        let model = source.config()?;
         let adapter = polymath_model::is_adapter(folder)
             .then(|| polymath_model::load_adapter(folder, over.as_deref()))
             .transpose()?
@@ -86,7 +90,7 @@ impl Facts {
         Ok(Self {
             place: options.place.clone(),
             license: given.or_else(|| license_of(base.as_ref()?)),
-            begin: begin_token(folder, over.as_deref())?,
+            begin: begin_token(source)?,
             chats: has_template(folder)?,
             scores: step.map_or(Ok(None), |step| scores_at(run, step))?,
             shares: match datasets.is_empty() {
@@ -277,9 +281,9 @@ fn tokenizer_settings(folder: &Path) -> Result<Option<TokenizerSettings>, StudyE
 }
 
 /// Returns the text of the token that begins documents, as `transformers` reads it from the tokenizer's settings.
-fn begin_token(folder: &Path, base: Option<&Path>) -> Result<Option<String>, StudyError> {
+fn begin_token(source: ModelSource) -> Result<Option<String>, StudyError> {
     // Without a tokenizer, the begin token is unknown.
-    let Ok(tokenizer) = polymath_model::tokenizer_over(folder, base) else {
+    let Ok(tokenizer) = source.tokenizer() else {
         return Ok(None);
     };
     let settings = tokenizer_settings(tokenizer.parent().unwrap_or(Path::new(".")))?;

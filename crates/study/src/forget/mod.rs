@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use polymath_data::{Dataset, HeldoutSplit};
 use polymath_eval::WindowOptions;
 use polymath_finetune::Lineage;
+use polymath_model::ModelSource;
 use polymath_report::evidence::Evidence;
 use polymath_report::forgetting::{CurvePoint, split_to_judge};
 use polymath_report::{ForgettingReport, ModelScores, Settings};
 use polymath_train::{Resolved, resolve, resolve_base, resolve_checkpoint};
 
-use crate::scoring::{Checkpoint, Target, open_datasets, open_tasks, score};
+use crate::scoring::{Target, open_datasets, open_tasks, score};
 use crate::{Setup, StudyError};
 use ledger::Ledger;
 
@@ -133,11 +134,11 @@ pub fn forget(
     let mut runs = Vec::new();
     for Resolved { folder, named } in &resolved {
         let over = resolve_base(folder, options.adapter_base.as_deref())?;
-        let checkpoint = Checkpoint {
+        let source = ModelSource {
             folder,
             base: over.as_deref(),
         };
-        let mut scores = score(checkpoint, &target, setup)?;
+        let mut scores = score(source, &target, setup)?;
         scores.named = Some(named.display().to_string());
         let niche = options.niche.as_deref();
         if let Some(lineage) = describe(
@@ -166,11 +167,7 @@ pub fn forget(
 
 /// Scores the base, and measures the overlap of its datasets' training and held-out text.
 fn score_base(base: &Path, target: &Target, setup: &Setup) -> Result<ModelScores, StudyError> {
-    let checkpoint = Checkpoint {
-        folder: base,
-        base: None,
-    };
-    let mut scores = score(checkpoint, target, setup)?;
+    let mut scores = score(ModelSource::of(base), target, setup)?;
     scores.sha256 = Some(polymath_model::sha256_of_weights(base)?);
     scores.overlaps = target
         .datasets

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use polymath_data::{Dataset, Split, TokenShard};
 use polymath_eval::{Interpolation, Shares, WindowOptions};
 use polymath_finetune::Lineage;
-use polymath_model::TokenizerFiles;
+use polymath_model::{ModelSource, TokenizerFiles};
 use polymath_train::resolve_checkpoint;
 
 use super::Rule;
@@ -101,7 +101,7 @@ impl Between {
         how: &str,
     ) -> Result<(), StudyError> {
         let output = self.output.path();
-        let path = polymath_model::tokenizer_over(&self.tuned, Some(&self.base))?;
+        let path = ModelSource::over(&self.tuned, &self.base).tokenizer()?;
         let tokenizer = TokenizerFiles::read(&path)?;
         polymath_model::save(output, &models.model(shares)?, &tokenizer)?;
         if let Some(mut lineage) = Lineage::of(&self.tuned)? {
