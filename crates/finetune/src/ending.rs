@@ -113,21 +113,18 @@ impl Finetuning {
             });
         };
         let verdict = match LimitsVerdict::read(run.path()) {
-            Some(said) => {
-                self.point_by(&said, run)?;
-                Some(said)
-            }
-            None => self.verdict(limits, run, (launch, observer))?,
+            Some(said) => self.point_by(&said, run).map(|()| said),
+            None => self.verdict(limits, run, (launch, observer)),
         };
-        Ok(match verdict {
-            Some(verdict) => Ending {
-                outcome,
-                verdict: Some(verdict),
-            },
-            None => Ending {
+        match verdict {
+            Err(FinetuneError::Stopped) => Ok(Ending {
                 outcome: Outcome::Interrupted { step: steps },
                 verdict: None,
-            },
-        })
+            }),
+            verdict => Ok(Ending {
+                outcome,
+                verdict: Some(verdict?),
+            }),
+        }
     }
 }

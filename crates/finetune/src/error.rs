@@ -9,6 +9,9 @@ pub enum FinetuneError {
     /// The config contradicts itself, the base or the data.
     #[error("{0}")]
     Config(String),
+    /// Stopped from outside before the work was done. Calling again resumes.
+    #[error("stopped")]
+    Stopped,
     /// A file of the run can't be read or written.
     #[error("can't use `{}`: {source}", path.display())]
     File {

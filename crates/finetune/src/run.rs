@@ -73,14 +73,16 @@ impl Finetuning {
         }
         let ops = launch.ops(self.config.training.precision);
         let transformer = self.transformer(run, launch, ops)?;
-        let Some(retention) = self.start_retention(&mut StartContext {
+        let retention = match self.start_retention(&mut StartContext {
             launch,
             ops,
             observer,
-        })?
-        else {
-            let step = run.resumed().map_or(0, |from| from.state.step);
-            return Ok(Outcome::Interrupted { step });
+        }) {
+            Err(FinetuneError::Stopped) => {
+                let step = run.resumed().map_or(0, |from| from.state.step);
+                return Ok(Outcome::Interrupted { step });
+            }
+            started => started?,
         };
         let task = RetentionObjective {
             model: LanguageModel {

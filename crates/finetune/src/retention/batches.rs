@@ -97,15 +97,15 @@ impl Finetuning {
         )?)
     }
 
-    /// Returns the sources of replayed rows, or `None` if the run was stopped meanwhile.
+    /// Returns the sources of replayed rows.
     pub(super) fn replayed_parts(
         &self,
         replay: &ReplayConfig,
         (base_sha256, fingerprint): (&str, &mut String),
         context: &mut StartContext,
-    ) -> Result<Option<Vec<MixturePart>>, FinetuneError> {
+    ) -> Result<Vec<MixturePart>, FinetuneError> {
         if replay.source == ReplaySource::Data {
-            return self.retained_parts(replay.temperature).map(Some);
+            return self.retained_parts(replay.temperature);
         }
         let mut output = self.config.run.clone().into_os_string();
         output.push(".replay");
@@ -129,15 +129,13 @@ impl Finetuning {
         let base = self.load_base(&options)?;
         let observer = &mut *context.observer;
         let say = &mut |text: &str| observer.message(text);
-        let Some(dataset) = replay_text.prepare(&base, &context.launch.stop, say)? else {
-            return Ok(None);
-        };
+        let dataset = replay_text.prepare(&base, &context.launch.stop, say)?;
         *fingerprint = format!("{fingerprint}+{}", dataset.fingerprint());
-        Ok(Some(vec![MixturePart {
+        Ok(vec![MixturePart {
             name: DOMAIN.to_owned(),
             shard: dataset.shard(DOMAIN, Split::Train)?,
             weight: 1.0,
-        }]))
+        }])
     }
 
     /// Returns the retained domains, each with its share of the replayed rows.

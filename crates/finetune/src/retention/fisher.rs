@@ -50,16 +50,15 @@ pub struct Squares {
 }
 
 impl Squares {
-    /// Measures the squared gradients of a model whose parameters are all trainable. Returns `None` if `stop` was set
-    /// meanwhile.
+    /// Measures the squared gradients of a model whose parameters are all trainable.
     ///
     /// # Errors
-    /// Fails if the model fails.
+    /// Fails if the model fails; with [`FinetuneError::Stopped`] if `stop` was set.
     pub fn measure(
         model: &Transformer,
         sample: &Sample,
         stop: &AtomicBool,
-    ) -> Result<Option<Self>, FinetuneError> {
+    ) -> Result<Self, FinetuneError> {
         let part = MixturePart {
             name: sample.domain.clone(),
             shard: sample.shard.clone(),
@@ -76,7 +75,7 @@ impl Squares {
         };
         for batch in stream.first_epoch(0).take(sample.rows()) {
             if stop.load(Ordering::SeqCst) {
-                return Ok(None);
+                return Err(FinetuneError::Stopped);
             }
             let scored = batch.targets.iter().filter(|target| **target != IGNORED);
             squares.tokens += scored.count() as u64;
@@ -84,7 +83,7 @@ impl Squares {
             // Checked right before the next row is read.
             stream.check()?;
         }
-        Ok(Some(squares))
+        Ok(squares)
     }
 
     fn add(
@@ -153,24 +152,24 @@ impl Sample {
     }
 }
 
-/// Reads the squares of `sample` from their file in `folder`, or measures and writes them. Returns `None` if `stop`
-/// was set meanwhile. A damaged file is reported to `say`, and the squares are measured again. A failure to write the
-/// file is only reported, since the run does not need it.
+/// Reads the squares of `sample` from their file in `folder`, or measures and writes them. A damaged file is
+/// reported to `say`, and the squares are measured again. A failure to write the file is only reported, since the run
+/// does not need it.
 ///
 /// # Errors
-/// Fails if the model fails.
+/// Fails if the model fails; with [`FinetuneError::Stopped`] if `stop` was set.
 pub fn cached(
     model: &Transformer,
     sample: &Sample,
     folder: &Path,
     stop: &AtomicBool,
     say: &mut dyn FnMut(&str),
-) -> Result<Option<Squares>, FinetuneError> {
+) -> Result<Squares, FinetuneError> {
     let names: Vec<&str> = model.trainable().keys().map(String::as_str).collect();
     let key = sample.key(&names);
     let path = sample.path(folder, &key);
     match read(&path, &key, model) {
-        Ok(Some(squares)) => return Ok(Some(squares)),
+        Ok(Some(squares)) => return Ok(squares),
         Ok(None) => {}
         Err(reason) => say(&format!(
             "`{}` is damaged ({reason}): measured again",
@@ -182,16 +181,14 @@ pub fn cached(
         sample.domain,
         sample.rows() * sample.sequence_length
     ));
-    let Some(squares) = Squares::measure(model, sample, stop)? else {
-        return Ok(None);
-    };
+    let squares = Squares::measure(model, sample, stop)?;
     if let Err(reason) = write(&path, key, &squares) {
         say(&format!(
             "the Fisher information is not kept: can't write `{}`: {reason}",
             path.display()
         ));
     }
-    Ok(Some(squares))
+    Ok(squares)
 }
 
 /// Reads the file, or returns `None` if it does not exist or has other settings.

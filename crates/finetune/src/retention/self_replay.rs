@@ -37,19 +37,19 @@ pub struct SelfReplay {
 }
 
 impl SelfReplay {
-    /// Returns the dataset. Generates it unless it exists already. Returns `None` if `stop` was set meanwhile.
+    /// Returns the dataset. Generates it unless it exists already.
     ///
     /// # Errors
-    /// Fails if the model fails or the folder can't be written.
+    /// Fails if the model fails or the folder can't be written; with [`FinetuneError::Stopped`] if `stop` was set.
     pub fn prepare(
         &self,
         base: &Transformer,
         stop: &AtomicBool,
         say: &mut dyn FnMut(&str),
-    ) -> Result<Option<Dataset>, FinetuneError> {
+    ) -> Result<Dataset, FinetuneError> {
         let source = self.source();
         match self.existing(&source) {
-            Ok(Some(dataset)) => return Ok(Some(dataset)),
+            Ok(Some(dataset)) => return Ok(dataset),
             Ok(None) => {}
             Err(reason) => say(&format!("{reason}: generated again")),
         }
@@ -58,11 +58,9 @@ impl SelfReplay {
             self.tokens,
             self.output.display()
         ));
-        let Some(documents) = self.generate(base, stop)? else {
-            return Ok(None);
-        };
+        let documents = self.generate(base, stop)?;
         self.write(base, &documents, source)?;
-        Ok(Some(Dataset::open(&self.output)?))
+        Ok(Dataset::open(&self.output)?)
     }
 
     /// Returns a hash of all settings that determine the text.
@@ -103,12 +101,12 @@ impl SelfReplay {
         &self,
         base: &Transformer,
         stop: &AtomicBool,
-    ) -> Result<Option<Vec<Vec<u32>>>, FinetuneError> {
+    ) -> Result<Vec<Vec<u32>>, FinetuneError> {
         let mut documents = Vec::new();
         let mut tokens = 0;
         while tokens < self.tokens {
             if stop.load(Ordering::SeqCst) {
-                return Ok(None);
+                return Err(FinetuneError::Stopped);
             }
             let first = documents.len() as u64;
             for document in self.composition.documents(base, first, AT_ONCE)? {
@@ -116,7 +114,7 @@ impl SelfReplay {
                 documents.push(document);
             }
         }
-        Ok(Some(documents))
+        Ok(documents)
     }
 
     /// Writes the documents as a dataset that `polymath dataset` can read. A truncated document gets no end token, so

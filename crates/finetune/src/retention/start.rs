@@ -33,11 +33,11 @@ pub(crate) struct StartContext<'a> {
 }
 
 impl Finetuning {
-    /// Makes the retention of the run. Returns `None` if the run was stopped meanwhile.
+    /// Makes the retention of the run.
     pub(crate) fn start_retention(
         &self,
         context: &mut StartContext,
-    ) -> Result<Option<Retention>, FinetuneError> {
+    ) -> Result<Retention, FinetuneError> {
         let retention = &self.config.retention;
         let mut fingerprint = self.data.fingerprint.clone();
         let niche = self.niche_stream()?;
@@ -46,22 +46,22 @@ impl Finetuning {
                 fingerprint = format!("{fingerprint}+{}", retained.sha256);
             }
             let rows = (self.config.training.batch_size, self.config.seed);
-            return Ok(Some(Retention {
+            return Ok(Retention {
                 penalties: Vec::new(),
                 distillation: None,
                 batches: Box::new(self.stream(self.retained_parts(1.0)?, rows)?),
                 controller: None,
                 fingerprint,
-            }));
+            });
         }
         if retention.is_empty() {
-            return Ok(Some(Retention {
+            return Ok(Retention {
                 penalties: Vec::new(),
                 distillation: None,
                 batches: Box::new(niche),
                 controller: None,
                 fingerprint,
-            }));
+            });
         }
         let mut base_sha256 = String::new();
         if retention.needs_base() {
@@ -71,39 +71,31 @@ impl Finetuning {
         for retained in &self.retained_texts {
             fingerprint = format!("{fingerprint}+{}", retained.sha256);
         }
-        let Some(penalties) = self.penalties(&base_sha256, context)? else {
-            return Ok(None);
-        };
+        let penalties = self.penalties(&base_sha256, context)?;
         let Some(replay) = &retention.replay else {
             let controller = self.controller(None);
-            return Ok(Some(Retention {
+            return Ok(Retention {
                 penalties,
                 distillation: None,
                 batches: Box::new(niche),
                 controller,
                 fingerprint,
-            }));
+            });
         };
-        let Some(parts) = self.replayed_parts(replay, (&base_sha256, &mut fingerprint), context)?
-        else {
-            return Ok(None);
-        };
+        let parts = self.replayed_parts(replay, (&base_sha256, &mut fingerprint), context)?;
         let stream = self.replayed(niche, parts, replay)?;
         let controller = self.controller(Some(ControlledReplay::of(&stream, replay.share)));
         let mut distillation = None;
         if let Some(distill) = &retention.distill {
-            distillation = self.distillation(distill, (&stream, &fingerprint), context)?;
-            if distillation.is_none() {
-                return Ok(None);
-            }
+            distillation = Some(self.distillation(distill, (&stream, &fingerprint), context)?);
         }
-        Ok(Some(Retention {
+        Ok(Retention {
             penalties,
             distillation,
             batches: Box::new(stream),
             controller,
             fingerprint,
-        }))
+        })
     }
 
     /// Returns the controller of a run with limits, or `None`.
@@ -114,13 +106,13 @@ impl Finetuning {
         Some(LimitController::new(replay, allowance))
     }
 
-    /// Returns the distillation on replayed rows, or `None` if the run was stopped meanwhile.
+    /// Returns the distillation on replayed rows.
     fn distillation(
         &self,
         distill: &DistillConfig,
         (stream, fingerprint): (&ReplayStream, &str),
         context: &mut StartContext,
-    ) -> Result<Option<Distillation>, FinetuneError> {
+    ) -> Result<Distillation, FinetuneError> {
         let transformer = self.base_transformer(context)?;
         let base = match distill.pool_rows(self.sequence_length) {
             None => Base::Live(Box::new(transformer)),
@@ -144,28 +136,25 @@ impl Finetuning {
                 let observer = &mut *context.observer;
                 let say = &mut |text: &str| observer.message(text);
                 let run = &self.config.run;
-                match lesson.pool(&transformer, run, &context.launch.stop, say)? {
-                    Some(pool) => Base::Pool(pool),
-                    None => return Ok(None),
-                }
+                Base::Pool(lesson.pool(&transformer, run, &context.launch.stop, say)?)
             }
         };
-        Ok(Some(Distillation {
+        Ok(Distillation {
             strength: distill.strength,
             temperature: distill.temperature,
             base,
-        }))
+        })
     }
 
     fn penalties(
         &self,
         base_sha256: &str,
         context: &mut StartContext,
-    ) -> Result<Option<Vec<Box<dyn Penalty>>>, FinetuneError> {
+    ) -> Result<Vec<Box<dyn Penalty>>, FinetuneError> {
         let mut penalties: Vec<Box<dyn Penalty>> = Vec::new();
         let retention = &self.config.retention;
         if retention.l2sp.is_none() && retention.ewc.is_none() {
-            return Ok(Some(penalties));
+            return Ok(penalties);
         }
         let base = self.base_transformer(context)?.frozen().clone();
         if let Some(strength) = retention.l2sp {
@@ -176,9 +165,7 @@ impl Finetuning {
             }));
         }
         if let Some(ewc) = &retention.ewc {
-            let Some(fisher) = self.fisher(base_sha256, context)? else {
-                return Ok(None);
-            };
+            let fisher = self.fisher(base_sha256, context)?;
             penalties.push(Box::new(Ewc {
                 strength: ewc.strength,
                 base,
@@ -186,7 +173,7 @@ impl Finetuning {
                 ops: context.ops,
             }));
         }
-        Ok(Some(penalties))
+        Ok(penalties)
     }
 
     /// Loads the base that training starts from, with the new tokens if any are added. Its parameters are frozen.
@@ -200,15 +187,14 @@ impl Finetuning {
         )
     }
 
-    /// Measures the Fisher information of the retained domains in f32. Returns `None` if the run was stopped
-    /// meanwhile.
+    /// Measures the Fisher information of the retained domains in f32.
     fn fisher(
         &self,
         base_sha256: &str,
         context: &mut StartContext,
-    ) -> Result<Option<BTreeMap<String, Tensor>>, FinetuneError> {
+    ) -> Result<BTreeMap<String, Tensor>, FinetuneError> {
         let Some(ewc) = &self.config.retention.ewc else {
-            return Ok(Some(BTreeMap::new()));
+            return Ok(BTreeMap::new());
         };
         let ops = context.launch.ops(Precision::F32);
         let options = LoadOptions::trained(&context.launch.device, ops);
@@ -235,12 +221,9 @@ impl Finetuning {
                 &context.launch.stop,
                 &mut |text| observer.message(text),
             )?;
-            match squares {
-                Some(squares) => domains.push((weight, squares.mean()?)),
-                None => return Ok(None),
-            }
+            domains.push((weight, squares.mean()?));
         }
-        Ok(Some(combine(domains)?))
+        Ok(combine(domains)?)
     }
 }
 

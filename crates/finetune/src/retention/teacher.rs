@@ -42,24 +42,23 @@ pub struct TeacherPool<'a> {
 }
 
 impl TeacherPool<'_> {
-    /// Reads the pool from its file in the folder `run`, or computes and writes it. Returns `None` if `stop` was set
-    /// meanwhile.
+    /// Reads the pool from its file in the folder `run`, or computes and writes it.
     ///
     /// # Errors
-    /// Fails if the base fails.
+    /// Fails if the base fails; with [`FinetuneError::Stopped`] if `stop` was set.
     pub fn pool(
         &self,
         base: &Transformer,
         run: &Path,
         stop: &AtomicBool,
         say: &mut dyn FnMut(&str),
-    ) -> Result<Option<Pool>, FinetuneError> {
+    ) -> Result<Pool, FinetuneError> {
         let path = run.join(FILE);
         let places = self.places();
         let length = self.stream.replayable(0..1).sequence_length;
         let tokens = self.rows as usize * length;
         match self.read(&path, tokens) {
-            Ok(Some(listed)) => return Ok(Some(Pool { places, listed })),
+            Ok(Some(listed)) => return Ok(Pool { places, listed }),
             Ok(None) => {}
             Err(reason) => say(&format!(
                 "`{}` is damaged ({reason}): computed again",
@@ -73,7 +72,7 @@ impl TeacherPool<'_> {
         let (mut ids, mut probabilities, mut rest) = (Vec::new(), Vec::new(), Vec::new());
         for start in (0..self.rows).step_by(AT_ONCE as usize) {
             if stop.load(Ordering::SeqCst) {
-                return Ok(None);
+                return Err(FinetuneError::Stopped);
             }
             self.stream.check()?;
             let rows = start..self.rows.min(start + AT_ONCE);
@@ -95,7 +94,7 @@ impl TeacherPool<'_> {
                 path.display()
             ));
         }
-        Ok(Some(Pool { places, listed }))
+        Ok(Pool { places, listed })
     }
 
     /// Returns the index of each row's first position.

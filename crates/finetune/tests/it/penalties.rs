@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 
 use candle_core::{Device, Tensor};
 use polymath_data::{BatchShape, MixturePart, MixtureStream};
+use polymath_finetune::FinetuneError;
 use polymath_finetune::retention::{Ewc, L2sp, Sample, Squares, cached, combine};
 use polymath_model::Transformer;
 use polymath_train::{Penalty, to_token_batch};
@@ -156,9 +157,7 @@ fn fisher_is_the_mean_of_squared_gradients() {
             }
         }
     }
-    let squares = Squares::measure(&model, &sample, &AtomicBool::new(false))
-        .unwrap()
-        .unwrap();
+    let squares = Squares::measure(&model, &sample, &AtomicBool::new(false)).unwrap();
     assert_eq!(squares.tokens, 48);
     let found = numbers(&squares.mean().unwrap());
     for (name, expected) in &expected {
@@ -194,10 +193,7 @@ fn fisher_is_cached() {
         let squares = cached(&model, sample, root.path(), &stop, &mut |text| {
             said.push(text.to_owned());
         });
-        (
-            numbers(&squares.unwrap().unwrap().mean().unwrap()),
-            said.join("; "),
-        )
+        (numbers(&squares.unwrap().mean().unwrap()), said.join("; "))
     };
     let (first, said) = run(&sample);
     assert!(said.contains("measuring"), "{said}");
@@ -237,5 +233,6 @@ fn fisher_is_cached() {
     }
     assert_eq!(files(root.path()).len(), 4);
     let stop = AtomicBool::new(true);
-    assert!(Squares::measure(&model, &sample, &stop).unwrap().is_none());
+    let stopped = Squares::measure(&model, &sample, &stop);
+    assert!(matches!(stopped, Err(FinetuneError::Stopped)));
 }

@@ -37,16 +37,6 @@ const TILTS: [f64; 2] = [0.5, 1.0];
 /// Name of the folder for the mixed model, in the run's folder.
 pub(super) const FOLDER: &str = "mixed";
 
-/// Result of the search.
-pub(super) enum MixOutcome {
-    /// The search was stopped.
-    Stopped,
-    /// No model on the line through base and last checkpoint is better than the best checkpoint of training.
-    Nothing,
-    /// A model was written to [`FOLDER`]. Contains the share of the weight change in each layer.
-    Mixed(Shares),
-}
-
 /// Scored model on a line from the base through the last checkpoint, or beyond.
 #[derive(Debug, Clone)]
 struct Candidate {
@@ -68,19 +58,6 @@ struct Farthest {
     found: Candidate,
 }
 
-/// Reason why a search ended without a result.
-enum SearchEnd {
-    /// The search was stopped from outside.
-    Stopped,
-    Failed(FinetuneError),
-}
-
-impl<E: Into<FinetuneError>> From<E> for SearchEnd {
-    fn from(error: E) -> Self {
-        Self::Failed(error.into())
-    }
-}
-
 /// Search for the model within the limits that is best for the niche.
 struct MixSearch<'a> {
     tuning: &'a Finetuning,
@@ -92,16 +69,17 @@ struct MixSearch<'a> {
 
 impl Finetuning {
     /// Searches the line from the base through the run's last weights for the model that is best for the niche with
-    /// every retained domain within its limit. Writes it if it is better than `best`, the run's best checkpoint
-    /// within the limits, if any. `last` is the run's last checkpoint. Can be called again after a stop. An adapter
-    /// that ended within the limits is kept, since the result would be a full model.
+    /// every retained domain within its limit. If it is better than `best`, the run's best checkpoint within the
+    /// limits, if any, writes it to [`FOLDER`] and returns the share of the weight change in each layer. `last` is the
+    /// run's last checkpoint. Can be called again after a stop. An adapter that ended within the limits is kept, since
+    /// the result would be a full model.
     pub(super) fn mix_inside(
         &self,
         launch: &Launch,
         (best, last): (Option<&Path>, &Path),
         run: &RunFolder,
         observer: &mut dyn Observer,
-    ) -> Result<MixOutcome, FinetuneError> {
+    ) -> Result<Option<Shares>, FinetuneError> {
         let limits = self.config.retention.limits.clone().unwrap_or_default();
         let windows = self.limited_windows();
         let base = self.load_tuned(launch, false)?;
@@ -140,15 +118,11 @@ impl Finetuning {
             )?,
             retained,
         };
-        match search.run(best, observer) {
-            Ok(Some(shares)) => {
-                self.write_mixture(&search.between, &shares, run.path())?;
-                Ok(MixOutcome::Mixed(shares))
-            }
-            Ok(None) => Ok(MixOutcome::Nothing),
-            Err(SearchEnd::Stopped) => Ok(MixOutcome::Stopped),
-            Err(SearchEnd::Failed(error)) => Err(error),
+        let shares = search.run(best, observer)?;
+        if let Some(shares) = &shares {
+            self.write_mixture(&search.between, shares, run.path())?;
         }
+        Ok(shares)
     }
 
     /// Writes the model with the given shares, and its lineage, into a folder of the run.
@@ -179,7 +153,7 @@ impl MixSearch<'_> {
         &mut self,
         best: Option<ScoresByDomain>,
         observer: &mut dyn Observer,
-    ) -> Result<Option<Shares>, SearchEnd> {
+    ) -> Result<Option<Shares>, FinetuneError> {
         let end = self.at(&self.between.alike(1.0))?;
         if end.worst <= 1.0 && self.ended_as_adapter {
             return Ok(None);
@@ -215,7 +189,7 @@ impl MixSearch<'_> {
     }
 
     /// Searches the chosen direction again, with the bounds that hold jointly.
-    fn retest(&self, chosen: Farthest) -> Result<Option<Candidate>, SearchEnd> {
+    fn retest(&self, chosen: Farthest) -> Result<Option<Candidate>, FinetuneError> {
         let Farthest {
             direction,
             scale,
@@ -232,9 +206,9 @@ impl MixSearch<'_> {
     }
 
     /// Scores the model with the given shares.
-    fn at(&self, shares: &Shares) -> Result<Candidate, SearchEnd> {
+    fn at(&self, shares: &Shares) -> Result<Candidate, FinetuneError> {
         if self.launch.stop.load(Ordering::SeqCst) {
-            return Err(SearchEnd::Stopped);
+            return Err(FinetuneError::Stopped);
         }
         let scores = self.between.scores(shares, HeldoutSplit::Dev)?;
         let niche = scores[&self.tuning.niche].bits_per_byte();
@@ -263,7 +237,7 @@ impl MixSearch<'_> {
 
     /// Returns the farthest models within the limits along the direction of `even`, which has one share for all
     /// layers, and along the tilted directions.
-    fn tilted(&self, even: Farthest) -> Result<Vec<Farthest>, SearchEnd> {
+    fn tilted(&self, even: Farthest) -> Result<Vec<Farthest>, FinetuneError> {
         let prices = self.prices(&even.found)?;
         let alpha = even.found.shares.values().copied().fold(0.0, f64::max);
         let mut all = vec![even];
@@ -285,7 +259,7 @@ impl MixSearch<'_> {
         direction: &Shares,
         mut bracket: Bracket,
         known: Option<(f64, Candidate)>,
-    ) -> Result<Option<Farthest>, SearchEnd> {
+    ) -> Result<Option<Farthest>, FinetuneError> {
         let mut best = known.filter(|(_, found)| found.worst <= 1.0);
         for _ in 0..LOOKS {
             if bracket.is_close() {
@@ -317,7 +291,7 @@ impl MixSearch<'_> {
     }
 
     /// Returns the gain and the cost of each layer's change, measured at `found`.
-    fn prices(&self, found: &Candidate) -> Result<BTreeMap<String, Price>, SearchEnd> {
+    fn prices(&self, found: &Candidate) -> Result<BTreeMap<String, Price>, FinetuneError> {
         let price = |block: &String| {
             let mut shares = found.shares.clone();
             shares.insert(block.clone(), 0.0);

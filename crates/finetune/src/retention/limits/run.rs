@@ -6,7 +6,7 @@ use polymath_model::{LoadOptions, Ops, Transformer};
 use polymath_train::{Evaluator, Launch, Observer, RunFolder, resolve_checkpoint, step_name};
 
 use super::limited::Limited;
-use super::mix::{FOLDER, MixOutcome};
+use super::mix::FOLDER;
 use super::retained::RetainedDomains;
 use super::verdict::{FILE, Judged};
 use super::{LimitsConfig, LimitsVerdict};
@@ -69,16 +69,15 @@ impl Finetuning {
         )))
     }
 
-    /// Judges the limits of a run that has done its steps, on the test split of the held-out documents. Returns
-    /// `None` if it was stopped meanwhile; it can then be called again. If no checkpoint was within the limits,
-    /// `closest` replaces `best`. If a model on the line through base and last checkpoint is within the limits and
-    /// better for the niche, `best` is that model.
+    /// Judges the limits of a run that has done its steps, on the test split of the held-out documents. After
+    /// a stop it can be called again. If no checkpoint was within the limits, `closest` replaces `best`. If a model on
+    /// the line through base and last checkpoint is within the limits and better for the niche, `best` is that model.
     pub(crate) fn verdict(
         &self,
         limits: &LimitsConfig,
         run: &RunFolder,
         (launch, observer): (&Launch, &mut dyn Observer),
-    ) -> Result<Option<LimitsVerdict>, FinetuneError> {
+    ) -> Result<LimitsVerdict, FinetuneError> {
         let path = run.path();
         let state = polymath_train::finished(path);
         let Some((last, best)) = state.and_then(|state| Some((state.step, state.best?))) else {
@@ -97,11 +96,7 @@ impl Finetuning {
         let in_training = path.join(step_name(best.step));
         let inside = judged.inside_on_the_way.then_some(&*in_training);
         let ends = (inside, &*path.join(step_name(last)));
-        judged.mixed = match self.mix_inside(launch, ends, run, observer)? {
-            MixOutcome::Stopped => return Ok(None),
-            MixOutcome::Nothing => None,
-            MixOutcome::Mixed(shares) => Some(shares),
-        };
+        judged.mixed = self.mix_inside(launch, ends, run, observer)?;
         let name = point(run, &judged, best.step)?;
         judged.checkpoint = path.join(name);
         let folder = resolve_checkpoint(&match &judged.mixed {
@@ -118,7 +113,7 @@ impl Finetuning {
             self.limited_windows(),
         )?;
         verdict.write(path)?;
-        Ok(Some(verdict))
+        Ok(verdict)
     }
 
     /// Sets the links of a judged run according to its verdict.

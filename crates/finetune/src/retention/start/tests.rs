@@ -84,7 +84,7 @@ fn rows(finetuning: &Finetuning) -> [Vec<Vec<u32>>; 2] {
         launch: &launch,
         observer: &mut Silent,
     };
-    let retention = finetuning.start_retention(&mut context).unwrap().unwrap();
+    let retention = finetuning.start_retention(&mut context).unwrap();
     let mut rows = [Vec::new(), Vec::new()];
     for step in 0..40 {
         let batch = retention.batches.batch(step);
