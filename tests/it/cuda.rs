@@ -9,8 +9,8 @@ use std::path::Path;
 
 use candle_core::{Device, Tensor};
 use polymath_model::{
-    Adapter, AdapterBase, Family, Generation, IGNORED, LoadOptions, LoraConfig, ModelConfig, Ops,
-    Precision, SamplingConfig, SlidingWindow, TokenBatch, Transformer,
+    Adapter, AdapterBase, Batch, Family, Generation, IGNORED, LoadOptions, LoraConfig, ModelConfig,
+    Ops, Precision, SamplingConfig, SlidingWindow, Transformer,
 };
 use serde_json::Value;
 
@@ -71,16 +71,17 @@ fn options(device: &Device, precision: Precision) -> LoadOptions<'static> {
 }
 
 /// Returns a batch of packed documents in which some targets are ignored.
-fn batch() -> TokenBatch {
+fn batch() -> Batch {
     let token = |at: usize| ((at * at * 7 + at) as u32 % (VOCABULARY - 1)) + 1;
     let target = |at: usize| if at % 11 == 3 { IGNORED } else { token(at + 1) };
-    TokenBatch {
+    Batch {
         input_ids: (0..3 * LENGTH).map(token).collect(),
         targets: (0..3 * LENGTH).map(target).collect(),
         document_starts: (0..3 * LENGTH)
             .map(|at| if at % LENGTH < 13 { 0 } else { 13 })
             .collect(),
         rows: 3,
+        domains: vec![0; 3],
     }
 }
 

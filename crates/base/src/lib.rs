@@ -13,6 +13,7 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
+mod batch;
 mod digest;
 mod lock;
 mod place;
@@ -20,6 +21,7 @@ mod random;
 mod regular;
 mod staged;
 
+pub use batch::{Batch, IGNORED};
 pub use digest::{fnv1a, hexadecimal, sha256_of_bytes, sha256_of_file};
 pub use lock::{Attempt, Lock, holder, lock};
 pub use place::{clear_leftovers, is_leftover, remove, sync_folder};

@@ -43,12 +43,13 @@ mod sources;
 pub mod synthetic;
 mod tokenizer;
 
-pub use batches::batch::{Batch, BatchShape};
+pub use batches::batch::BatchShape;
 pub use batches::mixture::{DomainSize, MixtureConfig, MixtureShare};
 pub use batches::packing::{Packing, fitting_length};
 pub use batches::replay::{Replay, ReplayStream};
 pub use batches::stream::{MixturePart, MixtureStream};
 pub use error::DataError;
+pub use polymath_base::{Batch, IGNORED};
 pub use preparation::config::{DomainConfig, OnBadRecord, PrepareConfig, TokenizerConfig};
 pub use preparation::ledger::measure_overlaps;
 pub use preparation::prepare::prepare;
@@ -56,7 +57,7 @@ pub use preparation::retokenize::Reading;
 pub use preparation::target_folder::TargetFolder;
 pub use preparation::texts::{Texts, prepare_texts, prepare_texts_as};
 pub use progress::{NoProgress, Progress};
-pub use scoring::batches::{ScoringBatch, ScoringBatches, ScoringOptions};
+pub use scoring::batches::{ScoringBatch, ScoringBatches, ScoringOptions, TokenPlace};
 pub use scoring::question::{Question, question_groups, read_questions};
 pub use scoring::task::{Task, TaskItem, read_tasks};
 pub use shards::dataset::Dataset;
@@ -91,6 +92,3 @@ pub const BATCH_RULE: u32 = 3;
 ///   remaining token budget
 /// - 2: from the dev split only, up to the first document that does not fit
 pub const EVALUATION_RULE: u32 = 2;
-
-/// Target value that marks a position without a loss.
-pub const IGNORED: u32 = u32::MAX;

@@ -3,7 +3,7 @@
 use polymath_data::{ScoringBatches, TokenShard};
 use polymath_model::{Comparison, Transformer};
 
-use crate::scoring::{scoring_options, token_batch};
+use crate::scoring::scoring_options;
 use crate::{EvalError, WindowOptions};
 
 /// Computes the mean of KL(base ‖ tuned) over a shard's held-out tokens, in nats per token.
@@ -18,22 +18,20 @@ pub fn divergence(
     let batches = ScoringBatches::new(shard, scoring_options((tuned, shard), windows)?);
     let (mut sum, mut tokens) = (0.0, 0);
     for batch in batches.iter() {
-        let scored = batch.document_of.iter().enumerate();
-        let positions: Vec<u32> = scored
-            .filter(|(_, document)| **document != u32::MAX)
-            .map(|(at, _)| at as u32)
+        let positions: Vec<u32> = (0..)
+            .zip(&batch.scored)
+            .filter_map(|(at, scored)| scored.map(|_| at))
             .collect();
         if positions.is_empty() {
             continue;
         }
         tokens += positions.len();
-        let batch = token_batch(batch.batch);
         let comparison = Comparison {
-            teacher: base.teach(&batch, &positions)?,
+            teacher: base.teach(&batch.batch, &positions)?,
             positions,
             temperature: 1.0,
         };
-        sum += tuned.divergence(&batch, &comparison)?;
+        sum += tuned.divergence(&batch.batch, &comparison)?;
     }
     Ok(sum / tokens.max(1) as f64)
 }

@@ -1,6 +1,6 @@
 //! Scoring of continuations: each row is a prompt, which is given, and a continuation, which is scored.
 
-use polymath_model::{IGNORED, TokenBatch, Transformer};
+use polymath_model::{Batch, IGNORED, Transformer};
 
 use crate::EvalError;
 use crate::scoring::TOKENS_AT_ONCE;
@@ -63,11 +63,12 @@ pub(crate) fn score_rows(
 fn score_chunk(model: &Transformer, rows: &[&Row]) -> Result<Vec<RowScore>, EvalError> {
     let longest = rows.iter().map(|row| row.inputs()).max().unwrap_or(0);
     let bos = model.config().bos_token_id;
-    let mut batch = TokenBatch {
+    let mut batch = Batch {
         input_ids: Vec::new(),
         targets: Vec::new(),
         document_starts: vec![0; rows.len() * longest],
         rows: rows.len(),
+        domains: vec![0; rows.len()],
     };
     for row in rows {
         let padding = longest - row.inputs();

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use polymath_data::{Batch, Grouping, HeldoutSplit, ScoringBatches, ScoringOptions, TokenShard};
-use polymath_model::{TokenBatch, Transformer};
+use polymath_data::{
+    Grouping, HeldoutSplit, ScoringBatches, ScoringOptions, TokenPlace, TokenShard,
+};
+use polymath_model::Transformer;
 use serde::{Deserialize, Serialize};
 
 use crate::EvalError;
@@ -163,18 +165,18 @@ pub fn score_tokens<A: Answer>(
     let all = batches.tokens();
     let mut done = 0;
     for batch in batches.iter() {
-        let scores = model.score(&token_batch(batch.batch))?;
-        let places = batch.document_of.iter().zip(&batch.token_of);
-        for ((document, token), nats) in places.zip(&scores.nats) {
-            if *document != u32::MAX {
-                if let Some(Some(tokens)) = tokens_of.get_mut(*document as usize) {
-                    tokens.nats[*token as usize] = *nats;
-                }
-                let score = &mut documents[*document as usize];
-                score.nats += f64::from(*nats);
-                score.tokens += 1;
-                done += 1;
+        let scores = model.score(&batch.batch)?;
+        for (scored, nats) in batch.scored.iter().zip(&scores.nats) {
+            let Some(TokenPlace { document, token }) = scored else {
+                continue;
+            };
+            if let Some(Some(tokens)) = tokens_of.get_mut(*document as usize) {
+                tokens.nats[*token as usize] = *nats;
             }
+            let score = &mut documents[*document as usize];
+            score.nats += f64::from(*nats);
+            score.tokens += 1;
+            done += 1;
         }
         if progress(done, all).stops() {
             return Err(EvalError::Stopped);
@@ -289,16 +291,6 @@ fn room_for_tokens(shard: &TokenShard, documents: &[u32], most: u64) -> Vec<Opti
         }));
     }
     kept
-}
-
-/// Converts a batch of the data crate to a batch of the model crate.
-pub(crate) fn token_batch(batch: Batch) -> TokenBatch {
-    TokenBatch {
-        input_ids: batch.input_ids,
-        targets: batch.targets,
-        document_starts: batch.document_starts,
-        rows: batch.rows,
-    }
 }
 
 /// Evaluator that scores the same seeded sample of held-out documents repeatedly during training.

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 use polymath_model::{
-    Generation, LoadOptions, ModelError, ModelSource, Ops, Precision, SamplingConfig, TokenBatch,
+    Batch, Generation, LoadOptions, ModelError, ModelSource, Ops, Precision, SamplingConfig,
     TokenizerFiles, Transformer,
 };
 
@@ -60,11 +60,12 @@ fn load(folder: &Path) -> Result<Transformer, ModelError> {
 
 fn run(model: &Transformer, ids: &[u32]) -> Result<BTreeMap<String, Tensor>, Box<dyn Error>> {
     let length = ids.len() - 1;
-    let batch = TokenBatch {
+    let batch = Batch {
         input_ids: ids[..length].to_vec(),
         targets: ids[1..].to_vec(),
         document_starts: vec![0; length],
         rows: 1,
+        domains: vec![0; 1],
     };
     let logits = model.logits(&batch)?;
     let loss = (model.loss(&batch)? / length as f64)?;

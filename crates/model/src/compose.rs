@@ -1,13 +1,11 @@
 //! Sampling of many independent documents at once from a model.
 
-use std::sync::Arc;
-
 use candle_core::Tensor;
 use polymath_ops::Segments;
 
-use crate::batch::Prepared;
 use crate::initialize::mix;
 use crate::kv_cache::{Cache, empty_cache};
+use crate::network_input::NetworkInput;
 use crate::{ModelError, Transformer};
 
 /// Settings for sampling documents from a model's own distribution.
@@ -98,13 +96,12 @@ fn next_logits(
     cache: &mut Cache,
 ) -> Result<Vec<f32>, ModelError> {
     let pending: Vec<u32> = rows.iter().map(|row| row.pending).collect();
-    let prepared = Prepared {
+    let input = NetworkInput {
         input_ids: Tensor::from_slice(&pending, (rows.len(), 1), model.device())?,
-        targets: Arc::from([]),
         positions: vec![position as u32; rows.len()].into(),
         segments: Segments::causal(rows.len(), 1, position + 1),
     };
-    Ok(model.next_logits(&prepared, cache)?.to_vec1::<f32>()?)
+    Ok(model.next_logits(&input, cache)?.to_vec1::<f32>()?)
 }
 
 /// Removes ended documents once they are a quarter of the rows. Removing them earlier would cost more, because it

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::Tensor;
 use polymath_ops::{Comparison, DistilledLoss, Teacher, TopK};
 
-use crate::{ModelError, TokenBatch, Transformer};
+use crate::{Batch, ModelError, Transformer};
 
 impl Transformer {
     /// Computes [`Self::loss_of`] plus `strength`·T²·Σ KL(teacher ‖ this model) over the comparison's positions,
@@ -33,11 +33,7 @@ impl Transformer {
     ///
     /// # Errors
     /// Fails as [`Self::distillation_loss_of`] does.
-    pub fn divergence(
-        &self,
-        batch: &TokenBatch,
-        comparison: &Comparison,
-    ) -> Result<f64, ModelError> {
+    pub fn divergence(&self, batch: &Batch, comparison: &Comparison) -> Result<f64, ModelError> {
         let compared = self.at(&self.detached_states(batch)?, &comparison.positions)?;
         let (head, teacher) = (self.detached_head(), &comparison.teacher);
         let sum = self
@@ -50,7 +46,7 @@ impl Transformer {
     ///
     /// # Errors
     /// Fails as [`Self::loss`] does.
-    pub fn teach(&self, batch: &TokenBatch, positions: &[u32]) -> Result<Teacher, ModelError> {
+    pub fn teach(&self, batch: &Batch, positions: &[u32]) -> Result<Teacher, ModelError> {
         let hidden = self.at(&self.detached_states(batch)?, positions)?;
         Ok(Teacher::Live {
             hidden,
@@ -63,12 +59,7 @@ impl Transformer {
     ///
     /// # Errors
     /// Fails as [`Self::loss`] does, or if `k` exceeds the vocabulary.
-    pub fn likeliest(
-        &self,
-        batch: &TokenBatch,
-        k: usize,
-        temperature: f64,
-    ) -> Result<TopK, ModelError> {
+    pub fn likeliest(&self, batch: &Batch, k: usize, temperature: f64) -> Result<TopK, ModelError> {
         let hidden = self.detached_states(batch)?;
         let head = self.detached_head();
         Ok(self.ops().top_k(&hidden, head, k, temperature)?)

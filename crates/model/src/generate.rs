@@ -1,12 +1,10 @@
 //! Text generation with a key/value cache.
 
-use std::sync::Arc;
-
 use candle_core::Tensor;
 use polymath_ops::Segments;
 
-use crate::batch::Prepared;
 use crate::initialize::mix;
+use crate::network_input::NetworkInput;
 use crate::sampling::{draw, penalize};
 use crate::{ModelError, SamplingConfig, TokenCache, Transformer};
 
@@ -170,15 +168,14 @@ impl<'a> Generation<'a> {
         let read = self.cache.tokens().len();
         let pending = &self.text[read..];
         let new = pending.len();
-        let prepared = Prepared {
+        let input = NetworkInput {
             input_ids: Tensor::from_slice(pending, (1, new), self.model.device())?,
-            targets: Arc::from([]),
             positions: (read as u32..(read + new) as u32).collect(),
             segments: Segments::causal(1, new, read + new),
         };
         let logits = self
             .model
-            .next_logits(&prepared, &mut self.cache.layers)
+            .next_logits(&input, &mut self.cache.layers)
             .inspect_err(|_| self.cache = TokenCache::empty(self.model))?;
         self.cache.extend(pending);
         Ok(logits.to_vec1::<f32>()?)

@@ -14,11 +14,12 @@
 //! let config = shape.resolve(32, 8, (0, 0))?; // 32 tokens, a context of 8
 //! let ops = Ops::fused(Precision::F32);
 //! let model = Transformer::initialize(config, 1, &LoadOptions::trained(&Device::Cpu, ops))?;
-//! let batch = TokenBatch {
+//! let batch = Batch {
 //!     input_ids: vec![0, 5, 6, 7],
 //!     targets: vec![5, 6, 7, 0],
 //!     document_starts: vec![0; 4],
 //!     rows: 1,
+//!     domains: vec![0],
 //! };
 //! let loss = model.loss(&batch)?; // Σ −ln p
 //! let gradients = loss.backward()?;
@@ -29,7 +30,6 @@
 //! ```
 
 mod adapter;
-mod batch;
 mod bounds;
 mod checkpoint;
 mod compose;
@@ -49,6 +49,7 @@ mod memory;
 mod model_folder;
 mod names;
 mod network;
+mod network_input;
 mod new_rows;
 mod rope;
 mod rope_scaling;
@@ -66,7 +67,6 @@ mod weights;
 pub use adapter::{
     Adapter, AdapterBase, LoraConfig, NamedBase, is_adapter, load_adapter, named_base, save_adapter,
 };
-pub use batch::TokenBatch;
 pub use checkpoint::{load, load_config, load_weights, parameter_names, save, save_weights};
 pub use compose::DocumentSampler;
 pub use config::{ArchitectureConfig, Family, ModelConfig};
@@ -76,6 +76,7 @@ pub use gguf::{GgufExport, GgufType, export_gguf, import_gguf};
 pub use memory::available_memory;
 pub use names::{EMBEDDING, HEAD, block_of, layer_of};
 pub use new_rows::NewRows;
+pub use polymath_base::Batch;
 pub use polymath_ops::{
     Comparison, DistilledLoss, IGNORED, Implementation, Ops, Precision, Scores, Teacher, TopK,
     calm_candle, keep_freed_memory, processor_peak_flops,

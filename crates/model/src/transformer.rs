@@ -1,17 +1,16 @@
-//! The model: named parameters, trainable or frozen, and the computations on them.
+//! The model: named parameters, trainable or frozen.
+
+mod forward;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use candle_core::{DType, Device, Tensor, Var};
-use polymath_ops::{Ops, RotaryTable, Scores};
+use polymath_ops::{Ops, RotaryTable};
 
-use crate::batch::Prepared;
 use crate::initialize::{self, mix};
-use crate::kv_cache::Cache;
-use crate::network::{Network, Pass};
-use crate::{Adapter, AdapterBase, LoraConfig, ModelConfig, ModelError, TokenBatch};
+use crate::network::Network;
+use crate::{Adapter, AdapterBase, LoraConfig, ModelConfig, ModelError};
 
 /// Options for loading a model: device, operations and trainable parameters.
 #[derive(Clone)]
@@ -243,183 +242,5 @@ impl Transformer {
     pub fn with_recompute(mut self, recompute: bool) -> Self {
         self.recompute = recompute;
         self
-    }
-
-    /// Returns the sum of −ln p over the batch's targets, plus the z-loss if one is set: a scalar in the graph of the
-    /// trainable parameters.
-    ///
-    /// # Errors
-    /// Fails if the batch is longer than the context, or if a token is outside of the vocabulary.
-    pub fn loss(&self, batch: &TokenBatch) -> Result<Tensor, ModelError> {
-        let (hidden, targets) = self.tracked_states(batch)?;
-        self.loss_of(&hidden, &targets)
-    }
-
-    /// Computes [`Self::loss`] for the positions of [`Self::hidden_states`] that have a target.
-    ///
-    /// # Shapes
-    /// (tokens, hidden), `targets` tokens → ()
-    ///
-    /// # Errors
-    /// Fails if the numbers of targets and positions differ, or if a target is outside of the vocabulary.
-    pub fn loss_of(&self, hidden: &Tensor, targets: &Arc<[u32]>) -> Result<Tensor, ModelError> {
-        let head = self.tracked.head();
-        Ok(self.ops.cross_entropy(hidden, head, targets, self.z_loss)?)
-    }
-
-    /// Returns the output of the final norm at each position, in the graph of the trainable parameters. It is the
-    /// input of the output projection ([`Self::head`]). With both, objectives other than [`Self::loss`] can be
-    /// computed.
-    ///
-    /// # Shapes
-    /// → (rows × sequence, hidden)
-    ///
-    /// # Errors
-    /// Fails as [`Self::loss`] does.
-    pub fn hidden_states(&self, batch: &TokenBatch) -> Result<Tensor, ModelError> {
-        Ok(self.tracked_states(batch)?.0)
-    }
-
-    /// Returns the output projection in the graph of the trainable parameters: logits are `hidden · headᵀ`.
-    ///
-    /// # Shapes
-    /// (vocabulary, hidden)
-    pub fn head(&self) -> &Tensor {
-        self.tracked.head()
-    }
-
-    /// Returns the weight of the z-loss, as set by [`Self::with_z_loss`].
-    pub(crate) fn z_loss(&self) -> f64 {
-        self.z_loss
-    }
-
-    /// Returns the output of the final norm at each position, `(tokens, hidden)`, in the graph, and the batch's
-    /// targets.
-    pub(crate) fn tracked_states(
-        &self,
-        batch: &TokenBatch,
-    ) -> Result<(Tensor, Arc<[u32]>), ModelError> {
-        self.check(batch)?;
-        let prepared = batch.prepare(&self.device)?;
-        let pass = Pass {
-            noise: self.noise_for(batch),
-            recompute: self.recompute,
-            ..self.pass(&prepared)
-        };
-        let hidden = self.tracked.hidden(&pass, &prepared.input_ids, None)?; // (batch, sequence, hidden)
-        Ok((hidden.flatten_to(1)?, prepared.targets))
-    }
-
-    /// Returns the output of the final norm at each position, `(tokens, hidden)`, outside of the graph.
-    pub(crate) fn detached_states(&self, batch: &TokenBatch) -> Result<Tensor, ModelError> {
-        self.check(batch)?;
-        let prepared = batch.prepare(&self.device)?;
-        Ok(self
-            .hidden(&self.detached, &prepared, None)?
-            .flatten_to(1)?)
-    }
-
-    /// Returns the output projection, outside of the graph.
-    pub(crate) fn detached_head(&self) -> &Tensor {
-        self.detached.head()
-    }
-
-    /// Returns −ln p of every target, and whether it is the most likely token. Tracks no gradients.
-    ///
-    /// # Errors
-    /// Fails as [`Self::loss`] does.
-    pub fn score(&self, batch: &TokenBatch) -> Result<Scores, ModelError> {
-        self.check(batch)?;
-        let prepared = batch.prepare(&self.device)?;
-        let hidden = self
-            .hidden(&self.detached, &prepared, None)?
-            .flatten_to(1)?; // (tokens, hidden)
-        Ok(self
-            .ops
-            .score(&hidden, self.detached.head(), &prepared.targets)?)
-    }
-
-    /// Returns the logits of every position: `(batch, sequence, vocabulary)`. For tests and small inputs only, since
-    /// training and scoring never hold all logits in memory.
-    ///
-    /// # Errors
-    /// Fails as [`Self::loss`] does.
-    pub fn logits(&self, batch: &TokenBatch) -> Result<Tensor, ModelError> {
-        self.check(batch)?;
-        let hidden = self.hidden(&self.detached, &batch.prepare(&self.device)?, None)?;
-        Ok(self.ops.linear(&hidden, self.detached.head(), None)?)
-    }
-
-    /// Returns the logits `(vocabulary)` after the last token of `prepared`, whose tokens continue those in the
-    /// cache.
-    pub(crate) fn next_logits(
-        &self,
-        prepared: &Prepared,
-        cache: &mut Cache,
-    ) -> Result<Tensor, ModelError> {
-        let hidden = self.hidden(&self.detached, prepared, Some(cache))?;
-        let last = hidden.narrow(1, hidden.dim(1)? - 1, 1)?; // (1, 1, hidden)
-        let logits = self.ops.linear(&last, self.detached.head(), None)?;
-        Ok(logits.flatten_all()?)
-    }
-
-    fn hidden(
-        &self,
-        network: &Network,
-        prepared: &Prepared,
-        cache: Option<&mut Cache>,
-    ) -> Result<Tensor, ModelError> {
-        Ok(network.hidden(&self.pass(prepared), &prepared.input_ids, cache)?)
-    }
-
-    /// Creates a forward pass without dropout.
-    fn pass<'a>(&'a self, prepared: &'a Prepared) -> Pass<'a> {
-        Pass {
-            ops: self.ops,
-            rotary: self.rotary.as_ref(),
-            positions: &prepared.positions,
-            segments: &prepared.segments,
-            windowed: match &self.config.sliding_window {
-                Some(window) => prepared.segments.windowed(window.size),
-                None => prepared.segments.clone(),
-            },
-            noise: None,
-            recompute: false,
-        }
-    }
-
-    /// Returns the dropout seed of a batch in this step. It depends on the tokens, so the parts of a batch that is
-    /// computed in parts have different seeds.
-    fn noise_for(&self, batch: &TokenBatch) -> Option<u64> {
-        let (lora, _) = self.adapter.as_ref()?;
-        if lora.dropout == 0.0 {
-            return None;
-        }
-        let step = self.noise.load(Ordering::SeqCst);
-        let tokens = batch.input_ids.iter();
-        Some(tokens.fold(step, |noise, token| mix(noise ^ u64::from(*token))))
-    }
-
-    fn check(&self, batch: &TokenBatch) -> Result<(), ModelError> {
-        let limit = self.config.max_position_embeddings;
-        if batch.sequence_length() > limit {
-            return Err(ModelError::Input(format!(
-                "a sequence of {} tokens is longer than the model's context, `max_position_embeddings` = {limit}",
-                batch.sequence_length()
-            )));
-        }
-        let vocabulary = self.config.vocab_size as u32;
-        let stranger = |token: &&u32| **token >= vocabulary;
-        let targets = batch
-            .targets
-            .iter()
-            .filter(|token| **token != crate::IGNORED);
-        if let Some(token) = batch.input_ids.iter().chain(targets).find(stranger) {
-            return Err(ModelError::Input(format!(
-                "token {token} is outside the model's vocabulary of {vocabulary}: was the text prepared with another \
-                 tokenizer?"
-            )));
-        }
-        Ok(())
     }
 }

@@ -2,8 +2,7 @@
 
 use candle_core::{Result, Tensor, bail};
 
-/// Target of a position that is not scored and does not count in the loss.
-pub const IGNORED: u32 = u32::MAX;
+pub use polymath_base::IGNORED;
 
 pub(crate) fn check_targets(
     name: &str,

@@ -80,13 +80,13 @@ fn split(batch: &Batch, parts: usize) -> Vec<Batch> {
     (0..parts)
         .map(|part| {
             let rows = batch.rows * part / parts..batch.rows * (part + 1) / parts;
-            let tokens = rows.start * batch.sequence_length..rows.end * batch.sequence_length;
+            let length = batch.sequence_length();
+            let tokens = rows.start * length..rows.end * length;
             Batch {
                 input_ids: batch.input_ids[tokens.clone()].to_vec(),
                 targets: batch.targets[tokens.clone()].to_vec(),
                 document_starts: batch.document_starts[tokens].to_vec(),
                 rows: rows.len(),
-                sequence_length: batch.sequence_length,
                 domains: batch.domains[rows].to_vec(),
             }
         })
@@ -107,7 +107,6 @@ mod tests {
             targets: tokens.clone(),
             document_starts: tokens.clone(),
             rows: 7,
-            sequence_length: 2,
             domains: (0..7).collect(),
         };
         for parts in [1, 2, 3, 7, 9] {

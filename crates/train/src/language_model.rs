@@ -5,7 +5,7 @@ use std::path::Path;
 
 use candle_core::{Tensor, Var};
 use polymath_data::Batch;
-use polymath_model::{TokenBatch, TokenizerFiles, Transformer};
+use polymath_model::{TokenizerFiles, Transformer};
 
 use crate::{Objective, SaveModel, TrainError};
 
@@ -23,7 +23,7 @@ impl Objective for LanguageModel<'_> {
     }
 
     fn loss(&self, batch: &Batch) -> Result<Tensor, TrainError> {
-        Ok(self.transformer.loss(&to_token_batch(batch))?)
+        Ok(self.transformer.loss(batch)?)
     }
 
     fn trainable(&self) -> &BTreeMap<String, Var> {
@@ -39,15 +39,5 @@ impl SaveModel for LanguageModel<'_> {
             self.transformer,
             &self.tokenizer,
         )?)
-    }
-}
-
-/// Converts a batch of the dataset to the model's input.
-pub fn to_token_batch(batch: &Batch) -> TokenBatch {
-    TokenBatch {
-        input_ids: batch.input_ids.clone(),
-        targets: batch.targets.clone(),
-        document_starts: batch.document_starts.clone(),
-        rows: batch.rows,
     }
 }

@@ -83,7 +83,7 @@ pub use config::{
 pub use control::{ControlPlan, Controller, Monitor, ReplayPlan};
 pub use error::TrainError;
 pub use fit::{fit, fit_controlled};
-pub use language_model::{LanguageModel, to_token_batch};
+pub use language_model::LanguageModel;
 pub use launch::{Launch, Plan};
 pub use metrics::{EvaluationMetrics, Metrics, StepMetrics, read_metrics};
 pub use objective::{BatchSource, Evaluator, Losses, Objective, Observer, SaveModel, Silent};

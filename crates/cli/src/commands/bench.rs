@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use polymath_model::{LoadOptions, TokenBatch, Transformer};
+use polymath_model::{Batch, LoadOptions, Transformer};
 use polymath_pretrain::{DatasetFacts, PretrainConfig};
 use polymath_train::Optimizer;
 
@@ -151,7 +151,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 fn time_step(
     model: &Transformer,
     optimizer: &mut Optimizer,
-    batch: &TokenBatch,
+    batch: &Batch,
     step: u64,
 ) -> Result<[f64; 3], Failure> {
     let begin = Instant::now();
@@ -182,14 +182,15 @@ fn time_step(
 }
 
 /// Returns rows of one document each, of pseudo-random tokens.
-fn synthetic((rows, sequence): (usize, usize), vocabulary: u32, step: u64) -> TokenBatch {
+fn synthetic((rows, sequence): (usize, usize), vocabulary: u32, step: u64) -> Batch {
     let first = step as usize * rows * sequence;
     let token = |at: usize| ((first + at).wrapping_mul(2_654_435_761) >> 7) as u32 % vocabulary;
-    TokenBatch {
+    Batch {
         input_ids: (0..rows * sequence).map(token).collect(),
         targets: (1..=rows * sequence).map(token).collect(),
         document_starts: vec![0; rows * sequence],
         rows,
+        domains: vec![0; rows],
     }
 }
 

@@ -9,10 +9,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::batches::batch::{BatchWriter, TargetRange};
 use crate::batches::cuts::{Piece, cut};
 use crate::batches::wrapped::ROW_STREAM;
 use crate::draw::{permutation, permuted};
-use crate::{Batch, Packing, TokenShard};
+use crate::{Packing, TokenShard};
 
 /// Packed rows of one domain of a mixture, whose shard has a loss mask.
 #[derive(Debug)]
@@ -66,7 +67,7 @@ impl Packed {
     }
 
     /// Appends the `ordinal`-th row in the order of training, without its padding.
-    pub fn push_row(&self, batch: &mut Batch, ordinal: u64, bos_token_id: u32) {
+    pub fn fill_row(&self, batch: &mut BatchWriter, ordinal: u64) {
         let (epoch, within_epoch) = (ordinal / self.packing.rows, ordinal % self.packing.rows);
         let plan = self.plan(epoch);
         let stream = ROW_STREAM | self.part | epoch;
@@ -74,8 +75,11 @@ impl Packed {
         for at in plan.begins[row]..plan.begins[row + 1] {
             let piece = self.pieces[plan.order[at as usize] as usize];
             let document = self.shard.document(piece.document as usize);
-            let range = piece.from as usize..piece.to as usize;
-            batch.push_piece(document, range, piece.scored_from as usize, bos_token_id);
+            let piece = TargetRange {
+                tokens: piece.from as usize..piece.to as usize,
+                scored_from: piece.scored_from as usize,
+            };
+            batch.push_piece(document, piece);
         }
     }
 

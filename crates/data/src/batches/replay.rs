@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use crate::batches::turns::Turns;
 use crate::draw::unit;
-use crate::{Batch, BatchShape, DataError, MixturePart, MixtureStream};
+use crate::{Batch, DataError, MixturePart, MixtureStream};
 
 /// Random stream that draws the positions of the replayed rows.
 const PLACE_STREAM: u64 = 1 << 42;
@@ -31,14 +31,6 @@ pub struct Replay {
     pub pool: Option<u64>,
     /// Adds replayed rows to the niche's rows instead of replacing some of them.
     pub beside: bool,
-}
-
-impl Batch {
-    /// Returns true if a row of a [`ReplayStream`]'s batch is replayed, false if it is of the niche.
-    #[must_use]
-    pub fn is_replayed(&self, row: usize) -> bool {
-        self.domains[row] > 0
-    }
 }
 
 /// Endless stream of batches of the niche, in which a share of the rows is replayed.
@@ -217,10 +209,10 @@ impl ReplayStream {
     /// Returns the batch of a step, counted from 0. In [`Batch::domains`], 0 is the niche and 1 + *i* the *i*-th
     /// replayed domain (*i* from 0).
     pub fn batch(&self, step: u64) -> Batch {
-        let shape = self.niche.shape();
-        let mut batch = Batch::with_capacity(shape);
-        let first = step * shape.rows as u64;
-        let end = first + shape.rows as u64;
+        let rows = self.niche.shape().rows;
+        let mut batch = self.niche.writer(rows);
+        let first = step * rows as u64;
+        let end = first + rows as u64;
         // The niche's rows between two replayed rows are consecutive.
         let mut next = self.niche_rows_before(first);
         for row in first..=end {
@@ -232,14 +224,11 @@ impl ReplayStream {
             }
             if row < end && replayed {
                 let (domain, ordinal) = self.turn(row, before);
-                self.old.push_row(&mut batch, domain, ordinal);
-                if let Some(domain) = batch.domains.last_mut() {
-                    *domain += 1;
-                }
+                self.old.fill_row(&mut batch, domain, ordinal);
+                batch.end_row(1 + domain);
             }
         }
-        batch.rows = batch.domains.len();
-        batch
+        batch.finish()
     }
 
     /// Returns the domain of the replayed row at `row`, and its index within that domain. `before` is the number of
@@ -253,12 +242,9 @@ impl ReplayStream {
     /// Returns the replayed rows with these numbers as one batch. The run uses them in this order if the domains'
     /// weights do not change.
     pub fn replayable(&self, rows: Range<u64>) -> Batch {
-        let mut batch = Batch::with_capacity(BatchShape {
-            rows: (rows.end - rows.start) as usize,
-            ..self.niche.shape()
-        });
+        let mut batch = self.old.writer((rows.end - rows.start) as usize);
         self.old.push_rows(&mut batch, rows);
-        batch
+        batch.finish()
     }
 
     /// Counts the replayed rows among the run's first `rows` rows. If replayed rows are added, counts those before

@@ -9,6 +9,7 @@
 
 use std::sync::Arc;
 
+use crate::batches::batch::BatchWriter;
 use crate::batches::packed::Packed;
 use crate::batches::turns::Turns;
 use crate::batches::wrapped::Wrapped;
@@ -133,10 +134,10 @@ impl MixtureStream {
 
     /// Returns the batch of a step, counted from 0.
     pub fn batch(&self, step: u64) -> Batch {
-        let mut batch = Batch::with_capacity(self.shape);
+        let mut batch = self.writer(self.shape.rows);
         let first = step * self.shape.rows as u64;
         self.push_rows(&mut batch, first..first + self.shape.rows as u64);
-        batch
+        batch.finish()
     }
 
     /// Returns the order of the domains' rows for these shares of the tokens; `None` if a weight is negative or not
@@ -168,12 +169,10 @@ impl MixtureStream {
             Rows::Packed(rows) => Box::new(0..rows.packing().rows),
         };
         ordinals.map(move |ordinal| {
-            let mut batch = Batch::with_capacity(BatchShape {
-                rows: 1,
-                ..self.shape
-            });
-            self.push_row(&mut batch, part, ordinal);
-            batch
+            let mut batch = self.writer(1);
+            self.fill_row(&mut batch, part, ordinal);
+            batch.end_row(part);
+            batch.finish()
         })
     }
 
@@ -182,21 +181,27 @@ impl MixtureStream {
         self.shape
     }
 
+    /// Begins a batch of its rows, with room for `rows` of them.
+    pub(crate) fn writer(&self, rows: usize) -> BatchWriter {
+        let shape = BatchShape { rows, ..self.shape };
+        BatchWriter::new(shape, self.bos_token_id)
+    }
+
     /// Appends these rows of the run to a batch that has the stream's row length.
-    pub(crate) fn push_rows(&self, batch: &mut Batch, rows: std::ops::Range<u64>) {
+    pub(crate) fn push_rows(&self, batch: &mut BatchWriter, rows: std::ops::Range<u64>) {
         for row in rows {
             let (part, ordinal) = self.turns.at(row);
-            self.push_row(batch, part, ordinal);
+            self.fill_row(batch, part, ordinal);
+            batch.end_row(part);
         }
     }
 
     /// Appends the `ordinal`-th row of domain `part`, in the order of training.
-    pub(crate) fn push_row(&self, batch: &mut Batch, part: usize, ordinal: u64) {
+    pub(crate) fn fill_row(&self, batch: &mut BatchWriter, part: usize, ordinal: u64) {
         match &self.rows[part] {
-            Rows::Wrapped(rows) => rows.push_row(batch, ordinal, self.bos_token_id),
-            Rows::Packed(rows) => rows.push_row(batch, ordinal, self.bos_token_id),
+            Rows::Wrapped(rows) => rows.fill_row(batch, ordinal),
+            Rows::Packed(rows) => rows.fill_row(batch, ordinal),
         }
-        batch.end_row(part, self.bos_token_id);
     }
 }
 

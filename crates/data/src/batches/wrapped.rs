@@ -8,8 +8,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::TokenShard;
+use crate::batches::batch::{BatchWriter, TargetRange};
 use crate::draw::{permutation, permuted};
-use crate::{Batch, TokenShard};
 
 /// First of the random streams that order the rows within epochs; disjoint from the streams that order documents.
 pub(crate) const ROW_STREAM: u64 = 1 << 62;
@@ -60,7 +61,7 @@ impl Wrapped {
     }
 
     /// Appends the `ordinal`-th row in the order of training.
-    pub fn push_row(&self, batch: &mut Batch, ordinal: u64, bos_token_id: u32) {
+    pub fn fill_row(&self, batch: &mut BatchWriter, ordinal: u64) {
         let tokens = self.shard.tokens();
         let mut position = self.row(ordinal) * self.length;
         let mut left = self.length as usize;
@@ -71,7 +72,11 @@ impl Wrapped {
             let document = self.shard.document(epoch.order[at] as usize);
             let from = (within_epoch - epoch.begins[at]) as usize;
             let to = document.len().min(from + left);
-            batch.push_piece(document, from..to, from, bos_token_id);
+            let piece = TargetRange {
+                tokens: from..to,
+                scored_from: from,
+            };
+            batch.push_piece(document, piece);
             left -= to - from;
             position += (to - from) as u64;
         }
@@ -143,9 +148,9 @@ mod tests {
                 rows: 1,
                 sequence_length: 2,
             };
-            let mut batch = Batch::with_capacity(shape);
+            let mut batch = BatchWriter::new(shape, 0);
             for ordinal in (0..3000).chain([1 << 40, 3, (1 << 40) + 1]) {
-                rows.push_row(&mut batch, ordinal, 0);
+                rows.fill_row(&mut batch, ordinal);
             }
             let kept = rows.epochs.lock().unwrap();
             let sizes = kept

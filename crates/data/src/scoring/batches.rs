@@ -1,5 +1,6 @@
 //! Batches that score every stored token of a shard exactly once.
 
+use crate::batches::batch::{BatchWriter, TargetRange};
 use crate::draw::permutation;
 use crate::{Batch, BatchShape, HeldoutSplit, IGNORED, TokenShard};
 
@@ -33,11 +34,17 @@ pub struct ScoringOptions {
 pub struct ScoringBatch {
     /// Input tokens and targets for the model.
     pub batch: Batch,
-    /// For each position: the document that it scores, as an index into [`ScoringBatches::documents`]; `u32::MAX` if
-    /// it scores none.
-    pub document_of: Vec<u32>,
-    /// For each position: the index within the document of the token that it scores; undefined if it scores none.
-    pub token_of: Vec<u32>,
+    /// Token that each position scores; `None` if it scores none.
+    pub scored: Vec<Option<TokenPlace>>,
+}
+
+/// Place of a token in the scored documents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TokenPlace {
+    /// Index of its document in [`ScoringBatches::documents`].
+    pub document: u32,
+    /// Its index in the document.
+    pub token: u32,
 }
 
 /// A piece of a document in one row.
@@ -95,40 +102,43 @@ impl<'a> ScoringBatches<'a> {
 
     fn batch(&self, rows: &[Vec<Piece>]) -> ScoringBatch {
         let length = self.options.sequence_length;
-        let mut batch = Batch::with_capacity(BatchShape {
+        let shape = BatchShape {
             rows: rows.len(),
             sequence_length: length,
-        });
-        let mut of = Vec::with_capacity(rows.len() * length);
+        };
+        let mut batch = BatchWriter::new(shape, self.options.bos_token_id);
+        let mut scored = Vec::with_capacity(rows.len() * length);
         for (row, pieces) in rows.iter().enumerate() {
             for piece in pieces {
-                self.push(&mut batch, &mut of, piece);
+                self.push(&mut batch, &mut scored, piece);
             }
-            batch.end_row(0, self.options.bos_token_id);
-            of.resize((row + 1) * length, (u32::MAX, 0));
+            batch.end_row(0);
+            scored.resize((row + 1) * length, None);
         }
-        let (document_of, token_of) = of.into_iter().unzip();
         ScoringBatch {
-            batch,
-            document_of,
-            token_of,
+            batch: batch.finish(),
+            scored,
         }
     }
 
     /// Appends a piece. Appends to `of` the document and the token that each position scores.
-    fn push(&self, batch: &mut Batch, of: &mut Vec<(u32, u32)>, piece: &Piece) {
+    fn push(&self, batch: &mut BatchWriter, scored: &mut Vec<Option<TokenPlace>>, piece: &Piece) {
         let document = self
             .shard
             .document(self.documents[piece.chosen as usize] as usize);
-        let (range, bos_token_id) = (piece.from..piece.to, self.options.bos_token_id);
-        batch.push_piece(document, range, piece.scored_from, bos_token_id);
-        let targets = batch.targets[of.len()..].iter().zip(piece.from..);
-        let scores = |(target, index): (&u32, usize)| match *target {
-            IGNORED => (u32::MAX, index as u32),
-            _ => (piece.chosen, index as u32),
-        };
-        let scored: Vec<(u32, u32)> = targets.map(scores).collect();
-        of.extend(scored);
+        let targets = batch.push_piece(
+            document,
+            TargetRange {
+                tokens: piece.from..piece.to,
+                scored_from: piece.scored_from,
+            },
+        );
+        scored.extend((piece.from..).zip(targets).map(|(index, target)| {
+            (*target != IGNORED).then_some(TokenPlace {
+                document: piece.chosen,
+                token: index as u32,
+            })
+        }));
     }
 }
 

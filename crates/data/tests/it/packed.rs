@@ -60,7 +60,7 @@ fn epoch(stream: &MixtureStream, rows: u64, number: u64) -> Vec<Vec<Vec<(u32, u3
 
 fn pieces(batch: &Batch) -> Vec<Vec<(u32, u32)>> {
     let mut pieces: Vec<Vec<(u32, u32)>> = Vec::new();
-    for at in 0..batch.sequence_length {
+    for at in 0..batch.sequence_length() {
         if batch.document_starts[at] as usize == at {
             pieces.push(Vec::new());
         }

@@ -35,7 +35,7 @@ fn stream(
 type Position = (u32, u32, u32);
 
 fn row(batch: &Batch, row: usize) -> Vec<Position> {
-    let range = row * batch.sequence_length..(row + 1) * batch.sequence_length;
+    let range = row * batch.sequence_length()..(row + 1) * batch.sequence_length();
     range
         .map(|at| {
             (

@@ -1,6 +1,8 @@
 //! Tests of scoring batches.
 
-use polymath_data::{HeldoutSplit, IGNORED, ScoringBatches, ScoringOptions, TokenShard};
+use polymath_data::{
+    HeldoutSplit, IGNORED, ScoringBatches, ScoringOptions, TokenPlace, TokenShard,
+};
 use proptest::prelude::*;
 
 use crate::support::shelf;
@@ -39,13 +41,13 @@ proptest! {
             let batch = &scoring.batch;
             prop_assert!(batch.rows <= rows);
             prop_assert_eq!(batch.input_ids.len(), batch.rows * length);
-            prop_assert_eq!(scoring.document_of.len(), batch.rows * length);
+            prop_assert_eq!(scoring.scored.len(), batch.rows * length);
             for at in 0..batch.input_ids.len() {
-                let document = scoring.document_of[at];
-                prop_assert_eq!(document == u32::MAX, batch.targets[at] == IGNORED);
-                if document == u32::MAX {
+                let scored = scoring.scored[at];
+                prop_assert_eq!(scored.is_none(), batch.targets[at] == IGNORED);
+                let Some(TokenPlace { document, .. }) = scored else {
                     continue;
-                }
+                };
                 let start = at / length * length + batch.document_starts[at] as usize;
                 // The inputs from the document's start on are the tokens before the target.
                 let story = &stories[document as usize];
@@ -76,7 +78,7 @@ proptest! {
         let chosen = batches.documents().to_vec();
         prop_assert!(!chosen.is_empty() && chosen.is_sorted());
         prop_assert!(batches.tokens() <= most || chosen.len() == 1);
-        let scored: u64 = batches.iter().map(|batch| batch.document_of.iter().filter(|&&of| of != u32::MAX).count() as u64).sum();
+        let scored: u64 = batches.iter().map(|batch| batch.scored.iter().flatten().count() as u64).sum();
         prop_assert_eq!(scored, batches.tokens());
         let again = ScoringBatches::new(&shard, limited);
         prop_assert_eq!(again.documents(), &chosen[..]);
@@ -102,10 +104,7 @@ fn rows_are_packed_tightly() {
         .collect();
     let shard = shelf::shard(&stories);
     let batches = ScoringBatches::new(&shard, options(8, 256, None));
-    let positions: usize = batches
-        .iter()
-        .map(|scoring| scoring.document_of.len())
-        .sum();
+    let positions: usize = batches.iter().map(|scoring| scoring.scored.len()).sum();
     assert!(
         (positions as f64) < 1.1 * shard.tokens() as f64,
         "{positions} for {}",

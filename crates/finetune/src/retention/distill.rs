@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use polymath_data::{Batch, IGNORED};
-use polymath_model::{Comparison, ModelError, Teacher, TokenBatch, TopK, Transformer};
+use polymath_model::{Comparison, ModelError, Teacher, TopK, Transformer};
 use serde::{Deserialize, Serialize};
 
 use crate::FinetuneError;
@@ -144,7 +144,7 @@ impl Distillation {
         let rows: Vec<usize> = (0..batch.rows)
             .filter(|row| batch.is_replayed(*row))
             .collect();
-        let length = batch.sequence_length;
+        let length = batch.sequence_length();
         let scored = |row: usize| {
             (row * length..(row + 1) * length).filter(|at| batch.targets[*at] != IGNORED)
         };
@@ -181,7 +181,7 @@ impl Distillation {
 impl Pool {
     /// Returns the stored predictions at `positions`, all of which are in `rows` of the batch.
     fn at(&self, batch: &Batch, rows: &[usize], positions: &[u32]) -> Result<TopK, ModelError> {
-        let length = batch.sequence_length;
+        let length = batch.sequence_length();
         let begins: HashMap<usize, usize> = rows
             .iter()
             .map(|row| {
@@ -211,7 +211,7 @@ impl Pool {
 
 /// Returns the key that identifies a row of a batch.
 pub fn row_key(batch: &Batch, row: usize) -> RowKey {
-    let range = row * batch.sequence_length..(row + 1) * batch.sequence_length;
+    let range = row * batch.sequence_length()..(row + 1) * batch.sequence_length();
     (
         batch.input_ids[range.clone()].to_vec(),
         batch.document_starts[range].to_vec(),
@@ -219,18 +219,19 @@ pub fn row_key(batch: &Batch, row: usize) -> RowKey {
 }
 
 /// Returns the given rows of a batch.
-fn select(batch: &Batch, rows: &[usize]) -> TokenBatch {
+fn select(batch: &Batch, rows: &[usize]) -> Batch {
     let pick = |values: &[u32]| -> Vec<u32> {
-        let length = batch.sequence_length;
+        let length = batch.sequence_length();
         rows.iter()
             .flat_map(|row| &values[row * length..(row + 1) * length])
             .copied()
             .collect()
     };
-    TokenBatch {
+    Batch {
         input_ids: pick(&batch.input_ids),
         targets: pick(&batch.targets),
         document_starts: pick(&batch.document_starts),
         rows: rows.len(),
+        domains: rows.iter().map(|row| batch.domains[*row]).collect(),
     }
 }

@@ -12,9 +12,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use candle_core::Tensor;
 use polymath_base::StagedFolder;
 use polymath_base::sha256_of_bytes;
-use polymath_data::{BATCH_RULE, BatchShape, IGNORED, MixturePart, MixtureStream, TokenShard};
+use polymath_data::{
+    BATCH_RULE, Batch, BatchShape, IGNORED, MixturePart, MixtureStream, TokenShard,
+};
 use polymath_model::Transformer;
-use polymath_train::to_token_batch;
 use safetensors::SafeTensors;
 
 use crate::FinetuneError;
@@ -79,18 +80,14 @@ impl Squares {
             }
             let scored = batch.targets.iter().filter(|target| **target != IGNORED);
             squares.tokens += scored.count() as u64;
-            squares.add(model, &to_token_batch(&batch))?;
+            squares.add(model, &batch)?;
             // Checked right before the next row is read.
             stream.check()?;
         }
         Ok(squares)
     }
 
-    fn add(
-        &mut self,
-        model: &Transformer,
-        row: &polymath_model::TokenBatch,
-    ) -> Result<(), FinetuneError> {
+    fn add(&mut self, model: &Transformer, row: &Batch) -> Result<(), FinetuneError> {
         let mut gradients = model.loss(row)?.backward()?;
         for (name, parameter) in model.trainable() {
             let Some(gradient) = gradients.remove(parameter) else {

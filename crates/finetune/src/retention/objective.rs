@@ -6,9 +6,7 @@ use std::sync::Arc;
 
 use candle_core::{Tensor, Var};
 use polymath_data::{Batch, IGNORED};
-use polymath_train::{
-    LanguageModel, Losses, Objective, Penalty, SaveModel, TrainError, to_token_batch,
-};
+use polymath_train::{LanguageModel, Losses, Objective, Penalty, SaveModel, TrainError};
 
 use super::Distillation;
 use crate::Lineage;
@@ -37,9 +35,8 @@ impl Objective for RetentionObjective<'_> {
     }
 
     fn losses(&self, batch: &Batch, strength: f64) -> Result<Losses, TrainError> {
-        let tokens = to_token_batch(batch);
-        let hidden = self.model.transformer.hidden_states(&tokens)?;
-        let losses = self.distilled(batch, &hidden, (&tokens.targets.into(), strength))?;
+        let hidden = self.model.transformer.hidden_states(batch)?;
+        let losses = self.distilled(batch, &hidden, strength)?;
         match self.replay_weight == 1.0 {
             true => Ok(losses),
             false => losses.with("replay", self.weighted(batch, &hidden)?),
@@ -61,10 +58,11 @@ impl RetentionObjective<'_> {
         &self,
         batch: &Batch,
         hidden: &Tensor,
-        (targets, strength): (&Arc<[u32]>, f64),
+        strength: f64,
     ) -> Result<Losses, TrainError> {
         let transformer = self.model.transformer;
-        let task = || transformer.loss_of(hidden, targets);
+        let targets: Arc<[u32]> = batch.targets.as_slice().into();
+        let task = || transformer.loss_of(hidden, &targets);
         let Some(distillation) = &self.distillation else {
             return Ok(Losses::of_task(task()?));
         };
@@ -73,7 +71,7 @@ impl RetentionObjective<'_> {
         };
         let strength = distillation.strength * strength;
         let distilled =
-            transformer.distillation_loss_of(hidden, targets, (&comparison, strength))?;
+            transformer.distillation_loss_of(hidden, &targets, (&comparison, strength))?;
         Ok(Losses {
             total: distilled.total,
             task: distilled.task,
@@ -84,7 +82,7 @@ impl RetentionObjective<'_> {
     /// Returns (weight − 1) times the loss of the replayed rows, which the batch's loss already contains once.
     fn weighted(&self, batch: &Batch, hidden: &Tensor) -> Result<Tensor, TrainError> {
         let mut targets = batch.targets.clone();
-        let rows = targets.chunks_exact_mut(batch.sequence_length);
+        let rows = targets.chunks_exact_mut(batch.sequence_length());
         for (row, targets) in rows.enumerate() {
             if !batch.is_replayed(row) {
                 targets.fill(IGNORED);

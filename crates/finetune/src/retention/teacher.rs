@@ -10,7 +10,6 @@ use polymath_base::StagedFolder;
 use polymath_base::sha256_of_bytes;
 use polymath_data::{BATCH_RULE, ReplayStream};
 use polymath_model::{TopK, Transformer};
-use polymath_train::to_token_batch;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
@@ -76,7 +75,7 @@ impl TeacherPool<'_> {
             }
             self.stream.check()?;
             let rows = start..self.rows.min(start + AT_ONCE);
-            let batch = to_token_batch(&self.stream.replayable(rows));
+            let batch = self.stream.replayable(rows);
             let found = base.likeliest(&batch, self.top_k, self.temperature)?;
             ids.extend_from_slice(&found.ids);
             probabilities.extend_from_slice(&found.probabilities);
@@ -102,7 +101,7 @@ impl TeacherPool<'_> {
         (0..self.rows)
             .map(|row| {
                 let batch = self.stream.replayable(row..row + 1);
-                (row_key(&batch, 0), row as usize * batch.sequence_length)
+                (row_key(&batch, 0), row as usize * batch.sequence_length())
             })
             .collect()
     }

@@ -13,7 +13,7 @@ use polymath_finetune::retention::{
     Base, Distillation, RetentionObjective, SelfReplay, TeacherPool,
 };
 use polymath_model::{DocumentSampler, TokenizerFiles, Transformer};
-use polymath_train::{LanguageModel, Objective, to_token_batch};
+use polymath_train::{LanguageModel, Objective};
 
 use crate::support::tiny::{VOCABULARY, assert_close, frozen, shard, trained, values};
 
@@ -86,7 +86,7 @@ fn number(scalar: &Tensor) -> f64 {
 
 /// Returns softmax(logits / T) of each position, in f64.
 fn distributions(model: &Transformer, batch: &Batch) -> Vec<Vec<f64>> {
-    let logits = values(&model.logits(&to_token_batch(batch)).unwrap());
+    let logits = values(&model.logits(batch).unwrap());
     logits
         .chunks(VOCABULARY)
         .map(|row| {
@@ -118,7 +118,7 @@ fn replayed_rows_count_by_their_weight() {
             targets.fill(polymath_data::IGNORED);
         }
     }
-    let again = tuned.loss(&to_token_batch(&old)).unwrap();
+    let again = tuned.loss(&old).unwrap();
     let slope_of_again = slope(&again);
     assert!(number(&again) > 1.0);
     for is_held in [false, true] {
@@ -158,7 +158,7 @@ fn a_batch_without_replay_is_not_weighted() {
     let losses = objective.losses(&batch, 1.0).unwrap();
     let names: Vec<_> = losses.auxiliary.iter().map(|(name, _)| *name).collect();
     assert_eq!(names, ["distill", "replay"]);
-    let alone = tuned.loss(&to_token_batch(&batch)).unwrap();
+    let alone = tuned.loss(&batch).unwrap();
     assert_eq!(number(&losses.total), number(&alone));
 }
 
@@ -186,7 +186,7 @@ fn distillation_matches_its_definition() {
         "{found} for {expected}"
     );
     assert!(expected > 1e-3);
-    let alone = tuned.loss(&to_token_batch(&batch)).unwrap();
+    let alone = tuned.loss(&batch).unwrap();
     assert_eq!(number(&losses.task), number(&alone));
 
     let parameter = &tuned.trainable()["model.layers.0.input_layernorm.weight"];

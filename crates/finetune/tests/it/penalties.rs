@@ -10,7 +10,7 @@ use polymath_data::{BatchShape, MixturePart, MixtureStream};
 use polymath_finetune::FinetuneError;
 use polymath_finetune::retention::{Ewc, L2sp, Sample, Squares, cached, combine};
 use polymath_model::Transformer;
-use polymath_train::{Penalty, to_token_batch};
+use polymath_train::Penalty;
 
 use crate::support::tiny::{assert_close, frozen, numbers, ops, shard, trained, values};
 
@@ -145,7 +145,7 @@ fn fisher_is_the_mean_of_squared_gradients() {
     let stream = MixtureStream::new(vec![part], shape, 0, 0).unwrap();
     let mut expected: BTreeMap<String, Vec<f64>> = BTreeMap::new();
     for row in 0..4 {
-        let loss = model.loss(&to_token_batch(&stream.batch(row))).unwrap();
+        let loss = model.loss(&stream.batch(row)).unwrap();
         let gradients = loss.backward().unwrap();
         for (name, parameter) in model.trainable() {
             let gradient = values(gradients.get(parameter).unwrap());

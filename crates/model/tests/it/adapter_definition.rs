@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
 use polymath_model::{
-    Adapter, AdapterBase, ArchitectureConfig, LoadOptions, LoraConfig, ModelConfig, Ops, Precision,
-    TokenBatch, Transformer,
+    Adapter, AdapterBase, ArchitectureConfig, Batch, LoadOptions, LoraConfig, ModelConfig, Ops,
+    Precision, Transformer,
 };
 
 use crate::support::llama_reference;
@@ -135,12 +135,13 @@ fn effective(adapter: &Weights, lengths_of: &Weights, scale: f64) -> Weights {
 }
 
 /// Creates rows of two packed documents each.
-fn batch() -> TokenBatch {
-    TokenBatch {
+fn batch() -> Batch {
+    Batch {
         input_ids: (0..20).map(|at| at * 7 % VOCABULARY).collect(),
         targets: (0..20).map(|at| (at + 1) * 5 % VOCABULARY).collect(),
         document_starts: (0..20).map(|at| if at % 10 < 4 { 0 } else { 4 }).collect(),
         rows: 2,
+        domains: vec![0; 2],
     }
 }
 

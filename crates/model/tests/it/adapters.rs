@@ -5,8 +5,8 @@ use std::path::Path;
 
 use candle_core::{Device, Tensor};
 use polymath_model::{
-    Adapter, AdapterBase, ArchitectureConfig, LoadOptions, LoraConfig, ModelConfig, Ops, Precision,
-    TokenBatch, Transformer, load_adapter, save_adapter,
+    Adapter, AdapterBase, ArchitectureConfig, Batch, LoadOptions, LoraConfig, ModelConfig, Ops,
+    Precision, Transformer, load_adapter, save_adapter,
 };
 
 const QUERY: &str = "model.layers.0.self_attn.q_proj";
@@ -77,12 +77,13 @@ fn plain(weights: BTreeMap<String, Tensor>) -> Transformer {
     Transformer::from_weights(config(), weights, &options).unwrap()
 }
 
-fn batch() -> TokenBatch {
-    TokenBatch {
+fn batch() -> Batch {
+    Batch {
         input_ids: (0..24).map(|at| at * 7 % 23).collect(),
         targets: (0..24).map(|at| (at + 1) * 7 % 23).collect(),
         document_starts: vec![0; 24],
         rows: 2,
+        domains: vec![0; 2],
     }
 }
 

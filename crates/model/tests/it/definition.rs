@@ -3,8 +3,8 @@
 
 use candle_core::Device;
 use polymath_model::{
-    ArchitectureConfig, DocumentSampler, Generation, IGNORED, Implementation, LoadOptions,
-    ModelConfig, Ops, Precision, SamplingConfig, SlidingWindow, TokenBatch, Transformer,
+    ArchitectureConfig, Batch, DocumentSampler, Generation, IGNORED, Implementation, LoadOptions,
+    ModelConfig, Ops, Precision, SamplingConfig, SlidingWindow, Transformer,
 };
 
 use crate::support::llama_reference::{
@@ -45,9 +45,9 @@ fn model(config: &ModelConfig, implementation: Implementation) -> Transformer {
 }
 
 /// Creates two rows of packed documents, with lengths 5, 1, 6 and 3, 9; every third target is ignored.
-fn packed() -> TokenBatch {
+fn packed() -> Batch {
     let starts = [[0; 5].as_slice(), &[5], &[6; 6], &[0; 3], &[3; 9]].concat();
-    TokenBatch {
+    Batch {
         input_ids: (0..24)
             .map(|at| (at * at * 5 + at + 2) % VOCABULARY)
             .collect(),
@@ -59,6 +59,7 @@ fn packed() -> TokenBatch {
             .collect(),
         document_starts: starts,
         rows: 2,
+        domains: vec![0; 2],
     }
 }
 

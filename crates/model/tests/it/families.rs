@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::{llama, mistral, qwen2, qwen3};
 use polymath_model::{
-    Family, Implementation, LoadOptions, ModelConfig, Ops, Precision, RopeScaling, TokenBatch,
+    Batch, Family, Implementation, LoadOptions, ModelConfig, Ops, Precision, RopeScaling,
     TokenizerFiles, Transformer,
 };
 use serde_json::{Value, json};
@@ -93,11 +93,12 @@ fn ours(folder: &Path) -> Tensor {
     let saved = polymath_model::load(again.path(), &options).unwrap();
     assert_eq!(saved.config(), loaded.config());
     let logits = |model: &Transformer| {
-        let batch = TokenBatch {
+        let batch = Batch {
             input_ids: input_ids(),
             targets: vec![0; LENGTH],
             document_starts: vec![0; LENGTH],
             rows: 1,
+            domains: vec![0; 1],
         };
         let all = model.logits(&batch).unwrap().reshape((LENGTH, 97)).unwrap();
         all.get(LENGTH - 1).unwrap()
@@ -300,11 +301,12 @@ fn biases_have_gradients() {
     write(folder.path(), &biased, &json!({}));
     let options = LoadOptions::trained(&Device::Cpu, ops());
     let model = polymath_model::load(folder.path(), &options).unwrap();
-    let batch = TokenBatch {
+    let batch = Batch {
         input_ids: input_ids(),
         targets: input_ids().into_iter().rev().collect(),
         document_starts: vec![0; LENGTH],
         rows: 1,
+        domains: vec![0; 1],
     };
     let gradients = model.loss(&batch).unwrap().backward().unwrap();
     for part in ["q_proj", "v_proj"] {

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use candle_core::{Device, Tensor, Var};
 use polymath_model::{
-    Adapter, AdapterBase, Family, Generation, Implementation, LoadOptions, LoraConfig, Ops,
-    Precision, SamplingConfig, TokenBatch, TokenizerFiles, Transformer, load_adapter, load_config,
+    Adapter, AdapterBase, Batch, Family, Generation, Implementation, LoadOptions, LoraConfig, Ops,
+    Precision, SamplingConfig, TokenizerFiles, Transformer, load_adapter, load_config,
 };
 use serde_json::{Value, json};
 
@@ -38,18 +38,19 @@ fn model(implementation: Implementation) -> Transformer {
 }
 
 /// Creates `rows` rows of one document each.
-fn batch(rows: usize, length: usize) -> TokenBatch {
+fn batch(rows: usize, length: usize) -> Batch {
     let token = |row: usize, at: usize| ((row * 31 + at * at * 7 + at) % 96 + 1) as u32;
     let ids = |shift: usize| {
         (0..rows)
             .flat_map(|row| (0..length).map(move |at| token(row, at + shift)))
             .collect()
     };
-    TokenBatch {
+    Batch {
         input_ids: ids(0),
         targets: ids(1),
         document_starts: vec![0; rows * length],
         rows,
+        domains: vec![0; rows],
     }
 }
 
@@ -177,12 +178,13 @@ fn packed_documents_do_not_see_each_other() {
     for implementation in [Implementation::Fused, Implementation::Reference] {
         let model = model(implementation);
         let alone = [batch(1, 13), batch(2, 19)];
-        let second = 19..38; // second row of the second batch
-        let packed = TokenBatch {
+        let second = 19..38; // the second row of the second batch
+        let packed = Batch {
             input_ids: [&alone[0].input_ids[..], &alone[1].input_ids[second.clone()]].concat(),
             targets: [&alone[0].targets[..], &alone[1].targets[second.clone()]].concat(),
             document_starts: [vec![0; 13], vec![13; 19]].concat(),
             rows: 1,
+            domains: vec![0; 1],
         };
         let together = model.score(&packed).unwrap().nats;
         let first = model.score(&alone[0]).unwrap().nats;

@@ -7,8 +7,8 @@ use std::path::Path;
 use candle_core::quantized::gguf_file::Content;
 use candle_core::{Device, Tensor};
 use polymath_model::{
-    Adapter, Family, GgufExport, GgufType, LoadOptions, LoraConfig, ModelConfig, Ops, Precision,
-    RopeScaling, TokenBatch, Transformer, export_gguf, load_adapter, load_config, save_adapter,
+    Adapter, Batch, Family, GgufExport, GgufType, LoadOptions, LoraConfig, ModelConfig, Ops,
+    Precision, RopeScaling, Transformer, export_gguf, load_adapter, load_config, save_adapter,
 };
 use serde_json::Value;
 
@@ -37,11 +37,12 @@ fn ids(fixture: &Value) -> Vec<u32> {
 
 fn assert_logits(model: &Transformer, fixture: &Value, case: &Value, what: &str) {
     let input_ids = ids(fixture);
-    let batch = TokenBatch {
+    let batch = Batch {
         targets: input_ids.clone(),
         document_starts: vec![0; input_ids.len()],
         input_ids,
         rows: 1,
+        domains: vec![0; 1],
     };
     let found = elements(&model.logits(&batch).unwrap());
     let expected: Vec<f64> = serde_json::from_value(case["logits"].clone()).unwrap();

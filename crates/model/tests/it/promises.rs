@@ -4,8 +4,8 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use polymath_model::{
-    ArchitectureConfig, Generation, IGNORED, Implementation, LoadOptions, ModelConfig, Ops,
-    Precision, SamplingConfig, SlidingWindow, TokenBatch, Transformer,
+    ArchitectureConfig, Batch, Generation, IGNORED, Implementation, LoadOptions, ModelConfig, Ops,
+    Precision, SamplingConfig, SlidingWindow, Transformer,
 };
 use polymath_ops::{AdamW, Moments, UpdateAt};
 
@@ -43,18 +43,19 @@ fn model(config: ModelConfig, implementation: Implementation) -> Transformer {
 }
 
 /// Creates `rows` rows of one document each, whose tokens follow a simple rule.
-fn batch(rows: usize, sequence: usize) -> TokenBatch {
+fn batch(rows: usize, sequence: usize) -> Batch {
     let token = |row: usize, at: usize| ((row * 31 + at * at * 7 + at) % 96 + 1) as u32;
     let ids = |shift: usize| {
         (0..rows)
             .flat_map(|row| (0..sequence).map(move |at| token(row, at + shift)))
             .collect()
     };
-    TokenBatch {
+    Batch {
         input_ids: ids(0),
         targets: ids(1),
         document_starts: vec![0; rows * sequence],
         rows,
+        domains: vec![0; rows],
     }
 }
 
@@ -194,11 +195,12 @@ fn packed_documents_do_not_see_each_other() {
         let model = model(config(2, true, false), implementation);
         let alone = [batch(1, 13), batch(2, 19)];
         let second = 19..38; // The second row of the second batch.
-        let packed = TokenBatch {
+        let packed = Batch {
             input_ids: [&alone[0].input_ids[..], &alone[1].input_ids[second.clone()]].concat(),
             targets: [&alone[0].targets[..], &alone[1].targets[second.clone()]].concat(),
             document_starts: [vec![0; 13], vec![13; 19]].concat(),
             rows: 1,
+            domains: vec![0; 1],
         };
         let together = model.score(&packed).unwrap().nats;
         let first = model.score(&alone[0]).unwrap().nats;
@@ -313,11 +315,12 @@ fn cached_generation_equals_uncached() {
             .collect();
         let mut text = prompt.to_vec();
         for token in generated {
-            let whole = TokenBatch {
+            let whole = Batch {
                 targets: vec![IGNORED; text.len()],
                 document_starts: vec![0; text.len()],
                 input_ids: text.clone(),
                 rows: 1,
+                domains: vec![0; 1],
             };
             let logits = model.logits(&whole).unwrap().get(0).unwrap();
             let last = logits

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
 use polymath_model::{
-    Adapter, AdapterBase, ArchitectureConfig, Implementation, LoadOptions, LoraConfig, ModelConfig,
-    Ops, Precision, SlidingWindow, TokenBatch, Transformer,
+    Adapter, AdapterBase, ArchitectureConfig, Batch, Implementation, LoadOptions, LoraConfig,
+    ModelConfig, Ops, Precision, SlidingWindow, Transformer,
 };
 
 /// Returns a config; with `qk_norm`, some of its layers have a sliding window.
@@ -33,12 +33,13 @@ fn ops(implementation: Implementation) -> Ops {
 }
 
 /// Creates rows of two packed documents each.
-fn batch() -> TokenBatch {
-    TokenBatch {
+fn batch() -> Batch {
+    Batch {
         input_ids: (0..32).map(|at| at * 7 % 31).collect(),
         targets: (0..32).map(|at| (at + 1) * 7 % 31).collect(),
         document_starts: (0..32).map(|at| if at % 16 < 5 { 0 } else { 5 }).collect(),
         rows: 2,
+        domains: vec![0; 2],
     }
 }
 

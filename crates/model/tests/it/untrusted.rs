@@ -6,8 +6,8 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use polymath_model::{
-    ArchitectureConfig, LoadOptions, ModelConfig, ModelError, ModelSource, Ops, Precision,
-    RopeScaling, TokenBatch, TokenizerFiles, Transformer, load_config, load_weights, save_weights,
+    ArchitectureConfig, Batch, LoadOptions, ModelConfig, ModelError, ModelSource, Ops, Precision,
+    RopeScaling, TokenizerFiles, Transformer, load_config, load_weights, save_weights,
 };
 use serde_json::{Value, json};
 
@@ -82,11 +82,12 @@ impl Folder {
 
     fn logits(&self) -> Vec<f32> {
         let model = polymath_model::load(self.path(), &options()).unwrap();
-        let batch = TokenBatch {
+        let batch = Batch {
             input_ids: vec![1, 5, 9, 40],
             targets: vec![0; 4],
             document_starts: vec![0; 4],
             rows: 1,
+            domains: vec![0; 1],
         };
         let logits = model.logits(&batch).unwrap();
         logits.flatten_all().unwrap().to_vec1().unwrap()

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
 use polymath_model::{
-    ArchitectureConfig, DocumentSampler, Generation, Implementation, LoadOptions, ModelConfig, Ops,
-    Precision, SamplingConfig, SlidingWindow, TokenBatch, Transformer,
+    ArchitectureConfig, Batch, DocumentSampler, Generation, Implementation, LoadOptions,
+    ModelConfig, Ops, Precision, SamplingConfig, SlidingWindow, Transformer,
 };
 
 use crate::support::letters::write_tokenizer;
@@ -47,12 +47,13 @@ fn tokens(count: usize) -> Vec<u32> {
         .collect()
 }
 
-fn row(input_ids: Vec<u32>, document_starts: Vec<u32>) -> TokenBatch {
-    TokenBatch {
+fn row(input_ids: Vec<u32>, document_starts: Vec<u32>) -> Batch {
+    Batch {
         targets: input_ids.iter().rev().copied().collect(),
         input_ids,
         document_starts,
         rows: 1,
+        domains: vec![0; 1],
     }
 }
 

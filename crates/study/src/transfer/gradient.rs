@@ -6,7 +6,6 @@ use std::sync::Arc;
 use candle_core::Tensor;
 use polymath_data::{BatchShape, MixturePart, MixtureStream, TokenShard};
 use polymath_model::Transformer;
-use polymath_train::to_token_batch;
 
 use crate::StudyError;
 
@@ -39,7 +38,7 @@ impl Gradient {
         let stream = MixtureStream::new(vec![part], shape, model.config().bos_token_id, 0)?;
         let mut sums: BTreeMap<String, Tensor> = BTreeMap::new();
         for at in 0..tokens.div_ceil((ROWS * sequence_length) as u64) {
-            let batch = to_token_batch(&stream.batch(at));
+            let batch = stream.batch(at);
             let mut gradients = model.loss(&batch)?.backward()?;
             for (name, parameter) in model.trainable() {
                 let Some(gradient) = gradients.remove(parameter) else {

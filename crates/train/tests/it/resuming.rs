@@ -33,7 +33,6 @@ impl BatchSource for Rows {
                 .collect(),
             document_starts: (0..48).map(|at| if at % 12 < 5 { 0 } else { 5 }).collect(),
             rows: 4,
-            sequence_length: 12,
             domains: vec![0; 4],
         }
     }

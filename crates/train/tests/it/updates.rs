@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use candle_core::Device;
 use polymath_data::{Batch, IGNORED};
 use polymath_model::{
-    ArchitectureConfig, LoadOptions, ModelConfig, Ops, Precision, TokenBatch, Transformer,
+    ArchitectureConfig, Batch, LoadOptions, ModelConfig, Ops, Precision, Transformer,
 };
 use polymath_train::{BatchSource, Observer, RunFolder, StepMetrics, fit};
 
@@ -71,7 +71,6 @@ impl BatchSource for Packed {
                 .collect(),
             document_starts: (0..24).map(start).collect(),
             rows: 4,
-            sequence_length: 6,
             domains: vec![0; 4],
         }
     }
@@ -108,7 +107,7 @@ impl ByHand {
     }
 
     fn step(&mut self, step: usize, muon: bool) {
-        let batch = by_definition(&Packed.batch(step as u64 - 1));
+        let batch = Packed.batch(step as u64 - 1);
         let scored = batch.targets.iter().filter(|target| **target != IGNORED);
         let scored = scored.count() as f64;
         let mean = |weights: &Weights| mean_loss(weights, &batch, scored);
@@ -177,16 +176,7 @@ impl ByHand {
 }
 
 /// Converts a batch to the model's input, independently of the training loop's own conversion.
-fn by_definition(batch: &Batch) -> TokenBatch {
-    TokenBatch {
-        input_ids: batch.input_ids.clone(),
-        targets: batch.targets.clone(),
-        document_starts: batch.document_starts.clone(),
-        rows: batch.rows,
-    }
-}
-
-fn mean_loss(weights: &Weights, batch: &TokenBatch, scored: f64) -> f64 {
+fn mean_loss(weights: &Weights, batch: &Batch, scored: f64) -> f64 {
     loss(&config(), weights, batch) / scored
 }
 

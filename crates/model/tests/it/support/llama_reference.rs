@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use candle_core::{DType, Tensor};
-use polymath_model::{IGNORED, ModelConfig, TokenBatch, Transformer};
+use polymath_model::{Batch, IGNORED, ModelConfig, Transformer};
 
 /// Parameters by name, in row-major order.
 pub type Weights = BTreeMap<String, Vec<f64>>;
@@ -37,7 +37,7 @@ pub fn apart(found: &[f64], expected: &[f64]) -> f64 {
 }
 
 /// Splits a packed batch into its documents: ranges of positions with the same document start in the same row.
-pub fn documents(batch: &TokenBatch) -> Vec<Range<usize>> {
+pub fn documents(batch: &Batch) -> Vec<Range<usize>> {
     let sequence = batch.sequence_length();
     let key = |at: usize| (at / sequence, batch.document_starts[at]);
     let mut found: Vec<Range<usize>> = Vec::new();
@@ -51,7 +51,7 @@ pub fn documents(batch: &TokenBatch) -> Vec<Range<usize>> {
 }
 
 /// Computes Σ −ln p over the targets of a packed batch, each document as if it were alone.
-pub fn loss(config: &ModelConfig, weights: &Weights, batch: &TokenBatch) -> f64 {
+pub fn loss(config: &ModelConfig, weights: &Weights, batch: &Batch) -> f64 {
     let of = |range: Range<usize>| {
         let rows = logits(config, weights, &batch.input_ids[range.clone()]);
         let scored = rows.iter().zip(&batch.targets[range]);

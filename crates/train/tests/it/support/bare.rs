@@ -6,7 +6,7 @@ use std::path::Path;
 use candle_core::{Tensor, Var};
 use polymath_data::Batch;
 use polymath_model::Transformer;
-use polymath_train::{Objective, SaveModel, TrainError, to_token_batch};
+use polymath_train::{Objective, SaveModel, TrainError};
 
 /// Objective of next-token prediction without a tokenizer.
 pub struct Bare(pub Transformer);
@@ -17,7 +17,7 @@ impl Objective for Bare {
     }
 
     fn loss(&self, batch: &Batch) -> Result<Tensor, TrainError> {
-        Ok(self.0.loss(&to_token_batch(batch))?)
+        Ok(self.0.loss(batch)?)
     }
 
     fn trainable(&self) -> &BTreeMap<String, Var> {

@@ -88,7 +88,6 @@ impl BatchSource for Steps {
             document_starts: vec![0; 8],
             input_ids: ids,
             rows: 4,
-            sequence_length: 2,
             domains: vec![0; 4],
         }
     }

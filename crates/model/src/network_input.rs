@@ -1,0 +1,48 @@
+//! Input of the network, on the device.
+
+use std::sync::Arc;
+
+use candle_core::{Device, Tensor};
+use polymath_ops::Segments;
+
+use crate::{Batch, ModelError};
+
+/// Tokens on the device, with values that all layers share.
+pub(crate) struct NetworkInput {
+    /// Input tokens: `(batch, sequence)`.
+    pub input_ids: Tensor,
+    pub positions: Arc<[u32]>,
+    pub segments: Segments,
+}
+
+impl NetworkInput {
+    /// Moves the inputs of a batch to the device.
+    pub fn new(batch: &Batch, device: &Device) -> Result<Self, ModelError> {
+        let (rows, sequence) = (batch.rows, batch.sequence_length());
+        let total = rows * sequence;
+        if batch.input_ids.len() != total
+            || batch.targets.len() != total
+            || batch.document_starts.len() != total
+        {
+            return Err(ModelError::Input(format!(
+                "a batch of {rows} rows has {} inputs, {} targets and {} document starts: the three numbers must be \
+                 equal",
+                batch.input_ids.len(),
+                batch.targets.len(),
+                batch.document_starts.len()
+            )));
+        }
+        // Positions restart at each document, as if it were alone.
+        let positions: Arc<[u32]> = batch
+            .document_starts
+            .iter()
+            .enumerate()
+            .map(|(at, start)| ((at % sequence) as u32).saturating_sub(*start))
+            .collect();
+        Ok(Self {
+            input_ids: Tensor::from_slice(&batch.input_ids, (rows, sequence), device)?,
+            positions,
+            segments: Segments::new(rows, sequence, batch.document_starts.as_slice().into())?,
+        })
+    }
+}
