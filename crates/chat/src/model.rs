@@ -34,8 +34,7 @@ impl ChatModel {
         let path = source.tokenizer()?;
         let tokenizer = polymath_tokenizer::open(&path)?;
         let config = model.config();
-        let ends = (config.bos_token_id, config.eos_token_id);
-        let template = PromptTemplate::open(&path, &tokenizer, ends)?;
+        let template = PromptTemplate::open(&path, &tokenizer, config.document_ends())?;
         let settings = Settings::beside(&path)?;
         let named = settings.names.get("eos_token");
         let turn_end = template.as_ref().and_then(PromptTemplate::turn_end);

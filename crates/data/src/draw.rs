@@ -5,6 +5,22 @@
 
 use polymath_base::{GOLDEN, mix};
 
+/// Seed and number of a part, which separate its draws from those of the others.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PartDraws {
+    /// Seed of the run.
+    pub seed: u64,
+    /// Number of the part in its mixture.
+    pub number: usize,
+}
+
+impl PartDraws {
+    /// Returns the bits of the part in the number of a stream of random numbers.
+    pub fn stream(self) -> u64 {
+        (self.number as u64) << 48
+    }
+}
+
 /// Returns 64 random bits: the `counter`-th draw of `stream`.
 pub(crate) fn bits(seed: u64, stream: u64, counter: u64) -> u64 {
     let stream = mix(mix(seed.wrapping_add(GOLDEN)) ^ stream.wrapping_mul(GOLDEN));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use polymath_data::{
     Dataset, DomainConfig, Progress, Reading, Split, Texts, TokenShard, prepare_texts_as,
 };
-use polymath_model::ModelConfig;
+use polymath_model::{EndTokens, ModelConfig};
 
 use crate::lineage::{Lineage, datasets_of};
 use crate::{FinetuneConfig, FinetuneError};
@@ -192,8 +192,8 @@ pub(crate) struct TokenReader<'a> {
     pub tokenizer: &'a Path,
     /// Path of the base's `tokenizer.json`, without the new tokens.
     pub base_tokenizer: &'a Path,
-    /// Ids of the tokens that begin and end documents.
-    pub ends: (u32, u32),
+    /// IDs of the tokens that begin and end documents.
+    pub ends: EndTokens,
 }
 
 impl TokenReader<'_> {

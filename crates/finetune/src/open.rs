@@ -84,7 +84,7 @@ impl Finetuning {
         let reader = TokenReader {
             tokenizer: &tokenizer,
             base_tokenizer: &base_tokenizer,
-            ends: (model.bos_token_id, model.eos_token_id),
+            ends: model.document_ends(),
         };
         let moved = Trained {
             names: &trainable,

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use polymath_tokenizer::EndTokens;
+
 use crate::{ModelError, RopeScaling, SlidingWindow, bounds, sizes};
 
 /// The `[model]` table: the sizes and options that a user chooses. All others follow from them.
@@ -99,7 +101,7 @@ impl ArchitectureConfig {
         &self,
         vocab_size: usize,
         sequence_length: usize,
-        special: (u32, u32),
+        ends: EndTokens,
     ) -> Result<ModelConfig, ModelError> {
         self.check_sizes()?;
         let heads = self.num_attention_heads;
@@ -134,8 +136,8 @@ impl ArchitectureConfig {
             initializer_range: self
                 .initializer_range
                 .unwrap_or((2.0 / (5.0 * self.hidden_size as f64)).sqrt()),
-            bos_token_id: special.0,
-            eos_token_id: special.1,
+            bos_token_id: ends.begin,
+            eos_token_id: ends.end,
             other_eos_token_ids: Vec::new(),
         };
         config.validate()?;
@@ -227,6 +229,14 @@ pub struct ModelConfig {
 }
 
 impl ModelConfig {
+    /// Returns the tokens that begin and end a document.
+    pub fn document_ends(&self) -> EndTokens {
+        EndTokens {
+            begin: self.bos_token_id,
+            end: self.eos_token_id,
+        }
+    }
+
     /// Returns true if this token ends a generated text.
     pub fn ends(&self, token: u32) -> bool {
         token == self.eos_token_id || self.other_eos_token_ids.contains(&token)

@@ -11,7 +11,7 @@
 //!
 //! let shape = r#"{ "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2 }"#;
 //! let shape: ArchitectureConfig = serde_json::from_str(shape)?;
-//! let config = shape.resolve(32, 8, (0, 0))?; // 32 tokens, a context of 8
+//! let config = shape.resolve(32, 8, EndTokens { begin: 0, end: 0 })?; // 32 tokens, a context of 8
 //! let ops = Ops::fused(Precision::F32);
 //! let model = Transformer::initialize(config, 1, &LoadOptions::trained(&Device::Cpu, ops))?;
 //! let batch = Batch {
@@ -81,6 +81,7 @@ pub use polymath_ops::{
     Comparison, DistilledLoss, IGNORED, Implementation, Ops, Precision, Scores, Teacher, TopK,
     calm_candle, keep_freed_memory, processor_peak_flops,
 };
+pub use polymath_tokenizer::EndTokens;
 pub(crate) use rope::Rope;
 pub use rope_scaling::RopeScaling;
 pub use safetensors_file::write_safetensors;

@@ -31,7 +31,7 @@ use polymath_data::{
     MixtureStream, Packing, Split, TokenShard,
 };
 use polymath_eval::{EvalError, HeldoutEvaluator, WindowOptions};
-use polymath_model::{LoadOptions, ModelConfig, TokenizerFiles, Transformer};
+use polymath_model::{EndTokens, LoadOptions, ModelConfig, TokenizerFiles, Transformer};
 use polymath_train::{
     Evaluator, Fit, LanguageModel, Launch, Observer, Outcome, Plan, RunFolder, Score, TrainError,
     fit,
@@ -73,7 +73,10 @@ impl Pretraining {
         let corpus = Corpus::open(&dataset, sequence_length)?;
         let mut facts = DatasetFacts {
             vocab_size: tokenizer.vocab_size,
-            special: (tokenizer.bos_token_id, tokenizer.eos_token_id),
+            ends: EndTokens {
+                begin: tokenizer.bos_token_id,
+                end: tokenizer.eos_token_id,
+            },
             epoch_tokens: corpus.tokens_of(&config.mixture),
             padding: 0.0,
         };

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use polymath_data::MixtureConfig;
-use polymath_model::{ArchitectureConfig, ModelConfig};
+use polymath_model::{ArchitectureConfig, EndTokens, ModelConfig};
 use polymath_train::{BATCH_SIZE, Checkpointing, Evaluation, Length, Training, TrainingDefaults};
 use serde::Serialize;
 
@@ -46,8 +46,8 @@ const SHAPES: [[usize; 3]; 10] = [
 pub struct DatasetFacts {
     /// Number of tokens in the vocabulary.
     pub vocab_size: usize,
-    /// IDs of the tokens that begin and end a document, in this order.
-    pub special: (u32, u32),
+    /// IDs of the tokens that begin and end a document.
+    pub ends: EndTokens,
     /// Number of training tokens in the domains of the mixture.
     pub epoch_tokens: u64,
     /// Share of the positions of a batch that are padding.
@@ -122,7 +122,7 @@ impl PretrainConfig {
                 shape
             }
         };
-        let architecture = shape.resolve(facts.vocab_size, sequence_length, facts.special)?;
+        let architecture = shape.resolve(facts.vocab_size, sequence_length, facts.ends)?;
         if !self.training.has_length() {
             defaults.batch_size = chosen_rows(tokens, sequence_length);
             defaults.learning_rate = chosen_rate(shape.hidden_size);
@@ -207,7 +207,7 @@ mod tests {
             toml::from_str(&format!("dataset = \"d\"\nrun = \"r\"\n{text}")).unwrap();
         let facts = DatasetFacts {
             vocab_size: 500,
-            special: (0, 0),
+            ends: EndTokens { begin: 0, end: 0 },
             epoch_tokens,
             padding: 0.0,
         };
@@ -261,7 +261,7 @@ mod tests {
         let again: PretrainConfig = toml::from_str(&saved).unwrap();
         let facts = DatasetFacts {
             vocab_size: 500,
-            special: (0, 0),
+            ends: EndTokens { begin: 0, end: 0 },
             epoch_tokens: 7,
             padding: 0.5,
         };

@@ -94,7 +94,7 @@ pub fn score(
 ) -> Result<ModelScores, StudyError> {
     let tokenizer = source.tokenizer()?;
     let config = source.config()?;
-    let ends = (config.bos_token_id, config.eos_token_id);
+    let ends = config.document_ends();
     let readings = target
         .datasets
         .iter()

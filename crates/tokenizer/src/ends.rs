@@ -28,6 +28,15 @@ pub struct ConfiguredEnds<'a> {
     pub end: Option<&'a str>,
 }
 
+/// IDs of the tokens that begin and end a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EndTokens {
+    /// ID of the token before a document.
+    pub begin: u32,
+    /// ID of the token that ends a document.
+    pub end: u32,
+}
+
 /// Begin and end tokens of documents, with the source of each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DocumentEnds {
@@ -45,6 +54,14 @@ pub struct DocumentEnds {
 type SourcedToken = Option<(u32, String)>;
 
 impl DocumentEnds {
+    /// Returns the tokens without their sources.
+    pub fn tokens(&self) -> EndTokens {
+        EndTokens {
+            begin: self.begin,
+            end: self.end,
+        }
+    }
+
     /// Finds the begin and end tokens for the tokenizer at `path`. The first source that has them is used:
     ///
     /// 1. the `[tokenizer]` table

@@ -23,7 +23,7 @@ mod settings;
 mod stream;
 mod untrusted;
 
-pub use ends::{ConfiguredEnds, DocumentEnds};
+pub use ends::{ConfiguredEnds, DocumentEnds, EndTokens};
 pub use error::TokenizerError;
 pub use json::read_optional_json;
 pub use open::{open, open_alone, parse};

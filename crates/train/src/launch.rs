@@ -214,7 +214,7 @@ fn adapter_activation_bytes(
 
 #[cfg(test)]
 mod tests {
-    use polymath_model::ArchitectureConfig;
+    use polymath_model::{ArchitectureConfig, EndTokens};
 
     use super::*;
     use crate::{Length, TrainingConfig, TrainingDefaults};
@@ -236,7 +236,9 @@ mod tests {
         let shape: ArchitectureConfig =
             toml::from_str("hidden_size = 64\nnum_hidden_layers = 2\nnum_attention_heads = 4")
                 .unwrap();
-        let model = shape.resolve(500, 128, (0, 0)).unwrap();
+        let model = shape
+            .resolve(500, 128, EndTokens { begin: 0, end: 0 })
+            .unwrap();
         Plan::new(&model, &read(training, 128), 0.0, &|_| true)
     }
 
@@ -280,7 +282,9 @@ mod tests {
         let shape: ArchitectureConfig =
             toml::from_str("hidden_size = 64\nnum_hidden_layers = 2\nnum_attention_heads = 4")
                 .unwrap();
-        let model = shape.resolve(500, 128, (0, 0)).unwrap();
+        let model = shape
+            .resolve(500, 128, EndTokens { begin: 0, end: 0 })
+            .unwrap();
         let bytes = |adapter: Option<&LoraConfig>, training: &str| {
             let training = read(training, 128);
             let plan = match adapter {
@@ -324,7 +328,9 @@ mod tests {
              max_position_embeddings = 16777216",
         )
         .unwrap();
-        let model = shape.resolve(500, 16_777_216, (0, 0)).unwrap();
+        let model = shape
+            .resolve(500, 16_777_216, EndTokens { begin: 0, end: 0 })
+            .unwrap();
         let training = read("steps = 7\nbatch_size = 1048576", 16_777_216);
         let plan = Plan::new(&model, &training, 0.0, &|_| true);
         assert_eq!(plan.activation_bytes, u64::MAX);

@@ -5,7 +5,8 @@ use std::path::Path;
 use candle_core::Device;
 use polymath_chat::ChatModel;
 use polymath_model::{
-    ArchitectureConfig, LoadOptions, ModelSource, Ops, Precision, TokenizerFiles, Transformer,
+    ArchitectureConfig, EndTokens, LoadOptions, ModelSource, Ops, Precision, TokenizerFiles,
+    Transformer,
 };
 use serde_json::{Value, json};
 
@@ -65,7 +66,16 @@ pub fn model(folder: &Path, template: Option<&str>, shape: Value) -> ChatModel {
         all[key] = value.clone();
     }
     let shape: ArchitectureConfig = serde_json::from_value(all).unwrap();
-    let config = shape.resolve(259, 640, (256, 257)).unwrap();
+    let config = shape
+        .resolve(
+            259,
+            640,
+            EndTokens {
+                begin: 256,
+                end: 257,
+            },
+        )
+        .unwrap();
     let options = LoadOptions::frozen(&Device::Cpu, Ops::fused(Precision::F32));
     let made = Transformer::initialize(config, 3, &options).unwrap();
     let beside = folder.join("tokenizer");

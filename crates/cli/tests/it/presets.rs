@@ -56,7 +56,9 @@ fn finetune_presets_load() {
             let architecture: polymath_model::ArchitectureConfig =
                 toml::from_str("hidden_size = 64\nnum_hidden_layers = 6\nnum_attention_heads = 4")
                     .unwrap();
-            let model = architecture.resolve(4096, 256, (0, 0)).unwrap();
+            let model = architecture
+                .resolve(4096, 256, polymath_model::EndTokens { begin: 0, end: 0 })
+                .unwrap();
             let adapter =
                 polymath_finetune::choose_adapter(config.method, config.lora.as_ref(), &model);
             assert!(!adapter.unwrap().unwrap().modules(&model).is_empty());

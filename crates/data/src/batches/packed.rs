@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::batches::batch::{BatchWriter, TargetRange};
 use crate::batches::cuts::{Piece, cut};
 use crate::batches::wrapped::ROW_STREAM;
-use crate::draw::{permutation, permuted};
+use crate::draw::{PartDraws, permutation, permuted};
 use crate::{Packing, TokenShard};
 
 /// Packed rows of one domain of a mixture, whose shard has a loss mask.
@@ -42,13 +42,13 @@ struct Plan {
 
 impl Packed {
     /// Packs the documents of `shard` into rows of `length` tokens. `part` is the index of the domain in the mixture.
-    pub fn new(shard: Arc<TokenShard>, length: usize, (seed, part): (u64, usize)) -> Self {
+    pub fn new(shard: Arc<TokenShard>, length: usize, draws: PartDraws) -> Self {
         let (pieces, packing) = pack(&shard, length);
         Self {
             shard,
             length,
-            seed,
-            part: (part as u64) << 48,
+            seed: draws.seed,
+            part: draws.stream(),
             pieces,
             packing,
             plan: Mutex::new(None),

@@ -13,6 +13,7 @@ use crate::batches::batch::BatchWriter;
 use crate::batches::packed::Packed;
 use crate::batches::turns::Turns;
 use crate::batches::wrapped::Wrapped;
+use crate::draw::PartDraws;
 use crate::{Batch, BatchShape, DataError, Packing, TokenShard};
 
 /// A domain of a mixture.
@@ -53,7 +54,7 @@ impl Rows {
     ///
     /// # Errors
     /// Fails if no document has a target.
-    fn new(part: &MixturePart, length: usize, draws: (u64, usize)) -> Result<Self, DataError> {
+    fn new(part: &MixturePart, length: usize, draws: PartDraws) -> Result<Self, DataError> {
         let shard = part.shard.clone();
         if !shard.has_loss_mask() {
             return Ok(Self::Wrapped(Wrapped::new(shard, length, draws)));
@@ -99,7 +100,9 @@ impl MixtureStream {
         }
         let rows = parts.iter().enumerate();
         let rows = rows
-            .map(|(number, part)| Rows::new(part, shape.sequence_length, (seed, number)))
+            .map(|(number, part)| {
+                Rows::new(part, shape.sequence_length, PartDraws { seed, number })
+            })
             .collect::<Result<Vec<Rows>, DataError>>()?;
         let weights: Vec<f64> = parts.iter().map(|part| part.weight).collect();
         let of_rows = row_weights(&weights, &rows);

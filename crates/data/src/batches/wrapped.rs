@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::TokenShard;
 use crate::batches::batch::{BatchWriter, TargetRange};
-use crate::draw::{permutation, permuted};
+use crate::draw::{PartDraws, permutation, permuted};
 
 /// First of the random streams that order the rows within epochs; disjoint from the streams that order documents.
 pub(crate) const ROW_STREAM: u64 = 1 << 62;
@@ -42,12 +42,12 @@ struct Epoch {
 
 impl Wrapped {
     /// Creates the rows of `shard`, which must not be empty. `part` is the index of the domain in the mixture.
-    pub fn new(shard: Arc<TokenShard>, length: usize, (seed, part): (u64, usize)) -> Self {
+    pub fn new(shard: Arc<TokenShard>, length: usize, draws: PartDraws) -> Self {
         Self {
             shard,
             length: length as u64,
-            seed,
-            part: (part as u64) << 48,
+            seed: draws.seed,
+            part: draws.stream(),
             epochs: Mutex::default(),
         }
     }
@@ -143,7 +143,7 @@ mod tests {
             }
             writer.finish().unwrap();
             let shard = Arc::new(TokenShard::open(&path).unwrap());
-            let rows = Wrapped::new(shard, 2, (1, 0));
+            let rows = Wrapped::new(shard, 2, PartDraws { seed: 1, number: 0 });
             let shape = BatchShape {
                 rows: 1,
                 sequence_length: 2,

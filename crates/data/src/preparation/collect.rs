@@ -21,8 +21,16 @@ use crate::{
     DataError, DomainManifest, GroupBy, GroupKind, OnBadRecord, PrepareConfig, Progress, Split,
 };
 
-/// Reads all sources. Messages are rendered by the chat `template`; `end` is the text of the token that ends
-/// documents. The documents are kept in temporary files in `config.output` until they are tokenized.
+/// Forms that the tokenizer gives to documents.
+#[derive(Clone, Copy)]
+pub(crate) struct DocumentForm<'a> {
+    /// Chat template that renders messages; `None` to write them plainly.
+    pub template: Option<&'a ChatTemplate>,
+    /// Text of the token that ends documents.
+    pub end: &'a str,
+}
+
+/// Reads all sources. The documents are kept in temporary files in `config.output` until they are tokenized.
 ///
 /// # Errors
 /// Fails if a source can't be read, if a record is not valid and `on_bad_record` is `error`, if a domain has an empty
@@ -30,7 +38,7 @@ use crate::{
 pub(crate) fn collect(
     config: &PrepareConfig,
     files: &BTreeMap<String, Files>,
-    (template, end): (Option<&ChatTemplate>, &str),
+    form: DocumentForm<'_>,
     progress: &dyn Progress,
 ) -> Result<BTreeMap<String, Collected>, DataError> {
     let format_of = |name: &str| Format {
@@ -38,7 +46,7 @@ pub(crate) fn collect(
             text_field: config.domains[name].text_field.as_deref(),
             fields: config.domains[name].fields.as_ref(),
             group_field: config.domains[name].group_field.as_deref(),
-            template,
+            template: form.template,
             notes: None,
         },
         separator: config.domains[name].separator.as_deref(),
@@ -70,7 +78,7 @@ pub(crate) fn collect(
                 Some(OnBadRecord::Skip) => &mut skipped,
                 _ => &mut refused,
             },
-            end,
+            end: form.end,
             domain: Collected::create(&config.output, files.grouping(&config.domains[name]))?,
             rule: rule(name),
             by_file: config.domains[name].group == Some(GroupBy::File),

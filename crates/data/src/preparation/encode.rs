@@ -9,6 +9,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::OnceLock;
 
+use polymath_tokenizer::EndTokens;
 use rayon::prelude::*;
 use tokenizers::Tokenizer;
 
@@ -81,7 +82,7 @@ pub(crate) struct Encoded {
 
 impl Encoder {
     /// Creates an encoder of documents that begin with token `begin` and end with token `end`.
-    pub(crate) fn new(mut tokenizer: Tokenizer, (begin, end): (u32, u32)) -> Self {
+    pub(crate) fn new(mut tokenizer: Tokenizer, ends: EndTokens) -> Self {
         // Special tokens in a document's text are plain text: a document must not end early.
         tokenizer.set_encode_special_tokens(true);
         // Without a post-processor, nothing is added to the text and byte positions are not trimmed.
@@ -98,8 +99,8 @@ impl Encoder {
             words: Words::of(&tokenizer).filter(|_| special.are_plain),
             special,
             tokenizer,
-            begin,
-            end,
+            begin: ends.begin,
+            end: ends.end,
         }
     }
 
@@ -261,7 +262,7 @@ mod tests {
         ENCODER.get_or_init(|| {
             let text = "In 1887 the quick brown fox, naïve as ever, jumped over 13 lazy dogs.\n\n";
             let tokenizer = train(400, vec![text.repeat(20)]).unwrap();
-            Encoder::new(tokenizer, (0, 0))
+            Encoder::new(tokenizer, EndTokens { begin: 0, end: 0 })
         })
     }
 
@@ -314,7 +315,7 @@ mod tests {
                 part("a rose", true),
                 Part::template("<|endoftext|>.", false).unwrap(),
             ];
-            let mut library = Encoder::new(encoder().tokenizer.clone(), (0, 0));
+            let mut library = Encoder::new(encoder().tokenizer.clone(), EndTokens { begin: 0, end: 0 });
             library.words = None;
             let places = |encoder: &Encoder| encoder.tokenize(&parts).unwrap();
             let (fast, slow) = (places(encoder()), places(&library));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use crate::preparation::overlap::{HeldoutGrams, OverlapScan};
-use crate::{DataError, Dataset, Overlap, Spelling, Split, TokenShard};
+use crate::{DataError, DatasetDomain, Overlap, Spelling, Split, TokenShard};
 
 /// Maximum number of held-out domains per pass: each needs one bit of a 32-bit mask.
 const AT_ONCE: usize = 32;
@@ -20,27 +20,29 @@ const CHUNK: usize = 4096;
 /// # Errors
 /// Fails if a dataset does not have a named domain, or if a shard or tokenizer can't be read.
 pub fn measure_overlaps(
-    heldout: &[(&Dataset, &str)],
-    train: (&Dataset, &str),
+    heldout: &[DatasetDomain],
+    train: DatasetDomain,
 ) -> Result<Vec<Overlap>, DataError> {
     let mut found = Vec::new();
-    let mut unknown: Vec<(&Dataset, &str)> = Vec::new();
-    for &(dataset, name) in heldout {
-        match known(dataset, name, train) {
+    let mut unknown = Vec::new();
+    for &domain in heldout {
+        match known(domain, train) {
             Some(overlap) => found.push(overlap.clone()),
-            None => unknown.push((dataset, name)),
+            None => unknown.push(domain),
         }
     }
     if unknown.is_empty() {
         return Ok(found);
     }
-    let shard = train.0.shard(train.1, Split::Train)?;
-    let spelling = train.0.spelling()?;
+    let shard = train.dataset.shard(train.name, Split::Train)?;
+    let spelling = train.dataset.spelling()?;
     for domains in unknown.chunks(AT_ONCE) {
         let mut grams = HeldoutGrams::new(domains.len());
         let texts = domains
             .iter()
-            .map(|(dataset, name)| Ok((dataset.shard(name, Split::Heldout)?, dataset.spelling()?)))
+            .map(|DatasetDomain { dataset, name }| {
+                Ok((dataset.shard(name, Split::Heldout)?, dataset.spelling()?))
+            })
             .collect::<Result<Vec<(Arc<TokenShard>, Spelling)>, DataError>>()?;
         for (number, (shard, spelling)) in texts.iter().enumerate() {
             for index in 0..shard.documents() {
@@ -60,16 +62,24 @@ pub fn measure_overlaps(
                 .into_par_iter()
                 .for_each(|index| scan.look(0, &spelling.text(&shard.document(index))));
         }
-        let names: Vec<String> = domains.iter().map(|(_, name)| (*name).to_owned()).collect();
-        found.extend(scan.against(train.1, &names));
+        let names: Vec<String> = domains
+            .iter()
+            .map(|domain| domain.name.to_owned())
+            .collect();
+        found.extend(scan.against(train.name, &names));
     }
-    found.sort_by_key(|pair| heldout.iter().position(|(_, name)| *name == pair.heldout));
+    found.sort_by_key(|pair| {
+        heldout
+            .iter()
+            .position(|domain| domain.name == pair.heldout)
+    });
     Ok(found)
 }
 
 /// Returns the manifest's counts if both domains belong to the same dataset.
-fn known<'a>(dataset: &'a Dataset, heldout: &str, train: (&Dataset, &str)) -> Option<&'a Overlap> {
-    let same = dataset.fingerprint() == train.0.fingerprint();
-    let mut overlaps = dataset.manifest().overlaps.iter().filter(|_| same);
-    overlaps.find(|pair| pair.train == train.1 && pair.heldout == heldout)
+fn known<'a>(heldout: DatasetDomain<'a>, train: DatasetDomain) -> Option<&'a Overlap> {
+    let same = heldout.dataset.fingerprint() == train.dataset.fingerprint();
+    let overlaps = &heldout.dataset.manifest().overlaps;
+    let mut overlaps = overlaps.iter().filter(|_| same);
+    overlaps.find(|pair| pair.train == train.name && pair.heldout == heldout.name)
 }

@@ -120,6 +120,13 @@ impl Documents {
     }
 }
 
+/// Numbers of two domains, one by its training text and one by its held-out text.
+#[derive(Clone, Copy)]
+struct PairOfDomains {
+    train: usize,
+    heldout: usize,
+}
+
 /// Search for held-out text in the training split; it can be used from many threads.
 pub struct OverlapScan<'a> {
     heldout: &'a HeldoutGrams,
@@ -155,7 +162,8 @@ impl<'a> OverlapScan<'a> {
         let mut overlaps = Vec::new();
         for (heldout, heldout_name) in names.iter().enumerate() {
             for (train, train_name) in names.iter().enumerate() {
-                overlaps.push(self.pair((train, train_name), (heldout, heldout_name)));
+                let number = PairOfDomains { train, heldout };
+                overlaps.push(self.pair(number, train_name, heldout_name));
             }
         }
         overlaps
@@ -165,15 +173,12 @@ impl<'a> OverlapScan<'a> {
     pub fn against(&self, train: &str, heldout: &[String]) -> Vec<Overlap> {
         let numbered = heldout.iter().enumerate();
         numbered
-            .map(|(number, name)| self.pair((0, train), (number, name)))
+            .map(|(heldout, name)| self.pair(PairOfDomains { train: 0, heldout }, train, name))
             .collect()
     }
 
-    fn pair(
-        &self,
-        (train, train_name): (usize, &str),
-        (heldout, heldout_name): (usize, &str),
-    ) -> Overlap {
+    fn pair(&self, number: PairOfDomains, train_name: &str, heldout_name: &str) -> Overlap {
+        let PairOfDomains { train, heldout } = number;
         let share = |found: &mut dyn Iterator<Item = &AtomicU32>| {
             let (mut all, mut hits) = (0u64, 0u64);
             for found in found {

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use polymath_tokenizer::DocumentEnds;
 use tokenizers::Tokenizer;
 
-use crate::preparation::collect::collect;
+use crate::preparation::collect::{DocumentForm, collect};
 use crate::preparation::collected::Collected;
 use crate::preparation::dataset_tokenizer::DatasetTokenizer;
 use crate::preparation::encode::{Encoder, Side};
@@ -50,8 +50,7 @@ pub fn prepare(
     }
     let given = config.tokenizer.path.as_deref().map(|path| {
         let given = DatasetTokenizer::read(path, &config.tokenizer)?;
-        let ends = (given.ends.begin, given.ends.end);
-        let template = ChatTemplate::of(path, &given.tokenizer, ends)?;
+        let template = ChatTemplate::of(path, &given.tokenizer, given.ends.tokens())?;
         Ok::<_, DataError>((given, template))
     });
     let (given, template) = match given.transpose()? {
@@ -77,7 +76,11 @@ pub fn prepare(
             .unwrap_or_default(),
         None => training::END_OF_TEXT.to_owned(),
     };
-    let collected = collect(config, &files, (template.as_ref(), &end), progress)?;
+    let form = DocumentForm {
+        template: template.as_ref(),
+        end: &end,
+    };
+    let collected = collect(config, &files, form, progress)?;
     let tokenizer = match given {
         Some(given) => given,
         None => DatasetTokenizer::trained(train_tokenizer(config, &collected, progress)?)?,
@@ -231,7 +234,7 @@ fn write(
     progress: &dyn Progress,
 ) -> Result<(), DataError> {
     write_durably(&config.output.join("tokenizer.json"), &json)?;
-    let mut encoder = Encoder::new(tokenizer, (ends.begin, ends.end));
+    let mut encoder = Encoder::new(tokenizer, ends.tokens());
 
     let names: Vec<String> = collected.keys().cloned().collect();
     let mut grams = HeldoutGrams::new(names.len());

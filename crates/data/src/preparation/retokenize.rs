@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use polymath_tokenizer::open;
+use polymath_tokenizer::{EndTokens, open};
 use rayon::prelude::*;
 use tokenizers::Tokenizer;
 
@@ -43,9 +43,9 @@ impl Dataset {
     ///
     /// # Errors
     /// Fails if a tokenizer can't be read.
-    pub fn read_by(&self, path: &Path, (bos, eos): (u32, u32)) -> Result<Reading<'_>, DataError> {
+    pub fn read_by(&self, path: &Path, ends: EndTokens) -> Result<Reading<'_>, DataError> {
         let stored_end = self.manifest().tokenizer.eos_token_id;
-        if self.was_made_with(path)? && stored_end == eos {
+        if self.was_made_with(path)? && stored_end == ends.end {
             return Ok(Reading {
                 dataset: self,
                 translation: None,
@@ -72,7 +72,7 @@ impl Dataset {
                 spelling,
                 special,
                 stored,
-                encoder: Encoder::new(open(path)?, (bos, eos)),
+                encoder: Encoder::new(open(path)?, ends),
             }),
         })
     }

@@ -66,8 +66,8 @@ impl Rule {
         }
         say_left(&known, domain, &found);
         found.keep(domain)?;
-        if let (Some(before), Some(sides)) = (known.before, &domain.sides) {
-            say_changes(name, before, (&sides.heldout, &sides.trained));
+        if let (Some(before), Some(now)) = (known.before, &domain.sides) {
+            say_changes(name, before, now);
         }
         Ok(())
     }
@@ -187,15 +187,15 @@ fn say_left(known: &Known<'_>, domain: &mut Collected, found: &NearDuplicates) {
 }
 
 /// Warns about groups that are in another split than in the earlier dataset.
-fn say_changes(name: &str, known: &Sides, (heldout, trained): (&BTreeSet<u64>, &BTreeSet<u64>)) {
-    let released = known.heldout.intersection(trained).count();
+fn say_changes(name: &str, before: &Sides, now: &Sides) {
+    let released = before.heldout.intersection(&now.trained).count();
     if released > 0 {
         tracing::warn!(
             "domain `{name}`: {released} groups of documents that the dataset before held out are training text now, since others are \
              held out instead; none that was trained on is held out, so scores of the two datasets are of other documents"
         );
     }
-    let taken = known.trained.intersection(heldout).count();
+    let taken = before.trained.intersection(&now.heldout).count();
     if taken > 0 {
         tracing::warn!(
             "domain `{name}`: {taken} groups of documents that were training text are held out now"

@@ -50,8 +50,8 @@ pub(crate) fn hold_out(domain: &mut Collected, share: f64, least: u64) -> Result
             place = cut_near(&part.text, place, (tail / 2) as usize);
         }
         let (head, rest) = part.text.split_at(place);
-        push_text(&mut train, head, (entry.tag, at > 0))?;
-        push_text(&mut heldout, rest, (entry.tag, false))?;
+        push_text(&mut train, head, entry.tag, at > 0)?;
+        push_text(&mut heldout, rest, entry.tag, false)?;
         at = end;
         Ok(true)
     })?;
@@ -107,11 +107,7 @@ pub(crate) fn part_lone_group(domain: &mut Collected) -> Result<(), DataError> {
     Ok(())
 }
 
-fn push_text(
-    spool: &mut Spool,
-    text: &str,
-    (tag, continues): (Tag, bool),
-) -> Result<(), DataError> {
+fn push_text(spool: &mut Spool, text: &str, tag: Tag, continues: bool) -> Result<(), DataError> {
     if !text.trim().is_empty() {
         spool.push(&[Part::text(text, true)], tag, continues)?;
     }
@@ -161,12 +157,12 @@ fn cut_long(heldout: &Spool, longest: usize) -> Result<(Spool, u64), DataError> 
         for part in cut(text, longest) {
             piece += part;
             if !piece.trim().is_empty() {
-                push_text(&mut pieces, &piece, (tag, continues))?;
+                push_text(&mut pieces, &piece, tag, continues)?;
                 piece.clear();
                 continues = true;
             }
         }
-        push_text(&mut pieces, &piece, (tag, continues))?;
+        push_text(&mut pieces, &piece, tag, continues)?;
         Ok(true)
     })?;
     Ok((pieces, documents))

@@ -125,16 +125,16 @@ fn of_groups(groups: &[u64]) -> Vec<HeldoutSplit> {
     };
     let mut splits: Vec<HeldoutSplit> = hashes.iter().map(by_hash).collect();
     let fewest = FEWEST.min(groups.len() / 2);
-    fill(HeldoutSplit::Dev, fewest, (&hashes, &mut splits));
-    fill(HeldoutSplit::Test, fewest, (&hashes, &mut splits));
+    fill(HeldoutSplit::Dev, fewest, &hashes, &mut splits);
+    fill(HeldoutSplit::Test, fewest, &hashes, &mut splits);
     if has_audit {
-        fill(HeldoutSplit::Audit, FEWEST_AUDIT, (&hashes, &mut splits));
+        fill(HeldoutSplit::Audit, FEWEST_AUDIT, &hashes, &mut splits);
     }
     splits
 }
 
 /// Moves the groups with the lowest hashes from the largest other split to `split`, until that has `fewest`.
-fn fill(split: HeldoutSplit, fewest: usize, (hashes, splits): (&[u64], &mut [HeldoutSplit])) {
+fn fill(split: HeldoutSplit, fewest: usize, hashes: &[u64], splits: &mut [HeldoutSplit]) {
     let count = |splits: &[HeldoutSplit], part| splits.iter().filter(|of| **of == part).count();
     while count(splits, split) < fewest {
         let others = HeldoutSplit::ALL.into_iter().filter(|part| *part != split);
@@ -158,8 +158,8 @@ fn of_documents(hashes: &[u64]) -> Vec<HeldoutSplit> {
     };
     let mut splits: Vec<HeldoutSplit> = hashes.iter().map(by_bit).collect();
     let fewest = FEWEST_DOCUMENTS.min(splits.len() / 2);
-    fill(HeldoutSplit::Dev, fewest, (hashes, &mut splits));
-    fill(HeldoutSplit::Test, fewest, (hashes, &mut splits));
+    fill(HeldoutSplit::Dev, fewest, hashes, &mut splits);
+    fill(HeldoutSplit::Test, fewest, hashes, &mut splits);
     splits
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use polymath_tokenizer::EndTokens;
 use tokenizers::Tokenizer;
 
 use crate::tokenizer::vocabulary::extends;
@@ -33,6 +34,15 @@ pub struct Dataset {
 struct Sides {
     train: Arc<TokenShard>,
     heldout: Arc<TokenShard>,
+}
+
+/// Domain of a dataset.
+#[derive(Debug, Clone, Copy)]
+pub struct DatasetDomain<'a> {
+    /// The dataset.
+    pub dataset: &'a Dataset,
+    /// Name of the domain in it.
+    pub name: &'a str,
 }
 
 impl Dataset {
@@ -151,13 +161,21 @@ impl Dataset {
         Ok(bytes == *self.tokenizer)
     }
 
+    /// Returns the domain `name`, which the dataset need not have: its use fails then.
+    pub fn of_domain<'a>(&'a self, name: &'a str) -> DatasetDomain<'a> {
+        DatasetDomain {
+            dataset: self,
+            name,
+        }
+    }
+
     /// Checks that a model can read the shards: they were made with its tokenizer, or with one that its tokenizer
-    /// only adds tokens to, and documents begin and end with its tokens `ends`, which are `(bos, eos)`. Other tokens
+    /// only adds tokens to, and documents begin and end with its tokens `ends`. Other tokens
     /// would be noise to the model, and another end token would teach it not to stop.
     ///
     /// # Errors
     /// Fails if the shards do not fit, or if the tokenizer can't be read.
-    pub fn check_fits(&self, tokenizer: &Path, ends: (u32, u32)) -> Result<(), DataError> {
+    pub fn check_fits(&self, tokenizer: &Path, ends: EndTokens) -> Result<(), DataError> {
         let path = tokenizer.display();
         if !self.was_made_with(tokenizer)? && !extends(tokenizer, &self.tokenizer()?)? {
             let message = format!(
@@ -165,14 +183,15 @@ impl Dataset {
             );
             return Err(DataError::content(&self.path, message));
         }
-        let found = (
-            self.manifest.tokenizer.bos_token_id,
-            self.manifest.tokenizer.eos_token_id,
-        );
+        let found = EndTokens {
+            begin: self.manifest.tokenizer.bos_token_id,
+            end: self.manifest.tokenizer.eos_token_id,
+        };
         if found != ends {
             let message = format!(
-                "its documents begin and end with the tokens {found:?}, the model's with {ends:?}: prepare it again \
-                 with `tokenizer.bos_token` and `tokenizer.eos_token` set to the model's"
+                "its documents begin and end with the tokens ({}, {}), the model's with ({}, {}): prepare it again \
+                 with `tokenizer.bos_token` and `tokenizer.eos_token` set to the model's",
+                found.begin, found.end, ends.begin, ends.end
             );
             return Err(DataError::content(&self.path, message));
         }

@@ -73,7 +73,7 @@ impl<'a> Records<'a> {
         let mut notes = RecordNotes::default();
         self.count_unused(record, &layout, &mut notes);
         count(&mut notes.read_by, &read_by);
-        let parts = self.parts_of((record, line), layout, &mut notes)?;
+        let parts = self.parts_of(record, line, layout, &mut notes)?;
         let group = self.group_field.map(|name| group(record, name));
         if let Some(all) = self.notes {
             all.borrow_mut().add(notes);
@@ -128,17 +128,12 @@ impl<'a> Records<'a> {
 
     fn parts_of(
         &self,
-        record: (&Value, Option<&str>),
+        record: &Value,
+        line: Option<&str>,
         layout: Layout,
         notes: &mut RecordNotes,
     ) -> Result<Vec<Part>, String> {
-        let text = |name: &str| {
-            record
-                .0
-                .get(name)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-        };
+        let text = |name: &str| record.get(name).and_then(Value::as_str).unwrap_or_default();
         let after = |system: Option<&str>, prompt: &str| match system.map(text) {
             Some(system) if !system.trim().is_empty() => apart(system, prompt) + prompt,
             _ => prompt.to_owned(),
@@ -162,17 +157,18 @@ impl<'a> Records<'a> {
                     None => Ok(pair(&instruction, text(output))),
                 }
             }
-            Layout::Messages(fields) => self.conversation(record, &fields, notes),
+            Layout::Messages(fields) => self.conversation(record, line, &fields, notes),
         }
     }
 
     fn conversation(
         &self,
-        record: (&Value, Option<&str>),
+        record: &Value,
+        line: Option<&str>,
         fields: &MessageFields,
         notes: &mut RecordNotes,
     ) -> Result<Vec<Part>, String> {
-        let conversation = Conversation::read(record, fields, notes)?;
+        let conversation = Conversation::read(record, line, fields, notes)?;
         match self.template {
             _ if conversation.is_empty() => Ok(Vec::new()),
             Some(template) => template.parts(conversation, notes),

@@ -68,8 +68,12 @@ fn overlap_across_data_sets_is_found() {
         "domains": { "niche": { "paths": [at.join("niche.jsonl")] } },
     });
     let tuned = dataset(at, "tuned", tuned);
-    let heldout = [(&retain, "old"), (&retain, "other"), (&tuned, "niche")];
-    let found = measure_overlaps(&heldout, (&tuned, "niche")).unwrap();
+    let heldout = [
+        retain.of_domain("old"),
+        retain.of_domain("other"),
+        tuned.of_domain("niche"),
+    ];
+    let found = measure_overlaps(&heldout, tuned.of_domain("niche")).unwrap();
     let names: Vec<(&str, &str)> = found
         .iter()
         .map(|pair| (pair.train.as_str(), pair.heldout.as_str()))
@@ -84,6 +88,6 @@ fn overlap_across_data_sets_is_found() {
     assert!((0.4..=0.5).contains(&ngram), "{ngram}");
     assert_eq!(shares(&found[1]), (0.0, 0.0));
     assert_eq!(found[2], tuned.manifest().overlaps[0]);
-    let error = measure_overlaps(&heldout, (&tuned, "old")).unwrap_err();
+    let error = measure_overlaps(&heldout, tuned.of_domain("old")).unwrap_err();
     assert!(error.to_string().contains("`niche`"), "{error}");
 }

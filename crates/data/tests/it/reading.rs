@@ -3,15 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use polymath_data::{
-    Dataset, ExtendedTokenizer, NewTokens, ScoringBatches, ScoringOptions, Split, TokenShard,
-    TokenizerConfig,
+    Dataset, EndTokens, ExtendedTokenizer, NewTokens, ScoringBatches, ScoringOptions, Split,
+    TokenShard, TokenizerConfig,
 };
 use serde_json::json;
 use tokenizers::{AddedToken, Tokenizer};
 
 use crate::support::desk::{Desk, sentences};
 
-const ENDS: (u32, u32) = (0, 0);
+const ENDS: EndTokens = EndTokens { begin: 0, end: 0 };
 
 /// Creates a workspace with plain text with multi-byte characters, and prompts.
 fn desk() -> Desk {
@@ -146,7 +146,10 @@ fn extended_tokenizers_read_new_tokens() {
     let other = other_tokenizer(desk.folder.path());
     let error = stored.check_fits(&other, ENDS).unwrap_err().to_string();
     assert!(error.contains("another tokenizer"), "{error}");
-    let error = stored.check_fits(&path, (0, 1)).unwrap_err().to_string();
+    let error = stored
+        .check_fits(&path, EndTokens { begin: 0, end: 1 })
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("begin and end"), "{error}");
 }
 
@@ -193,7 +196,7 @@ fn conversations_are_read_turn_by_turn() {
     std::fs::write(&longer, &extended.json).unwrap();
     let end = tokenizer.token_to_id("<|im_end|>").unwrap();
     for (reader, end) in [(&longer, end), (&plain, 0)] {
-        let reading = stored.read_by(reader, (0, end)).unwrap();
+        let reading = stored.read_by(reader, EndTokens { begin: 0, end }).unwrap();
         let found = documents(&reading.shard("chat", Split::Train).unwrap());
         assert_eq!(found.len(), own.len());
         for ((tokens, marks, bytes), (after, after_marks, same)) in own.iter().zip(&found) {

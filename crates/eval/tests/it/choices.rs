@@ -8,7 +8,7 @@ use std::sync::Arc;
 use candle_core::Device;
 use polymath_data::{Task, TaskItem};
 use polymath_eval::{TaskEncoder, TaskScores, score_task};
-use polymath_model::{ArchitectureConfig, LoadOptions, Ops, Precision, Transformer};
+use polymath_model::{ArchitectureConfig, EndTokens, LoadOptions, Ops, Precision, Transformer};
 use tokenizers::Tokenizer;
 use tokenizers::models::bpe::BPE;
 
@@ -41,7 +41,7 @@ fn model() -> Transformer {
     }))
     .unwrap();
     let config = architecture
-        .resolve(LETTERS.len(), CONTEXT, (0, 0))
+        .resolve(LETTERS.len(), CONTEXT, EndTokens { begin: 0, end: 0 })
         .unwrap();
     let options = LoadOptions::frozen(&Device::Cpu, Ops::fused(Precision::F32));
     Transformer::initialize(config, 8, &options).unwrap()

@@ -8,7 +8,7 @@ use super::scheme::Scheme;
 use super::vocabulary::{
     CONTROL, NAMED, NORMAL, OTHER_ENDS, UNKNOWN, UNUSED, USER_DEFINED, filler,
 };
-use crate::ModelError;
+use crate::{EndTokens, ModelError};
 
 /// Tokenizer read from a GGUF file.
 pub(super) struct ImportedTokenizer {
@@ -48,9 +48,13 @@ impl ImportedTokenizer {
         if begins == Some(true) {
             json["post_processor"] = begin(tokens.names[bos as usize], bos);
         }
+        let ends = EndTokens {
+            begin: bos,
+            end: eos,
+        };
         Ok(Self {
             tokenizer: checked(metadata, json, &tokens)?,
-            settings: settings(metadata, &tokens, (bos, eos), begins)?,
+            settings: settings(metadata, &tokens, ends, begins)?,
             vocab_size: tokens.names.len(),
             bos_token_id: bos,
             eos_token_id: eos,
@@ -156,13 +160,13 @@ fn checked(metadata: &Metadata, json: Value, tokens: &Tokens) -> Result<String, 
 fn settings(
     metadata: &Metadata,
     tokens: &Tokens,
-    (bos, eos): (u32, u32),
+    ends: EndTokens,
     begins: Option<bool>,
 ) -> Result<String, ModelError> {
     let mut settings = json!({
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "bos_token": tokens.names[bos as usize],
-        "eos_token": tokens.names[eos as usize],
+        "bos_token": tokens.names[ends.begin as usize],
+        "eos_token": tokens.names[ends.end as usize],
         "model_max_length": metadata.size("context_length")?,
         "clean_up_tokenization_spaces": false,
     });

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
 use polymath_model::{
-    Adapter, AdapterBase, ArchitectureConfig, Batch, LoadOptions, LoraConfig, ModelConfig, Ops,
-    Precision, Transformer,
+    Adapter, AdapterBase, ArchitectureConfig, Batch, EndTokens, LoadOptions, LoraConfig,
+    ModelConfig, Ops, Precision, Transformer,
 };
 
 use crate::support::llama_reference;
@@ -32,7 +32,7 @@ fn config() -> ModelConfig {
     }))
     .unwrap();
     architecture
-        .resolve(VOCABULARY as usize, 16, (0, 1))
+        .resolve(VOCABULARY as usize, 16, EndTokens { begin: 0, end: 1 })
         .unwrap()
 }
 

@@ -5,15 +5,17 @@ use std::path::Path;
 
 use candle_core::{Device, Tensor};
 use polymath_model::{
-    Adapter, AdapterBase, ArchitectureConfig, Batch, LoadOptions, LoraConfig, ModelConfig, Ops,
-    Precision, Transformer, load_adapter, save_adapter,
+    Adapter, AdapterBase, ArchitectureConfig, Batch, EndTokens, LoadOptions, LoraConfig,
+    ModelConfig, Ops, Precision, Transformer, load_adapter, save_adapter,
 };
 
 const QUERY: &str = "model.layers.0.self_attn.q_proj";
 
 fn config() -> ModelConfig {
     let architecture: ArchitectureConfig = architecture();
-    architecture.resolve(23, 16, (0, 0)).unwrap()
+    architecture
+        .resolve(23, 16, EndTokens { begin: 0, end: 0 })
+        .unwrap()
 }
 
 fn architecture() -> ArchitectureConfig {

@@ -3,8 +3,8 @@
 
 use candle_core::Device;
 use polymath_model::{
-    ArchitectureConfig, Batch, DocumentSampler, Generation, IGNORED, Implementation, LoadOptions,
-    ModelConfig, Ops, Precision, SamplingConfig, SlidingWindow, Transformer,
+    ArchitectureConfig, Batch, DocumentSampler, EndTokens, Generation, IGNORED, Implementation,
+    LoadOptions, ModelConfig, Ops, Precision, SamplingConfig, SlidingWindow, Transformer,
 };
 
 use crate::support::llama_reference::{
@@ -24,7 +24,7 @@ fn config(kind: usize) -> ModelConfig {
     }))
     .unwrap();
     let mut config = architecture
-        .resolve(VOCABULARY as usize, 64, (0, 1))
+        .resolve(VOCABULARY as usize, 64, EndTokens { begin: 0, end: 1 })
         .unwrap();
     if kind == 2 {
         config.sliding_window = Some(SlidingWindow {

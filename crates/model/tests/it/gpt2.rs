@@ -178,7 +178,7 @@ fn packed_documents_do_not_see_each_other() {
     for implementation in [Implementation::Fused, Implementation::Reference] {
         let model = model(implementation);
         let alone = [batch(1, 13), batch(2, 19)];
-        let second = 19..38; // the second row of the second batch
+        let second = 19..38; // second row of the second batch
         let packed = Batch {
             input_ids: [&alone[0].input_ids[..], &alone[1].input_ids[second.clone()]].concat(),
             targets: [&alone[0].targets[..], &alone[1].targets[second.clone()]].concat(),

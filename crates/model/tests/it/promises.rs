@@ -4,8 +4,8 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use polymath_model::{
-    ArchitectureConfig, Batch, Generation, IGNORED, Implementation, LoadOptions, ModelConfig, Ops,
-    Precision, SamplingConfig, SlidingWindow, Transformer,
+    ArchitectureConfig, Batch, EndTokens, Generation, IGNORED, Implementation, LoadOptions,
+    ModelConfig, Ops, Precision, SamplingConfig, SlidingWindow, Transformer,
 };
 use polymath_ops::{AdamW, Moments, UpdateAt};
 
@@ -34,7 +34,9 @@ fn config(key_value_heads: usize, tied: bool, qk_norm: bool) -> ModelConfig {
         tie_word_embeddings: tied,
         initializer_range: Some(0.2),
     };
-    architecture.resolve(97, 64, (0, 0)).unwrap()
+    architecture
+        .resolve(97, 64, EndTokens { begin: 0, end: 0 })
+        .unwrap()
 }
 
 fn model(config: ModelConfig, implementation: Implementation) -> Transformer {
@@ -399,7 +401,7 @@ fn bad_batches_are_refused() {
         .unwrap()
     };
     let error = architecture
-        .resolve(97, 64, (0, 0))
+        .resolve(97, 64, EndTokens { begin: 0, end: 0 })
         .unwrap_err()
         .to_string();
     assert!(error.contains("does not divide"), "{error}");

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
 use polymath_model::{
-    Adapter, AdapterBase, ArchitectureConfig, Batch, Implementation, LoadOptions, LoraConfig,
-    ModelConfig, Ops, Precision, SlidingWindow, Transformer,
+    Adapter, AdapterBase, ArchitectureConfig, Batch, EndTokens, Implementation, LoadOptions,
+    LoraConfig, ModelConfig, Ops, Precision, SlidingWindow, Transformer,
 };
 
 /// Returns a config; with `qk_norm`, some of its layers have a sliding window.
@@ -21,7 +21,9 @@ fn config(qk_norm: bool) -> ModelConfig {
     };
     ModelConfig {
         sliding_window: qk_norm.then_some(window),
-        ..architecture.resolve(31, 16, (0, 0)).unwrap()
+        ..architecture
+            .resolve(31, 16, EndTokens { begin: 0, end: 0 })
+            .unwrap()
     }
 }
 

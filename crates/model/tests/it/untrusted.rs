@@ -6,8 +6,8 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use polymath_model::{
-    ArchitectureConfig, Batch, LoadOptions, ModelConfig, ModelError, ModelSource, Ops, Precision,
-    RopeScaling, TokenizerFiles, Transformer, load_config, load_weights, save_weights,
+    ArchitectureConfig, Batch, EndTokens, LoadOptions, ModelConfig, ModelError, ModelSource, Ops,
+    Precision, RopeScaling, TokenizerFiles, Transformer, load_config, load_weights, save_weights,
 };
 use serde_json::{Value, json};
 
@@ -20,7 +20,9 @@ fn shape(tied: bool) -> ModelConfig {
         "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "tie_word_embeddings": tied,
     });
     let shape: ArchitectureConfig = serde_json::from_value(shape).unwrap();
-    shape.resolve(97, 32, (1, 2)).unwrap()
+    shape
+        .resolve(97, 32, EndTokens { begin: 1, end: 2 })
+        .unwrap()
 }
 
 fn options() -> LoadOptions<'static> {
@@ -221,7 +223,10 @@ fn sizes_of_a_new_model_have_bounds() {
             shape[key] = value.clone();
         }
         let shape: ArchitectureConfig = serde_json::from_value(shape).unwrap();
-        let error = shape.resolve(97, 32, (1, 2)).unwrap_err().to_string();
+        let error = shape
+            .resolve(97, 32, EndTokens { begin: 1, end: 2 })
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(said), "expected `{said}`: {error}");
     };
     refused(

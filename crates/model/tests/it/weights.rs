@@ -5,8 +5,8 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use polymath_model::{
-    ArchitectureConfig, LoadOptions, ModelConfig, Ops, Precision, Transformer, load_weights,
-    sha256_of_weights,
+    ArchitectureConfig, EndTokens, LoadOptions, ModelConfig, Ops, Precision, Transformer,
+    load_weights, sha256_of_weights,
 };
 
 fn config() -> ModelConfig {
@@ -25,7 +25,9 @@ fn config() -> ModelConfig {
         tie_word_embeddings: true,
         initializer_range: None,
     };
-    architecture.resolve(31, 32, (0, 0)).unwrap()
+    architecture
+        .resolve(31, 32, EndTokens { begin: 0, end: 0 })
+        .unwrap()
 }
 
 fn weights() -> BTreeMap<String, Tensor> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
 use polymath_model::{
-    ArchitectureConfig, Batch, DocumentSampler, Generation, Implementation, LoadOptions,
+    ArchitectureConfig, Batch, DocumentSampler, EndTokens, Generation, Implementation, LoadOptions,
     ModelConfig, Ops, Precision, SamplingConfig, SlidingWindow, Transformer,
 };
 
@@ -25,7 +25,9 @@ fn config(size: usize, layers: [bool; 3]) -> ModelConfig {
             size,
             layers: layers.to_vec(),
         }),
-        ..architecture.resolve(97, 700, (0, 0)).unwrap()
+        ..architecture
+            .resolve(97, 700, EndTokens { begin: 0, end: 0 })
+            .unwrap()
     }
 }
 

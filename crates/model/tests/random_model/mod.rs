@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use polymath_model::{ArchitectureConfig, ModelConfig};
+use polymath_model::{ArchitectureConfig, EndTokens, ModelConfig};
 use serde_json::json;
 
 /// Shape of the model to write.
@@ -35,7 +35,9 @@ impl RandomModel {
             tie_word_embeddings: true,
             initializer_range: None,
         };
-        let config = architecture.resolve(vocabulary, 128, (0, 0)).unwrap();
+        let config = architecture
+            .resolve(vocabulary, 128, EndTokens { begin: 0, end: 0 })
+            .unwrap();
         Self { config }
     }
 

@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use polymath_data::{Dataset, Overlap, measure_overlaps};
+use polymath_data::{Dataset, DatasetDomain, Overlap, measure_overlaps};
 use polymath_finetune::Lineage;
 
 use crate::{Progress, StudyError};
 
 /// Leak ledger that measures each fine-tuning text only once, even if several runs were tuned on it.
 pub struct Ledger<'a> {
-    heldout: Vec<(&'a Dataset, &'a str)>,
+    heldout: Vec<DatasetDomain<'a>>,
     datasets: &'a [Dataset],
     measured: Vec<((PathBuf, String), Vec<Overlap>)>,
     progress: &'a dyn Progress,
@@ -20,11 +20,11 @@ impl<'a> Ledger<'a> {
     /// Makes a ledger for all domains. If two datasets have a domain of the same name, the first one counts, as in
     /// scoring.
     pub fn new(datasets: &'a [Dataset], progress: &'a dyn Progress) -> Self {
-        let mut heldout: Vec<(&Dataset, &str)> = Vec::new();
+        let mut heldout: Vec<DatasetDomain> = Vec::new();
         for dataset in datasets {
             for name in dataset.domain_names() {
-                if heldout.iter().all(|(_, known)| *known != name) {
-                    heldout.push((dataset, name));
+                if heldout.iter().all(|known| known.name != name) {
+                    heldout.push(DatasetDomain { dataset, name });
                 }
             }
         }
@@ -69,7 +69,7 @@ impl<'a> Ledger<'a> {
             return Ok(Vec::new());
         }
         let begin = Instant::now();
-        let found = measure_overlaps(&self.heldout, (dataset, &key.1))?;
+        let found = measure_overlaps(&self.heldout, dataset.of_domain(&key.1))?;
         self.progress.say(&format!(
             "leak ledger: `{}` of `{}` against {} domains in {:.1} s",
             key.1,

@@ -123,7 +123,7 @@ fn domains(
     let mut domains: Vec<(String, Arc<TokenShard>)> = Vec::new();
     for dataset in datasets {
         dataset
-            .check_fits(&tokenizer, (config.bos_token_id, config.eos_token_id))
+            .check_fits(&tokenizer, config.document_ends())
             .map_err(StudyError::refused)?;
         for name in dataset.domain_names() {
             if domains.iter().all(|(known, _)| known != name) {

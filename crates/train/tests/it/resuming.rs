@@ -5,7 +5,9 @@ use std::sync::atomic::AtomicBool;
 
 use candle_core::Device;
 use polymath_data::{Batch, IGNORED};
-use polymath_model::{ArchitectureConfig, LoadOptions, ModelConfig, Ops, Precision, Transformer};
+use polymath_model::{
+    ArchitectureConfig, EndTokens, LoadOptions, ModelConfig, Ops, Precision, Transformer,
+};
 use polymath_train::{BatchSource, Fit, Observer, Outcome, RunFolder, Silent, TrainError, fit};
 
 use crate::support::bare::Bare;
@@ -52,7 +54,9 @@ impl Kind {
             r#"{"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "initializer_range": 0.2}"#,
         )
         .unwrap();
-        architecture.resolve(29, 12, (0, 1)).unwrap()
+        architecture
+            .resolve(29, 12, EndTokens { begin: 0, end: 1 })
+            .unwrap()
     }
 
     fn fresh(self) -> Bare {

@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use candle_core::Device;
 use polymath_data::{Batch, IGNORED};
 use polymath_model::{
-    ArchitectureConfig, Batch, LoadOptions, ModelConfig, Ops, Precision, Transformer,
+    ArchitectureConfig, Batch, EndTokens, LoadOptions, ModelConfig, Ops, Precision, Transformer,
 };
 use polymath_train::{BatchSource, Observer, RunFolder, StepMetrics, fit};
 
@@ -37,7 +37,7 @@ fn config() -> ModelConfig {
     }))
     .unwrap();
     architecture
-        .resolve(VOCABULARY as usize, 6, (0, 1))
+        .resolve(VOCABULARY as usize, 6, EndTokens { begin: 0, end: 1 })
         .unwrap()
 }
 

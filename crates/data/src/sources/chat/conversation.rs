@@ -25,7 +25,8 @@ impl Conversation {
     /// # Errors
     /// Fails if a message has no role or no text, if a weight is neither 0 nor 1, or if `tools` is not a list.
     pub(crate) fn read(
-        (record, line): (&Value, Option<&str>),
+        record: &Value,
+        line: Option<&str>,
         fields: &MessageFields,
         notes: &mut RecordNotes,
     ) -> Result<Self, String> {
@@ -136,7 +137,7 @@ mod tests {
     fn read(messages: Value, tools: Value) -> Result<(Vec<(bool, bool)>, RecordNotes), String> {
         let mut notes = RecordNotes::default();
         let record = json!({"messages": messages, "tools": tools});
-        let read = Conversation::read((&record, None), &MessageFields::USUAL, &mut notes)?;
+        let read = Conversation::read(&record, None, &MessageFields::USUAL, &mut notes)?;
         let flags = read.messages.iter();
         let flags = flags.map(|message| (message.is_answer, message.is_scored));
         Ok((flags.collect(), notes))
@@ -205,8 +206,8 @@ mod tests {
         ] {
             let line = format!(r#"{{"messages": {talk}, "tools": {tools}}}"#);
             let record = serde_json::from_str(&line).unwrap();
-            let given = (&record, Some(line.as_str()));
-            let read = Conversation::read(given, &MessageFields::USUAL, &mut notes).unwrap();
+            let usual = &MessageFields::USUAL;
+            let read = Conversation::read(&record, Some(&line), usual, &mut notes).unwrap();
             // The keys keep their order in the line.
             let text = serde_json::to_string(&read.tools).unwrap();
             assert_eq!(text, r#"[{"name":"f","b":1,"a":2}]"#);

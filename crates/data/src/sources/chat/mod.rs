@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use minijinja::Error;
-use polymath_tokenizer::{Settings, read_optional_json};
+use polymath_tokenizer::{EndTokens, Settings, read_optional_json};
 use serde_json::Value;
 use tokenizers::Tokenizer;
 
@@ -93,7 +93,7 @@ fn templates(tokenizer: &Path) -> Result<Option<Templates>, DataError> {
 }
 
 impl ChatTemplate {
-    /// Opens the chat template of the tokenizer at `path`; `None` if it has none. `(bos, eos)` are the tokens that
+    /// Opens the chat template of the tokenizer at `path`; `None` if it has none. `ends` are the tokens that
     /// begin and end a document.
     ///
     /// # Errors
@@ -101,7 +101,7 @@ impl ChatTemplate {
     pub(crate) fn of(
         path: &Path,
         tokenizer: &Tokenizer,
-        (bos, eos): (u32, u32),
+        ends: EndTokens,
     ) -> Result<Option<Self>, DataError> {
         let Some((file, sources)) = templates(path)? else {
             return Ok(None);
@@ -114,9 +114,9 @@ impl ChatTemplate {
             .collect();
         // A key that is null is undefined in the template. A key that no file has gets the document's own token. If
         // documents begin with their end token, there is no `bos_token`.
-        for (key, id) in [("bos_token", bos), ("eos_token", eos)] {
+        for (key, id) in [("bos_token", ends.begin), ("eos_token", ends.end)] {
             let known = names.contains_key(key) || settings.nulls.contains(&key);
-            if !known && (id == eos) == (key == "eos_token") {
+            if !known && (id == ends.end) == (key == "eos_token") {
                 names.insert(
                     key.to_owned(),
                     tokenizer.id_to_token(id).unwrap_or_default(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use chrono::format::{Item, StrftimeItems};
 use minijinja::{Error, ErrorKind, Value, context};
+use polymath_tokenizer::EndTokens;
 use serde::{Deserialize, Serialize};
 use tokenizers::Tokenizer;
 
@@ -38,7 +39,7 @@ pub struct PromptTemplate {
 }
 
 impl PromptTemplate {
-    /// Opens the template of the tokenizer at `path`; `None` if it has none. `(bos, eos)` are the tokens that begin
+    /// Opens the template of the tokenizer at `path`; `None` if it has none. `ends` are the tokens that begin
     /// and end a document.
     ///
     /// # Errors
@@ -46,9 +47,9 @@ impl PromptTemplate {
     pub fn open(
         path: &Path,
         tokenizer: &Tokenizer,
-        (bos, eos): (u32, u32),
+        ends: EndTokens,
     ) -> Result<Option<Self>, DataError> {
-        let Some(opened) = ChatTemplate::of(path, tokenizer, (bos, eos))? else {
+        let Some(opened) = ChatTemplate::of(path, tokenizer, ends)? else {
             return Ok(None);
         };
         let mut template = Arc::unwrap_or_clone(opened.template);

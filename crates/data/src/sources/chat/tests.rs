@@ -26,7 +26,7 @@ fn template(source: &str) -> ChatTemplate {
 
 fn parts_of(template: &ChatTemplate, record: &Value) -> Result<(Vec<Part>, RecordNotes), String> {
     let mut notes = RecordNotes::default();
-    let conversation = Conversation::read((record, None), &MessageFields::USUAL, &mut notes)?;
+    let conversation = Conversation::read(record, None, &MessageFields::USUAL, &mut notes)?;
     Ok((template.parts(conversation, &mut notes)?, notes))
 }
 
@@ -279,7 +279,7 @@ fn templates_are_written_for_python() {
     let rendered = |source: &str| {
         let mut notes = RecordNotes::default();
         let conversation =
-            Conversation::read((&talk(), None), &MessageFields::USUAL, &mut notes).unwrap();
+            Conversation::read(&talk(), None, &MessageFields::USUAL, &mut notes).unwrap();
         let messages: Vec<_> = conversation
             .messages
             .iter()

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use candle_core::{Device, Tensor};
 use polymath_model::{
-    ArchitectureConfig, Implementation, LoadOptions, ModelConfig, Ops, Precision, Transformer,
+    ArchitectureConfig, EndTokens, Implementation, LoadOptions, ModelConfig, Ops, Precision,
+    Transformer,
 };
 use tokenizers::Tokenizer;
 use tokenizers::models::bpe::BPE;
@@ -105,7 +106,9 @@ fn config() -> ModelConfig {
         tie_word_embeddings: false,
         initializer_range: Some(0.3),
     };
-    architecture.resolve(VOCABULARY, 64, (0, 0)).unwrap()
+    architecture
+        .resolve(VOCABULARY, 64, EndTokens { begin: 0, end: 0 })
+        .unwrap()
 }
 
 fn options() -> LoadOptions<'static> {

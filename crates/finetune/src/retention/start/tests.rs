@@ -6,7 +6,7 @@ use std::path::Path;
 
 use candle_core::Device;
 use polymath_data::{DomainConfig, NoProgress, PrepareConfig, TokenizerConfig, prepare};
-use polymath_model::{ArchitectureConfig, TokenizerFiles};
+use polymath_model::{ArchitectureConfig, EndTokens, TokenizerFiles};
 use polymath_train::Silent;
 
 use super::*;
@@ -57,7 +57,10 @@ fn opened(folder: &Path, retained: &[(&str, usize)], settings: &str) -> Finetuni
         "hidden_size = 8\nnum_hidden_layers = 1\nnum_attention_heads = 2\nmax_position_embeddings = 16",
     )
     .unwrap();
-    let ends = (known.bos_token_id, known.eos_token_id);
+    let ends = EndTokens {
+        begin: known.bos_token_id,
+        end: known.eos_token_id,
+    };
     let model = architecture.resolve(known.vocab_size, 16, ends).unwrap();
     let options = LoadOptions::frozen(&Device::Cpu, Ops::fused(Precision::F32));
     let base = Transformer::initialize(model, 1, &options).unwrap();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use candle_core::{Device, Tensor};
 use polymath_data::{ShardWriter, TokenShard};
 use polymath_model::{
-    ArchitectureConfig, LoadOptions, Ops, Precision, TokenizerFiles, Transformer,
+    ArchitectureConfig, EndTokens, LoadOptions, Ops, Precision, TokenizerFiles, Transformer,
 };
 
 pub const VOCABULARY: usize = 23;
@@ -22,7 +22,9 @@ pub fn model(seed: u64, options: &LoadOptions) -> Transformer {
         "hidden_size = 8\nnum_hidden_layers = 2\nnum_attention_heads = 2\nmax_position_embeddings = 16",
     )
     .unwrap();
-    let config = architecture.resolve(VOCABULARY, 16, (0, 0)).unwrap();
+    let config = architecture
+        .resolve(VOCABULARY, 16, EndTokens { begin: 0, end: 0 })
+        .unwrap();
     Transformer::initialize(config, seed, options).unwrap()
 }
 
