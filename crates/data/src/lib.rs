@@ -68,7 +68,7 @@ pub use shards::heldout_split::HeldoutSplit;
 pub use shards::manifest::{
     DomainManifest, EndSources, Manifest, Overlap, SCHEMA, SplitManifest, TokenizerManifest,
 };
-pub use shards::shard::{Document, TokenShard};
+pub use shards::shard::{Document, NamedShard, TokenShard};
 pub use shards::split::Split;
 pub use shards::writer::ShardWriter;
 pub use sources::chat::{ChatMessage, PromptTemplate, chat_template};

@@ -6,16 +6,26 @@ use polymath_model::{Comparison, Transformer};
 use crate::scoring::scoring_options;
 use crate::{EvalError, WindowOptions};
 
+/// Base and a model that was tuned from it.
+#[derive(Clone, Copy)]
+pub struct ModelPair<'a> {
+    /// The base.
+    pub base: &'a Transformer,
+    /// The tuned model.
+    pub tuned: &'a Transformer,
+}
+
 /// Computes the mean of KL(base ‖ tuned) over a shard's held-out tokens, in nats per token.
 ///
 /// # Errors
 /// Fails if the context is longer than that of the models, or if the models have different vocabularies.
 pub fn divergence(
-    (base, tuned): (&Transformer, &Transformer),
+    models: ModelPair,
     shard: &TokenShard,
     windows: WindowOptions,
 ) -> Result<f64, EvalError> {
-    let batches = ScoringBatches::new(shard, scoring_options((tuned, shard), windows)?);
+    let ModelPair { base, tuned } = models;
+    let batches = ScoringBatches::new(shard, scoring_options(tuned, shard, windows)?);
     let (mut sum, mut tokens) = (0.0, 0);
     for batch in batches.iter() {
         let positions: Vec<u32> = (0..)

@@ -3,15 +3,23 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 
 use candle_core::Tensor;
-use polymath_data::{HeldoutSplit, TokenShard};
+use polymath_data::{HeldoutSplit, NamedShard};
 use polymath_model::{
     EMBEDDING, HEAD, LoadOptions, ModelConfig, ModelSource, Transformer, block_of,
 };
 
 use crate::{EvalError, ScoresByDomain, WindowOptions, score_shard};
+
+/// Folders of the models at both ends of an interpolation.
+#[derive(Debug, Clone, Copy)]
+pub struct Endpoints<'a> {
+    /// Folder of the base.
+    pub base: &'a Path,
+    /// Folder of the tuned model, which may be an adapter over the base.
+    pub tuned: &'a Path,
+}
 
 /// Weights of two models of the same shape, and the settings to score the models in between.
 pub struct Interpolation<'a> {
@@ -20,7 +28,7 @@ pub struct Interpolation<'a> {
     base: BTreeMap<String, Tensor>,
     tuned: BTreeMap<String, Tensor>,
     /// Held-out documents of each domain.
-    domains: &'a [(String, Arc<TokenShard>)],
+    domains: &'a [NamedShard],
     windows: WindowOptions,
     options: LoadOptions<'a>,
 }
@@ -34,11 +42,12 @@ impl<'a> Interpolation<'a> {
     /// # Errors
     /// Fails if the models have different shapes, or if a domain has no documents in the dev or the test split.
     pub fn open(
-        (base, tuned): (&Path, &Path),
-        domains: &'a [(String, Arc<TokenShard>)],
+        endpoints: Endpoints,
+        domains: &'a [NamedShard],
         windows: WindowOptions,
         options: LoadOptions<'a>,
     ) -> Result<Self, EvalError> {
+        let Endpoints { base, tuned } = endpoints;
         let source = ModelSource::over(tuned, base);
         let (config, changed) = (source.config()?, source.weights()?);
         let mut weights = (polymath_model::load_weights(base)?, changed);
@@ -68,7 +77,7 @@ impl<'a> Interpolation<'a> {
                 )));
             }
         }
-        for (name, shard) in domains {
+        for NamedShard { name, shard } in domains {
             HeldoutSplit::Dev.check(name, shard)?;
             HeldoutSplit::Test.check(name, shard)?;
         }
@@ -137,7 +146,7 @@ impl<'a> Interpolation<'a> {
         };
         self.domains
             .iter()
-            .map(|(name, shard)| {
+            .map(|NamedShard { name, shard }| {
                 let scores = score_shard(&model, shard, windows, &mut |_, _| {})?;
                 Ok((name.clone(), scores))
             })

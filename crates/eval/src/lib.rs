@@ -29,9 +29,9 @@ mod scoring;
 pub mod statistics;
 mod tasks;
 
-pub use divergence::divergence;
+pub use divergence::{ModelPair, divergence};
 pub use error::EvalError;
-pub use interpolation::{Interpolation, Shares};
+pub use interpolation::{Endpoints, Interpolation, Shares};
 pub use questions::answer_questions;
 pub use scoring::{
     Answer, DocumentScore, DomainScores, HeldoutEvaluator, ScoredGroups, ScoresByDomain,

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
 use polymath_data::{
-    Grouping, HeldoutSplit, ScoringBatches, ScoringOptions, TokenPlace, TokenShard,
+    Grouping, HeldoutSplit, NamedShard, ScoringBatches, ScoringOptions, TokenPlace, TokenShard,
 };
 use polymath_model::Transformer;
 use serde::{Deserialize, Serialize};
@@ -137,7 +136,7 @@ pub fn score_shard<A: Answer>(
     windows: WindowOptions,
     progress: &mut dyn FnMut(u64, u64) -> A,
 ) -> Result<DomainScores, EvalError> {
-    score_tokens((model, shard), windows, 0, progress)
+    score_tokens(model, shard, windows, 0, progress)
 }
 
 /// Scores the documents like [`score_shard`], and keeps the scores of single tokens (four bytes each) of the first
@@ -146,13 +145,14 @@ pub fn score_shard<A: Answer>(
 /// # Errors
 /// Fails as [`score_shard`] does.
 pub fn score_tokens<A: Answer>(
-    (model, shard): (&Transformer, &TokenShard),
+    model: &Transformer,
+    shard: &TokenShard,
     windows: WindowOptions,
     keep: u64,
     progress: &mut dyn FnMut(u64, u64) -> A,
 ) -> Result<DomainScores, EvalError> {
     shard.check_length()?;
-    let batches = ScoringBatches::new(shard, scoring_options((model, shard), windows)?);
+    let batches = ScoringBatches::new(shard, scoring_options(model, shard, windows)?);
     let mut documents: Vec<DocumentScore> = batches
         .documents()
         .iter()
@@ -221,7 +221,7 @@ pub fn scored_groups(
     shard: &TokenShard,
     windows: WindowOptions,
 ) -> Result<ScoredGroups, EvalError> {
-    let batches = ScoringBatches::new(shard, scoring_options((model, shard), windows)?);
+    let batches = ScoringBatches::new(shard, scoring_options(model, shard, windows)?);
     let documents = batches.documents();
     let groups = groups_of(shard, documents);
     let mut sizes: BTreeMap<u64, f64> = BTreeMap::new();
@@ -243,7 +243,8 @@ pub fn scored_groups(
 
 /// Returns the options for cutting documents into windows for a model.
 pub(crate) fn scoring_options(
-    (model, shard): (&Transformer, &TokenShard),
+    model: &Transformer,
+    shard: &TokenShard,
     windows: WindowOptions,
 ) -> Result<ScoringOptions, EvalError> {
     let longest = model.config().max_position_embeddings;
@@ -298,13 +299,13 @@ fn room_for_tokens(shard: &TokenShard, documents: &[u32], most: u64) -> Vec<Opti
 /// If a domain has no documents in the chosen split, all its held-out documents are scored; see
 /// [`HeldoutEvaluator::warning`].
 pub struct HeldoutEvaluator {
-    shards: Vec<(String, Arc<TokenShard>)>,
+    shards: Vec<NamedShard>,
     windows: WindowOptions,
 }
 
 impl HeldoutEvaluator {
     /// Creates an evaluator for these domains.
-    pub fn new(shards: Vec<(String, Arc<TokenShard>)>, windows: WindowOptions) -> Self {
+    pub fn new(shards: Vec<NamedShard>, windows: WindowOptions) -> Self {
         Self { shards, windows }
     }
 
@@ -319,8 +320,8 @@ impl HeldoutEvaluator {
         let without: Vec<&str> = self
             .shards
             .iter()
-            .filter(|(_, shard)| !has(shard, split))
-            .map(|(name, _)| name.as_str())
+            .filter(|domain| !has(&domain.shard, split))
+            .map(|domain| domain.name.as_str())
             .collect();
         (!without.is_empty()).then(|| {
             format!(
@@ -344,12 +345,12 @@ impl HeldoutEvaluator {
         let sizes: Vec<u64> = self
             .shards
             .iter()
-            .map(|(_, shard)| size(shard, self.of(shard)))
+            .map(|domain| size(&domain.shard, self.of(&domain.shard)))
             .collect();
         let all = sizes.iter().sum();
         let mut before = 0;
         let mut found = BTreeMap::new();
-        for ((name, shard), size) in self.shards.iter().zip(sizes) {
+        for (NamedShard { name, shard }, size) in self.shards.iter().zip(sizes) {
             let scores = score_shard(model, shard, self.of(shard), &mut |done, _| {
                 progress(before + done, all)
             })?;

@@ -94,7 +94,8 @@ impl Finetuning {
         &self,
         outcome: Outcome,
         run: &RunFolder,
-        (launch, observer): (&Launch, &mut dyn Observer),
+        launch: &Launch,
+        observer: &mut dyn Observer,
     ) -> Result<Ending, FinetuneError> {
         let Outcome::Finished { steps, .. } = outcome else {
             return Ok(Ending {
@@ -114,7 +115,7 @@ impl Finetuning {
         };
         let verdict = match LimitsVerdict::read(run.path()) {
             Some(said) => self.point_by(&said, run).map(|()| said),
-            None => self.verdict(limits, run, (launch, observer)),
+            None => self.verdict(limits, run, launch, observer),
         };
         match verdict {
             Err(FinetuneError::Stopped) => Ok(Ending {

@@ -15,7 +15,8 @@ impl Finetuning {
     pub(crate) fn evaluator<'a>(
         &'a self,
         transformer: &'a Transformer,
-        (launch, ops): (&Launch, Ops),
+        launch: &Launch,
+        ops: Ops,
     ) -> Result<Box<dyn Evaluator + 'a>, FinetuneError> {
         let windows = WindowOptions {
             context: Some(self.sequence_length),
@@ -24,7 +25,7 @@ impl Finetuning {
             split: Some(HeldoutSplit::Dev),
         };
         match &self.config.retention.limits {
-            Some(limits) => self.limited(transformer, limits, (launch, ops)),
+            Some(limits) => self.limited(transformer, limits, launch, ops),
             None => Ok(Box::new(NicheEvaluator {
                 evaluator: HeldoutEvaluator::new(self.data.watched.clone(), windows),
                 transformer,

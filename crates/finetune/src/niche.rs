@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use polymath_data::{
-    Dataset, DomainConfig, Progress, Reading, Split, Texts, TokenShard, prepare_texts_as,
+    Dataset, DatasetDomain, DomainConfig, NamedShard, Progress, Reading, Split, Texts, TokenShard,
+    prepare_texts_as,
 };
-use polymath_model::{EndTokens, ModelConfig};
+use polymath_model::EndTokens;
 
 use crate::lineage::{Lineage, datasets_of};
 use crate::{FinetuneConfig, FinetuneError};
@@ -132,22 +133,33 @@ pub(crate) fn niche_folder(config: &FinetuneConfig) -> PathBuf {
     output.into()
 }
 
+/// Niche that is raw text, and the tokens that it is prepared in.
+pub(crate) struct RawNiche<'a> {
+    /// Name of its domain.
+    pub name: String,
+    /// Patterns of its files.
+    pub patterns: &'a [String],
+    /// Path of the tokenizer.
+    pub tokenizer: &'a Path,
+    /// First and last token of its documents.
+    pub ends: EndTokens,
+}
+
 /// Prepares the raw text of the niche as a dataset in `output`. The begin and end tokens are those of the base's
 /// config.
 pub(crate) fn prepare_niche(
     config: &FinetuneConfig,
     output: &Path,
-    (name, patterns): (String, &[String]),
-    (tokenizer, model): (&Path, &ModelConfig),
+    raw: RawNiche,
     progress: &dyn Progress,
 ) -> Result<Dataset, FinetuneError> {
     let texts = Texts {
         output: output.to_path_buf(),
-        domain: name,
-        paths: patterns.to_vec(),
-        tokenizer: tokenizer.to_path_buf(),
-        bos_token_id: model.bos_token_id,
-        eos_token_id: model.eos_token_id,
+        domain: raw.name,
+        paths: raw.patterns.to_vec(),
+        tokenizer: raw.tokenizer.to_path_buf(),
+        bos_token_id: raw.ends.begin,
+        eos_token_id: raw.ends.end,
         heldout_fraction: 0.05,
         seed: 0,
     };
@@ -223,18 +235,27 @@ impl TokenReader<'_> {
     /// Returns the held-out documents of the niche and of every retained domain.
     pub fn watch(
         self,
-        (dataset, niche): (&Dataset, &str),
+        niche: DatasetDomain,
         retained: Option<&Dataset>,
-    ) -> Result<Vec<(String, Arc<TokenShard>)>, FinetuneError> {
-        let shard = self.read(dataset)?.shard(niche, Split::Heldout)?;
-        let mut watched = vec![(niche.to_owned(), shard)];
+    ) -> Result<Vec<NamedShard>, FinetuneError> {
+        let DatasetDomain {
+            dataset,
+            name: niche,
+        } = niche;
+        let heldout = |reading: &Reading, name: &str| -> Result<NamedShard, FinetuneError> {
+            Ok(NamedShard {
+                name: name.to_owned(),
+                shard: reading.shard(name, Split::Heldout)?,
+            })
+        };
+        let mut watched = vec![heldout(&self.read(dataset)?, niche)?];
         let Some(retained) = retained else {
             return Ok(watched);
         };
         let reading = self.read(retained)?;
         for name in retained.domain_names() {
             if name != niche {
-                watched.push((name.to_owned(), reading.shard(name, Split::Heldout)?));
+                watched.push(heldout(&reading, name)?);
             } else if retained.fingerprint() != dataset.fingerprint() {
                 return Err(FinetuneError::Config(format!(
                     "the niche `{niche}` is also a domain of `retain`, with other documents: rename one of them"
@@ -252,9 +273,9 @@ pub(crate) struct NicheData {
     /// Training documents of the niche.
     pub train: Arc<TokenShard>,
     /// Held-out documents of every domain, the niche first.
-    pub watched: Vec<(String, Arc<TokenShard>)>,
+    pub watched: Vec<NamedShard>,
     /// The same documents in the base's tokens.
-    pub watched_by_base: Vec<(String, Arc<TokenShard>)>,
+    pub watched_by_base: Vec<NamedShard>,
 }
 
 impl NicheData {
@@ -265,7 +286,7 @@ impl NicheData {
         niche: &str,
         retained: Option<&Dataset>,
     ) -> Result<Self, FinetuneError> {
-        let watched = reader.watch((dataset, niche), retained)?;
+        let watched = reader.watch(dataset.of_domain(niche), retained)?;
         let base = TokenReader {
             tokenizer: reader.base_tokenizer,
             ..reader
@@ -275,7 +296,7 @@ impl NicheData {
             train: reader.read(dataset)?.shard(niche, Split::Train)?,
             watched_by_base: match reader.tokenizer == reader.base_tokenizer {
                 true => watched.clone(),
-                false => base.watch((dataset, niche), retained)?,
+                false => base.watch(dataset.of_domain(niche), retained)?,
             },
             watched,
         })

@@ -4,13 +4,15 @@ use std::path::Path;
 
 use candle_core::utils::cuda_is_available;
 use polymath_data::{Dataset, Progress, fitting_length};
-use polymath_model::{HEAD, ModelConfig, available_memory};
+use polymath_model::{HEAD, available_memory};
 
 use crate::base::PinnedBase;
 use crate::config::Niche;
-use crate::niche::{NicheData, TokenReader, choose_niche, name_niche, niche_folder, prepare_niche};
+use crate::niche::{
+    NicheData, RawNiche, TokenReader, choose_niche, name_niche, niche_folder, prepare_niche,
+};
 use crate::resolve::DEFAULT_SEQUENCE;
-use crate::retention::{RetainedText, limits, retained_domains};
+use crate::retention::{RetainedText, RetentionFacts, limits, retained_domains};
 use crate::tuning::Trained;
 use crate::vocabulary::Extension;
 use crate::{BaseFacts, FinetuneConfig, FinetuneError, Finetuning, choose_adapter, select};
@@ -53,7 +55,7 @@ impl Finetuning {
         let base = PinnedBase::open(&config)?;
         let names = polymath_model::parameter_names(&base.folder)?;
         let mut trainable = select(config.method, config.frozen.as_ref(), &names)?;
-        let extension = Extension::open(&config, &base, (&names, &trainable))?;
+        let extension = Extension::open(&config, &base, &names, &trainable)?;
         let base_tokenizer = polymath_model::tokenizer_in(&base.folder)?;
         let scratch = tempfile::tempdir().map_err(|source| FinetuneError::File {
             path: std::env::temp_dir(),
@@ -103,14 +105,14 @@ impl Finetuning {
             let training = config.training(&facts);
             let length = training.sequence_length;
             let mut plan = moved.plan(&model, &training, 0.0);
-            plan.retention_bytes = moved.retention_bytes(&plan, &config.retention, (1, length));
+            plan.retention_bytes = moved.retention_bytes(&plan, &config.retention, 1, length);
             plan.check_memory(available_memory())?;
         }
         let niche_folder = match purpose {
             Purpose::Train => niche_folder(&config),
             Purpose::Inspect => scratch.path().join("dataset"),
         };
-        let (dataset, retained) = datasets(&config, &niche_folder, reader, &model, progress)?;
+        let (dataset, retained) = datasets(&config, &niche_folder, reader, progress)?;
         let niche = choose_niche(&config, &dataset)?;
         // A token that ends the assistant's turns in the data also ends a generated text.
         model.add_ends(&dataset.turn_ends(&niche)?);
@@ -121,11 +123,13 @@ impl Finetuning {
             .then(|| fitting_length(&data.train, DEFAULT_SEQUENCE, facts.context));
         facts.epoch_tokens = data.train.tokens();
         let resolved = config.resolve(&facts)?;
-        let mut retained_texts = config.retention.check(
-            (retained.as_ref(), &niche),
-            &trainable,
-            (&names, model.vocab_size),
-        )?;
+        let mut retained_texts = config.retention.check(RetentionFacts {
+            retained: retained.as_ref(),
+            niche: &niche,
+            trainable: &trainable,
+            base_names: &names,
+            vocabulary: model.vocab_size,
+        })?;
         if config.control {
             retained_texts = controlled(&config, retained.as_ref(), &niche)?;
         }
@@ -166,7 +170,6 @@ fn datasets(
     config: &FinetuneConfig,
     niche_folder: &Path,
     reader: TokenReader,
-    model: &ModelConfig,
     progress: &dyn Progress,
 ) -> Result<(Dataset, Option<Dataset>), FinetuneError> {
     let source = config.niche()?;
@@ -177,9 +180,13 @@ fn datasets(
     let dataset = match source {
         Niche::Dataset(path) => Dataset::open(path)?,
         Niche::Texts(patterns) => {
-            let made_for = (reader.tokenizer, model);
-            let name = name_niche(config, patterns, retained.as_ref())?;
-            prepare_niche(config, niche_folder, (name, patterns), made_for, progress)?
+            let raw = RawNiche {
+                name: name_niche(config, patterns, retained.as_ref())?,
+                patterns,
+                tokenizer: reader.tokenizer,
+                ends: reader.ends,
+            };
+            prepare_niche(config, niche_folder, raw, progress)?
         }
     };
     reader.check(&dataset)?;

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use polymath_train::{
-    Fit, LanguageModel, Launch, Monitor, Observer, Outcome, RunFolder, fit_controlled, step_name,
+    Fit, LanguageModel, Launch, Monitor, Observer, Outcome, RunFolder, TrainingTask,
+    fit_controlled, step_name,
 };
 
 use crate::retention::{RetentionObjective, StartContext};
@@ -48,11 +49,11 @@ impl Finetuning {
             }
             None => {
                 Divergence::clear(run.path())?;
-                self.train(&run, lineage, (launch, observer))
+                self.train(&run, lineage, launch, observer)
                     .inspect_err(|error| Divergence::note(run.path(), error))?
             }
         };
-        self.conclude(outcome, &run, (launch, observer))
+        self.conclude(outcome, &run, launch, observer)
     }
 
     /// Trains in an open run folder.
@@ -60,7 +61,8 @@ impl Finetuning {
         &self,
         run: &RunFolder,
         lineage: Lineage,
-        (launch, observer): (&Launch, &mut dyn Observer),
+        launch: &Launch,
+        observer: &mut dyn Observer,
     ) -> Result<Outcome, FinetuneError> {
         if run.resumed().is_none() {
             lineage.write(run.path())?;
@@ -98,7 +100,7 @@ impl Finetuning {
         if let (Some(controller), Some(from)) = (&mut controller, run.resumed()) {
             controller.resume(&from.path)?;
         }
-        let mut evaluator = self.evaluator(&transformer, (launch, ops))?;
+        let mut evaluator = self.evaluator(&transformer, launch, ops)?;
         let settings = Fit {
             training: &self.config.training,
             evaluation: &self.config.evaluation,
@@ -116,7 +118,10 @@ impl Finetuning {
         Ok(fit_controlled(
             &settings,
             run,
-            (&task, &*retention.batches),
+            TrainingTask {
+                objective: &task,
+                batches: &*retention.batches,
+            },
             monitor,
             observer,
         )?)

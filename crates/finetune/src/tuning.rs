@@ -2,9 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use polymath_data::{Dataset, DomainManifest, HeldoutSplit, TokenShard};
+use polymath_data::{Dataset, DomainManifest, HeldoutSplit, NamedShard};
 use polymath_model::{LoraConfig, ModelConfig, TokenizerFiles};
 use polymath_train::{Plan, Training, resolve_checkpoint, step_name};
 use tempfile::TempDir;
@@ -35,7 +34,8 @@ impl Trained<'_> {
         &self,
         plan: &Plan,
         retention: &RetentionConfig,
-        (retained, sequence_length): (u64, usize),
+        retained: u64,
+        sequence_length: usize,
     ) -> u64 {
         let trained = plan.trainable_parameters;
         retention.memory(Sizes {
@@ -87,8 +87,12 @@ impl Finetuning {
             adapter: self.adapter.as_ref(),
         };
         let mut plan = moved.plan(&self.model, &self.config.training, self.padding);
-        let retained = (self.retained_texts.len() as u64, self.sequence_length);
-        plan.retention_bytes = moved.retention_bytes(&plan, &self.config.retention, retained);
+        plan.retention_bytes = moved.retention_bytes(
+            &plan,
+            &self.config.retention,
+            self.retained_texts.len() as u64,
+            self.sequence_length,
+        );
         let replay = self.config.retention.replay.as_ref();
         if let Some(replay) = replay.filter(|replay| replay.beside) {
             let grown = |count: u64| (count as f64 / (1.0 - replay.share)).round() as u64;
@@ -139,7 +143,7 @@ impl Finetuning {
     /// Returns the names of the domains that are scored during training, the niche first.
     pub fn watched(&self) -> Vec<&str> {
         let watched = self.data.watched.iter();
-        watched.map(|(name, _)| name.as_str()).collect()
+        watched.map(|domain| domain.name.as_str()).collect()
     }
 
     /// Makes the run keep its checkpoint after the share `share` of its steps permanently. Returns the folder of that
@@ -209,7 +213,7 @@ impl Finetuning {
     }
 
     /// Returns the held-out documents of the scored domains, the niche first.
-    pub fn shards(&self) -> &[(String, Arc<TokenShard>)] {
+    pub fn shards(&self) -> &[NamedShard] {
         &self.data.watched
     }
 

@@ -43,7 +43,8 @@ impl Extension {
     pub fn open(
         config: &FinetuneConfig,
         base: &PinnedBase,
-        (names, trainable): (&[String], &BTreeSet<String>),
+        names: &[String],
+        trainable: &BTreeSet<String>,
     ) -> Result<Option<Self>, FinetuneError> {
         if config.tokenizer.is_empty() {
             return Ok(None);

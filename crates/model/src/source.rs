@@ -11,7 +11,8 @@ use crate::model_folder::{CONFIG, GENERATION_CONFIG, TOKENIZER};
 use crate::weights::{WEIGHTS, counted, has_own_head, listed, read_weights, unused_tensors};
 use crate::{LoadOptions, ModelConfig, ModelError, Transformer};
 
-/// Model folder, and the base that replaces the one that an adapter in it names. A model that is no adapter has no base.
+/// Model folder, and the base that replaces the one that an adapter in it names. A model that is no adapter has no
+/// base.
 #[derive(Debug, Clone, Copy)]
 pub struct ModelSource<'a> {
     /// Folder of the model or adapter.
@@ -84,8 +85,8 @@ impl<'a> ModelSource<'a> {
     /// Loads the model, an adapter merged into its base.
     ///
     /// # Errors
-    /// Fails with the file that is missing, cut off or of another shape than `config.json` says; if an adapter's base is
-    /// missing or a different one.
+    /// Fails with the file that is missing, cut off or of another shape than `config.json` says; if an adapter's base
+    /// is missing or a different one.
     pub fn load(self, options: &LoadOptions) -> Result<Transformer, ModelError> {
         if is_adapter(self.folder) {
             let (config, weights) = self.merged()?;

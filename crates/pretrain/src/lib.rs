@@ -5,7 +5,7 @@
 //!
 //! ```no_run
 //! use polymath_pretrain::{PretrainConfig, Pretraining};
-//! use polymath_train::{Launch, Silent};
+//! use polymath_train::{TrainingTask, Launch, Silent};
 //!
 //! let config: PretrainConfig = toml::from_str(&std::fs::read_to_string("pretrain.toml")?)?;
 //! let pretraining = Pretraining::open(config)?;
@@ -28,7 +28,7 @@ use std::sync::Arc;
 
 use polymath_data::{
     BatchShape, Dataset, DomainSize, HeldoutSplit, MixtureConfig, MixturePart, MixtureShare,
-    MixtureStream, Packing, Split, TokenShard,
+    MixtureStream, NamedShard, Packing, Split, TokenShard,
 };
 use polymath_eval::{EvalError, HeldoutEvaluator, WindowOptions};
 use polymath_model::{EndTokens, LoadOptions, ModelConfig, TokenizerFiles, Transformer};
@@ -216,7 +216,10 @@ impl Pretraining {
         Ok(fit(
             &settings,
             &run,
-            (&task, &self.stream),
+            TrainingTask {
+                objective: &task,
+                batches: &self.stream,
+            },
             &mut heldout,
             observer,
         )?)
@@ -228,7 +231,12 @@ impl Pretraining {
             .dataset
             .domain_names()
             .into_iter()
-            .map(|name| Ok((name.to_owned(), self.dataset.shard(name, Split::Heldout)?)))
+            .map(|name| {
+                Ok(NamedShard {
+                    name: name.to_owned(),
+                    shard: self.dataset.shard(name, Split::Heldout)?,
+                })
+            })
             .collect::<Result<_, PretrainError>>()?;
         let windows = WindowOptions {
             context: Some(self.config.training.sequence_length),

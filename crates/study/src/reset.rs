@@ -1,7 +1,5 @@
 //! Reset of single layers of a tuned model to the base's weights, without training.
 
-use std::path::Path;
-
 use polymath_data::HeldoutSplit;
 use polymath_report::reset::{Block, Reset, Step, by_rate, place};
 
@@ -10,7 +8,7 @@ use crate::StudyError;
 use crate::interpolate::BetweenOptions;
 use crate::interpolate::Rule;
 use crate::interpolate::between::Between;
-use polymath_eval::{Interpolation, Shares};
+use polymath_eval::{Endpoints, Interpolation, Shares};
 
 /// Files that mark a folder as the result of a reset: the current name and that of earlier versions.
 const OWN: [&str; 2] = ["reset.json", "revert.json"];
@@ -23,11 +21,14 @@ const OWN: [&str; 2] = ["reset.json", "revert.json"];
 pub fn reset(options: &BetweenOptions, setup: &Setup) -> Result<Reset, StudyError> {
     let between = Between::open(options, &OWN)?;
     let models = between.models(setup)?;
-    let folders = (&*between.base, &*between.tuned);
+    let folders = Endpoints {
+        base: &between.base,
+        tuned: &between.tuned,
+    };
     let say = &mut |text: &str| setup.progress.say(text);
     let (found, shares) = search(&models, &between.rule, folders, say)?;
     let how = format!("{} blocks reset", found.steps[found.chosen].reset);
-    between.write_model((&models, &shares), &how)?;
+    between.write_model(&models, &shares, &how)?;
     found.write(between.output.path())?;
     drop(models);
     between.output.finish()?;
@@ -43,7 +44,7 @@ pub fn reset(options: &BetweenOptions, setup: &Setup) -> Result<Reset, StudyErro
 fn search(
     models: &Interpolation,
     rule: &Rule,
-    (base, tuned): (&Path, &Path),
+    folders: Endpoints,
     say: &mut dyn FnMut(&str),
 ) -> Result<(Reset, Shares), StudyError> {
     let niche = rule.niche.as_str();
@@ -85,7 +86,11 @@ fn search(
         steps.push(step);
         all_shares.push(shares.clone());
     }
-    let found = Reset::new((base, tuned), (niche, rule.limit), (blocks, steps));
+    let found = Reset::new(
+        (folders.base, folders.tuned),
+        (niche, rule.limit),
+        (blocks, steps),
+    );
     let chosen = all_shares.swap_remove(found.chosen);
     Ok((found, chosen))
 }

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use polymath_data::{HeldoutSplit, TokenShard};
+use polymath_data::{HeldoutSplit, NamedShard};
 use polymath_eval::{
     DocumentScore, DomainScores, ScoresByDomain, SplitScores, WindowOptions, score_shard,
 };
@@ -38,7 +37,7 @@ pub fn score(
     file: &Path,
     key: &str,
     load: impl FnOnce() -> Result<Transformer, StudyError>,
-    domains: &[(String, Arc<TokenShard>)],
+    domains: &[NamedShard],
     windows: WindowOptions,
 ) -> Result<SplitScores, StudyError> {
     let splits = cached(file, earlier_name(file).as_deref(), key, || {
@@ -50,7 +49,7 @@ pub fn score(
             };
             domains
                 .iter()
-                .map(|(name, shard)| {
+                .map(|NamedShard { name, shard }| {
                     let scores = score_shard(&model, shard, windows, &mut |_, _| ())?;
                     let cached = CachedScores {
                         documents: scores.documents,
@@ -77,12 +76,9 @@ fn earlier_name(file: &Path) -> Option<PathBuf> {
     Some(file.with_file_name(name.replace("split-scores", "halves")))
 }
 
-fn named(
-    cached: BTreeMap<String, CachedScores>,
-    domains: &[(String, Arc<TokenShard>)],
-) -> ScoresByDomain {
+fn named(cached: BTreeMap<String, CachedScores>, domains: &[NamedShard]) -> ScoresByDomain {
     let grouping = |name: &String| {
-        let (_, shard) = domains.iter().find(|(domain, _)| domain == name)?;
+        let NamedShard { shard, .. } = domains.iter().find(|domain| domain.name == *name)?;
         shard.has_groups().then(|| shard.grouping())
     };
     cached
@@ -101,10 +97,10 @@ fn named(
 
 /// Returns a key that identifies all inputs of the scores: the weights (by the string `weights`), the data and the
 /// windows.
-pub fn key(weights: &str, domains: &[(String, Arc<TokenShard>)], windows: WindowOptions) -> String {
+pub fn key(weights: &str, domains: &[NamedShard], windows: WindowOptions) -> String {
     let data: Vec<String> = domains
         .iter()
-        .map(|(name, shard)| {
+        .map(|NamedShard { name, shard }| {
             let stored = shard.stored();
             let (path, sizes) = (
                 stored.path().display(),

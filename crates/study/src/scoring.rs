@@ -116,8 +116,14 @@ pub fn score(
         own_tokens: readings.iter().any(Reading::is_translated),
         ..ModelScores::default()
     };
+    let scoring = Scoring {
+        model: &model,
+        tokenizer: &tokenizer,
+        target,
+        setup,
+    };
     for reading in &readings {
-        score_dataset((&model, &tokenizer), reading, (target, setup), &mut scores)?;
+        scoring.dataset(reading, &mut scores)?;
     }
     for task in &encoded {
         let found = score_one_task(&model, task, setup)?;
@@ -126,48 +132,59 @@ pub fn score(
     Ok(scores)
 }
 
-/// Scores those domains of a dataset that have no scores yet.
-fn score_dataset(
-    (model, tokenizer): (&Transformer, &Path),
-    reading: &Reading<'_>,
-    (target, setup): (&Target, &Setup),
-    scores: &mut ModelScores,
-) -> Result<(), StudyError> {
-    let dataset = reading.dataset();
-    for name in dataset.domain_names() {
-        if scores.domains.contains_key(name) {
-            continue;
-        }
-        let shard = reading.shard(name, Split::Heldout)?;
-        let mut windows = target.windows;
-        match windows.split.map(|split| split.check(name, &shard)) {
-            Some(Err(error)) if target.or_all => {
-                setup
-                    .progress
-                    .say(&format!("{error}. All of `{name}` is scored"));
-                windows.split = None;
+/// Model to score, and the data and settings to score it with.
+struct Scoring<'a> {
+    model: &'a Transformer,
+    tokenizer: &'a Path,
+    target: &'a Target<'a>,
+    setup: &'a Setup<'a>,
+}
+
+impl Scoring<'_> {
+    /// Scores those domains of a dataset that have no scores yet.
+    fn dataset(&self, reading: &Reading<'_>, scores: &mut ModelScores) -> Result<(), StudyError> {
+        let Self {
+            model,
+            tokenizer,
+            target,
+            setup,
+        } = *self;
+        let dataset = reading.dataset();
+        for name in dataset.domain_names() {
+            if scores.domains.contains_key(name) {
+                continue;
             }
-            Some(Err(error)) => return Err(StudyError::refused(error)),
-            Some(Ok(())) | None => {}
-        }
-        setup.progress.begin(Scored::Domain(name));
-        let mut progress = |done, all| setup.progress.advance(done, all);
-        let mut domain =
-            polymath_eval::score_tokens((model, &shard), windows, target.keep, &mut progress)?;
-        domain.whole = windows.split != target.windows.split;
-        scores.domains.insert(name.to_owned(), domain);
-        let questions = dataset.questions(name)?;
-        if !questions.is_empty() {
-            let right = answer_questions(model, tokenizer, &questions)?;
-            scores.questions.insert(name.to_owned(), right);
-            let groups = question_groups(&questions);
-            if !groups.is_empty() {
-                scores.question_groups.insert(name.to_owned(), groups);
+            let shard = reading.shard(name, Split::Heldout)?;
+            let mut windows = target.windows;
+            match windows.split.map(|split| split.check(name, &shard)) {
+                Some(Err(error)) if target.or_all => {
+                    setup
+                        .progress
+                        .say(&format!("{error}. All of `{name}` is scored"));
+                    windows.split = None;
+                }
+                Some(Err(error)) => return Err(StudyError::refused(error)),
+                Some(Ok(())) | None => {}
             }
+            setup.progress.begin(Scored::Domain(name));
+            let mut progress = |done, all| setup.progress.advance(done, all);
+            let mut domain =
+                polymath_eval::score_tokens(model, &shard, windows, target.keep, &mut progress)?;
+            domain.whole = windows.split != target.windows.split;
+            scores.domains.insert(name.to_owned(), domain);
+            let questions = dataset.questions(name)?;
+            if !questions.is_empty() {
+                let right = answer_questions(model, tokenizer, &questions)?;
+                scores.questions.insert(name.to_owned(), right);
+                let groups = question_groups(&questions);
+                if !groups.is_empty() {
+                    scores.question_groups.insert(name.to_owned(), groups);
+                }
+            }
+            setup.progress.finish();
         }
-        setup.progress.finish();
+        Ok(())
     }
-    Ok(())
 }
 
 /// Tokenizes the tasks with the model's tokenizer, cut to the context that scoring uses.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use candle_core::Var;
-use polymath_data::IGNORED;
+use polymath_data::{Batch, IGNORED};
 use polymath_ops::{UpdateAt, gradient_norm, is_finite};
 
 use crate::backward::backward;
@@ -12,9 +12,17 @@ use crate::gradient_check::GradientCheck;
 use crate::progress::{Evaluated, Progress};
 use crate::schedule::learning_rate;
 use crate::{
-    BatchSource, Evaluator, Fit, Monitor, Objective, Observer, Optimizer, Outcome, RunFolder,
-    SaveModel, StepMetrics, TrainError,
+    BatchSource, ControlPlan, Evaluator, Fit, Monitor, Objective, Observer, Optimizer, Outcome,
+    RunFolder, SaveModel, StepMetrics, TrainError,
 };
+
+/// Objective to train, and the batches to train it on.
+pub struct TrainingTask<'a, O> {
+    /// Model with its loss.
+    pub objective: &'a O,
+    /// Batches of the steps.
+    pub batches: &'a dyn BatchSource,
+}
 
 /// Trains `objective` on `batches` in `run`, from the current position of the run folder to the last step.
 ///
@@ -26,7 +34,7 @@ use crate::{
 pub fn fit<O: Objective + SaveModel>(
     fit: &Fit,
     run: &RunFolder,
-    (objective, batches): (&O, &dyn BatchSource),
+    task: TrainingTask<O>,
     evaluator: &mut dyn Evaluator,
     observer: &mut dyn Observer,
 ) -> Result<Outcome, TrainError> {
@@ -34,7 +42,7 @@ pub fn fit<O: Objective + SaveModel>(
         evaluator,
         controller: None,
     };
-    fit_controlled(fit, run, (objective, batches), monitor, observer)
+    fit_controlled(fit, run, task, monitor, observer)
 }
 
 /// Trains as [`fit`] does, with a controller that plans the steps after each evaluation. A step's batch is a function
@@ -45,25 +53,19 @@ pub fn fit<O: Objective + SaveModel>(
 pub fn fit_controlled<'a, O: Objective + SaveModel>(
     fit: &'a Fit,
     run: &'a RunFolder,
-    (objective, batches): (&O, &dyn BatchSource),
+    task: TrainingTask<O>,
     monitor: Monitor<'a>,
     observer: &'a mut dyn Observer,
 ) -> Result<Outcome, TrainError> {
+    let TrainingTask { objective, batches } = task;
     let parameters = objective.trainable();
     let total = fit.training.total_steps(batches.padding());
-    let mut optimizer = Optimizer::new(fit.training, parameters, fit.ops)?;
+    let mut learner = Learner::new(fit, objective, total)?;
     let mut at = Progress::begin(fit, run, monitor, observer)?;
-    if let Some(from) = run.resumed() {
-        optimizer.load(&from.optimizer(), parameters)?;
-    }
-    // A resumed run passed the check when it began. Its last updates may be too small to change a number.
-    let check = match run.resumed() {
-        None => Some(GradientCheck::begin(parameters)?),
-        Some(_) => None,
-    };
+    learner.resume(run)?;
     let due = at.evaluate_what_is_due(total, |at| {
         refuse_infinite(parameters, at.state.step)?;
-        at.save(objective, &optimizer)
+        at.save(objective, &learner.optimizer)
     })?;
     if due == Evaluated::Stopped || at.state.step < total && at.is_stopping() {
         at.end();
@@ -72,55 +74,25 @@ pub fn fit_controlled<'a, O: Objective + SaveModel>(
         });
     }
 
-    let (mut planned, mut strength) = (None, 1.0);
+    let mut batches = PlannedBatches::new(batches);
     while at.state.step < total {
         let begin = Instant::now();
         for plan in at.take_plans() {
-            strength = plan.strength;
-            planned = source(&planned, batches).follow(&plan)?.or(planned);
+            batches.follow(&plan)?;
         }
-        let batches = source(&planned, batches);
-        batches.check()?;
-        let batch = batches.batch(at.state.step);
-        if batch.targets.iter().all(|target| *target == IGNORED) {
-            return Err(nothing_to_learn(at.state.step + 1));
-        }
-        objective.begin_step(fit.seed, at.state.step);
-        let found = backward(objective, &batch, fit.training.accumulation_steps, strength)?;
-        let (loss, scored, gradients) = (found.loss, found.scored, found.gradients);
-        let gradient_norm = gradient_norm(&gradients.values().collect::<Vec<_>>())? / scored;
+        let batch = batches.batch(at.state.step)?;
         let step = at.state.step + 1;
-        if !loss.is_finite() || !gradient_norm.is_finite() {
-            return Err(diverged(step, loss, gradient_norm));
-        }
-        if check.is_some() && step <= 2 {
-            GradientCheck::check_gradients(parameters, &gradients, step)?;
-        }
-
-        // The gradient is that of a sum over tokens: one factor makes it the mean's and clips it.
-        let clip = match fit.training.gradient_clip {
-            limit if limit > 0.0 && gradient_norm > limit => limit / gradient_norm,
-            _ => 1.0,
-        };
-        let update = UpdateAt {
-            step,
-            gradient_scale: clip / scored,
-        };
-        let learning_rate = learning_rate(fit.training, step, total);
-        optimizer.step(parameters, &gradients, (update, learning_rate))?;
-        if let (Some(check), 2) = (&check, step) {
-            check.check_changed(parameters, learning_rate)?;
-        }
+        let update = learner.update(&batch, step, batches.strength)?;
 
         let (tokens, seconds) = (batch.tokens(), begin.elapsed().as_secs_f64());
         at.record(StepMetrics {
             step,
             tokens: at.state.tokens + tokens,
             seconds: at.state.seconds + seconds,
-            loss: loss / scored,
-            penalties: found.penalties,
-            learning_rate,
-            gradient_norm,
+            loss: update.loss,
+            penalties: update.penalties,
+            learning_rate: update.learning_rate,
+            gradient_norm: update.gradient_norm,
             tokens_per_second: tokens as f64 / seconds,
             seconds_left: at.seconds_left(seconds, total),
         })?;
@@ -129,7 +101,7 @@ pub fn fit_controlled<'a, O: Objective + SaveModel>(
         let stopped = !at.state.finished && at.is_stopping();
         if stopped || at.is_checkpoint(evaluated) {
             refuse_infinite(parameters, step)?;
-            at.save(objective, &optimizer)?;
+            at.save(objective, &learner.optimizer)?;
         }
         if stopped {
             at.end();
@@ -140,12 +112,127 @@ pub fn fit_controlled<'a, O: Objective + SaveModel>(
     Ok(at.finished())
 }
 
-/// Returns the batch source of the current plan, or `first` without a plan.
-fn source<'a>(
-    planned: &'a Option<Box<dyn BatchSource>>,
+/// Batches of the current plan.
+struct PlannedBatches<'a> {
     first: &'a dyn BatchSource,
-) -> &'a dyn BatchSource {
-    planned.as_deref().unwrap_or(first)
+    /// Source of the current plan; `None` while no plan changed it.
+    planned: Option<Box<dyn BatchSource>>,
+    /// Strength of the auxiliary losses.
+    strength: f64,
+}
+
+impl<'a> PlannedBatches<'a> {
+    fn new(first: &'a dyn BatchSource) -> Self {
+        Self {
+            first,
+            planned: None,
+            strength: 1.0,
+        }
+    }
+
+    fn source(&self) -> &dyn BatchSource {
+        self.planned.as_deref().unwrap_or(self.first)
+    }
+
+    fn follow(&mut self, plan: &ControlPlan) -> Result<(), TrainError> {
+        self.strength = plan.strength;
+        if let Some(source) = self.source().follow(plan)? {
+            self.planned = Some(source);
+        }
+        Ok(())
+    }
+
+    /// Returns the batch of a step, counted from 0. Fails if it has nothing to learn.
+    fn batch(&self, step: u64) -> Result<Batch, TrainError> {
+        let source = self.source();
+        source.check()?;
+        let batch = source.batch(step);
+        match batch.targets.iter().all(|target| *target == IGNORED) {
+            true => Err(nothing_to_learn(step + 1)),
+            false => Ok(batch),
+        }
+    }
+}
+
+/// Objective with the optimizer of its parameters.
+struct Learner<'a, O> {
+    fit: &'a Fit<'a>,
+    objective: &'a O,
+    optimizer: Optimizer,
+    /// Check of the first steps; `None` for a resumed run, which passed it when it began: its last updates may be too
+    /// small to change a number.
+    check: Option<GradientCheck>,
+    /// Number of steps of the run.
+    total: u64,
+}
+
+/// Values of an update, for the log.
+struct Update {
+    /// Mean over the targets.
+    loss: f64,
+    penalties: BTreeMap<String, f64>,
+    learning_rate: f64,
+    gradient_norm: f64,
+}
+
+impl<'a, O: Objective> Learner<'a, O> {
+    fn new(fit: &'a Fit, objective: &'a O, total: u64) -> Result<Self, TrainError> {
+        Ok(Self {
+            fit,
+            objective,
+            optimizer: Optimizer::new(fit.training, objective.trainable(), fit.ops)?,
+            check: None,
+            total,
+        })
+    }
+
+    /// Loads the optimizer's state of a resumed run; begins the check of a new one.
+    fn resume(&mut self, run: &RunFolder) -> Result<(), TrainError> {
+        let parameters = self.objective.trainable();
+        match run.resumed() {
+            Some(from) => self.optimizer.load(&from.optimizer(), parameters)?,
+            None => self.check = Some(GradientCheck::begin(parameters)?),
+        }
+        Ok(())
+    }
+
+    /// Computes the loss and the gradients of a batch, and updates the parameters.
+    fn update(&mut self, batch: &Batch, step: u64, strength: f64) -> Result<Update, TrainError> {
+        let training = self.fit.training;
+        let parameters = self.objective.trainable();
+        self.objective.begin_step(self.fit.seed, step - 1);
+        let found = backward(self.objective, batch, training.accumulation_steps, strength)?;
+        let (loss, scored, gradients) = (found.loss, found.scored, found.gradients);
+        let gradient_norm = gradient_norm(&gradients.values().collect::<Vec<_>>())? / scored;
+        if !loss.is_finite() || !gradient_norm.is_finite() {
+            return Err(diverged(step, loss, gradient_norm));
+        }
+        if self.check.is_some() && step <= 2 {
+            GradientCheck::check_gradients(parameters, &gradients, step)?;
+        }
+
+        // The gradient belongs to a sum over tokens: one factor takes the mean and clips.
+        let clip = match training.gradient_clip {
+            limit if limit > 0.0 && gradient_norm > limit => limit / gradient_norm,
+            _ => 1.0,
+        };
+        let update = UpdateAt {
+            step,
+            gradient_scale: clip / scored,
+        };
+        let learning_rate = learning_rate(training, step, self.total);
+        let optimizer = &mut self.optimizer;
+        optimizer.step(parameters, &gradients, update, learning_rate)?;
+        if let (Some(check), 2) = (&self.check, step) {
+            check.check_changed(parameters, learning_rate)?;
+        }
+        Ok(Update {
+            loss: loss / scored,
+            penalties: found.penalties,
+            learning_rate,
+            gradient_norm,
+        })
+    }
 }
 
 /// Fails if a weight is not finite: such a checkpoint would be worth less than the previous one.

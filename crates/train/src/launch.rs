@@ -128,7 +128,7 @@ impl Plan {
                 .adapter_training_flops_per_token(training.sequence_length, adapter),
             state_bytes: still.state_bytes + 4 * 4 * own,
             activation_bytes: (still.activation_bytes)
-                .saturating_add(adapter_activation_bytes((model, adapter), training)),
+                .saturating_add(adapter_activation_bytes(model, adapter, training)),
             ..still
         }
     }
@@ -191,10 +191,7 @@ fn activation_bytes(model: &ModelConfig, training: &Training) -> u64 {
 /// Estimates the bytes of an adapter's own activations, for the rows that are computed at once. The terms follow
 /// measurements. For each output: the base's, the adapter's, the scaled one and their sum (with DoRA also the output
 /// times its magnitude). With dropout, for each input: the kept values, the mask, and the buffers of both gradients.
-fn adapter_activation_bytes(
-    (model, adapter): (&ModelConfig, &LoraConfig),
-    training: &Training,
-) -> u64 {
+fn adapter_activation_bytes(model: &ModelConfig, adapter: &LoraConfig, training: &Training) -> u64 {
     let of_input = if adapter.dropout > 0.0 { 7 } else { 0 };
     let numbers = |(name, shape): (String, Vec<usize>)| match shape[..] {
         [_, inputs] if name.contains("lora_A") => of_input * inputs as u128,

@@ -44,7 +44,11 @@
 //!         ops: Ops::fused(Precision::F32),
 //!         stop: &AtomicBool::new(false),
 //!     };
-//!     fit(&settings, &run, (model, batches), &mut Fixed, &mut Silent)
+//!     let task = TrainingTask {
+//!         objective: model,
+//!         batches,
+//!     };
+//!     fit(&settings, &run, task, &mut Fixed, &mut Silent)
 //! }
 //! ```
 
@@ -82,7 +86,7 @@ pub use config::{
 };
 pub use control::{ControlPlan, Controller, Monitor, ReplayPlan};
 pub use error::TrainError;
-pub use fit::{fit, fit_controlled};
+pub use fit::{TrainingTask, fit, fit_controlled};
 pub use language_model::LanguageModel;
 pub use launch::{Launch, Plan};
 pub use metrics::{EvaluationMetrics, Metrics, StepMetrics, read_metrics};

@@ -70,7 +70,8 @@ impl Optimizer {
         &mut self,
         parameters: &BTreeMap<String, Var>,
         gradients: &BTreeMap<String, Tensor>,
-        (at, learning_rate): (UpdateAt, f64),
+        at: UpdateAt,
+        learning_rate: f64,
     ) -> Result<(), TrainError> {
         debug_assert!(gradients.keys().all(|name| self.states.contains_key(name)));
         let mut matrices = Vec::new();

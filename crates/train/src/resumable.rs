@@ -73,20 +73,34 @@ pub fn check_batch_rules(runs: &[&Path]) -> Result<(), TrainError> {
         rules.collect()
     };
     let batches = rules(&|state| state.batch_rule, BATCH_RULE);
-    let data = "they see other data in another order";
-    refuse_mixed(runs, &batches, (BATCH_RULE, "making batches", data))?;
+    let making = Rule {
+        now: BATCH_RULE,
+        what: "making batches",
+        follows: "they see other data in another order",
+    };
+    refuse_mixed(runs, &batches, making)?;
     let evaluations = rules(&|state| state.evaluation_rule, EVALUATION_RULE);
-    let best = "their best checkpoint was chosen on other documents";
-    let what = "choosing the best checkpoint";
-    refuse_mixed(runs, &evaluations, (EVALUATION_RULE, what, best))
+    let choosing = Rule {
+        now: EVALUATION_RULE,
+        what: "choosing the best checkpoint",
+        follows: "their best checkpoint was chosen on other documents",
+    };
+    refuse_mixed(runs, &evaluations, choosing)
 }
 
-/// Fails if the runs have different versions of a rule. `what` names the rule, and `follows` the consequence.
-fn refuse_mixed(
-    runs: &[&Path],
-    rules: &[u32],
-    (now, what, follows): (u32, &str, &str),
-) -> Result<(), TrainError> {
+/// Rule that results of runs depend on.
+struct Rule {
+    /// Current version.
+    now: u32,
+    /// Name of the rule.
+    what: &'static str,
+    /// Consequence of different versions.
+    follows: &'static str,
+}
+
+/// Refuses runs of different versions of a rule.
+fn refuse_mixed(runs: &[&Path], rules: &[u32], rule: Rule) -> Result<(), TrainError> {
+    let Rule { now, what, follows } = rule;
     if rules.iter().all(|rule| Some(rule) == rules.first()) {
         return Ok(());
     }

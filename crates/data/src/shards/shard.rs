@@ -26,6 +26,15 @@ use tempfile::TempDir;
 use crate::shards::layout::{Layout, Origins};
 use crate::{DataError, DocumentOrigin, GroupKind, Grouping, HeldoutSplit};
 
+/// Documents of a domain, with the domain's name.
+#[derive(Debug, Clone)]
+pub struct NamedShard {
+    /// Name of the domain.
+    pub name: String,
+    /// Documents of one of its splits.
+    pub shard: Arc<TokenShard>,
+}
+
 /// The documents of one split of a domain, in tokens.
 #[derive(Debug)]
 pub struct TokenShard {

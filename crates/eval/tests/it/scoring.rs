@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use polymath_data::{
-    DocumentOrigin, GroupKind, Grouping, HeldoutSplit, Question, ShardWriter, TokenShard,
+    DocumentOrigin, GroupKind, Grouping, HeldoutSplit, NamedShard, Question, ShardWriter,
+    TokenShard,
 };
 use polymath_eval::{
     HeldoutEvaluator, ScoredGroups, WindowOptions, answer_questions, score_shard, score_tokens,
@@ -150,7 +151,7 @@ fn single_tokens_are_kept() {
     let shard = TokenShard::open(&path).unwrap();
     let model = Machine::random();
     let options = windows(8, 8);
-    let all = score_tokens((&model, &shard), options, 1000, &mut |_, _| {}).unwrap();
+    let all = score_tokens(&model, &shard, options, 1000, &mut |_, _| {}).unwrap();
     assert_eq!(all.tokens_of.len(), 4);
     let first = &all.tokens_of[0].nats;
     for (tokens, document) in all.tokens_of.iter().zip(&all.documents) {
@@ -163,7 +164,7 @@ fn single_tokens_are_kept() {
         assert!((sum - document.nats).abs() < 1e-6);
     }
     // 31 and 13 tokens fit into 50; 21 more do not.
-    let few = score_tokens((&model, &shard), options, 50, &mut |_, _| {}).unwrap();
+    let few = score_tokens(&model, &shard, options, 50, &mut |_, _| {}).unwrap();
     let kept: Vec<u32> = few.tokens_of.iter().map(|tokens| tokens.document).collect();
     assert_eq!(kept, [0, 1]);
     assert_eq!(few.documents, all.documents);
@@ -176,8 +177,14 @@ fn single_tokens_are_kept() {
 fn evaluator_is_deterministic() {
     let model = Machine::random();
     let shards = vec![
-        ("long".to_owned(), shard(&[30, 40, 50, 60], VOCABULARY)),
-        ("short".to_owned(), shard(&[2, 3, 4], VOCABULARY)),
+        NamedShard {
+            name: "long".to_owned(),
+            shard: shard(&[30, 40, 50, 60], VOCABULARY),
+        },
+        NamedShard {
+            name: "short".to_owned(),
+            shard: shard(&[2, 3, 4], VOCABULARY),
+        },
     ];
     let windows = WindowOptions {
         max_tokens: Some(80),
@@ -187,7 +194,7 @@ fn evaluator_is_deterministic() {
     let first = evaluator.evaluate(&model, &mut |_, _| {}).unwrap();
     assert_eq!(first, evaluator.evaluate(&model, &mut |_, _| {}).unwrap());
     assert_eq!(first.keys().collect::<Vec<_>>(), ["long", "short"]);
-    let long = score_shard(&model, &shards[0].1, windows, &mut |_, _| {}).unwrap();
+    let long = score_shard(&model, &shards[0].shard, windows, &mut |_, _| {}).unwrap();
     assert_eq!(first["long"], long.bits_per_byte());
     assert!(long.documents.len() < 4);
 }

@@ -21,13 +21,14 @@ impl Finetuning {
             weight: 1.0,
         };
         let rows = self.config.training.batch_size;
-        Ok(self.stream(vec![part], (rows, self.config.seed))?)
+        Ok(self.stream(vec![part], rows, self.config.seed)?)
     }
 
     pub(super) fn stream(
         &self,
         parts: Vec<MixturePart>,
-        (rows, seed): (usize, u64),
+        rows: usize,
+        seed: u64,
     ) -> Result<MixtureStream, polymath_data::DataError> {
         let shape = BatchShape {
             rows,
@@ -38,16 +39,15 @@ impl Finetuning {
 
     /// Measures how well examples with prompts fill rows, and the share of padding.
     pub(crate) fn measure_rows(&mut self) -> Result<(), FinetuneError> {
-        let one = (1, 0);
         let niche = match self.config.control {
-            true => self.stream(self.retained_parts(1.0)?, one)?,
+            true => self.stream(self.retained_parts(1.0)?, 1, 0)?,
             false => self.niche_stream()?,
         };
         self.padding = niche.padding();
         let replay = self.config.retention.replay.clone();
         let replay = replay.filter(|replay| replay.source == ReplaySource::Data);
         let retained = match &replay {
-            Some(replay) => Some(self.stream(self.retained_parts(replay.temperature)?, one)?),
+            Some(replay) => Some(self.stream(self.retained_parts(replay.temperature)?, 1, 0)?),
             None => None,
         };
         let streams = std::iter::once(&niche).chain(&retained);
@@ -73,7 +73,7 @@ impl Finetuning {
         parts: Vec<MixturePart>,
         replay: &ReplayConfig,
     ) -> Result<ReplayStream, FinetuneError> {
-        let retained = self.stream(parts, (1, self.config.seed ^ REPLAY_SEED))?;
+        let retained = self.stream(parts, 1, self.config.seed ^ REPLAY_SEED)?;
         self.replayed_stream(niche, retained, replay)
     }
 
@@ -101,7 +101,8 @@ impl Finetuning {
     pub(super) fn replayed_parts(
         &self,
         replay: &ReplayConfig,
-        (base_sha256, fingerprint): (&str, &mut String),
+        base_sha256: &str,
+        fingerprint: &mut String,
         context: &mut StartContext,
     ) -> Result<Vec<MixturePart>, FinetuneError> {
         if replay.source == ReplaySource::Data {

@@ -39,6 +39,21 @@ pub(crate) struct RetainedText {
     pub sha256: String,
 }
 
+/// Facts of the base and the data that retention is checked against.
+#[derive(Clone, Copy)]
+pub(crate) struct RetentionFacts<'a> {
+    /// Dataset of the retained domains.
+    pub retained: Option<&'a Dataset>,
+    /// Name of the niche.
+    pub niche: &'a str,
+    /// Names of the trained parameters.
+    pub trainable: &'a BTreeSet<String>,
+    /// Names of the base's parameters.
+    pub base_names: &'a [String],
+    /// Number of tokens of the base's vocabulary.
+    pub vocabulary: usize,
+}
+
 impl RetentionConfig {
     /// Returns true if no retention method is set.
     pub fn is_empty(&self) -> bool {
@@ -70,12 +85,14 @@ impl RetentionConfig {
     ///
     /// # Errors
     /// Fails with the invalid key and the possible choices.
-    pub(crate) fn check(
-        &self,
-        (retained, niche): (Option<&Dataset>, &str),
-        trainable: &BTreeSet<String>,
-        (base, vocabulary): (&[String], usize),
-    ) -> Result<Vec<RetainedText>, FinetuneError> {
+    pub(crate) fn check(&self, facts: RetentionFacts) -> Result<Vec<RetainedText>, FinetuneError> {
+        let RetentionFacts {
+            retained,
+            niche,
+            trainable,
+            base_names,
+            vocabulary,
+        } = facts;
         if let Some(strength) = self.l2sp {
             positive("retention.l2sp", strength)?;
         }
@@ -108,7 +125,7 @@ impl RetentionConfig {
         ];
         let strange = trainable
             .iter()
-            .find(|name| *name != polymath_model::HEAD && !base.contains(name));
+            .find(|name| *name != polymath_model::HEAD && !base_names.contains(name));
         if let (Some((key, _)), Some(name)) = (pulls.iter().find(|(_, pulls)| *pulls), strange) {
             return Err(FinetuneError::Config(format!(
                 "`{key}` pulls parameters towards the base, which has no `{name}`: use it with `method` = `full` or \

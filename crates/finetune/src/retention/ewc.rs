@@ -8,7 +8,7 @@ use polymath_model::Ops;
 use polymath_train::{Penalty, TrainError};
 use serde::{Deserialize, Serialize};
 
-use super::quadratic::pull_all;
+use super::quadratic::{Anchor, pull_all};
 use crate::FinetuneError;
 
 /// The `[retention.ewc]` table.
@@ -111,13 +111,12 @@ impl Penalty for Ewc {
                 "the Fisher information has no `{name}`: it was made for another model"
             )));
         }
-        let pulled = (parameters, gradients);
-        let sum = pull_all(
-            self.ops,
-            pulled,
-            (&self.base, &firmness),
-            scale * self.strength,
-        )?;
+        let anchor = Anchor {
+            base: &self.base,
+            firmness: &firmness,
+        };
+        let factor = scale * self.strength;
+        let sum = pull_all(self.ops, parameters, gradients, anchor, factor)?;
         Ok(0.5 * self.strength * sum)
     }
 }

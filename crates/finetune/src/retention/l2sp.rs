@@ -7,7 +7,7 @@ use candle_core::{Tensor, Var};
 use polymath_model::Ops;
 use polymath_train::{Penalty, TrainError};
 
-use super::quadratic::pull_all;
+use super::quadratic::{Anchor, pull_all};
 
 /// L2-SP penalty over the trainable parameters.
 pub struct L2sp {
@@ -31,13 +31,12 @@ impl Penalty for L2sp {
         scale: f64,
     ) -> Result<f64, TrainError> {
         let firmness = |_: &str| None;
-        let pulled = (parameters, gradients);
-        let sum = pull_all(
-            self.ops,
-            pulled,
-            (&self.base, &firmness),
-            scale * self.strength,
-        )?;
+        let anchor = Anchor {
+            base: &self.base,
+            firmness: &firmness,
+        };
+        let factor = scale * self.strength;
+        let sum = pull_all(self.ops, parameters, gradients, anchor, factor)?;
         Ok(0.5 * self.strength * sum)
     }
 }

@@ -31,7 +31,7 @@ pub use objective::RetentionObjective;
 pub use replay::{ReplayConfig, ReplaySource};
 pub use self_replay::SelfReplay;
 
-pub(crate) use config::{RetainedText, retained_domains};
+pub(crate) use config::{RetainedText, RetentionFacts, retained_domains};
 pub(crate) use memory::Sizes;
 pub(crate) use start::StartContext;
 pub use teacher::TeacherPool;

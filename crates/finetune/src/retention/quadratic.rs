@@ -7,29 +7,31 @@ use polymath_model::Ops;
 use polymath_ops::Pull;
 use polymath_train::TrainError;
 
-/// Parameters θ₀ of the base, and a function that returns the importance F of each element of a parameter, or `None`
-/// for 1.
-type Anchor<'a> = (
-    &'a BTreeMap<String, Tensor>,
-    &'a dyn Fn(&str) -> Option<&'a Tensor>,
-);
+/// Target of the pull, and its weights.
+pub struct Anchor<'a> {
+    /// Parameters of the base.
+    pub base: &'a BTreeMap<String, Tensor>,
+    /// Importance of each element of a parameter; `None` for 1.
+    pub firmness: &'a dyn Fn(&str) -> Option<&'a Tensor>,
+}
 
 /// Adds factor·F(θ − θ₀) to the gradients. Returns ΣF(θ − θ₀)² over all parameters with a gradient.
 pub fn pull_all(
     ops: Ops,
-    (parameters, gradients): (&BTreeMap<String, Var>, &mut BTreeMap<String, Tensor>),
-    (base, firmness): Anchor,
+    parameters: &BTreeMap<String, Var>,
+    gradients: &mut BTreeMap<String, Tensor>,
+    anchor: Anchor,
     factor: f64,
 ) -> Result<f64, TrainError> {
     let mut sums = Vec::new();
     for (name, gradient) in gradients.iter_mut() {
-        let anchor = base.get(name).ok_or_else(|| {
+        let target = anchor.base.get(name).ok_or_else(|| {
             TrainError::Config(format!("the parameter `{name}` is not one of the base's"))
         })?;
         let pull = Pull {
             parameter: &parameters[name].as_detached_tensor(),
-            anchor,
-            weight: firmness(name),
+            anchor: target,
+            weight: (anchor.firmness)(name),
         };
         let (moved, sum) = ops.pull(gradient, &pull, factor)?;
         *gradient = moved;

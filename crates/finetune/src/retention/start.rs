@@ -82,12 +82,12 @@ impl Finetuning {
                 fingerprint,
             });
         };
-        let parts = self.replayed_parts(replay, (&base_sha256, &mut fingerprint), context)?;
+        let parts = self.replayed_parts(replay, &base_sha256, &mut fingerprint, context)?;
         let stream = self.replayed(niche, parts, replay)?;
         let controller = self.controller(Some(ControlledReplay::of(&stream, replay.share)));
         let mut distillation = None;
         if let Some(distill) = &retention.distill {
-            distillation = Some(self.distillation(distill, (&stream, &fingerprint), context)?);
+            distillation = Some(self.distillation(distill, &stream, &fingerprint, context)?);
         }
         Ok(Retention {
             penalties,
@@ -110,7 +110,8 @@ impl Finetuning {
     fn distillation(
         &self,
         distill: &DistillConfig,
-        (stream, fingerprint): (&ReplayStream, &str),
+        stream: &ReplayStream,
+        fingerprint: &str,
         context: &mut StartContext,
     ) -> Result<Distillation, FinetuneError> {
         let transformer = self.base_transformer(context)?;

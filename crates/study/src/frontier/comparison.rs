@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 
-use polymath_data::HeldoutSplit;
-use polymath_eval::{Interpolation, SplitScores, WindowOptions};
+use polymath_data::{HeldoutSplit, NamedShard};
+use polymath_eval::{Endpoints, Interpolation, SplitScores, WindowOptions};
 use polymath_model::{LoadOptions, Precision, Transformer};
 use polymath_report::Diverged;
 use polymath_report::frontier::{Candidate, Frontier, ScoredRun, Settings};
 use polymath_train::Launch;
 
-use super::{FrontierConfig, PlannedRun};
+use super::{FrontierConfig, FrontierRun};
 use crate::scores::{digest, key, score};
 use polymath_finetune::Finetuning;
 
@@ -29,7 +29,7 @@ enum Weights {
 /// # Errors
 /// Fails if a domain has no documents in one of the splits.
 pub fn check_splits(tuning: &Finetuning) -> Result<(), StudyError> {
-    for (name, shard) in tuning.shards() {
+    for NamedShard { name, shard } in tuning.shards() {
         HeldoutSplit::Dev.check(name, shard)?;
         HeldoutSplit::Test.check(name, shard)?;
     }
@@ -43,28 +43,31 @@ pub fn check_splits(tuning: &Finetuning) -> Result<(), StudyError> {
 /// Fails if a run has no complete checkpoint or if scoring fails.
 pub fn compare(
     config: &FrontierConfig,
-    runs: &[(PlannedRun, Finetuning)],
+    runs: &[FrontierRun],
     diverged: Vec<Diverged>,
     launch: &Launch,
     say: &mut dyn FnMut(&str),
 ) -> Result<Frontier, StudyError> {
-    let Some((_, first)) = runs.first() else {
+    let Some(FrontierRun { tuning: first, .. }) = runs.first() else {
         return Err(StudyError::Config("a frontier without runs".into()));
     };
-    crate::sweep::check_bases(runs.iter().map(|(_, tuning)| tuning))?;
+    crate::sweep::check_bases(runs.iter().map(|run| &run.tuning))?;
     let mut scoring = Scoring::new(config, first, launch, say);
     let base = scoring.score(first, Weights::Base)?;
     let (mut scored, mut older) = (Vec::new(), Vec::new());
-    for (run, tuning) in runs {
-        if polymath_finetune::chosen_on(&tuning.best()?)?.is_none() {
-            older.push(format!("{} (seed {})", run.method, run.seed));
+    for run in runs {
+        if polymath_finetune::chosen_on(&run.tuning.best()?)?.is_none() {
+            older.push(format!(
+                "{} (seed {})",
+                run.planned.method, run.planned.seed
+            ));
         }
         let mixed = config
             .interpolate
             .iter()
             .map(|share| Weights::Mixed(*share));
         for weights in std::iter::once(Weights::Tuned).chain(mixed) {
-            scored.push(scoring.run((run, tuning), weights)?);
+            scored.push(scoring.run(run, weights)?);
         }
     }
     let settings = Settings {
@@ -92,17 +95,17 @@ pub fn compare(
 pub fn confirm(
     config: &FrontierConfig,
     frontier: Frontier,
-    (run, tuning): &(PlannedRun, Finetuning),
+    run: &FrontierRun,
     launch: &Launch,
     say: &mut dyn FnMut(&str),
 ) -> Result<Frontier, StudyError> {
     let share = frontier
         .recommended_candidate()
         .and_then(|candidate| candidate.share);
-    let mut scoring = Scoring::new(config, tuning, launch, say);
-    let base = scoring.score(tuning, Weights::Base)?;
+    let mut scoring = Scoring::new(config, &run.tuning, launch, say);
+    let base = scoring.score(&run.tuning, Weights::Base)?;
     let weights = share.map_or(Weights::Tuned, Weights::Mixed);
-    let fresh = scoring.run((run, tuning), weights)?;
+    let fresh = scoring.run(run, weights)?;
     Ok(frontier.confirm(&base, &fresh)?)
 }
 
@@ -130,11 +133,11 @@ impl<'a> Scoring<'a> {
     }
 
     /// Scores the given weights of a run.
-    fn run(
-        &mut self,
-        (run, tuning): (&PlannedRun, &Finetuning),
-        weights: Weights,
-    ) -> Result<ScoredRun, StudyError> {
+    fn run(&mut self, run: &FrontierRun, weights: Weights) -> Result<ScoredRun, StudyError> {
+        let FrontierRun {
+            planned: run,
+            tuning,
+        } = run;
         let (tokens, seconds) = cost(tuning);
         Ok(ScoredRun {
             candidate: Candidate {
@@ -193,7 +196,10 @@ impl<'a> Scoring<'a> {
             Weights::Mixed(share) => share,
         };
         let options = LoadOptions::frozen(&self.launch.device, self.launch.ops(Precision::F32));
-        let folders = (tuning.base(), &*tuning.best()?);
+        let folders = Endpoints {
+            base: tuning.base(),
+            tuned: &tuning.best()?,
+        };
         let between =
             Interpolation::open(folders, tuning.shards(), WindowOptions::default(), options)?;
         Ok(between.model(&between.alike(share))?)

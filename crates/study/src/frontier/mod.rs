@@ -116,6 +116,14 @@ pub struct PlannedRun {
     pub config: FinetuneConfig,
 }
 
+/// Planned run whose base and data are open.
+pub struct FrontierRun {
+    /// The plan.
+    pub planned: PlannedRun,
+    /// The fine-tuning.
+    pub tuning: Finetuning,
+}
+
 impl FrontierConfig {
     /// Plans all runs, grouped by method. `source` is the file that the configuration was read from.
     ///
@@ -130,7 +138,7 @@ impl FrontierConfig {
         let mut planned = Vec::new();
         for (name, own) in &methods {
             for seed in &self.seeds {
-                planned.push(self.run((name, own), *seed, source)?);
+                planned.push(self.run(name, own, *seed, source)?);
             }
         }
         if let Some(first) = planned.first() {
@@ -209,7 +217,8 @@ impl FrontierConfig {
 
     fn run(
         &self,
-        (name, own): (&str, &Table),
+        name: &str,
+        own: &Table,
         seed: u64,
         source: &Source,
     ) -> Result<PlannedRun, StudyError> {

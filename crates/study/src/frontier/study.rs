@@ -4,7 +4,7 @@ use polymath_config::Source;
 use polymath_finetune::Finetuning;
 use polymath_report::frontier::Frontier;
 
-use super::{FrontierConfig, PlannedRun, check_splits, compare, confirm};
+use super::{FrontierConfig, FrontierRun, PlannedRun, check_splits, compare, confirm};
 use crate::StudyError;
 use crate::sweep::{self, NamedRun, RunStatus, Runner, SweepEnd, status, train};
 
@@ -12,7 +12,7 @@ use crate::sweep::{self, NamedRun, RunStatus, Runner, SweepEnd, status, train};
 pub struct FrontierStudy<'a> {
     config: &'a FrontierConfig,
     source: &'a Source,
-    runs: Vec<(PlannedRun, Finetuning)>,
+    runs: Vec<FrontierRun>,
 }
 
 impl<'a> FrontierStudy<'a> {
@@ -28,12 +28,12 @@ impl<'a> FrontierStudy<'a> {
         runner: &dyn Runner,
     ) -> Result<Self, StudyError> {
         polymath_report::check_forms(&config.output, "frontier").map_err(StudyError::refused)?;
-        let mut runs: Vec<(PlannedRun, Finetuning)> = Vec::new();
-        for run in config.plan(source).map_err(StudyError::refused)? {
-            let tuning = open_run(&run, only_inspect, runner)?;
-            runs.push((run, tuning));
+        let mut runs = Vec::new();
+        for planned in config.plan(source).map_err(StudyError::refused)? {
+            let tuning = open_run(&planned, only_inspect, runner)?;
+            runs.push(FrontierRun { planned, tuning });
         }
-        if let Some((_, tuning)) = runs.first() {
+        if let Some(FrontierRun { tuning, .. }) = runs.first() {
             check_splits(tuning).map_err(StudyError::refused)?;
         }
         Ok(Self {
@@ -57,7 +57,7 @@ impl<'a> FrontierStudy<'a> {
     /// Fails with [`StudyError::Interrupted`] if the user stops it, or if training, scoring or writing fails.
     pub fn run(self, runner: &dyn Runner) -> Result<SweepEnd<Frontier>, StudyError> {
         let trained = train(&self.named(), runner)?;
-        let known = |(run, _): &(PlannedRun, Finetuning)| (run.method.clone(), run.seed);
+        let known = |run: &FrontierRun| (run.planned.method.clone(), run.planned.seed);
         let (finished, diverged) = trained.separate(self.runs, known);
         if finished.is_empty() {
             return Ok(trained.end(None));
@@ -81,8 +81,8 @@ impl<'a> FrontierStudy<'a> {
 
     fn named(&self) -> Vec<NamedRun<'_>> {
         let runs = self.runs.iter();
-        runs.map(|(run, tuning)| NamedRun {
-            name: format!("{}, seed {}", run.method, run.seed),
+        runs.map(|FrontierRun { planned, tuning }| NamedRun {
+            name: format!("{}, seed {}", planned.method, planned.seed),
             tuning,
         })
         .collect()
@@ -121,5 +121,9 @@ fn confirmed(
         return Ok(found);
     }
     let say = &mut |text: &str| runner.say(text);
-    confirm(config, found, &(run, tuning), &trained.launch, say)
+    let run = FrontierRun {
+        planned: run,
+        tuning,
+    };
+    confirm(config, found, &run, &trained.launch, say)
 }

@@ -1,10 +1,9 @@
 //! Base and tuned model: scores and saves the models between them, for interpolation and reset.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use polymath_data::{Dataset, Split, TokenShard};
-use polymath_eval::{Interpolation, Shares, WindowOptions};
+use polymath_data::{Dataset, NamedShard, Split};
+use polymath_eval::{Endpoints, Interpolation, Shares, WindowOptions};
 use polymath_finetune::Lineage;
 use polymath_model::{ModelSource, TokenizerFiles};
 use polymath_train::resolve_checkpoint;
@@ -42,7 +41,7 @@ pub(crate) struct Between {
     pub rule: Rule,
     /// Output folder of the study.
     pub output: OutputFolder,
-    domains: Vec<(String, Arc<TokenShard>)>,
+    domains: Vec<NamedShard>,
     windows: WindowOptions,
 }
 
@@ -85,7 +84,10 @@ impl Between {
     /// Loads the base and the tuned model.
     pub fn models<'a>(&'a self, setup: &'a Setup) -> Result<Interpolation<'a>, StudyError> {
         Interpolation::open(
-            (&self.base, &self.tuned),
+            Endpoints {
+                base: &self.base,
+                tuned: &self.tuned,
+            },
             &self.domains,
             self.windows,
             setup.frozen(),
@@ -97,7 +99,8 @@ impl Between {
     /// the tuned model.
     pub fn write_model(
         &self,
-        (models, shares): (&Interpolation, &Shares),
+        models: &Interpolation,
+        shares: &Shares,
         how: &str,
     ) -> Result<(), StudyError> {
         let output = self.output.path();
@@ -114,20 +117,20 @@ impl Between {
 
 /// Returns the held-out documents of every domain. If two datasets have a domain of the same name, the first one
 /// counts.
-fn domains(
-    datasets: &[Dataset],
-    base: &Path,
-) -> Result<Vec<(String, Arc<TokenShard>)>, StudyError> {
+fn domains(datasets: &[Dataset], base: &Path) -> Result<Vec<NamedShard>, StudyError> {
     let tokenizer = polymath_model::tokenizer_in(base)?;
     let config = polymath_model::load_config(base)?;
-    let mut domains: Vec<(String, Arc<TokenShard>)> = Vec::new();
+    let mut domains: Vec<NamedShard> = Vec::new();
     for dataset in datasets {
         dataset
             .check_fits(&tokenizer, config.document_ends())
             .map_err(StudyError::refused)?;
         for name in dataset.domain_names() {
-            if domains.iter().all(|(known, _)| known != name) {
-                domains.push((name.to_owned(), dataset.shard(name, Split::Heldout)?));
+            if domains.iter().all(|known| known.name != name) {
+                domains.push(NamedShard {
+                    name: name.to_owned(),
+                    shard: dataset.shard(name, Split::Heldout)?,
+                });
             }
         }
     }
@@ -138,11 +141,11 @@ fn domains(
 fn niche(
     given: Option<&str>,
     lineage: Option<&Lineage>,
-    domains: &[(String, Arc<TokenShard>)],
+    domains: &[NamedShard],
 ) -> Result<String, StudyError> {
     let given = given.map(str::to_owned);
     let niche = given.or(lineage.map(|lineage| lineage.niche.clone()));
-    let names: Vec<&str> = domains.iter().map(|(name, _)| name.as_str()).collect();
+    let names: Vec<&str> = domains.iter().map(|domain| domain.name.as_str()).collect();
     let known = names.join("`, `");
     let Some(niche) = niche else {
         return Err(StudyError::refused(format!(

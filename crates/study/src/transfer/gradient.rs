@@ -1,10 +1,9 @@
 //! Mean loss gradient of the base on a domain.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use candle_core::Tensor;
-use polymath_data::{BatchShape, MixturePart, MixtureStream, TokenShard};
+use polymath_data::{BatchShape, MixturePart, MixtureStream, NamedShard};
 use polymath_model::Transformer;
 
 use crate::StudyError;
@@ -23,12 +22,13 @@ impl Gradient {
     /// Fails if the model fails.
     pub fn of(
         model: &Transformer,
-        (domain, shard): (&str, Arc<TokenShard>),
-        (tokens, sequence_length): (u64, usize),
+        domain: NamedShard,
+        tokens: u64,
+        sequence_length: usize,
     ) -> Result<Self, StudyError> {
         let part = MixturePart {
-            name: domain.to_owned(),
-            shard,
+            name: domain.name,
+            shard: domain.shard,
             weight: 1.0,
         };
         let shape = BatchShape {

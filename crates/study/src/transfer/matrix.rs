@@ -1,11 +1,11 @@
 //! Measurement of the transfer matrix from finished runs.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use polymath_data::{BATCH_RULE, Split};
+use polymath_data::{BATCH_RULE, NamedShard, Split};
 use polymath_eval::statistics::Figure;
-use polymath_eval::{DomainScores, SplitScores, WindowOptions, divergence};
+use polymath_eval::{DomainScores, ModelPair, SplitScores, WindowOptions, divergence};
 use polymath_model::{LoadOptions, Precision, Transformer};
 use polymath_report::frontier::change_over_seeds;
 use polymath_report::transfer::{Row, Setting, Transfer};
@@ -27,7 +27,8 @@ use crate::StudyError;
 /// Fails if a run has no complete checkpoint or if scoring fails.
 pub fn measure(
     config: &TransferConfig,
-    (runs, data): (&[OpenRun], &TransferData),
+    runs: &[OpenRun],
+    data: &TransferData,
     launch: &Launch,
     say: &mut dyn FnMut(&str),
 ) -> Result<Transfer, StudyError> {
@@ -60,7 +61,11 @@ pub fn measure(
         tokens: first.plan().tokens,
         early_share: config.early_share,
     };
-    let names = data.heldout.iter().map(|(name, _)| name.clone()).collect();
+    let names = data
+        .heldout
+        .iter()
+        .map(|domain| domain.name.clone())
+        .collect();
     Ok(Transfer::new(setting, names, rows))
 }
 
@@ -73,11 +78,19 @@ struct Matrix<'a> {
     say: &'a mut dyn FnMut(&str),
 }
 
+/// Cache of a model's scores.
+struct ScoresCache {
+    file: PathBuf,
+    /// String that identifies the model's weights.
+    weights: String,
+}
+
 impl Matrix<'_> {
     fn base(&mut self, any: &Finetuning) -> Result<SplitScores, StudyError> {
         let file = self.config.output.join("base-split-scores.json");
         let weights = self.base_sha256.clone();
-        self.score((&file, &weights), any.named_base(), &|launch| {
+        let cache = ScoresCache { file, weights };
+        self.score(&cache, any.named_base(), &|launch| {
             Ok(any.load_tuned(launch, false)?)
         })
     }
@@ -85,26 +98,26 @@ impl Matrix<'_> {
     fn tuned(&mut self, tuning: &Finetuning) -> Result<SplitScores, StudyError> {
         let file = tuning.run_folder().join("split-scores.json");
         let weights = digest(&tuning.best()?, &self.base_sha256)?;
-        self.score((&file, &weights), tuning.run_folder(), &|launch| {
+        let cache = ScoresCache { file, weights };
+        self.score(&cache, tuning.run_folder(), &|launch| {
             Ok(tuning.load_tuned(launch, true)?)
         })
     }
 
-    /// Returns the scores of the model that the string `weights` identifies, from the cache `file` if they are there.
-    /// `name` is shown to the user.
+    /// Returns the scores of a model, from the cache if they are there. `name` is shown to the user.
     fn score(
         &mut self,
-        (file, weights): (&Path, &str),
+        cache: &ScoresCache,
         name: &Path,
         load: &dyn Fn(&Launch) -> Result<Transformer, StudyError>,
     ) -> Result<SplitScores, StudyError> {
         let heldout = &self.data.heldout;
-        let key = key(weights, heldout, self.windows);
+        let key = key(&cache.weights, heldout, self.windows);
         let load = || {
             (self.say)(&format!("scoring {}", name.display()));
             load(self.launch)
         };
-        score(file, &key, load, heldout, self.windows)
+        score(&cache.file, &key, load, heldout, self.windows)
     }
 
     /// Returns the gradient cosines of each domain with every scored domain. They depend on the base alone and are
@@ -140,10 +153,13 @@ impl Matrix<'_> {
         for dataset in &self.data.datasets {
             for name in dataset.domain_names() {
                 (self.say)(&format!("gradient of the base on {name}"));
-                let domain = (name, dataset.shard(name, Split::Train)?);
+                let domain = NamedShard {
+                    name: name.to_owned(),
+                    shard: dataset.shard(name, Split::Train)?,
+                };
                 let length = self.windows.context.unwrap_or(any.sequence_length());
-                let size = (self.config.gradient_tokens, length);
-                gradients.push((name.to_owned(), Gradient::of(&base, domain, size)?));
+                let gradient = Gradient::of(&base, domain, self.config.gradient_tokens, length)?;
+                gradients.push((name.to_owned(), gradient));
             }
         }
         gradients
@@ -170,8 +186,12 @@ impl Matrix<'_> {
         let found = cached(&file, None, &key, || {
             let untuned = tuning.load_tuned(self.launch, false)?;
             let moved = tuning.load_checkpoint(self.launch, &run.early)?;
+            let models = ModelPair {
+                base: &untuned,
+                tuned: &moved,
+            };
             Ok(Early {
-                nats_a_token: divergence((&untuned, &moved), &niche[0].1, self.windows)?,
+                nats_a_token: divergence(models, &niche[0].shard, self.windows)?,
             })
         })?;
         Ok(found.nats_a_token)
@@ -194,7 +214,7 @@ impl Matrix<'_> {
             .data
             .heldout
             .iter()
-            .map(|(name, _)| change(name, base, &after))
+            .map(|domain| change(&domain.name, base, &after))
             .collect::<Result<_, _>>()?;
         Ok(Row {
             domain: runs[0].domain.clone(),

@@ -6,10 +6,9 @@ mod matrix;
 mod study;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use polymath_config::Source;
-use polymath_data::{Dataset, Split, TokenShard};
+use polymath_data::{Dataset, NamedShard, Split};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
@@ -73,7 +72,7 @@ pub struct PlannedRun {
 /// Data of a transfer matrix, opened before training.
 pub struct TransferData {
     /// Held-out documents of every domain.
-    pub heldout: Vec<(String, Arc<TokenShard>)>,
+    pub heldout: Vec<NamedShard>,
     /// Datasets that contain the scored domains.
     pub datasets: Vec<Dataset>,
 }
@@ -86,24 +85,27 @@ impl TransferConfig {
     /// Fails if a key is invalid or a dataset can't be opened.
     pub fn plan(&self, source: &Source) -> Result<(Vec<PlannedRun>, TransferData), StudyError> {
         self.validate()?;
-        let mut scored: Vec<(String, Arc<TokenShard>)> = Vec::new();
+        let mut scored: Vec<NamedShard> = Vec::new();
         let mut homes: Vec<&PathBuf> = Vec::new();
         let mut datasets = Vec::new();
         for path in &self.datasets {
             let dataset = Dataset::open(path)?;
             for name in dataset.domain_names() {
-                if scored.iter().any(|(known, _)| known == name) {
+                if scored.iter().any(|known| known.name == name) {
                     return refuse(format!(
                         "`datasets`: two of them have a domain `{name}`: rename one"
                     ));
                 }
-                scored.push((name.to_owned(), dataset.shard(name, Split::Heldout)?));
+                scored.push(NamedShard {
+                    name: name.to_owned(),
+                    shard: dataset.shard(name, Split::Heldout)?,
+                });
                 homes.push(path);
             }
             datasets.push(dataset);
         }
         let mut planned = Vec::new();
-        let known = || scored.iter().map(|(name, _)| name.as_str());
+        let known = || scored.iter().map(|domain| domain.name.as_str());
         for name in &self.domains {
             if known().all(|other| other != name) {
                 return refuse(format!(
@@ -112,10 +114,10 @@ impl TransferConfig {
                 ));
             }
         }
-        for ((name, _), home) in scored.iter().zip(homes) {
+        for (NamedShard { name, .. }, home) in scored.iter().zip(homes) {
             if self.domains.is_empty() || self.domains.contains(name) {
                 for seed in &self.seeds {
-                    planned.push(self.run((name, home), *seed, source)?);
+                    planned.push(self.run(name, home, *seed, source)?);
                 }
             }
         }
@@ -145,7 +147,8 @@ impl TransferConfig {
 
     fn run(
         &self,
-        (domain, dataset): (&str, &Path),
+        domain: &str,
+        dataset: &Path,
         seed: u64,
         source: &Source,
     ) -> Result<PlannedRun, StudyError> {

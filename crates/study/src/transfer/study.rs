@@ -59,7 +59,7 @@ impl<'a> TransferStudy<'a> {
         }
         let finished: Vec<OpenRun> = finished.into_iter().map(|(run, _)| run).collect();
         let say = &mut |text: &str| runner.say(text);
-        let found = measure(self.config, (&finished, &self.data), &trained.launch, say)?;
+        let found = measure(self.config, &finished, &self.data, &trained.launch, say)?;
         let found = found.with_diverged(diverged);
         found.write(&self.config.output)?;
         Ok(trained.end(Some(found)))

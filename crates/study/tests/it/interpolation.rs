@@ -1,15 +1,14 @@
 //! Tests of interpolation: exact end points, mixtures between them, and the choice of a point.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use candle_core::Device;
-use polymath_data::TokenShard;
-use polymath_eval::{Interpolation, WindowOptions};
+use polymath_data::NamedShard;
+use polymath_eval::{Endpoints, Interpolation, WindowOptions};
 use polymath_model::LoadOptions;
 use polymath_study::interpolate::{Point, Rule, Search, grid};
 
-use crate::support::tiny::{frozen, ops, save, shard, values};
+use crate::support::tiny::{frozen, named, ops, save, values};
 
 fn rule(limit: f64) -> Rule {
     Rule {
@@ -26,10 +25,12 @@ fn ends_are_exact() {
     let folders = (root.path().join("base"), root.path().join("tuned"));
     save(&folders.0, 1);
     save(&folders.1, 2);
-    let domains: Vec<(String, Arc<TokenShard>)> =
-        vec![("niche".into(), shard(12)), ("retained".into(), shard(30))];
+    let domains = [named("niche", 12), named("retained", 30)];
     let between = Interpolation::open(
-        (&folders.0, &folders.1),
+        Endpoints {
+            base: &folders.0,
+            tuned: &folders.1,
+        },
         &domains,
         WindowOptions::default(),
         LoadOptions::frozen(&Device::Cpu, ops()),
@@ -129,9 +130,12 @@ fn mismatched_models_and_domains_are_refused() {
     let folders = (root.path().join("base"), root.path().join("tuned"));
     save(&folders.0, 1);
     save(&folders.1, 2);
-    let open = |domains: &[(String, Arc<TokenShard>)]| {
+    let open = |domains: &[NamedShard]| {
         Interpolation::open(
-            (&folders.0, &folders.1),
+            Endpoints {
+                base: &folders.0,
+                tuned: &folders.1,
+            },
             domains,
             WindowOptions::default(),
             LoadOptions::frozen(&Device::Cpu, ops()),
@@ -140,7 +144,7 @@ fn mismatched_models_and_domains_are_refused() {
         .unwrap_err()
         .to_string()
     };
-    let error = open(&[("single".into(), shard(1))]);
+    let error = open(&[named("single", 1)]);
     assert!(
         error.contains("`single`") && error.contains("held-out documents is in `test`"),
         "{error}"

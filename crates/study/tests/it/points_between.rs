@@ -2,15 +2,14 @@
 //! definition.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
-use polymath_data::{HeldoutSplit, TokenShard};
-use polymath_eval::{Interpolation, WindowOptions, score_shard};
+use polymath_data::{HeldoutSplit, NamedShard};
+use polymath_eval::{Endpoints, Interpolation, WindowOptions, score_shard};
 use polymath_model::{LoadOptions, Transformer};
 use polymath_study::interpolate::{Rule, Search, grid};
 
-use crate::support::tiny::{frozen, ops, save, shard, values};
+use crate::support::tiny::{frozen, named, ops, save, values};
 
 const SHARES: [f64; 4] = [0.0, 0.25, 0.7, 1.0];
 
@@ -38,9 +37,9 @@ fn model(alpha: f64) -> Transformer {
 }
 
 /// Returns the held-out documents of the niche and of three retained domains.
-fn domains() -> Vec<(String, Arc<TokenShard>)> {
+fn domains() -> Vec<NamedShard> {
     [("niche", 12), ("first", 30), ("second", 9), ("third", 17)]
-        .map(|(name, documents)| (name.to_owned(), shard(documents)))
+        .map(|(name, documents)| named(name, documents))
         .into()
 }
 
@@ -54,7 +53,10 @@ fn points_match_separate_mixtures() {
     save(&folders.1, 2);
     let domains = domains();
     let between = Interpolation::open(
-        (&folders.0, &folders.1),
+        Endpoints {
+            base: &folders.0,
+            tuned: &folders.1,
+        },
         &domains,
         WindowOptions::default(),
         LoadOptions::frozen(&Device::Cpu, ops()),
@@ -78,7 +80,7 @@ fn points_match_separate_mixtures() {
             ..WindowOptions::default()
         };
         let model = model(alpha);
-        let of = |(name, shard): &(String, Arc<TokenShard>)| {
+        let of = |NamedShard { name, shard }: &NamedShard| {
             let scores = score_shard(&model, shard, windows, &mut |_, _| {}).unwrap();
             (name.clone(), scores.bits_per_byte())
         };

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use polymath_train::{
     Checkpointing, Evaluation, Fit, Interval, Observer, Outcome, RunFolder, Silent, StepMetrics,
-    fit, verify,
+    TrainingTask, fit, verify,
 };
 use serde_json::Value;
 
@@ -56,7 +56,17 @@ impl TrainedRun {
                 stop,
             };
             let mut scores = Scores(evaluated);
-            fit(&settings, &folder, (&table, &Steps), &mut scores, observer).unwrap()
+            fit(
+                &settings,
+                &folder,
+                TrainingTask {
+                    objective: &table,
+                    batches: &Steps,
+                },
+                &mut scores,
+                observer,
+            )
+            .unwrap()
         })
     }
 

@@ -10,7 +10,7 @@ use candle_core::{Tensor, Var};
 use polymath_data::Batch;
 use polymath_train::{
     BatchSource, ControlPlan, Controller, Losses, Monitor, Objective, Observer, Penalty, RunFolder,
-    SaveModel, StepMetrics, TrainError, fit, fit_controlled,
+    SaveModel, StepMetrics, TrainError, TrainingTask, fit, fit_controlled,
 };
 
 use crate::support::table::{CONFIG, Case, Scores, Steps, StopAfter, Table, training};
@@ -105,7 +105,10 @@ fn run(objective: &Sloping, parts: usize) -> (Vec<f32>, Vec<StepMetrics>) {
         fit(
             settings,
             &folder,
-            (objective, &Steps),
+            TrainingTask {
+                objective: objective,
+                batches: &Steps,
+            },
             &mut Scores(0),
             &mut seen,
         )
@@ -293,7 +296,10 @@ fn controlled(path: &Path, stop_after: u64) -> (Vec<Seen>, Vec<u32>, Vec<f64>) {
             evaluator: &mut scores,
             controller: Some(&mut steering),
         };
-        let task = (&objective, &Following(Vec::new()) as &dyn BatchSource);
+        let task = TrainingTask {
+            objective: &objective,
+            batches: &Following(Vec::new()),
+        };
         fit_controlled(settings, &folder, task, monitor, &mut stopping)
     });
     outcome.unwrap();

@@ -7,7 +7,8 @@ use std::sync::atomic::AtomicBool;
 use candle_core::{Tensor, Var};
 use polymath_data::{Batch, IGNORED};
 use polymath_train::{
-    BatchSource, Objective, Outcome, RunFolder, SaveModel, Silent, TrainError, fit, verify,
+    BatchSource, Objective, Outcome, RunFolder, SaveModel, Silent, TrainError, TrainingTask, fit,
+    verify,
 };
 
 use crate::support::table::{
@@ -137,7 +138,10 @@ fn a_full_disk_keeps_earlier_checkpoints() {
             fit(
                 settings,
                 &folder,
-                (&full, &Steps),
+                TrainingTask {
+                    objective: &full,
+                    batches: &Steps,
+                },
                 &mut Scores(0),
                 &mut Silent,
             )
@@ -289,7 +293,16 @@ fn a_batch_without_targets_is_refused() {
     let error = Case::new()
         .settings(&AtomicBool::new(false), |settings| {
             let (table, scores) = (Table::new(), &mut Scores(0));
-            fit(settings, &folder, (&table, &Prompts), scores, &mut Silent)
+            fit(
+                settings,
+                &folder,
+                TrainingTask {
+                    objective: &table,
+                    batches: &Prompts,
+                },
+                scores,
+                &mut Silent,
+            )
         })
         .unwrap_err();
     assert!(

@@ -8,7 +8,9 @@ use polymath_data::{Batch, IGNORED};
 use polymath_model::{
     ArchitectureConfig, EndTokens, LoadOptions, ModelConfig, Ops, Precision, Transformer,
 };
-use polymath_train::{BatchSource, Fit, Observer, Outcome, RunFolder, Silent, TrainError, fit};
+use polymath_train::{
+    BatchSource, Fit, Observer, Outcome, RunFolder, Silent, TrainError, TrainingTask, fit,
+};
 
 use crate::support::bare::Bare;
 use crate::support::table::{CONFIG, Case, Scores, StopAfter, optimizer_bytes, records, training};
@@ -99,7 +101,16 @@ impl Kind {
                 ..*settings
             };
             let batches: &dyn BatchSource = &Rows;
-            fit(&settings, run, (model, batches), &mut scores, observer)
+            fit(
+                &settings,
+                run,
+                TrainingTask {
+                    objective: model,
+                    batches: batches,
+                },
+                &mut scores,
+                observer,
+            )
         })
     }
 

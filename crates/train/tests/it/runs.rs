@@ -8,8 +8,8 @@ use std::sync::atomic::AtomicBool;
 use candle_core::{Device, Tensor, Var};
 use polymath_data::Batch;
 use polymath_train::{
-    Best, Objective, Observer, Outcome, RunFolder, SaveModel, Score, Silent, TrainError, fit,
-    resolve_checkpoint, verify,
+    Best, Objective, Observer, Outcome, RunFolder, SaveModel, Score, Silent, TrainError,
+    TrainingTask, fit, resolve_checkpoint, verify,
 };
 
 use crate::support::table::{
@@ -92,7 +92,10 @@ fn steps_are_numbered_over_the_whole_run() {
                 data_fingerprint: settings.data_fingerprint.clone(),
                 ..*settings
             };
-            let task = (&objective, &Steps as &dyn polymath_train::BatchSource);
+            let task = TrainingTask {
+                objective: &objective,
+                batches: &Steps,
+            };
             fit(&settings, &folder, task, &mut Scores(0), observer)
         });
         done.unwrap();

@@ -10,7 +10,7 @@ use polymath_data::{Batch, IGNORED};
 use polymath_model::{
     ArchitectureConfig, Batch, EndTokens, LoadOptions, ModelConfig, Ops, Precision, Transformer,
 };
-use polymath_train::{BatchSource, Observer, RunFolder, StepMetrics, fit};
+use polymath_train::{BatchSource, Observer, RunFolder, StepMetrics, TrainingTask, fit};
 
 use crate::support::bare::Bare;
 use crate::support::llama_reference::{Weights, elements, gradient, loss, weights};
@@ -220,7 +220,10 @@ fn assert_is(expected: &ByHand, optimizer: &str, parts: usize, recompute: bool) 
         fit(
             &settings,
             &folder,
-            (&objective, batches),
+            TrainingTask {
+                objective: &objective,
+                batches: batches,
+            },
             &mut Scores(0),
             &mut told,
         )

@@ -3,9 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
-use polymath_data::{HeldoutSplit, TokenShard};
+use polymath_data::{HeldoutSplit, NamedShard};
 use polymath_eval::{EvalError, WindowOptions, score_shard};
 use polymath_model::Transformer;
 use polymath_train::{Evaluator, Score, TrainError};
@@ -17,7 +16,7 @@ use crate::FinetuneError;
 pub(crate) struct Limited<'a> {
     transformer: &'a Transformer,
     windows: WindowOptions,
-    niche: (String, Arc<TokenShard>),
+    niche: NamedShard,
     retained: RetainedDomains,
     limit_use: LimitUse,
 }
@@ -25,8 +24,9 @@ pub(crate) struct Limited<'a> {
 impl<'a> Limited<'a> {
     /// Makes the evaluator, before its first evaluation.
     pub fn new(
-        (transformer, windows): (&'a Transformer, WindowOptions),
-        niche: (String, Arc<TokenShard>),
+        transformer: &'a Transformer,
+        windows: WindowOptions,
+        niche: NamedShard,
         retained: RetainedDomains,
     ) -> Self {
         Self {
@@ -42,7 +42,7 @@ impl<'a> Limited<'a> {
         &mut self,
         progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
     ) -> Result<BTreeMap<String, f64>, FinetuneError> {
-        let (niche, shard) = &self.niche;
+        let NamedShard { name: niche, shard } = &self.niche;
         let all = std::iter::once((niche.as_str(), &**shard)).chain(self.retained.shards());
         let domains = 1 + self.retained.shards().len() as u64;
         let mut scores = BTreeMap::new();
@@ -82,14 +82,14 @@ impl Evaluator for Limited<'_> {
     fn score(&self, bits_per_byte: &BTreeMap<String, f64>) -> Score {
         match self.limit_use.share() {
             share_of_limit if share_of_limit > 1.0 => Score::Outside { share_of_limit },
-            _ => Score::within(bits_per_byte[&self.niche.0]),
+            _ => Score::within(bits_per_byte[&self.niche.name]),
         }
     }
 
     fn score_name(&self) -> String {
         match self.limit_use.share() > 1.0 {
             true => "nearness to the limits".into(),
-            false => self.niche.0.clone(),
+            false => self.niche.name.clone(),
         }
     }
 

@@ -16,21 +16,20 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use polymath_base::StagedFolder;
-use polymath_data::{HeldoutSplit, TokenShard};
+use polymath_data::{HeldoutSplit, NamedShard};
 use polymath_eval::ScoresByDomain;
 use polymath_eval::score_shard;
 use polymath_model::{LoadOptions, Precision};
 use polymath_train::{Launch, Observer, RunFolder, resolve_checkpoint};
 
 use super::bracket::{Bracket, LEAST, LOOKS};
-use super::retained::RetainedDomains;
+use super::retained::{ModelOnDomains, RetainedDomains};
 use super::tilt::{Price, along, as_far_as, tilt};
 use crate::{FinetuneError, Finetuning, Lineage};
-use polymath_eval::{Interpolation, Shares};
+use polymath_eval::{Endpoints, Interpolation, Shares};
 
 /// Exponents of the tilt towards layers that cost little.
 const TILTS: [f64; 2] = [0.5, 1.0];
@@ -58,6 +57,14 @@ struct Farthest {
     found: Candidate,
 }
 
+/// Checkpoints that a search begins from.
+pub(super) struct RunCheckpoints<'a> {
+    /// Best checkpoint within the limits, if any.
+    pub best_inside: Option<&'a Path>,
+    /// Last checkpoint.
+    pub last: &'a Path,
+}
+
 /// Search for the model within the limits that is best for the niche.
 struct MixSearch<'a> {
     tuning: &'a Finetuning,
@@ -69,34 +76,32 @@ struct MixSearch<'a> {
 
 impl Finetuning {
     /// Searches the line from the base through the run's last weights for the model that is best for the niche with
-    /// every retained domain within its limit. If it is better than `best`, the run's best checkpoint within the
-    /// limits, if any, writes it to [`FOLDER`] and returns the share of the weight change in each layer. `last` is the
-    /// run's last checkpoint. Can be called again after a stop. An adapter that ended within the limits is kept, since
-    /// the result would be a full model.
+    /// every retained domain within its limit. If it is better than the run's best checkpoint within the limits,
+    /// if any, writes it to [`FOLDER`] and returns the share of the weight change in each layer. Can be called again
+    /// after a stop. An adapter that ended within the limits is kept, since the result would be a full model.
     pub(super) fn mix_inside(
         &self,
         launch: &Launch,
-        (best, last): (Option<&Path>, &Path),
+        ends: RunCheckpoints,
         run: &RunFolder,
         observer: &mut dyn Observer,
     ) -> Result<Option<Shares>, FinetuneError> {
         let limits = self.config.retention.limits.clone().unwrap_or_default();
         let windows = self.limited_windows();
         let base = self.load_tuned(launch, false)?;
-        let read = &self.data.watched_by_base;
-        let retained = RetainedDomains::score(
-            (&base, &read[1..]),
-            &self.data.watched[1..],
-            &limits,
-            windows,
-        )?;
+        let read = ModelOnDomains {
+            model: &base,
+            domains: &self.data.watched_by_base[1..],
+        };
+        let watched = &self.data.watched[1..];
+        let retained = RetainedDomains::score(read, watched, &limits, windows)?;
         drop(base);
-        let last = resolve_checkpoint(last)?;
+        let last = resolve_checkpoint(ends.last)?;
         // Scores in f32 like the mixtures, since the run may have scored it in bf16.
-        let best = match best {
+        let best = match ends.best_inside {
             Some(folder) => {
                 let model = self.load_checkpoint(launch, folder)?;
-                let score = |(name, shard): &(String, Arc<TokenShard>)| {
+                let score = |NamedShard { name, shard }: &NamedShard| {
                     let scores = score_shard(&model, shard, windows, &mut |_, _| ())?;
                     Ok((name.clone(), scores))
                 };
@@ -111,7 +116,10 @@ impl Finetuning {
             launch,
             ended_as_adapter: polymath_model::is_adapter(&last),
             between: Interpolation::open(
-                (self.start(), &last),
+                Endpoints {
+                    base: self.start(),
+                    tuned: &last,
+                },
                 &self.data.watched,
                 windows,
                 options,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use polymath_data::{HeldoutSplit, TokenShard};
+use polymath_data::{HeldoutSplit, NamedShard, TokenShard};
 use polymath_eval::ScoresByDomain;
 use polymath_eval::statistics::{
     Compared, FEWEST_EFFECTIVE, FEWEST_GROUPS, Family, LEVEL, PairedBootstrap, Side,
@@ -65,18 +65,31 @@ impl LimitUse {
     }
 }
 
+/// Model, and held-out documents of domains in its own tokens.
+#[derive(Clone, Copy)]
+pub(crate) struct ModelOnDomains<'a> {
+    /// The model.
+    pub model: &'a Transformer,
+    /// Documents in its tokens.
+    pub domains: &'a [NamedShard],
+}
+
 impl RetainedDomains {
     /// Scores the base on the dev split of the `watched` domains, in the base's tokens. Fails if a domain with a
     /// limit has too few groups of documents to estimate their variance.
     pub fn score(
-        (base, read): (&Transformer, &[(String, Arc<TokenShard>)]),
-        watched: &[(String, Arc<TokenShard>)],
+        base: ModelOnDomains,
+        watched: &[NamedShard],
         limits: &LimitsConfig,
         windows: WindowOptions,
     ) -> Result<Self, FinetuneError> {
-        type Named = (String, Arc<TokenShard>);
-        let domain = |((name, shard), (_, read)): (&Named, &Named)| {
-            let limit = limit_of(limits, name);
+        let ModelOnDomains {
+            model: base,
+            domains,
+        } = base;
+        let domain = |(watched, read): (&NamedShard, &NamedShard)| {
+            let limit = limit_of(limits, &watched.name);
+            let read = &read.shard;
             let groups = |split| {
                 let windows = WindowOptions {
                     split: Some(split),
@@ -86,11 +99,11 @@ impl RetainedDomains {
             };
             let (dev, test) = (groups(HeldoutSplit::Dev)?, groups(HeldoutSplit::Test)?);
             if limit.is_some() {
-                refuse_few((name, shard), (dev.count, test.count))?;
+                refuse_few(watched, dev.count, test.count)?;
             }
             Ok(RetainedDomain {
-                name: name.clone(),
-                shard: Arc::clone(shard),
+                name: watched.name.clone(),
+                shard: Arc::clone(&watched.shard),
                 limit,
                 base: score_shard(base, read, windows, &mut |_, _| ())?,
                 widening: widening_for(dev.count, test.count),
@@ -99,7 +112,7 @@ impl RetainedDomains {
         };
         watched
             .iter()
-            .zip(read)
+            .zip(domains)
             .map(domain)
             .collect::<Result<_, _>>()
             .map(Self)
@@ -209,10 +222,8 @@ fn widening_for(dev: usize, test: usize) -> f64 {
 }
 
 /// Fails if a domain with a limit has too few groups to estimate their variance.
-fn refuse_few(
-    (name, shard): (&str, &TokenShard),
-    (dev, test): (usize, usize),
-) -> Result<(), FinetuneError> {
+fn refuse_few(domain: &NamedShard, dev: usize, test: usize) -> Result<(), FinetuneError> {
+    let NamedShard { name, shard } = domain;
     if dev.min(test) >= FEWEST_GROUPS {
         return Ok(());
     }

@@ -6,8 +6,8 @@ use polymath_model::{LoadOptions, Ops, Transformer};
 use polymath_train::{Evaluator, Launch, Observer, RunFolder, resolve_checkpoint, step_name};
 
 use super::limited::Limited;
-use super::mix::FOLDER;
-use super::retained::RetainedDomains;
+use super::mix::{FOLDER, RunCheckpoints};
+use super::retained::{ModelOnDomains, RetainedDomains};
 use super::verdict::{FILE, Judged};
 use super::{LimitsConfig, LimitsVerdict};
 use crate::{FinetuneError, Finetuning};
@@ -18,19 +18,24 @@ impl Finetuning {
         &'a self,
         transformer: &'a Transformer,
         limits: &LimitsConfig,
-        (launch, ops): (&Launch, Ops),
+        launch: &Launch,
+        ops: Ops,
     ) -> Result<Box<dyn Evaluator + 'a>, FinetuneError> {
         let windows = self.limited_windows();
         let base = self.load_base(&LoadOptions::frozen(&launch.device, ops))?;
         // The niche is the first domain.
         let (niche, watched) = (self.data.watched[0].clone(), &self.data.watched[1..]);
         for split in [HeldoutSplit::Dev, HeldoutSplit::Test] {
-            split.check(&niche.0, &niche.1)?;
+            split.check(&niche.name, &niche.shard)?;
         }
-        let read = &self.data.watched_by_base;
-        let retained = RetainedDomains::score((&base, &read[1..]), watched, limits, windows)?;
+        let read = ModelOnDomains {
+            model: &base,
+            domains: &self.data.watched_by_base[1..],
+        };
+        let retained = RetainedDomains::score(read, watched, limits, windows)?;
         Ok(Box::new(Limited::new(
-            (transformer, windows),
+            transformer,
+            windows,
             niche,
             retained,
         )))
@@ -76,7 +81,8 @@ impl Finetuning {
         &self,
         limits: &LimitsConfig,
         run: &RunFolder,
-        (launch, observer): (&Launch, &mut dyn Observer),
+        launch: &Launch,
+        observer: &mut dyn Observer,
     ) -> Result<LimitsVerdict, FinetuneError> {
         let path = run.path();
         let state = polymath_train::finished(path);
@@ -95,7 +101,10 @@ impl Finetuning {
         point(run, &judged, best.step)?;
         let in_training = path.join(step_name(best.step));
         let inside = judged.inside_on_the_way.then_some(&*in_training);
-        let ends = (inside, &*path.join(step_name(last)));
+        let ends = RunCheckpoints {
+            best_inside: inside,
+            last: &path.join(step_name(last)),
+        };
         judged.mixed = self.mix_inside(launch, ends, run, observer)?;
         let name = point(run, &judged, best.step)?;
         judged.checkpoint = path.join(name);
@@ -106,8 +115,14 @@ impl Finetuning {
         let base = self.load_tuned(launch, false)?;
         let tuned = self.load_checkpoint(launch, &folder)?;
         let verdict = LimitsVerdict::measure(
-            (&base, &self.data.watched_by_base),
-            (&tuned, &self.data.watched),
+            ModelOnDomains {
+                model: &base,
+                domains: &self.data.watched_by_base,
+            },
+            ModelOnDomains {
+                model: &tuned,
+                domains: &self.data.watched,
+            },
             limits,
             judged,
             self.limited_windows(),

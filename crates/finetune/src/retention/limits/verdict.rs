@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use polymath_data::{HeldoutSplit, TokenShard};
 use polymath_eval::statistics::{Against, LEVEL, LimitVerdict, PairedBootstrap, holm};
@@ -10,6 +9,7 @@ use polymath_eval::{DomainScores, WindowOptions, score_shard};
 use polymath_model::Transformer;
 use serde::{Deserialize, Serialize};
 
+use super::retained::ModelOnDomains;
 use super::{LimitsConfig, limit_of};
 use crate::FinetuneError;
 use crate::durable;
@@ -107,8 +107,8 @@ impl LimitsVerdict {
     /// niche is the first domain. `windows` are those of the dev split, so that documents are chosen by the same
     /// rule.
     pub(crate) fn measure(
-        (base, read): (&Transformer, &[(String, Arc<TokenShard>)]),
-        (tuned, watched): (&Transformer, &[(String, Arc<TokenShard>)]),
+        base: ModelOnDomains,
+        tuned: ModelOnDomains,
         limits: &LimitsConfig,
         judged: Judged,
         windows: WindowOptions,
@@ -117,14 +117,16 @@ impl LimitsVerdict {
             split: Some(HeldoutSplit::Test),
             ..windows
         };
-        let score = |model, shard| score_shard(model, shard, windows, &mut |_, _| ());
+        let score = |model: &Transformer, shard: &TokenShard| {
+            score_shard(model, shard, windows, &mut |_, _| ())
+        };
         let mut scored = Vec::new();
-        for (number, ((name, shard), (_, read))) in watched.iter().zip(read).enumerate() {
+        for (number, (watched, read)) in tuned.domains.iter().zip(base.domains).enumerate() {
             scored.push(ScoredDomain {
-                domain: name.clone(),
-                limit: limit_of(limits, name).filter(|_| number > 0),
-                base: score(base, read)?,
-                tuned: score(tuned, shard)?,
+                domain: watched.name.clone(),
+                limit: limit_of(limits, &watched.name).filter(|_| number > 0),
+                base: score(base.model, &read.shard)?,
+                tuned: score(tuned.model, &watched.shard)?,
             });
         }
         Self::of(judged, &scored)

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
-use polymath_data::{ShardWriter, TokenShard};
+use polymath_data::{NamedShard, ShardWriter, TokenShard};
 use polymath_model::{
     ArchitectureConfig, EndTokens, LoadOptions, Ops, Precision, TokenizerFiles, Transformer,
 };
@@ -63,6 +63,14 @@ pub fn shard(documents: u32) -> Arc<TokenShard> {
     }
     writer.finish().unwrap();
     Arc::new(TokenShard::open(&path).unwrap())
+}
+
+/// Returns the same documents under the name of a domain.
+pub fn named(name: &str, documents: u32) -> NamedShard {
+    NamedShard {
+        name: name.to_owned(),
+        shard: shard(documents),
+    }
 }
 
 pub fn values(tensor: &Tensor) -> Vec<f64> {

@@ -11,7 +11,7 @@ use polymath_ops::{Ops, Precision};
 use polymath_train::{
     BatchSource, Checkpointing, Evaluation, Evaluator, Fit, Interval, Length, Objective, Observer,
     Outcome, RunFolder, SaveModel, Score, Silent, StepMetrics, TrainError, Training,
-    TrainingConfig, TrainingDefaults, fit,
+    TrainingConfig, TrainingDefaults, TrainingTask, fit,
 };
 
 /// Model that is a table of logits. The loss of a token is the squared distance of its entry from the target.
@@ -182,7 +182,10 @@ impl Case {
             fit(
                 settings,
                 folder,
-                (table, &Steps),
+                TrainingTask {
+                    objective: table,
+                    batches: &Steps,
+                },
                 &mut Scores(self.evaluated),
                 observer,
             )
