@@ -190,7 +190,7 @@ fn adapters_agree() {
                 published: None,
                 sha256: None,
             };
-            let mut adapter = Adapter::initialize(lora, (&config, &weights), 5, nowhere).unwrap();
+            let mut adapter = Adapter::initialize(lora, &config, &weights, 5, nowhere).unwrap();
             for (name, tensor) in &mut adapter.weights {
                 if name.contains("lora_B") {
                     *tensor = (tensor.ones_like().unwrap() * 0.1).unwrap();

@@ -37,7 +37,7 @@ pub struct Interpolation<'a> {
 pub type Shares = BTreeMap<String, f64>;
 
 impl<'a> Interpolation<'a> {
-    /// Opens the models in the folders `base` and `tuned`; `tuned` may be an adapter over the base.
+    /// Opens the models at both ends.
     ///
     /// # Errors
     /// Fails if the models have different shapes, or if a domain has no documents in the dev or the test split.

@@ -89,9 +89,9 @@ fn row(
         Ending::EndOfText => "",
     };
     let answer = format!("{}{after}", question.answer);
-    let text = (question.prompt.as_str(), answer.as_str());
     // A token across the boundary between prompt and answer belongs to the answer.
-    let mut whole = Continuation::encode(tokenizer, config.bos_token_id, text)?;
+    let mut whole =
+        Continuation::encode(tokenizer, config.bos_token_id, &question.prompt, &answer)?;
     if let Ending::EndOfText = ending {
         whole.tokens.push(config.eos_token_id);
     }

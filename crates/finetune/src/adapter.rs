@@ -59,8 +59,7 @@ impl Finetuning {
                 ..load_adapter(folder, Some(&self.base.folder))?
             },
             None => {
-                let on = (&self.model, &weights);
-                Adapter::initialize(lora.clone(), on, self.config.seed, base)?
+                Adapter::initialize(lora.clone(), &self.model, &weights, self.config.seed, base)?
             }
         };
         let model = self.model.clone();

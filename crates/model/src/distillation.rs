@@ -21,7 +21,8 @@ impl Transformer {
         &self,
         hidden: &Tensor,
         targets: &Arc<[u32]>,
-        (comparison, strength): (&Comparison, f64),
+        comparison: &Comparison,
+        strength: f64,
     ) -> Result<DistilledLoss, ModelError> {
         let (targets, held) = ((targets, self.z_loss()), (comparison, strength));
         Ok(self

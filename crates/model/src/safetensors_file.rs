@@ -110,7 +110,8 @@ impl SafetensorsFile {
     pub(crate) fn is_same(
         &self,
         name: &str,
-        (other, other_name): (&Self, &str),
+        other: &Self,
+        other_name: &str,
     ) -> Result<bool, ModelError> {
         let (ours, theirs) = (self.info(name)?, other.info(other_name)?);
         if ours.shape != theirs.shape {

@@ -183,7 +183,7 @@ pub(crate) fn has_own_head(folder: &Path, config: &ModelConfig) -> Result<bool, 
         }
     }
     match (head, rows) {
-        (Some(head), Some((file, name))) => Ok(!head.is_same(HEAD, (&file, &name))?),
+        (Some(head), Some((file, name))) => Ok(!head.is_same(HEAD, &file, &name)?),
         _ => Ok(false),
     }
 }

@@ -43,7 +43,8 @@ impl Continuation {
     pub fn encode(
         tokenizer: &Tokenizer,
         begin: u32,
-        (prompt, continuation): (&str, &str),
+        prompt: &str,
+        continuation: &str,
     ) -> Result<Self, TokenizerError> {
         let encoding = tokenizer
             .encode(format!("{prompt}{continuation}"), false)
@@ -94,7 +95,7 @@ mod tests {
     #[test]
     fn a_token_across_the_boundary_belongs_to_the_continuation() {
         let encode = |prompt, continuation| {
-            let found = Continuation::encode(&tokenizer(), 5, (prompt, continuation)).unwrap();
+            let found = Continuation::encode(&tokenizer(), 5, prompt, continuation).unwrap();
             (found.tokens, found.given)
         };
         let expected = (vec![5, 0, 3, 4], 3);

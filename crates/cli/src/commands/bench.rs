@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use polymath_model::{Batch, LoadOptions, Transformer};
+use polymath_data::BatchShape;
+use polymath_model::{Batch, EndTokens, LoadOptions, Transformer};
 use polymath_pretrain::{DatasetFacts, PretrainConfig};
 use polymath_train::Optimizer;
 
@@ -26,7 +27,7 @@ pub fn run(arguments: &arguments::Bench, environment: &Environment) -> Result<()
     let config: PretrainConfig = super::load_run(&arguments.config, &arguments.overrides)?;
     let facts = DatasetFacts {
         vocab_size: arguments.vocabulary as usize,
-        special: (0, 0),
+        ends: EndTokens { begin: 0, end: 0 },
         epoch_tokens: TOKENS,
         padding: 0.0,
     };
@@ -46,7 +47,11 @@ pub fn run(arguments: &arguments::Bench, environment: &Environment) -> Result<()
     let mut peaks = Vec::new();
     for step in 1..=arguments.steps + WARM_UP {
         let begin = Instant::now();
-        let batch = synthetic((batch_size, sequence), arguments.vocabulary, step);
+        let size = BatchShape {
+            rows: batch_size,
+            sequence_length: sequence,
+        };
+        let batch = synthetic(size, arguments.vocabulary, step);
         let data = begin.elapsed().as_secs_f64();
         let [forward, backward, update] = time_step(&model, &mut optimizer, &batch, step)?;
         if step > WARM_UP {
@@ -176,13 +181,14 @@ fn time_step(
         step,
         gradient_scale: 1.0 / norm.max(1.0),
     };
-    optimizer.step(parameters, &found, (at, 1e-4))?;
+    optimizer.step(parameters, &found, at, 1e-4)?;
     let all = since()?;
     Ok([forward, backward - forward, all - backward])
 }
 
 /// Returns rows of one document each, of pseudo-random tokens.
-fn synthetic((rows, sequence): (usize, usize), vocabulary: u32, step: u64) -> Batch {
+fn synthetic(size: BatchShape, vocabulary: u32, step: u64) -> Batch {
+    let (rows, sequence) = (size.rows, size.sequence_length);
     let first = step as usize * rows * sequence;
     let token = |at: usize| ((first + at).wrapping_mul(2_654_435_761) >> 7) as u32 % vocabulary;
     Batch {

@@ -16,17 +16,18 @@ pub fn run(arguments: &arguments::Export, environment: &Environment) -> Result<(
         polymath_train::resolve_checkpoint(&arguments.checkpoint).map_err(Failure::usage)?;
     let destination = &arguments.destination;
     if let Some(file) = destination.gguf.as_ref().filter(|_| !arguments.dry_run) {
-        to_gguf((&folder, file), arguments, environment)?;
+        to_gguf(&folder, file, arguments, environment)?;
     }
     match (&destination.push, &destination.card) {
-        (Some(name), _) => publish::push((&folder, name), arguments, environment),
-        (None, Some(card)) => publish::write_card((&folder, card), arguments),
+        (Some(name), _) => publish::push(&folder, name, arguments, environment),
+        (None, Some(card)) => publish::write_card(&folder, card, arguments),
         (None, None) => Ok(()),
     }
 }
 
 fn to_gguf(
-    (folder, file): (&Path, &Path),
+    folder: &Path,
+    file: &Path,
     arguments: &arguments::Export,
     environment: &Environment,
 ) -> Result<(), Failure> {

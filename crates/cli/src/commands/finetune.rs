@@ -76,7 +76,7 @@ pub fn run(
             ));
             return Err(Failure::Interrupted);
         }
-        return conclude(outcome, (&folder, finetuning.niche()), environment);
+        return conclude(outcome, &folder, finetuning.niche(), environment);
     };
     results::announce(&verdict.to_string());
     if verdict.verdict() == LimitVerdict::Broken {
@@ -86,7 +86,7 @@ pub fn run(
         // `best` is a mixture with the base instead of a checkpoint of the run.
         results::announce(&folder.join("best").display().to_string());
     } else {
-        conclude(outcome, (&folder, finetuning.niche()), environment)?;
+        conclude(outcome, &folder, finetuning.niche(), environment)?;
     }
     match verdict.verdict() {
         LimitVerdict::Undecided => Err(Failure::LimitUndecided),

@@ -31,10 +31,11 @@ pub fn run(arguments: &arguments::Generate, environment: &Environment) -> Result
         Some(messages) => write(
             arguments,
             &model,
-            (Prompt::Messages(&messages), text),
+            Prompt::Messages(&messages),
+            text,
             &request,
         )?,
-        None => write(arguments, &model, (Prompt::Text(text), text), &request)?,
+        None => write(arguments, &model, Prompt::Text(text), text, &request)?,
     };
     if let Some(remark) = answers::remark(&model, &answer) {
         environment.say(&remark);
@@ -90,7 +91,8 @@ fn messages(
 fn write(
     arguments: &arguments::Generate,
     model: &ChatModel,
-    (prompt, text): (Prompt, &str),
+    prompt: Prompt,
+    text: &str,
     request: &Request,
 ) -> Result<Answer, Failure> {
     let mut output = Results::open();

@@ -59,7 +59,7 @@ pub fn run(arguments: &arguments::Train, environment: &Environment) -> Result<()
         [only] => only.name.clone(),
         several => format!("the mean of {} domains", several.len()),
     };
-    conclude(outcome, (&folder, &score_name), environment)
+    conclude(outcome, &folder, &score_name, environment)
 }
 
 /// Returns a sentence about a run: its folder, model, rows, steps and memory.
@@ -184,7 +184,8 @@ pub fn dry_run(plan: &Plan, environment: &Environment) -> Result<(), Failure> {
 /// `score_name` is the domain whose score chose the best checkpoint, or the name of the mean of several domains.
 pub fn conclude(
     outcome: Outcome,
-    (run, score_name): (&Path, &str),
+    run: &Path,
+    score_name: &str,
     environment: &Environment,
 ) -> Result<(), Failure> {
     match outcome {

@@ -33,7 +33,8 @@ fn card(folder: &Path, place: String, arguments: &arguments::Export) -> Result<S
 
 /// Writes the card only.
 pub fn write_card(
-    (folder, given): (&Path, &Path),
+    folder: &Path,
+    given: &Path,
     arguments: &arguments::Export,
 ) -> Result<(), Failure> {
     let file = card_file(given);
@@ -67,7 +68,8 @@ fn card_file(path: &Path) -> PathBuf {
 
 /// Lists the checkpoint's files and its card. Pushes them unless `--dry-run` is given.
 pub fn push(
-    (folder, name): (&Path, &str),
+    folder: &Path,
+    name: &str,
     arguments: &arguments::Export,
     environment: &Environment,
 ) -> Result<(), Failure> {

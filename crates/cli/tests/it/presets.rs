@@ -31,7 +31,7 @@ fn pretrain_presets_load() {
         let config: polymath_pretrain::PretrainConfig = polymath_config::load(&path, &[]).unwrap();
         let facts = polymath_pretrain::DatasetFacts {
             vocab_size: 4096,
-            special: (0, 0),
+            ends: polymath_model::EndTokens { begin: 0, end: 0 },
             epoch_tokens: 1_000_000,
             padding: 0.0,
         };

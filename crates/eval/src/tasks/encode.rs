@@ -126,14 +126,14 @@ impl TaskEncoder {
         let given = context.trim_end_matches(is_space);
         let text = format!("{context}{continuation}");
         if given.is_empty() {
-            let (mut tokens, _) = self.tokens(&text, (false, 0))?;
+            let (mut tokens, _) = self.tokens(&text, false, 0)?;
             if tokens.first() != Some(&self.prefix) {
                 tokens.insert(0, self.prefix);
             }
             return Ok(Row { tokens, prompt: 1 });
         }
         let special = !given.starts_with(&self.prefix_text) || self.prefix_text.is_empty();
-        let (tokens, prompt) = self.tokens(&text, (special, given.len()))?;
+        let (tokens, prompt) = self.tokens(&text, special, given.len())?;
         Ok(match prompt {
             // The first token crosses the boundary, but a row needs a prompt, so it gets the prefix token.
             0 => Row {
@@ -145,11 +145,7 @@ impl TaskEncoder {
     }
 
     /// Returns the tokens of a text, and the number of them that end within its first `given` bytes.
-    fn tokens(
-        &self,
-        text: &str,
-        (special, given): (bool, usize),
-    ) -> Result<(Vec<u32>, usize), String> {
+    fn tokens(&self, text: &str, special: bool, given: usize) -> Result<(Vec<u32>, usize), String> {
         let encoding = self.tokenizer.encode(text, special);
         let encoding = encoding.map_err(|error| format!("can't be tokenized: {error}"))?;
         let within = tokens_within(encoding.get_offsets(), given);

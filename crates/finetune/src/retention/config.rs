@@ -80,8 +80,6 @@ impl RetentionConfig {
     }
 
     /// Checks every value and what the methods require. Returns the retained domains if any method reads them.
-    /// `trainable` are the names of the trained parameters, `base` those of all parameters, and `vocabulary` is the
-    /// number of tokens.
     ///
     /// # Errors
     /// Fails with the invalid key and the possible choices.

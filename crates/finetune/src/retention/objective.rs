@@ -71,7 +71,7 @@ impl RetentionObjective<'_> {
         };
         let strength = distillation.strength * strength;
         let distilled =
-            transformer.distillation_loss_of(hidden, &targets, (&comparison, strength))?;
+            transformer.distillation_loss_of(hidden, &targets, &comparison, strength)?;
         Ok(Losses {
             total: distilled.total,
             task: distilled.task,

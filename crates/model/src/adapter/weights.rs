@@ -68,7 +68,8 @@ impl Adapter {
     /// Fails if the config does not fit the model, or if the base lacks one of the projections.
     pub fn initialize(
         config: LoraConfig,
-        (model, weights): (&ModelConfig, &BTreeMap<String, Tensor>),
+        model: &ModelConfig,
+        weights: &BTreeMap<String, Tensor>,
         seed: u64,
         base: AdapterBase,
     ) -> Result<Self, ModelError> {

@@ -72,7 +72,7 @@ pub fn export_gguf(
     ];
     keys.extend(config::keys(architecture, &config));
     keys.extend(vocabulary.keys(&config));
-    let mut tensors = tensors(folder, (&config, architecture), options)?;
+    let mut tensors = tensors(folder, &config, architecture, options)?;
     if let Some(divisors) = divisors {
         let divisors = Tensor::new(divisors, &Device::Cpu)?;
         let stored = QTensor::quantize(&divisors, GgmlDType::F32)?;
@@ -123,7 +123,8 @@ fn fallbacks(config: &ModelConfig, kind: GgufType) -> Option<String> {
 /// Converts the parameters to their stored type; f32 copies are freed as they are converted.
 fn tensors(
     folder: &Path,
-    (config, architecture): (&ModelConfig, Architecture),
+    config: &ModelConfig,
+    architecture: Architecture,
     options: &GgufExport,
 ) -> Result<Vec<(String, QTensor)>, ModelError> {
     let source = ModelSource {

@@ -128,16 +128,17 @@ pub(super) fn reordered_heads(
 /// (heads · width, in) → (heads · width, in)
 pub(super) fn to_pairs(weight: &Tensor, heads: usize) -> Result<Tensor> {
     let half = weight.dim(0)? / heads / 2;
-    swap(weight, (heads, 2, half))
+    swap(weight, [heads, 2, half])
 }
 
 /// Reorders the rows of each head from adjacent pairs to two halves: the inverse of [`to_pairs`].
 pub(super) fn to_halves(weight: &Tensor, heads: usize) -> Result<Tensor> {
     let half = weight.dim(0)? / heads / 2;
-    swap(weight, (heads, half, 2))
+    swap(weight, [heads, half, 2])
 }
 
-fn swap(weight: &Tensor, (heads, outer, inner): (usize, usize, usize)) -> Result<Tensor> {
+/// Swaps the inner dimensions of rows of the shape (heads, outer, inner).
+fn swap(weight: &Tensor, [heads, outer, inner]: [usize; 3]) -> Result<Tensor> {
     let rows = weight.reshape((heads, outer, inner, weight.dim(1)?))?;
     rows.transpose(1, 2)?.contiguous()?.reshape(weight.shape()) // (heads · inner · outer, in)
 }

@@ -63,7 +63,7 @@ fn learned(lora: LoraConfig) -> Adapter {
         published: None,
         sha256: None,
     };
-    let mut adapter = Adapter::initialize(lora, (&config(), &base()), 5, nowhere).unwrap();
+    let mut adapter = Adapter::initialize(lora, &config(), &base(), 5, nowhere).unwrap();
     for (number, (name, tensor)) in adapter.weights.iter_mut().enumerate() {
         let (around, height) = match name.contains("magnitude") {
             true => (1.5, 0.5),

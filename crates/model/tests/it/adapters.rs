@@ -47,7 +47,7 @@ fn nowhere() -> AdapterBase {
 }
 
 fn fresh(lora: LoraConfig) -> Adapter {
-    Adapter::initialize(lora, (&config(), &base()), 5, nowhere()).unwrap()
+    Adapter::initialize(lora, &config(), &base(), 5, nowhere()).unwrap()
 }
 
 /// Creates an adapter as after training: B is not zero, and no magnitude is the norm of its row.
@@ -154,7 +154,7 @@ fn initial_adapters_are_uniform_in_a_and_zero_in_b() {
     let (mut seen, mut widths) = (Vec::new(), BTreeSet::new());
     for seed in [5, 6] {
         let adapter =
-            Adapter::initialize(lora.clone(), (&config(), &base()), seed, nowhere()).unwrap();
+            Adapter::initialize(lora.clone(), &config(), &base(), seed, nowhere()).unwrap();
         for (name, tensor) in &adapter.weights {
             let values = flat(tensor);
             if name.contains("lora_B") {

@@ -329,7 +329,7 @@ fn adapters_are_refused() {
         sha256: None,
         published: None,
     };
-    let made = Adapter::initialize(LoraConfig::default(), (&config, &weights), 1, base);
+    let made = Adapter::initialize(LoraConfig::default(), &config, &weights, 1, base);
     let said = made.err().unwrap().to_string();
     assert!(
         said.contains("`c_attn`") && said.contains("`frozen`"),

@@ -176,7 +176,7 @@ fn new_adapters_have_the_fields_of_peft() {
     let config = load_config(&base).unwrap();
     let weights = polymath_model::load_weights(&base).unwrap();
     let named = any_adapter(&root, &base).base;
-    let adapter = Adapter::initialize(lora, (&config, &weights), 5, named).unwrap();
+    let adapter = Adapter::initialize(lora, &config, &weights, 5, named).unwrap();
     let saved = root.path().join("saved");
     std::fs::create_dir(&saved).unwrap();
     save_adapter(&saved, &adapter).unwrap();

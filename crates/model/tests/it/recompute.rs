@@ -114,7 +114,7 @@ fn recomputed_blocks_drop_the_same_inputs() {
                 sha256: None,
             };
             let mut adapter =
-                Adapter::initialize(lora, (&config(false), &weights), 5, nowhere).unwrap();
+                Adapter::initialize(lora, &config(false), &weights, 5, nowhere).unwrap();
             for (name, tensor) in &mut adapter.weights {
                 if name.contains("lora_B") {
                     *tensor = (tensor.ones_like().unwrap() * 0.1).unwrap();

@@ -24,7 +24,7 @@ fn dropping() -> Transformer {
         published: None,
         sha256: None,
     };
-    let mut adapter = Adapter::initialize(lora, (base.config(), &weights), 1, nowhere).unwrap();
+    let mut adapter = Adapter::initialize(lora, base.config(), &weights, 1, nowhere).unwrap();
     for tensor in adapter.weights.values_mut() {
         *tensor = (&*tensor + 0.1).unwrap();
     }
