@@ -5,7 +5,7 @@
 //!
 //! ```no_run
 //! use polymath_pretrain::{PretrainConfig, Pretraining};
-//! use polymath_train::{TrainingTask, Launch, Silent};
+//! use polymath_train::{Launch, Silent};
 //!
 //! let config: PretrainConfig = toml::from_str(&std::fs::read_to_string("pretrain.toml")?)?;
 //! let pretraining = Pretraining::open(config)?;
@@ -34,7 +34,7 @@ use polymath_eval::{EvalError, HeldoutEvaluator, WindowOptions};
 use polymath_model::{EndTokens, LoadOptions, ModelConfig, TokenizerFiles, Transformer};
 use polymath_train::{
     Evaluator, Fit, LanguageModel, Launch, Observer, Outcome, Plan, RunFolder, Score, TrainError,
-    fit,
+    TrainingTask, fit,
 };
 
 /// A pretraining run that is ready to start: the config is valid, and the dataset is open.

@@ -116,14 +116,14 @@ pub fn score(
         own_tokens: readings.iter().any(Reading::is_translated),
         ..ModelScores::default()
     };
-    let scoring = Scoring {
+    let scorer = DomainScorer {
         model: &model,
         tokenizer: &tokenizer,
         target,
         setup,
     };
     for reading in &readings {
-        scoring.dataset(reading, &mut scores)?;
+        scorer.dataset(reading, &mut scores)?;
     }
     for task in &encoded {
         let found = score_one_task(&model, task, setup)?;
@@ -133,14 +133,14 @@ pub fn score(
 }
 
 /// Model to score, and the data and settings to score it with.
-struct Scoring<'a> {
+struct DomainScorer<'a> {
     model: &'a Transformer,
     tokenizer: &'a Path,
     target: &'a Target<'a>,
     setup: &'a Setup<'a>,
 }
 
-impl Scoring<'_> {
+impl DomainScorer<'_> {
     /// Scores those domains of a dataset that have no scores yet.
     fn dataset(&self, reading: &Reading<'_>, scores: &mut ModelScores) -> Result<(), StudyError> {
         let Self {

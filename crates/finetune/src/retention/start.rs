@@ -45,11 +45,12 @@ impl Finetuning {
             for retained in &self.retained_texts {
                 fingerprint = format!("{fingerprint}+{}", retained.sha256);
             }
-            let rows = (self.config.training.batch_size, self.config.seed);
+            let parts = self.retained_parts(1.0)?;
+            let rows = self.config.training.batch_size;
             return Ok(Retention {
                 penalties: Vec::new(),
                 distillation: None,
-                batches: Box::new(self.stream(self.retained_parts(1.0)?, rows)?),
+                batches: Box::new(self.stream(parts, rows, self.config.seed)?),
                 controller: None,
                 fingerprint,
             });

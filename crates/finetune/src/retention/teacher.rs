@@ -54,7 +54,7 @@ impl TeacherPool<'_> {
     ) -> Result<Pool, FinetuneError> {
         let path = run.join(FILE);
         let places = self.places();
-        let length = self.stream.replayable(0..1).sequence_length;
+        let length = self.stream.replayable(0..1).sequence_length();
         let tokens = self.rows as usize * length;
         match self.read(&path, tokens) {
             Ok(Some(listed)) => return Ok(Pool { places, listed }),

@@ -14,7 +14,7 @@ use toml::{Table, Value};
 pub use comparison::{check_splits, compare, confirm};
 pub use study::FrontierStudy;
 
-use polymath_finetune::FinetuneConfig;
+use polymath_finetune::{FinetuneConfig, Finetuning};
 
 use crate::StudyError;
 

@@ -146,9 +146,7 @@ fn only_projections_decay() {
             .collect();
         let mut optimizer = optimizer(kind, &parameters);
         for step in 1..=2 {
-            optimizer
-                .step(&parameters, &zeros, (at(step), 0.4))
-                .unwrap();
+            optimizer.step(&parameters, &zeros, at(step), 0.4).unwrap();
         }
         for (name, _, decays, _) in GROUPS {
             let expected = if decays { 0.81 } else { 1.0 };
@@ -218,7 +216,7 @@ fn optimizer_state_survives_saving_and_loading() {
                         now.load(&path, &parameters).unwrap();
                     }
                 }
-                now.step(&parameters, &gradients(step), (at(step), 0.01))
+                now.step(&parameters, &gradients(step), at(step), 0.01)
                     .unwrap();
             }
             parameters.values().map(|it| values(it)).collect()

@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use candle_core::Device;
 use polymath_data::{Batch, IGNORED};
 use polymath_model::{
-    ArchitectureConfig, Batch, EndTokens, LoadOptions, ModelConfig, Ops, Precision, Transformer,
+    ArchitectureConfig, EndTokens, LoadOptions, ModelConfig, Ops, Precision, Transformer,
 };
 use polymath_train::{BatchSource, Observer, RunFolder, StepMetrics, TrainingTask, fit};
 
