@@ -18,7 +18,10 @@ mod verdict;
 pub use bootstrap::{Change, FEWEST_GROUPS, LEVEL, PairedBootstrap, paired_change};
 pub use figure::Figure;
 pub use holm::holm;
-pub use joint::{Compared, Comparison, Family};
+pub use joint::{
+    Compared, Comparison, Contrast, DomainSums, Draw, Family, FigureOfAll, Maxima, WeightedDomain,
+    mean,
+};
 pub use mcnemar::mcnemar;
 pub use mean::mean_figure;
 pub use random::{GroupDraws, Random};

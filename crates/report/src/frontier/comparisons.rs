@@ -1,8 +1,7 @@
 //! Significant differences between methods: all pairs, in gain and in forgetting, with simultaneous 95 % intervals.
 
 use super::area::{hypervolume, pareto};
-use super::joint::{Contrast, Draw, FigureOfAll, pairs};
-use polymath_eval::statistics::{LEVEL, Random};
+use polymath_eval::statistics::{Contrast, Draw, FigureOfAll, LEVEL, Maxima, Random};
 
 const RESAMPLES: usize = 2000;
 /// Number of resamples with very many pairs. Fewer suffice then, and take as long.
@@ -42,7 +41,7 @@ impl Comparisons<'_> {
     /// Returns the points (gain, forgetting) of the methods.
     pub fn points(&self, methods: usize) -> Vec<(f64, f64)> {
         let point = |method: usize| {
-            let alone = (method, None);
+            let alone = Contrast::of(method);
             (self.gain.value(alone), self.forgetting.value(alone))
         };
         (0..methods).map(point).collect()
@@ -65,7 +64,7 @@ impl Comparisons<'_> {
                 self.gain.draw(&mut random),
                 self.forgetting.draw(&mut random),
             );
-            maxima.push(self.largest(methods, (&gain, &forgetting)));
+            maxima.push(self.largest(methods, &gain, &forgetting));
             let point = |method| {
                 let forgetting = self.forgetting.drawn(&forgetting, method);
                 (self.gain.drawn(&gain, method), forgetting)
@@ -81,7 +80,7 @@ impl Comparisons<'_> {
         let found = corner.hypervolumes(&self.points(methods));
         let [trained, all] = areas;
         Resampled {
-            critical: upper_quantile(maxima, LEVEL),
+            critical: Maxima::new(maxima).critical(LEVEL),
             frontier_shares: on_frontier
                 .into_iter()
                 .map(|count| count as f64 / resamples as f64)
@@ -91,17 +90,17 @@ impl Comparisons<'_> {
     }
 
     /// Returns the largest absolute statistic of a resample, over all pairs and over gain and forgetting.
-    fn largest(&self, methods: usize, (gain, forgetting): (&Draw, &Draw)) -> f64 {
+    fn largest(&self, methods: usize, gain: &Draw, forgetting: &Draw) -> f64 {
         let of = |contrast: Contrast| {
             let gain = self.gain.statistic(gain, contrast).abs();
             gain.max(self.forgetting.statistic(forgetting, contrast).abs())
         };
-        pairs(methods).map(of).fold(0.0, f64::max)
+        Contrast::pairs(methods).map(of).fold(0.0, f64::max)
     }
 
     /// Returns true if `other` gains significantly more and forgets significantly less than `method`.
     pub fn beats(&self, other: usize, method: usize, critical: f64) -> bool {
-        let contrast = (other, Some(method));
+        let contrast = Contrast::between(other, method);
         let margin = |figure: &FigureOfAll| critical * figure.error(contrast);
         self.gain.value(contrast) > margin(&self.gain)
             && self.forgetting.value(contrast) < -margin(&self.forgetting)
@@ -118,14 +117,6 @@ impl Corner<'_> {
         let trained: Vec<(f64, f64)> = trained.map(|(point, _)| *point).collect();
         [&trained, points].map(|points| hypervolume(points, self.forgetting))
     }
-}
-
-/// Returns the value that a share `level` of the values exceeds. The rank is rounded up, so that few resamples do not
-/// give too small a value.
-pub fn upper_quantile(mut values: Vec<f64>, level: f64) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    let rank = ((1.0 - level) * (values.len() + 1) as f64).ceil() as usize;
-    values[rank.clamp(1, values.len()) - 1]
 }
 
 /// Returns the basic bootstrap interval, which mirrors the resamples' distances at the value. It is used because the

@@ -7,7 +7,6 @@ use serde::Serialize;
 use super::area::pareto;
 use super::comparisons::{Comparisons, Corner, Resampled};
 use super::complete::Complete;
-use super::joint::{DomainSums, FigureOfAll};
 use super::method::{Difference, Method};
 use super::recommendation::{Confirmation, Judged, Recommendation, recommend};
 use super::runs::RunFigures;
@@ -15,8 +14,10 @@ use super::scored::{Candidate, ScoredRun, SplitOfAll};
 use crate::ReportError;
 use crate::diverged::Diverged;
 use polymath_eval::SplitScores;
-use polymath_eval::statistics::Figure;
-use polymath_eval::statistics::{FEWEST_GROUPS, LEVEL, LimitVerdict, PairedBootstrap};
+use polymath_eval::statistics::{
+    Contrast, DomainSums, FEWEST_GROUPS, Figure, FigureOfAll, LEVEL, LimitVerdict, PairedBootstrap,
+    WeightedDomain,
+};
 
 /// Schema version of `frontier.json`. Version 3 had `development_gain` and `development_worst` instead of `dev_gain`
 /// and `dev_worst`.
@@ -210,7 +211,7 @@ impl Frontier {
             let apart = reference.filter(|reference| *reference != number);
             method.against_reference = apart.map(|reference| {
                 let difference = |figure: &FigureOfAll| {
-                    let contrast = (number, Some(reference));
+                    let contrast = Contrast::between(number, reference);
                     let value = figure.value(contrast);
                     let half = found.critical * figure.error(contrast);
                     Figure {
@@ -342,11 +343,12 @@ fn comparisons<'a>(
         methods.iter().map(of_method).collect()
     };
     let retained = (domains.len() - 1) as f64;
-    let weighted = |of_niche: bool, weight: f64| -> Vec<(&DomainSums, f64)> {
+    let weighted = |of_niche: bool, weight: f64| -> Vec<WeightedDomain> {
         let chosen = domains
             .iter()
             .filter(|(name, _)| (*name == niche) == of_niche);
-        chosen.map(|(_, sums)| (sums, weight)).collect()
+        let weighted = chosen.map(|(_, sums)| WeightedDomain { sums, weight });
+        weighted.collect()
     };
     Comparisons {
         gain: FigureOfAll::new(weighted(true, -1.0), by_seed(&|run| run.gain.value), true),

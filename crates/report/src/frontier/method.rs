@@ -5,12 +5,10 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::estimates::{negated, of_domain, over_seeds};
-use super::joint::mean;
 use super::runs::RunFigures;
 use super::scored::SplitOfAll;
 use crate::ReportError;
-use polymath_eval::statistics::Figure;
-use polymath_eval::statistics::mean_figure;
+use polymath_eval::statistics::{Figure, mean, mean_figure};
 
 /// Retained domain with the largest loss on the dev split, and its change on the test split. Choosing it and
 /// measuring it on the same documents would overestimate the loss. The seeds are the same on both splits.

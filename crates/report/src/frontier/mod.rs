@@ -1,15 +1,14 @@
 //! Frontier: comparison of several fine-tuning methods for one base and niche by gain and forgetting.
 //!
 //! `scored` holds the scores, `runs` the results of one run, and `method` those of a method over its seeds, with
-//! intervals from `estimates`. `joint` resamples all methods together, `comparisons` finds significant differences,
-//! and `recommendation` chooses a method.
+//! intervals from `estimates`. `comparisons` resamples all methods together and finds significant differences, and
+//! `recommendation` chooses a method.
 
 mod area;
 mod comparisons;
 mod complete;
 mod estimates;
 mod figures;
-mod joint;
 mod markdown;
 mod method;
 mod page;

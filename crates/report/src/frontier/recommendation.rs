@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::comparisons::upper_quantile;
-use super::joint::{Draw, FigureOfAll, mean};
 use super::runs::RunFigures;
 use super::scored::SplitOfAll;
 use crate::ReportError;
-use polymath_eval::statistics::Figure;
-use polymath_eval::statistics::{FEWEST_GROUPS, LEVEL, LimitVerdict, Random};
+use polymath_eval::statistics::{
+    Contrast, Draw, FEWEST_GROUPS, Figure, FigureOfAll, LEVEL, LimitVerdict, Maxima, Random,
+    WeightedDomain, mean,
+};
 
 const RESAMPLES: usize = 2000;
 const SEED: u64 = 26;
@@ -122,12 +122,13 @@ pub fn recommend(
                 runs.iter().map(|run| dev.rise(name, *run)).collect()
             };
             let values = methods.iter().map(of_method).collect();
-            FigureOfAll::new(vec![(sums, 1.0)], values, false)
+            let domain = WeightedDomain { sums, weight: 1.0 };
+            FigureOfAll::new(vec![domain], values, false)
         })
         .collect();
     let errors = critical(&rises, methods.len(), limit);
     let bound = |method: usize, rise: &FigureOfAll| {
-        rise.value((method, None)) + errors * rise.error((method, None))
+        rise.value(Contrast::of(method)) + errors * rise.error(Contrast::of(method))
     };
     let gain = |method: usize| {
         let falls = methods[method].iter().map(|run| -dev.rise(niche, *run));
@@ -153,7 +154,7 @@ pub fn recommend(
 /// test).
 fn critical(rises: &[FigureOfAll], methods: usize, limit: f64) -> f64 {
     let room = |method: usize, rise: &FigureOfAll| {
-        let alone = (method, None);
+        let alone = Contrast::of(method);
         (limit - rise.value(alone)) / rise.error(alone).max(f64::MIN_POSITIVE)
     };
     let closest: Vec<usize> = (0..methods)
@@ -167,11 +168,10 @@ fn critical(rises: &[FigureOfAll], methods: usize, limit: f64) -> f64 {
     let mut maxima = Vec::new();
     for _ in 0..RESAMPLES {
         let draws: Vec<Draw> = rises.iter().map(|rise| rise.draw(&mut random)).collect();
-        let too_low = closest
-            .iter()
-            .enumerate()
-            .map(|(method, domain)| -rises[*domain].statistic(&draws[*domain], (method, None)));
+        let too_low = closest.iter().enumerate().map(|(method, domain)| {
+            -rises[*domain].statistic(&draws[*domain], Contrast::of(method))
+        });
         maxima.push(too_low.fold(0.0, f64::max));
     }
-    upper_quantile(maxima, LEVEL)
+    Maxima::new(maxima).critical(LEVEL)
 }

@@ -4,9 +4,8 @@ use std::f64::consts::LN_2;
 
 use serde::Serialize;
 
-use super::joint::{DomainSums, mean};
 use crate::ReportError;
-use polymath_eval::statistics::group_sums;
+use polymath_eval::statistics::{DomainSums, group_sums, mean};
 use polymath_eval::{DocumentScore, DomainScores, ScoresByDomain, SplitScores};
 
 /// Model that a frontier compares: a run, or a mixture of a run and its base.

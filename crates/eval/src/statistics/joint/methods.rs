@@ -6,7 +6,7 @@
 //! so that what they have in common cancels in a difference between methods. The second part is drawn from a normal
 //! distribution, since there are too few seeds to resample.
 
-use polymath_eval::statistics::Random;
+use crate::statistics::Random;
 
 /// Minimum of a resample's variance, as a share of the sample's: a resample without the few groups that change would
 /// otherwise have an infinite statistic.
@@ -50,7 +50,8 @@ impl Square {
     }
 
     /// Returns the variance of the difference between two methods, or that of one method if the second is `None`.
-    fn variance(&self, (first, second): Contrast) -> f64 {
+    fn variance(&self, contrast: Contrast) -> f64 {
+        let Contrast { first, second } = contrast;
         let own = self.at(first, first);
         let variance = match second {
             None => own,
@@ -63,12 +64,14 @@ impl Square {
     /// Without `off_diagonal`, adds only the variance of each method.
     fn add(
         &mut self,
-        (domain, weight): (&DomainSums, f64),
+        domain: WeightedDomain,
         residuals: &[Vec<f64>],
-        (times, off_diagonal): (&[u32], bool),
+        times: &[u32],
+        off_diagonal: bool,
     ) {
-        let count = domain.groups() as f64;
-        let bytes = total(&domain.bytes, times);
+        let WeightedDomain { sums, weight } = domain;
+        let count = sums.groups() as f64;
+        let bytes = total(&sums.bytes, times);
         let scale = weight * weight * count / (count - 1.0).max(1.0) / (bytes * bytes);
         for (row, first) in residuals.iter().enumerate() {
             let counted = first.iter().zip(times).map(|(e, n)| e * f64::from(*n));
@@ -87,12 +90,49 @@ impl Square {
 }
 
 /// Contrast: a single method, or the difference between a first and a second method.
-pub type Contrast = (usize, Option<usize>);
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Contrast {
+    first: usize,
+    second: Option<usize>,
+}
+
+impl Contrast {
+    /// Returns the contrast of a single method.
+    pub fn of(method: usize) -> Self {
+        Self {
+            first: method,
+            second: None,
+        }
+    }
+
+    /// Returns the difference between two methods.
+    pub fn between(first: usize, second: usize) -> Self {
+        Self {
+            first,
+            second: Some(second),
+        }
+    }
+
+    /// Returns every pair of methods once.
+    pub fn pairs(methods: usize) -> impl Iterator<Item = Self> {
+        (0..methods).flat_map(move |first| {
+            (first + 1..methods).map(move |other| Self::between(first, other))
+        })
+    }
+}
+
+/// Domain with its weight. Weights of 1 / count give a mean.
+#[derive(Clone, Copy)]
+pub struct WeightedDomain<'a> {
+    /// Changes of the domain.
+    pub sums: &'a DomainSums,
+    /// Weight of its changes.
+    pub weight: f64,
+}
 
 /// One quantity (gain or mean forgetting) of every method.
 pub struct FigureOfAll<'a> {
-    /// Domains with their weights. Weights of 1 / count give a mean.
-    domains: Vec<(&'a DomainSums, f64)>,
+    domains: Vec<WeightedDomain<'a>>,
     /// Residual of each domain, method and group: its contribution to the method's deviation, in bits.
     residuals: Vec<Vec<Vec<f64>>>,
     /// Values by method and seed.
@@ -117,21 +157,22 @@ impl<'a> FigureOfAll<'a> {
     /// Makes the quantity from domains with weights and from its `values` by method and seed. Either all contrasts
     /// are differences between two methods, or none is.
     pub fn new(
-        domains: Vec<(&'a DomainSums, f64)>,
+        domains: Vec<WeightedDomain<'a>>,
         values: Vec<Vec<f64>>,
         of_differences: bool,
     ) -> Self {
         let mut covariance = Square::new(values.len());
         let mut residuals = Vec::new();
-        for (domain, weight) in &domains {
+        for domain in &domains {
+            let sums = domain.sums;
             let of = |method: usize| -> Vec<f64> {
-                let rate = domain.rate(method);
-                let pairs = domain.bits[method].iter().zip(&domain.bytes);
+                let rate = sums.rate(method);
+                let pairs = sums.bits[method].iter().zip(&sums.bytes);
                 pairs.map(|(bits, bytes)| bits - rate * bytes).collect()
             };
             let found: Vec<Vec<f64>> = (0..values.len()).map(of).collect();
-            let once = vec![1; domain.groups()];
-            covariance.add((domain, *weight), &found, (&once, of_differences));
+            let once = vec![1; sums.groups()];
+            covariance.add(*domain, &found, &once, of_differences);
             residuals.push(found);
         }
         Self {
@@ -183,21 +224,22 @@ impl<'a> FigureOfAll<'a> {
             seeds: Vec::new(),
             pooled: 0.0,
         };
-        for ((domain, weight), residuals) in self.domains.iter().zip(&self.residuals) {
-            let mut times = vec![0; domain.groups()];
-            for _ in 0..domain.groups() {
-                times[random.below(domain.groups())] += 1;
+        for (domain, residuals) in self.domains.iter().zip(&self.residuals) {
+            let WeightedDomain { sums, weight } = domain;
+            let mut times = vec![0; sums.groups()];
+            for _ in 0..sums.groups() {
+                times[random.below(sums.groups())] += 1;
             }
-            let bytes = total(&domain.bytes, &times);
+            let bytes = total(&sums.bytes, &times);
             let mut centered = Vec::new();
             for (method, residuals) in residuals.iter().enumerate() {
                 let moved = total(residuals, &times) / bytes;
                 draw.groups[method] += weight * moved;
-                let pairs = residuals.iter().zip(&domain.bytes);
+                let pairs = residuals.iter().zip(&sums.bytes);
                 centered.push(pairs.map(|(bits, bytes)| bits - moved * bytes).collect());
             }
-            let counted = (&times[..], self.of_differences);
-            draw.covariance.add((domain, *weight), &centered, counted);
+            let covariance = &mut draw.covariance;
+            covariance.add(*domain, &centered, &times, self.of_differences);
         }
         if self.seeds() > 1 {
             let parts = if self.of_differences { 2.0 } else { 1.0 };
@@ -211,7 +253,7 @@ impl<'a> FigureOfAll<'a> {
 
     /// Returns the statistic of a contrast in a resample: its deviation divided by the resample's standard error.
     pub fn statistic(&self, draw: &Draw, contrast: Contrast) -> f64 {
-        let (first, second) = contrast;
+        let Contrast { first, second } = contrast;
         let mut moved = draw.groups[first] - second.map_or(0.0, |second| draw.groups[second]);
         let least = LEAST_VARIANCE * self.covariance.variance(contrast);
         let mut variance = draw.covariance.variance(contrast).max(least);
@@ -230,7 +272,7 @@ impl<'a> FigureOfAll<'a> {
     /// Returns the value of a method in the resample.
     pub fn drawn(&self, draw: &Draw, method: usize) -> f64 {
         let seeds = draw.seeds.get(method).map_or(0.0, |seeds| mean(seeds));
-        self.value((method, None)) + draw.groups[method] + seeds
+        self.value(Contrast::of(method)) + draw.groups[method] + seeds
     }
 }
 
@@ -242,7 +284,8 @@ fn total(values: &[f64], times: &[u32]) -> f64 {
         .sum()
 }
 
-fn by_seed(values: &[Vec<f64>], (first, second): Contrast) -> Vec<f64> {
+fn by_seed(values: &[Vec<f64>], contrast: Contrast) -> Vec<f64> {
+    let Contrast { first, second } = contrast;
     match second {
         None => values[first].clone(),
         Some(second) => {
@@ -264,19 +307,14 @@ fn pooled(values: &[Vec<f64>], of_differences: bool) -> f64 {
     let methods = values.len();
     let all: Vec<f64> = match of_differences {
         false => values.iter().map(|values| variance(values)).collect(),
-        true => pairs(methods)
+        true => Contrast::pairs(methods)
             .map(|contrast| variance(&by_seed(values, contrast)))
             .collect(),
     };
     mean(&all)
 }
 
-/// Returns every pair of methods once.
-pub fn pairs(methods: usize) -> impl Iterator<Item = Contrast> {
-    (0..methods)
-        .flat_map(move |first| (first + 1..methods).map(move |second| (first, Some(second))))
-}
-
+/// Returns the mean; 0 for no values.
 pub fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len().max(1) as f64
 }

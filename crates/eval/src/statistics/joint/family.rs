@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::f64::consts::LN_2;
 
-use super::bootstrap::{LEAST_ERROR, check_resamples, quantile};
-use super::ratio::{Pair, Sums, centered, group_sums};
-use super::{FEWEST_GROUPS, GroupDraws};
+use super::Maxima;
+use crate::statistics::bootstrap::{LEAST_ERROR, check_resamples};
+use crate::statistics::ratio::{Pair, Sums, centered, group_sums};
+use crate::statistics::{FEWEST_GROUPS, GroupDraws};
 use crate::{DomainScores, EvalError};
 
 /// One domain of a comparison: the scores of two models on the same documents.
@@ -94,7 +95,7 @@ impl Family {
             for resample in 0..resamples {
                 let drawn = draws.draw();
                 for (at, part) in &members {
-                    means[*at].add_drawn((part, drawn), resample, comparisons[*at].len());
+                    means[*at].add_drawn(part, drawn, resample, comparisons[*at].len());
                 }
             }
         }
@@ -123,9 +124,7 @@ impl Family {
         let mut least = 0.0f64;
         for (rank, at) in order.iter().enumerate() {
             let largest = self.largest(&order[rank..], f64::abs);
-            let beyond = largest.len() - largest.partition_point(|t| *t < statistic(*at));
-            let p_value = (1 + beyond) as f64 / (1 + largest.len()) as f64;
-            least = least.max(p_value);
+            least = least.max(largest.p_value(statistic(*at)));
             adjusted[*at] = least;
         }
         adjusted
@@ -153,14 +152,11 @@ impl Family {
     /// Returns the critical value: the largest `of(deviation)` exceeds it in a share `level` of the resamples.
     fn reach(&self, level: f64, of: fn(f64) -> f64) -> f64 {
         let all: Vec<usize> = (0..self.comparisons.len()).collect();
-        match self.largest(&all, of) {
-            largest if largest.is_empty() => 0.0,
-            largest => quantile(&largest, 1.0 - level),
-        }
+        self.largest(&all, of).interpolated(level)
     }
 
-    /// Returns, for each resample, the largest `of(deviation)` over the comparisons in `members`, sorted.
-    fn largest(&self, members: &[usize], of: fn(f64) -> f64) -> Vec<f64> {
+    /// Returns, for each resample, the largest `of(deviation)` over the comparisons in `members`.
+    fn largest(&self, members: &[usize], of: fn(f64) -> f64) -> Maxima {
         let resamples = self
             .comparisons
             .first()
@@ -172,8 +168,7 @@ impl Family {
                 *largest = largest.max(of(*deviation));
             }
         }
-        largest.sort_unstable_by(f64::total_cmp);
-        largest
+        Maxima::new(largest)
     }
 }
 
@@ -219,7 +214,7 @@ impl Mean {
         self.variance += (part.error / domains as f64).powi(2);
     }
 
-    fn add_drawn(&mut self, (part, drawn): (&Part, &[usize]), resample: usize, domains: usize) {
+    fn add_drawn(&mut self, part: &Part, drawn: &[usize], resample: usize, domains: usize) {
         let sums = Sums::of(drawn.iter().map(|place| part.centered[*place]));
         let moved = sums.rate();
         let error = sums.error(moved).max(LEAST_ERROR * part.error);
@@ -258,9 +253,9 @@ fn check_groups(name: &str, members: &[(usize, Vec<Pair>)]) -> Result<(), EvalEr
 
 #[cfg(test)]
 mod tests {
-    use super::super::random::Random;
     use super::*;
     use crate::DocumentScore;
+    use crate::statistics::Random;
 
     fn scores(nats: Vec<f64>) -> DomainScores {
         let document = |nats| DocumentScore {
