@@ -7,7 +7,7 @@ use assert_cmd::Command;
 use predicates::str::contains;
 use serde_json::Value;
 
-use crate::support::fixture::polymath;
+use crate::support::fixture::{PREPARE, PRETRAIN, polymath, succeed};
 
 /// Prepares a base trained on counting, and a niche of letters.
 fn prepare(at: &Path) {
@@ -45,9 +45,8 @@ fn prepare(at: &Path) {
         ),
     )
     .unwrap();
-    for command in [["prepare", "prepare.toml"], ["pretrain", "pretrain.toml"]] {
-        polymath(at).args(command).assert().success();
-    }
+    succeed(at, &PREPARE);
+    succeed(at, &PRETRAIN);
 }
 
 fn finetune(at: &Path, run: &str, settings: &[&str]) -> Command {

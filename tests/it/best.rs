@@ -6,8 +6,7 @@ use std::path::Path;
 use predicates::str::contains;
 use serde_json::Value;
 
-use crate::support::fixture;
-use crate::support::fixture::{finetune, polymath, prepare, records};
+use crate::support::fixture::{finetune, polymath, prepare, prepare_data, records};
 
 /// Returns the step and the scores of each evaluation of a run.
 fn evaluations(run: &Path) -> Vec<(u64, Value)> {
@@ -113,11 +112,7 @@ fn scored(at: &Path, checkpoint: &Path, split: Option<&str>) -> Vec<(String, f64
 fn the_best_checkpoint_is_chosen_on_the_dev_split() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
-    fixture::write_corpus(at);
-    polymath(at)
-        .args(["prepare", "prepare.toml"])
-        .assert()
-        .success();
+    prepare_data(at);
     let all = "evaluation.max_tokens=1000000";
     polymath(at)
         .args(["pretrain", "pretrain.toml", all])

@@ -8,8 +8,7 @@ use predicates::str::contains;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde_json::{Value, json};
 
-use crate::support::fixture;
-use crate::support::fixture::{finetune, polymath, write};
+use crate::support::fixture::{finetune, polymath, prepare_data, write};
 
 const WIDTH: usize = 24;
 const POSITIONS: usize = 48;
@@ -87,11 +86,7 @@ fn write_base(at: &Path) {
 
 /// Prepares the dataset, and a GPT-2 with its tokenizer.
 fn prepare(at: &Path) {
-    fixture::write_corpus(at);
-    polymath(at)
-        .args(["prepare", "prepare.toml"])
-        .assert()
-        .success();
+    prepare_data(at);
     write_base(at);
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::support::fixture::{
-    finetune, kill_in_the_middle, polymath, prepare, records, sha_of_weights, write, write_corpus,
+    finetune, kill_in_the_middle, polymath, prepare, prepare_data, records, sha_of_weights, write,
 };
 
 const PLACES: (&str, &str) = ("step-000003/state.json", "step-000020");
@@ -74,9 +74,7 @@ fn muon_bf16_and_accumulation_resume_to_the_same_bits() {
 fn runs_are_not_resumed_on_other_data() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
-    write_corpus(at);
-    let prepare = ["prepare", "prepare.toml"];
-    polymath(at).args(prepare).assert().success();
+    prepare_data(at);
     let start = ["pretrain", "pretrain.toml", "training.steps=20"];
     polymath(at)
         .args(start)

@@ -8,7 +8,7 @@ use predicates::str::contains;
 use serde_json::Value;
 
 use crate::support::fixture;
-use crate::support::fixture::{finetune, polymath};
+use crate::support::fixture::{PRETRAIN, finetune, polymath, succeed};
 
 fn json(path: &Path) -> Value {
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
@@ -36,12 +36,8 @@ fn prepare(at: &Path) {
         format!("{line}\n")
     });
     fixture::write(at, "raw/counting.jsonl", &counting.collect::<String>());
-    let mut command = polymath(at);
-    command.args(["prepare", "prepare.toml", "heldout_fraction=0.5"]);
-    command.assert().success();
-    let mut command = polymath(at);
-    command.args(["pretrain", "pretrain.toml"]);
-    command.assert().success();
+    succeed(at, &["prepare", "prepare.toml", "heldout_fraction=0.5"]);
+    succeed(at, &PRETRAIN);
 }
 
 /// Exit codes of a run whose limits are kept (0), or neither kept nor broken significantly (4).

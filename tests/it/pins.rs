@@ -13,8 +13,9 @@ use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use serde_json::Value;
 
-use crate::support::fixture;
-use crate::support::fixture::{finetune, killable, polymath, prepare, pretrain_other, write};
+use crate::support::fixture::{
+    finetune, killable, polymath, prepare, prepare_data, pretrain_other, write,
+};
 
 /// Returns the content of every file below a folder, by path.
 fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
@@ -193,11 +194,7 @@ fn finished_runs_are_compared_with_their_own_base() {
 fn pretraining_survives_the_loss_of_its_dataset() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
-    fixture::write_corpus(at);
-    polymath(at)
-        .args(["prepare", "prepare.toml"])
-        .assert()
-        .success();
+    prepare_data(at);
     let before = fs::read(at.join("data/tokenizer.json")).unwrap();
     let text = fs::read_to_string(at.join("pretrain.toml")).unwrap();
     for (run, removed) in [("replaced", false), ("removed", true)] {

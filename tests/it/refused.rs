@@ -8,7 +8,7 @@ use candle_core::{Device, Tensor};
 use predicates::str::contains;
 use serde_json::Value;
 
-use crate::support::fixture::{copy_of_base, finetune, polymath, prepare, write_corpus};
+use crate::support::fixture::{copy_of_base, finetune, polymath, prepare, prepare_data};
 
 fn refuses(command: &mut Command, said: &[&str]) {
     let mut refused = command.assert().failure();
@@ -80,11 +80,7 @@ fn paths_without_a_model_are_described() {
 fn runs_that_do_not_fit_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
-    write_corpus(at);
-    polymath(at)
-        .args(["prepare", "prepare.toml"])
-        .assert()
-        .success();
+    prepare_data(at);
     for (settings, said) in [
         (
             &["model.num_hidden_layers=1000000000000"][..],
@@ -154,11 +150,7 @@ fn runs_that_do_not_fit_are_refused() {
 fn infinite_weights_are_not_saved() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
-    write_corpus(at);
-    polymath(at)
-        .args(["prepare", "prepare.toml"])
-        .assert()
-        .success();
+    prepare_data(at);
     let mut command = polymath(at);
     command.args([
         "pretrain",

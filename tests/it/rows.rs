@@ -6,7 +6,7 @@ use predicates::prelude::PredicateBooleanExt;
 use predicates::str::{contains, is_match};
 use serde_json::{Value, json};
 
-use crate::support::fixture::{polymath, records, write};
+use crate::support::fixture::{PREPARE, PRETRAIN, polymath, records, succeed, write};
 
 /// Prepares text for pretraining, and questions with prompts of up to about 100 tokens. Every tenth prompt is far
 /// longer than the base's context.
@@ -54,25 +54,17 @@ fn packing_is_reported_and_tokens_are_counted() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     prepare(at);
-    polymath(at)
-        .args(["prepare", "prepare.toml"])
-        .assert()
-        .success()
-        .stdout(
-            contains("asked: ")
-                .and(contains("rows of 256 cut"))
-                .and(is_match("counting: [0-9]+ examples").unwrap().not()),
-        );
+    succeed(at, &PREPARE).stdout(
+        contains("asked: ")
+            .and(contains("rows of 256 cut"))
+            .and(is_match("counting: [0-9]+ examples").unwrap().not()),
+    );
     // Each domain has its own best value. The mean has another, which chooses the checkpoint.
-    polymath(at)
-        .args(["pretrain", "pretrain.toml"])
-        .assert()
-        .success()
-        .stderr(
-            contains("counting ")
-                .and(contains("  mean "))
-                .and(contains("; best checkpoint, by mean")),
-        );
+    succeed(at, &PRETRAIN).stderr(
+        contains("counting ")
+            .and(contains("  mean "))
+            .and(contains("; best checkpoint, by mean")),
+    );
 
     let said = [
         "rows of 200 tokens, in which the examples of asked fit",
@@ -84,10 +76,7 @@ fn packing_is_reported_and_tokens_are_counted() {
         .assert()
         .success();
     let dry = String::from_utf8(dry.get_output().stdout.clone()).unwrap();
-    let run = polymath(at)
-        .args(["finetune", "finetune.toml"])
-        .assert()
-        .success();
+    let run = succeed(at, &["finetune", "finetune.toml"]);
     let run = String::from_utf8(run.get_output().stderr.clone()).unwrap();
     for said in said {
         assert!(dry.contains(said), "{dry}");

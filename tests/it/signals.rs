@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::fixture::{device, polymath, write_corpus};
+use crate::support::fixture::{PREPARE, device, prepare_data, succeed, write_corpus};
 
 /// Time limit: longer than any machine needs, short enough to notice a hang.
 const SOON: Duration = Duration::from_secs(60);
@@ -68,11 +68,7 @@ const LONG: &str = "training.steps=200000 evaluation.every=100000";
 fn ignored_signals_stay_ignored() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
-    write_corpus(at);
-    polymath(at)
-        .args(["prepare", "prepare.toml"])
-        .assert()
-        .success();
+    prepare_data(at);
     let mut run = start(
         at,
         "HUP INT",
@@ -129,10 +125,7 @@ fn long_work_is_stopped_within_seconds() {
             .count()
     };
     assert_eq!(staged(&at.join("data")), 0);
-    polymath(at)
-        .args(["prepare", "prepare.toml"])
-        .assert()
-        .success();
+    succeed(at, &PREPARE);
 
     // One step, and then an evaluation of all held-out documents.
     let arguments = "pretrain pretrain.toml run=runs/stopped training.steps=3 evaluation.every=1 \

@@ -7,7 +7,8 @@ use predicates::str::contains;
 use serde_json::Value;
 
 use crate::support::fixture::{
-    copy_of_base, kill_in_the_middle, polymath, records, sha_of_weights, write,
+    PREPARE, PRETRAIN, copy_of_base, kill_in_the_middle, polymath, records, sha_of_weights,
+    succeed, write,
 };
 
 /// Writes three different domains: counting, letters, and dialogue with prompts.
@@ -74,16 +75,9 @@ fn raw_text_becomes_a_report() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     write_corpus(at);
-    polymath(at)
-        .args(["prepare", "prepare.toml"])
-        .assert()
-        .success()
-        .stdout(contains("counting"));
+    succeed(at, &PREPARE).stdout(contains("counting"));
     // The same command again has nothing to do; another config for the same folder is refused.
-    polymath(at)
-        .args(["prepare", "prepare.toml"])
-        .assert()
-        .success();
+    succeed(at, &PREPARE);
     polymath(at)
         .args(["prepare", "prepare.toml", "tokenizer.vocab_size=400"])
         .assert()
@@ -96,20 +90,13 @@ fn raw_text_becomes_a_report() {
         .success()
         .stdout(contains("parameters"));
     assert!(!at.join("runs").exists(), "a dry run leaves nothing behind");
-    polymath(at)
-        .args(["pretrain", "pretrain.toml"])
-        .assert()
-        .success()
-        .stdout(contains("30 steps done"));
+    succeed(at, &PRETRAIN).stdout(contains("30 steps done"));
     polymath(at)
         .args(["pretrain", "pretrain.toml"])
         .assert()
         .code(1)
         .stderr(contains("is finished (30 steps)"));
-    polymath(at)
-        .args(["finetune", "finetune.toml"])
-        .assert()
-        .success();
+    succeed(at, &["finetune", "finetune.toml"]);
     let frozen = [
         "finetune",
         "finetune.toml",
@@ -117,7 +104,7 @@ fn raw_text_becomes_a_report() {
         "method=frozen",
         "frozen.train_last_layers=1",
     ];
-    polymath(at).args(frozen).assert().success();
+    succeed(at, &frozen);
     let head = [
         "finetune",
         "finetune.toml",
@@ -125,7 +112,7 @@ fn raw_text_becomes_a_report() {
         "method=frozen",
         "frozen.train=[\"lm_head\"]",
     ];
-    polymath(at).args(head).assert().success();
+    succeed(at, &head);
 
     // Frozen parameters stay bit-identical; trained ones change.
     let (before, after) = (
@@ -260,14 +247,8 @@ fn killed_and_resumed_equals_uninterrupted() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     write_corpus(at);
-    polymath(at)
-        .args(["prepare", "prepare.toml"])
-        .assert()
-        .success();
-    polymath(at)
-        .args(["pretrain", "pretrain.toml"])
-        .assert()
-        .success();
+    succeed(at, &PREPARE);
+    succeed(at, &PRETRAIN);
 
     // Killed as soon as there is a checkpoint to resume from.
     let start = ["pretrain", "pretrain.toml", "run=runs/killed"];
@@ -305,10 +286,7 @@ fn bad_input_is_explained() {
         2,
         "no finished dataset here",
     );
-    polymath(at)
-        .args(["prepare", "prepare.toml"])
-        .assert()
-        .success();
+    succeed(at, &PREPARE);
     refused(
         &["pretrain", "pretrain.toml", "training.lerning_rate=1"],
         2,
@@ -365,10 +343,7 @@ fn bad_input_is_explained() {
         "matches no file",
     );
 
-    polymath(at)
-        .args(["pretrain", "pretrain.toml"])
-        .assert()
-        .success();
+    succeed(at, &PRETRAIN);
     refused(
         &["finetune", "finetune.toml", "training.sequence_length=64"],
         2,
@@ -411,14 +386,8 @@ fn niche_texts_use_the_end_tokens_of_the_base() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     write_corpus(at);
-    polymath(at)
-        .args(["prepare", "prepare.toml"])
-        .assert()
-        .success();
-    polymath(at)
-        .args(["pretrain", "pretrain.toml"])
-        .assert()
-        .success();
+    succeed(at, &PREPARE);
+    succeed(at, &PRETRAIN);
     // The same model in the form of another program, with other begin and end tokens.
     copy_of_base(at, "foreign");
     let config = std::fs::read_to_string(at.join("foreign/config.json")).unwrap();
@@ -432,10 +401,7 @@ fn niche_texts_use_the_end_tokens_of_the_base() {
          [training]\nsteps = 4\nbatch_size = 2\n\
          [evaluation]\nevery = 2\nmax_tokens = 200\n",
     );
-    polymath(at)
-        .args(["finetune", "texts.toml"])
-        .assert()
-        .success();
+    succeed(at, &["finetune", "texts.toml"]);
     let manifest = std::fs::read_to_string(at.join("runs/texts.dataset/dataset.json")).unwrap();
     let manifest: Value = serde_json::from_str(&manifest).unwrap();
     assert_eq!(manifest["tokenizer"]["eos_token_id"], 5);

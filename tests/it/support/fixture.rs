@@ -4,7 +4,13 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use assert_cmd::Command;
+use assert_cmd::assert::Assert;
 use serde_json::Value;
+
+/// Command that prepares the texts of a test.
+pub const PREPARE: [&str; 2] = ["prepare", "prepare.toml"];
+/// Command that trains the base of a test.
+pub const PRETRAIN: [&str; 2] = ["pretrain", "pretrain.toml"];
 
 /// Returns the device of the tests: the CPU, or the value of `POLYMATH_TEST_DEVICE` (`cuda:0`).
 pub fn device() -> String {
@@ -100,12 +106,21 @@ pub fn write(folder: &Path, name: &str, text: &str) {
     std::fs::write(path, text).unwrap();
 }
 
+/// Runs a command, which must succeed.
+pub fn succeed(at: &Path, arguments: &[&str]) -> Assert {
+    polymath(at).args(arguments).assert().success()
+}
+
+/// Writes the texts and configs, and prepares the dataset in `data`.
+pub fn prepare_data(at: &Path) {
+    write_corpus(at);
+    succeed(at, &PREPARE);
+}
+
 /// Prepares a base trained on counting and letters, and a niche of dialogue.
 pub fn prepare(at: &Path) {
-    write_corpus(at);
-    for command in [["prepare", "prepare.toml"], ["pretrain", "pretrain.toml"]] {
-        polymath(at).args(command).assert().success();
-    }
+    prepare_data(at);
+    succeed(at, &PRETRAIN);
 }
 
 /// Copies the base's weights to a model folder outside any run, whose files the test may change.
