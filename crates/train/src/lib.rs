@@ -56,6 +56,7 @@ mod backward;
 mod cadence;
 mod changes;
 mod checkpoint;
+mod checkpoints;
 mod config;
 mod control;
 mod error;
@@ -81,6 +82,7 @@ mod training;
 pub use cadence::{CheckpointConfig, Checkpointing, Evaluation, EvaluationConfig, Interval, Never};
 pub use changes::changed_key;
 pub use checkpoint::{Best, Checkpoint, RunState, chosen_on, sha256_of, verify};
+pub use checkpoints::{finished, is_finished, step_name};
 pub use config::{
     BATCH_SIZE, EXCLUSIVE_KEYS, OptimizerChoice, Recompute, Schedule, TrainingConfig,
 };
@@ -97,7 +99,7 @@ pub use penalty::Penalty;
 pub use polymath_ops::{UpdateAt, gradient_norm};
 pub use resolve::{Resolved, published, resolve, resolve_base, resolve_checkpoint};
 pub use resumable::check_batch_rules;
-pub use run_folder::{RunFolder, finished, is_finished, step_name};
+pub use run_folder::RunFolder;
 pub use run_settings::Fit;
 pub use schedule::learning_rate;
 pub use score::Score;

@@ -6,7 +6,7 @@ use polymath_data::{BATCH_RULE, EVALUATION_RULE};
 
 use crate::TrainError;
 use crate::checkpoint::{RunState, SCHEMA};
-use crate::run_folder::finished;
+use crate::checkpoints::finished;
 
 /// Fails if the run is finished or interrupted and `resume` is false, or if it was started under other rules.
 pub(crate) fn refuse_unfit(run: &Path, state: &RunState, resume: bool) -> Result<(), TrainError> {

@@ -1,34 +1,23 @@
-//! Run folder: its lock, its content, and the saving and removal of checkpoints.
+//! Run folder: its content, its links, and the saving of checkpoints.
 //!
 //! Only the process that holds the lock changes the folder, and every change ends with a single rename. If a process
 //! is killed between two renames, the next `--resume` completes the change: the `state.json` of the checkpoints
 //! define the position of the run; links, rotation and cleanup follow from them.
 
+mod claim;
+mod rotation;
+
 use std::path::{Path, PathBuf};
 
-use polymath_base::{Attempt, Lock, StagedFolder};
+use claim::CONFIG;
+use polymath_base::{Lock, StagedFolder};
 
 use crate::changes::refuse_changes;
 use crate::checkpoint::{self, Best, Checkpoint, OPTIMIZER, RunState};
+use crate::checkpoints::{newest, step_name};
 use crate::metrics::{METRICS, MetricsFile};
 use crate::resumable::refuse_unfit;
 use crate::{Checkpointing, Optimizer, Outcome, SaveModel, TrainError};
-
-const CONFIG: &str = "run.toml";
-const LOCK: &str = ".lock";
-/// Names of unfinished files of older versions. This version uses names that nothing else uses
-/// ([`polymath_base::is_leftover`]).
-const OLD_LEFTOVERS: [&str; 7] = [
-    "run.tmp",
-    "metrics.tmp",
-    "teacher.tmp",
-    ".tmp-latest",
-    ".tmp-best",
-    ".tmp-closest",
-    ".tmp-mixed",
-];
-/// Prefix of unfinished checkpoints of older versions.
-const OLD_LEFTOVER: &str = ".tmp-";
 
 /// Folder of one run, locked for this process.
 pub struct RunFolder {
@@ -65,12 +54,12 @@ impl RunFolder {
         resolve: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, TrainError> {
         let saved = path.join(CONFIG);
-        refuse_foreign(path)?;
+        claim::refuse_foreign(path)?;
         std::fs::create_dir_all(path).map_err(TrainError::file("make the folder", path))?;
-        let lock = lock(path)?;
+        let lock = claim::lock(path)?;
         // Another process may have created a run here before this one got the lock.
-        refuse_foreign(path)?;
-        clear_leftovers(path)?;
+        claim::refuse_foreign(path)?;
+        claim::clear_leftovers(path)?;
         let (found, skipped) = newest(path)?;
         match &found {
             Some(found) => {
@@ -240,52 +229,6 @@ impl RunFolder {
     fn sync(&self) -> Result<(), TrainError> {
         polymath_base::sync_folder(&self.path).map_err(TrainError::file("sync", &self.path))
     }
-
-    /// Renames broken checkpoints after `step`. They no longer count as checkpoints, but can be examined.
-    fn set_aside(&self, step: u64) -> Result<(), TrainError> {
-        for (broken, path) in steps(&self.path)? {
-            if broken > step {
-                let aside = self.path.join(format!("broken-{}", step_name(broken)));
-                remove(&aside)?;
-                std::fs::rename(&path, &aside).map_err(TrainError::file("rename", &path))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Removes checkpoints that are neither among the most recent nor the best nor a milestone. A checkpoint that was
-    /// saved only because the run was stopped is removed once there is a newer one, so that a stopped run keeps the
-    /// same checkpoints as an uninterrupted one.
-    pub(crate) fn rotate(&self, best: Option<u64>, kept: &Checkpointing) -> Result<(), TrainError> {
-        let mut steps = steps(&self.path)?;
-        let newest = steps.last().map(|(step, _)| *step);
-        steps.retain(|(step, _)| Some(*step) == newest || !kept.milestones.contains(step));
-        let (stopped, steps): (Vec<_>, Vec<_>) = steps
-            .into_iter()
-            .partition(|(step, path)| Some(*step) != newest && checkpoint::was_stopped(path));
-        // The most recent checkpoint, the target of `latest`, is always kept.
-        let old = steps.len().saturating_sub(kept.keep.max(1));
-        for (step, path) in stopped.iter().chain(&steps[..old]) {
-            if Some(*step) != best {
-                self.discard(path)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Removes a checkpoint. Renames it first, so that a partly removed folder is not taken for a checkpoint.
-    fn discard(&self, checkpoint: &Path) -> Result<(), TrainError> {
-        let name = checkpoint.file_name().unwrap_or_default().to_string_lossy();
-        let aside = self.path.join(format!(".old-{name}.polymath-tmp"));
-        remove(&aside)?;
-        std::fs::rename(checkpoint, &aside).map_err(TrainError::file("remove", checkpoint))?;
-        remove(&aside)
-    }
-}
-
-/// Returns the name of the checkpoint after `step` in a run folder.
-pub fn step_name(step: u64) -> String {
-    format!("step-{step:06}")
 }
 
 #[cfg(unix)]
@@ -297,119 +240,6 @@ fn link_to(target: &str, link: &Path) -> std::io::Result<()> {
 #[cfg(not(unix))]
 fn link_to(target: &str, link: &Path) -> std::io::Result<()> {
     std::fs::write(link, target)
-}
-
-/// Returns the state of a finished run, or `None` for any other folder.
-pub fn finished(run: &Path) -> Option<RunState> {
-    if !run.is_dir() {
-        return None;
-    }
-    let (found, _) = newest(run).ok()?;
-    found
-        .map(|found| found.state)
-        .filter(|state| state.finished)
-}
-
-/// Returns true if the folder holds a finished run.
-pub fn is_finished(run: &Path) -> bool {
-    finished(run).is_some()
-}
-
-/// Fails if the folder has other content. The error tells if another process is creating a run in it.
-fn refuse_foreign(path: &Path) -> Result<(), TrainError> {
-    if path.join(CONFIG).exists() || is_unused(path)? {
-        return Ok(());
-    }
-    // Another process may be creating a run here.
-    let held = polymath_base::holder(&path.join(LOCK)).ok().flatten();
-    if let Some(process) = held {
-        return Err(in_use(path, process));
-    }
-    Err(TrainError::Run(format!(
-        "`{}` holds files but is not a run folder: choose another `run`",
-        path.display()
-    )))
-}
-
-/// Returns true if a folder is missing, empty, or has only leftovers of an interrupted first start.
-fn is_unused(path: &Path) -> Result<bool, TrainError> {
-    let entries = match std::fs::read_dir(path) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(true),
-        Err(error) => return Err(TrainError::file("read", path)(error)),
-    };
-    for entry in entries {
-        let name = entry.map_err(TrainError::file("read", path))?.file_name();
-        if name != LOCK && !is_leftover(&name) {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
-fn lock(path: &Path) -> Result<Lock, TrainError> {
-    let file = path.join(LOCK);
-    match polymath_base::lock(&file).map_err(TrainError::file("lock", &file))? {
-        Attempt::Locked(lock) => Ok(lock),
-        Attempt::HeldBy(process) => Err(in_use(path, process)),
-    }
-}
-
-fn in_use(path: &Path, process: Option<u32>) -> TrainError {
-    let process = process.map_or(String::new(), |id| format!(" (process {id})"));
-    TrainError::Run(format!(
-        "the run `{}` is in use by another process{process}: wait for it, or choose another `run`",
-        path.display()
-    ))
-}
-
-/// Returns the checkpoints of a run as (step, folder), oldest first.
-fn steps(run: &Path) -> Result<Vec<(u64, PathBuf)>, TrainError> {
-    let mut steps = Vec::new();
-    for entry in std::fs::read_dir(run).map_err(TrainError::file("read", run))? {
-        let path = entry.map_err(TrainError::file("read", run))?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if let Some(step) = checkpoint::step_of(&name) {
-            steps.push((step, path));
-        }
-    }
-    steps.sort();
-    Ok(steps)
-}
-
-/// Returns the most recent complete checkpoint, and the reasons why more recent ones were skipped.
-fn newest(run: &Path) -> Result<(Option<Checkpoint>, Vec<String>), TrainError> {
-    let mut skipped = Vec::new();
-    for (_, path) in steps(run)?.into_iter().rev() {
-        match checkpoint::verify(&path) {
-            Ok(state) => return Ok((Some(Checkpoint { path, state }), skipped)),
-            Err(error @ TrainError::Broken { .. }) => skipped.push(error.to_string()),
-            // A checkpoint that can't be read at the moment, or not by this version, is not broken.
-            Err(error) => return Err(error),
-        }
-    }
-    Ok((None, skipped))
-}
-
-/// Returns true if the name is that of an unfinished file, which a killed process left.
-fn is_leftover(name: &std::ffi::OsStr) -> bool {
-    let shown = name.to_string_lossy();
-    let old_checkpoint = shown
-        .strip_prefix(OLD_LEFTOVER)
-        .is_some_and(|name| checkpoint::step_of(name).is_some());
-    polymath_base::is_leftover(name) || OLD_LEFTOVERS.contains(&&*shown) || old_checkpoint
-}
-
-/// Removes the unfinished files of a killed process, and restores a checkpoint that was about to be replaced.
-fn clear_leftovers(run: &Path) -> Result<(), TrainError> {
-    polymath_base::clear_leftovers(run).map_err(TrainError::file("clear", run))?;
-    for entry in std::fs::read_dir(run).map_err(TrainError::file("read", run))? {
-        let path = entry.map_err(TrainError::file("read", run))?.path();
-        if is_leftover(path.file_name().unwrap_or_default()) {
-            remove(&path)?;
-        }
-    }
-    Ok(())
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
