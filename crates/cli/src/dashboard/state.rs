@@ -65,8 +65,8 @@ pub struct DashboardState {
     pub latest: Option<EvaluationMetrics>,
     /// Step of the best evaluation; `None` before the first.
     pub best: Option<u64>,
-    /// Name of the score that chose the best evaluation.
-    pub best_by: String,
+    /// Name of the score that chose the best evaluation; `None` if it is unknown.
+    pub best_by: Option<String>,
     /// Path of the latest checkpoint.
     pub saved: Option<String>,
     /// Number of changes so far. As long as it is the same, so is the frame.
@@ -90,7 +90,7 @@ impl DashboardState {
             first: BTreeMap::new(),
             latest: None,
             best: None,
-            best_by: String::new(),
+            best_by: None,
             saved: None,
             changes: 0,
         }
@@ -130,7 +130,7 @@ impl DashboardState {
         self.activity = Activity::Training;
         if best {
             self.best = Some(metrics.step);
-            self.best_by.clone_from(&metrics.score_name);
+            self.best_by = Some(metrics.score_name.clone()).filter(|name| !name.is_empty());
         }
         self.evaluated(metrics.clone());
         self.changes += 1;

@@ -40,7 +40,7 @@ pub(crate) struct Encoder {
     pub(super) begin: u32,
     pub(super) end: u32,
     /// Maximum tokens of a conversation.
-    pub(super) longest: usize,
+    pub(super) longest: Option<usize>,
 }
 
 /// Documents of one split of a domain, ready to be written.
@@ -94,7 +94,7 @@ impl Encoder {
         Encoder {
             with_special_tokens,
             substituted: OnceLock::new(),
-            longest: usize::MAX,
+            longest: None,
             vocab_size: ids.max().map_or(0, |id| id as usize + 1),
             words: Words::of(&tokenizer).filter(|_| special.are_plain),
             special,
@@ -106,7 +106,7 @@ impl Encoder {
 
     /// Sets the maximum tokens of a conversation. Longer ones are cut after the last turn that fits.
     pub(crate) fn set_longest_conversation(&mut self, tokens: Option<usize>) {
-        self.longest = tokens.unwrap_or(usize::MAX);
+        self.longest = tokens;
     }
 
     /// Returns the highest token ID plus one.
@@ -184,9 +184,9 @@ impl Encoder {
         if is_conversation {
             self.without_ends(parts, &mut tokens);
             document.turn_ends = self.turn_ends(parts);
-            if tokens.len() >= self.longest {
+            if let Some(longest) = self.longest.filter(|longest| tokens.len() >= *longest) {
                 let upto = |turn: &Turn| tokens.partition_point(|token| token.from < turn.end);
-                kept = turns.iter().rev().find(|turn| upto(turn) < self.longest);
+                kept = turns.iter().rev().find(|turn| upto(turn) < longest);
                 let length = kept.map_or(0, upto);
                 tokens.truncate(length);
             }

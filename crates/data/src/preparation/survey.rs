@@ -23,8 +23,8 @@ pub(crate) struct Content {
 pub(crate) struct Survey {
     /// Listed groups by split hash: those with the lowest hashes, and every watched group.
     pub(crate) contents: BTreeMap<u64, Content>,
-    /// Highest split hash of the listed groups, apart from watched ones.
-    listed_to: u64,
+    /// Highest split hash of the listed groups, apart from watched ones; `None` if all are listed.
+    listed_to: Option<u64>,
     /// Number of groups; an estimate if not all are listed.
     pub(crate) groups: u64,
     /// Number of documents in the domain.
@@ -43,10 +43,7 @@ impl Survey {
         domain: &Collected,
         watched: &dyn Fn(&u64) -> bool,
     ) -> Result<Self, DataError> {
-        let mut survey = Self {
-            listed_to: u64::MAX,
-            ..Self::default()
-        };
+        let mut survey = Self::default();
         let mut besides: BTreeMap<u64, Content> = BTreeMap::new();
         for spool in [&domain.train, &domain.heldout] {
             let mut counted = false;
@@ -63,7 +60,7 @@ impl Survey {
                 counted = true;
                 let contents = match watched(&hash) {
                     true => &mut besides,
-                    false if hash > survey.listed_to => return Ok(()),
+                    false if survey.listed_to.is_some_and(|to| hash > to) => return Ok(()),
                     false => &mut survey.contents,
                 };
                 let content = contents.entry(hash).or_default();
@@ -72,15 +69,15 @@ impl Survey {
                 if survey.contents.len() > LISTED
                     && let Some((hash, _)) = survey.contents.pop_last()
                 {
-                    survey.listed_to = hash - 1;
+                    survey.listed_to = Some(hash - 1);
                 }
                 Ok(())
             })?;
         }
         survey.groups = match survey.listed_to {
-            u64::MAX => survey.contents.len() as u64,
+            None => survey.contents.len() as u64,
             // Hashes are uniform, so the number of listed hashes below `to` gives the total.
-            to => (survey.contents.len() as f64 / (to as f64 / u64::MAX as f64)) as u64,
+            Some(to) => (survey.contents.len() as f64 / (to as f64 / u64::MAX as f64)) as u64,
         };
         survey.groups += besides.len() as u64;
         survey.contents.extend(besides);
@@ -89,7 +86,7 @@ impl Survey {
 
     /// Returns true if the group is listed, or would be if it existed.
     pub(crate) fn lists(&self, hash: u64) -> bool {
-        hash <= self.listed_to || self.contents.contains_key(&hash)
+        self.listed_to.is_none_or(|to| hash <= to) || self.contents.contains_key(&hash)
     }
 }
 

@@ -141,12 +141,7 @@ pub fn forget(
         let mut scores = score(source, &target, setup)?;
         scores.named = Some(named.display().to_string());
         let niche = options.niche.as_deref();
-        if let Some(lineage) = describe(
-            &mut scores,
-            folder,
-            before.sha256.as_deref().unwrap_or_default(),
-            niche,
-        )? {
+        if let Some(lineage) = describe(&mut scores, folder, before.sha256.as_deref(), niche)? {
             scores.overlaps = ledger.of(&lineage)?;
         }
         gather_evidence(&before, &mut scores, &datasets, options.seed)?;
@@ -199,7 +194,7 @@ fn chosen_on(
 fn describe(
     scores: &mut ModelScores,
     folder: &Path,
-    base_sha256: &str,
+    base_sha256: Option<&str>,
     niche: Option<&str>,
 ) -> Result<Option<Lineage>, StudyError> {
     let lineage = Lineage::of(folder)?;
@@ -213,7 +208,8 @@ fn describe(
         .map(str::to_owned)
         .or(recorded.map(|lineage| lineage.niche.clone()));
     scores.earlier_niches = recorded
-        .map(|lineage| lineage.niches_since(base_sha256))
+        .zip(base_sha256)
+        .map(|(lineage, sha256)| lineage.niches_since(sha256))
         .unwrap_or_default();
     let metrics = folder
         .parent()

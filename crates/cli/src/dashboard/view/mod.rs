@@ -277,9 +277,9 @@ fn draw_keys(frame: &mut Frame, area: Rect, moment: &Moment) {
     let quiet = Style::new().add_modifier(Modifier::DIM);
     frame.render_widget(Line::styled(keys, quiet), area);
     let state = moment.state;
-    let best = state.best.map(|step| match state.best_by.as_str() {
-        "" => format!("best so far: step {step}"),
-        by => format!("best so far by {by}: step {step}"),
+    let best = state.best.map(|step| match &state.best_by {
+        None => format!("best so far: step {step}"),
+        Some(by) => format!("best so far by {by}: step {step}"),
     });
     let saved = state.saved.as_ref().map(|name| format!("saved: {name}"));
     let kept: Vec<String> = best.into_iter().chain(saved).collect();
