@@ -1,10 +1,11 @@
 //! Opening of a run: checks the config, and opens the base and the data.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use candle_core::utils::cuda_is_available;
 use polymath_data::{Dataset, Progress, fitting_length};
-use polymath_model::{HEAD, available_memory};
+use polymath_model::{HEAD, LoraConfig, ModelConfig, available_memory};
 
 use crate::base::PinnedBase;
 use crate::config::Niche;
@@ -52,71 +53,25 @@ impl Finetuning {
         config.training.validate()?;
         config.evaluation.validate()?;
         config.checkpoint.validate()?;
-        let base = PinnedBase::open(&config)?;
-        let names = polymath_model::parameter_names(&base.folder)?;
-        let mut trainable = select(config.method, config.frozen.as_ref(), &names)?;
-        let extension = Extension::open(&config, &base, &names, &trainable)?;
-        let base_tokenizer = polymath_model::tokenizer_in(&base.folder)?;
         let scratch = tempfile::tempdir().map_err(|source| FinetuneError::File {
             path: std::env::temp_dir(),
             source,
         })?;
-        let (mut model, tokenizer) = match &extension {
-            Some(extension) => {
-                extension
-                    .tokenizer
-                    .write(scratch.path(), &extension.model)?;
-                let tokenizer = polymath_model::tokenizer_in(scratch.path())?;
-                (extension.model.clone(), tokenizer)
-            }
-            None => (
-                polymath_model::load_config(&base.folder)?,
-                base_tokenizer.clone(),
-            ),
-        };
-        let adapter = choose_adapter(config.method, config.lora.as_ref(), &model)?;
-        if let Some(lora) = &adapter {
-            let own = lora.parameter_shapes(&model).into_iter();
-            trainable.extend(own.map(|(name, _)| name));
-        }
-        // A tied head that is selected alone gets its own weights, and the embedding stays unchanged.
-        if trainable.contains(HEAD) {
-            model.tie_word_embeddings = false;
-        }
-        let reader = TokenReader {
-            tokenizer: &tokenizer,
-            base_tokenizer: &base_tokenizer,
-            ends: model.document_ends(),
-        };
-        let moved = Trained {
-            names: &trainable,
-            adapter: adapter.as_ref(),
-        };
-        // The row length that fits the examples is not known yet; mostly it is no longer than the default.
-        let mut facts = BaseFacts {
-            context: model.max_position_embeddings,
-            parameters: model.parameter_count(),
-            fitting: None,
-            epoch_tokens: 1,
-            padding: 0.0,
-        };
+        let mut opened = OpenedModel::open(&config, scratch.path())?;
+        let mut facts = opened.facts();
         // Raw text is prepared only if the run fits into memory. The memory of a GPU is not known here.
         if matches!(config.niche()?, Niche::Texts(_)) && !cuda_is_available() {
-            let training = config.training(&facts);
-            let length = training.sequence_length;
-            let mut plan = moved.plan(&model, &training, 0.0);
-            plan.retention_bytes = moved.retention_bytes(&plan, &config.retention, 1, length);
-            plan.check_memory(available_memory())?;
+            opened.check_memory(&config, &facts)?;
         }
         let niche_folder = match purpose {
             Purpose::Train => niche_folder(&config),
             Purpose::Inspect => scratch.path().join("dataset"),
         };
-        let (dataset, retained) = datasets(&config, &niche_folder, reader, progress)?;
+        let (dataset, retained) = datasets(&config, &niche_folder, opened.reader(), progress)?;
         let niche = choose_niche(&config, &dataset)?;
         // A token that ends the assistant's turns in the data also ends a generated text.
-        model.add_ends(&dataset.turn_ends(&niche)?);
-        let data = NicheData::open(reader, &dataset, &niche, retained.as_ref())?;
+        opened.model.add_ends(&dataset.turn_ends(&niche)?);
+        let data = NicheData::open(opened.reader(), &dataset, &niche, retained.as_ref())?;
         facts.fitting = data
             .train
             .has_loss_mask()
@@ -126,9 +81,9 @@ impl Finetuning {
         let mut retained_texts = config.retention.check(RetentionFacts {
             retained: retained.as_ref(),
             niche: &niche,
-            trainable: &trainable,
-            base_names: &names,
-            vocabulary: model.vocab_size,
+            trainable: &opened.trainable,
+            base_names: &opened.base_names,
+            vocabulary: opened.model.vocab_size,
         })?;
         if config.control {
             retained_texts = controlled(&config, retained.as_ref(), &niche)?;
@@ -139,11 +94,11 @@ impl Finetuning {
             fitted: facts.fitting.is_some() && config.training.sequence_length.is_none(),
             config: resolved,
             facts,
-            base,
-            extension,
-            model,
-            trainable,
-            adapter,
+            base: opened.base,
+            extension: opened.extension,
+            model: opened.model,
+            trainable: opened.trainable,
+            adapter: opened.adapter,
             dataset,
             retained,
             niche,
@@ -161,6 +116,98 @@ impl Finetuning {
             finetuning.config = config.resolve(&finetuning.facts)?;
         }
         Ok(finetuning)
+    }
+}
+
+/// Model to train and its tokenizer, opened before the data.
+struct OpenedModel {
+    base: PinnedBase,
+    /// Names of the base's parameters.
+    base_names: Vec<String>,
+    trainable: BTreeSet<String>,
+    extension: Option<Extension>,
+    model: ModelConfig,
+    adapter: Option<LoraConfig>,
+    tokenizer: PathBuf,
+    base_tokenizer: PathBuf,
+}
+
+impl OpenedModel {
+    /// Opens the base, and selects the parameters to train. Writes the tokenizer of a base with new tokens into the
+    /// folder `scratch`.
+    fn open(config: &FinetuneConfig, scratch: &Path) -> Result<Self, FinetuneError> {
+        let base = PinnedBase::open(config)?;
+        let base_names = polymath_model::parameter_names(&base.folder)?;
+        let mut trainable = select(config.method, config.frozen.as_ref(), &base_names)?;
+        let extension = Extension::open(config, &base, &base_names, &trainable)?;
+        let base_tokenizer = polymath_model::tokenizer_in(&base.folder)?;
+        let (mut model, tokenizer) = match &extension {
+            Some(extension) => {
+                extension.tokenizer.write(scratch, &extension.model)?;
+                let tokenizer = polymath_model::tokenizer_in(scratch)?;
+                (extension.model.clone(), tokenizer)
+            }
+            None => (
+                polymath_model::load_config(&base.folder)?,
+                base_tokenizer.clone(),
+            ),
+        };
+        let adapter = choose_adapter(config.method, config.lora.as_ref(), &model)?;
+        if let Some(lora) = &adapter {
+            let own = lora.parameter_shapes(&model).into_iter();
+            trainable.extend(own.map(|(name, _)| name));
+        }
+        // A tied head that is selected alone gets its own weights, and the embedding stays unchanged.
+        if trainable.contains(HEAD) {
+            model.tie_word_embeddings = false;
+        }
+        Ok(Self {
+            base,
+            base_names,
+            trainable,
+            extension,
+            model,
+            adapter,
+            tokenizer,
+            base_tokenizer,
+        })
+    }
+
+    fn reader(&self) -> TokenReader<'_> {
+        TokenReader {
+            tokenizer: &self.tokenizer,
+            base_tokenizer: &self.base_tokenizer,
+            ends: self.model.document_ends(),
+        }
+    }
+
+    /// Returns what is known before the data. The row length that fits the examples is not; mostly it is no longer
+    /// than the default.
+    fn facts(&self) -> BaseFacts {
+        BaseFacts {
+            context: self.model.max_position_embeddings,
+            parameters: self.model.parameter_count(),
+            fitting: None,
+            epoch_tokens: 1,
+            padding: 0.0,
+        }
+    }
+
+    /// Fails if the run needs more memory than is available.
+    fn check_memory(
+        &self,
+        config: &FinetuneConfig,
+        facts: &BaseFacts,
+    ) -> Result<(), FinetuneError> {
+        let trained = Trained {
+            names: &self.trainable,
+            adapter: self.adapter.as_ref(),
+        };
+        let training = config.training(facts);
+        let length = training.sequence_length;
+        let mut plan = trained.plan(&self.model, &training, 0.0);
+        plan.retention_bytes = trained.retention_bytes(&plan, &config.retention, 1, length);
+        Ok(plan.check_memory(available_memory())?)
     }
 }
 

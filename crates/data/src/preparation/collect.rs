@@ -41,31 +41,38 @@ pub(crate) fn collect(
     form: DocumentForm<'_>,
     progress: &dyn Progress,
 ) -> Result<BTreeMap<String, Collected>, DataError> {
-    let format_of = |name: &str| Format {
-        records: Records {
-            text_field: config.domains[name].text_field.as_deref(),
-            fields: config.domains[name].fields.as_ref(),
-            group_field: config.domains[name].group_field.as_deref(),
-            template: form.template,
-            notes: None,
-        },
-        separator: config.domains[name].separator.as_deref(),
-    };
     for (name, files) in files {
-        let mut files = files.all();
-        files.try_for_each(|path| format::check(path, format_of(name).records))?;
+        let records = format_of(config, name, form).records;
+        files
+            .all()
+            .try_for_each(|path| format::check(path, records))?;
     }
+    let mut collected = read(config, files, form, progress)?;
+    progress.finish(&summary(&collected));
+    let total = collected.values().map(Collected::bytes).sum();
+    progress.begin("splitting", Some(total));
+    for (name, domain) in &mut collected {
+        let bytes = domain.bytes();
+        split(config, &files[name], name, domain)?;
+        progress.advance(bytes);
+    }
+    progress.finish(&summary_of_groups(&collected));
+    Ok(collected)
+}
+
+/// Reads the documents of all sources, without duplicates.
+fn read(
+    config: &PrepareConfig,
+    files: &BTreeMap<String, Files>,
+    form: DocumentForm<'_>,
+    progress: &dyn Progress,
+) -> Result<BTreeMap<String, Collected>, DataError> {
     let total = files
         .values()
         .flat_map(Files::all)
         .map(|path| size(path))
         .sum();
     progress.begin("reading", Some(total));
-    let rule = |name: &str| Rule {
-        seed: config.seed,
-        share: config.heldout_fraction,
-        least_groups: config.domains[name].heldout_groups.unwrap_or_default(),
-    };
     let mut duplicates = Duplicates::create(&config.output)?;
     let (mut refused, mut skipped) = (BadRecords::default(), BadRecords::default());
     let mut collected = Vec::new();
@@ -80,7 +87,7 @@ pub(crate) fn collect(
             },
             end: form.end,
             domain: Collected::create(&config.output, files.grouping(&config.domains[name]))?,
-            rule: rule(name),
+            rule: rule(config, name),
             by_file: config.domains[name].group == Some(GroupBy::File),
             tag: None,
             side: Split::Train,
@@ -90,7 +97,7 @@ pub(crate) fn collect(
             folded: String::new(),
         };
         let notes = RefCell::default();
-        let mut format = format_of(name);
+        let mut format = format_of(config, name, form);
         format.records.notes = Some(&notes);
         let named = !files.heldout.is_empty();
         for path in &files.heldout {
@@ -108,31 +115,54 @@ pub(crate) fn collect(
     refused.refuse()?;
     skipped.say();
     drop_duplicates(duplicates, &mut collected)?;
-    let mut collected: BTreeMap<String, Collected> = files.keys().cloned().zip(collected).collect();
-    progress.finish(&summary(&collected));
-    let total = collected.values().map(Collected::bytes).sum();
-    progress.begin("splitting", Some(total));
-    for (name, domain) in &mut collected {
-        let bytes = domain.bytes();
-        if files[name].heldout.is_empty() {
-            let earlier = Sides::read(&config.output, name)?;
-            rule(name).settle(name, domain, earlier.as_ref())?;
-        } else {
-            find_beside_named(name, domain)?;
-        }
-        refuse_empty(name, domain, config.heldout_fraction)?;
-        let of_config = &config.domains[name];
-        if of_config.group.is_none() && of_config.group_field.is_none() {
-            tail::part_lone_group(domain)?;
-        }
-        tail::cut_few(domain)?;
-        if domain.grouping.kind == GroupKind::Section {
-            near_duplicates::find(domain, Remedy::Join)?.keep(domain)?;
-        }
-        progress.advance(bytes);
+    Ok(files.keys().cloned().zip(collected).collect())
+}
+
+/// Finishes the splits of a domain: settles its groups, and cuts documents of a small held-out split.
+fn split(
+    config: &PrepareConfig,
+    files: &Files,
+    name: &str,
+    domain: &mut Collected,
+) -> Result<(), DataError> {
+    if files.heldout.is_empty() {
+        let earlier = Sides::read(&config.output, name)?;
+        rule(config, name).settle(name, domain, earlier.as_ref())?;
+    } else {
+        find_beside_named(name, domain)?;
     }
-    progress.finish(&summary_of_groups(&collected));
-    Ok(collected)
+    refuse_empty(name, domain, config.heldout_fraction)?;
+    let of_config = &config.domains[name];
+    if of_config.group.is_none() && of_config.group_field.is_none() {
+        tail::part_lone_group(domain)?;
+    }
+    tail::cut_few(domain)?;
+    if domain.grouping.kind == GroupKind::Section {
+        near_duplicates::find(domain, Remedy::Join)?.keep(domain)?;
+    }
+    Ok(())
+}
+
+fn format_of<'a>(config: &'a PrepareConfig, name: &str, form: DocumentForm<'a>) -> Format<'a> {
+    let domain = &config.domains[name];
+    Format {
+        records: Records {
+            text_field: domain.text_field.as_deref(),
+            fields: domain.fields.as_ref(),
+            group_field: domain.group_field.as_deref(),
+            template: form.template,
+            notes: None,
+        },
+        separator: domain.separator.as_deref(),
+    }
+}
+
+fn rule(config: &PrepareConfig, name: &str) -> Rule {
+    Rule {
+        seed: config.seed,
+        share: config.heldout_fraction,
+        least_groups: config.domains[name].heldout_groups.unwrap_or_default(),
+    }
 }
 
 /// Joins near-duplicates within a held-out split that `heldout_paths` names. Warns about held-out documents with
