@@ -84,30 +84,55 @@ pub fn select(
     };
     let mut selected = BTreeSet::new();
     if let Some(last) = config.train_last_layers {
-        let layers = names
-            .iter()
-            .filter_map(|name| layer_of(name))
-            .max()
-            .map_or(0, |last| last + 1);
-        if last > layers {
-            return refuse(format!(
-                "`frozen.train_last_layers` = {last}: the base has {layers} layers"
-            ));
-        }
-        let trained = |name: &String| {
-            layer_of(name).is_some_and(|layer| layer >= layers - last)
-                || name.starts_with("model.norm.")
-        };
-        if last > 0 {
-            selected.extend(names.iter().filter(|name| trained(name)).cloned());
-        }
+        select_last_layers(last, names, &mut selected)?;
     }
+    select_matching(&config.train, names, &mut selected)?;
+    if selected.is_empty() {
+        return refuse(
+            "`[frozen]` leaves nothing to train: raise `train_last_layers`, or name parameters in `train`".into(),
+        );
+    }
+    Ok(selected)
+}
+
+/// Selects the parameters of the last layers and of the final norm.
+fn select_last_layers(
+    last: usize,
+    names: &[String],
+    selected: &mut BTreeSet<String>,
+) -> Result<(), FinetuneError> {
+    let layers = names
+        .iter()
+        .filter_map(|name| layer_of(name))
+        .max()
+        .map_or(0, |last| last + 1);
+    if last > layers {
+        return Err(FinetuneError::Config(format!(
+            "`frozen.train_last_layers` = {last}: the base has {layers} layers"
+        )));
+    }
+    let trained = |name: &String| {
+        layer_of(name).is_some_and(|layer| layer >= layers - last)
+            || name.starts_with("model.norm.")
+    };
+    if last > 0 {
+        selected.extend(names.iter().filter(|name| trained(name)).cloned());
+    }
+    Ok(())
+}
+
+/// Selects the parameters whose names match a pattern.
+fn select_matching(
+    patterns: &[String],
+    names: &[String],
+    selected: &mut BTreeSet<String>,
+) -> Result<(), FinetuneError> {
     let head = HEAD.to_owned();
     let choices: Vec<&String> = names
         .iter()
         .chain((!names.contains(&head)).then_some(&head))
         .collect();
-    for pattern in &config.train {
+    for pattern in patterns {
         let before = selected.len();
         let matching = choices.iter().filter(|name| matches(pattern, name));
         let mut found = false;
@@ -119,18 +144,13 @@ pub fn select(
             }
         }
         if !found && selected.len() == before {
-            return refuse(format!(
+            return Err(FinetuneError::Config(format!(
                 "`frozen.train` has `{pattern}`, which matches no parameter of the base; they are named like `{}`",
                 names.get(1).map_or("model.norm.weight", String::as_str)
-            ));
+            )));
         }
     }
-    if selected.is_empty() {
-        return refuse(
-            "`[frozen]` leaves nothing to train: raise `train_last_layers`, or name parameters in `train`".into(),
-        );
-    }
-    Ok(selected)
+    Ok(())
 }
 
 /// Returns true if `pattern` matches `name` or a module that contains it.

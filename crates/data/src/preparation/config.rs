@@ -191,71 +191,77 @@ impl PrepareConfig {
             let message = format!("`{}` is not a share between 0 and 1", self.heldout_fraction);
             return Err(DataError::config("heldout_fraction", message));
         }
-        if self.tokenizer.path.is_some() && self.tokenizer.vocab_size.is_some() {
+        self.tokenizer.validate()?;
+        let mut domains = self.domains.iter();
+        domains.try_for_each(|(name, domain)| domain.validate(name))
+    }
+}
+
+impl TokenizerConfig {
+    /// Checks the `[tokenizer]` table.
+    fn validate(&self) -> Result<(), DataError> {
+        if self.path.is_some() && self.vocab_size.is_some() {
             return Err(DataError::config(
                 "tokenizer",
                 "`path` and `vocab_size` are both given: choose one",
             ));
         }
-        let trained_only = self.tokenizer.path.is_none();
-        if trained_only
-            && (self.tokenizer.bos_token.is_some() || self.tokenizer.eos_token.is_some())
-        {
+        let trained_only = self.path.is_none();
+        if trained_only && (self.bos_token.is_some() || self.eos_token.is_some()) {
             return Err(DataError::config(
                 "tokenizer",
                 "`bos_token` and `eos_token` are for a given tokenizer (`path`): a trained one has `<|endoftext|>`",
             ));
         }
-        if self.tokenizer.sample_bytes == Some(0) {
+        if self.sample_bytes == Some(0) {
             return Err(DataError::config(
                 "tokenizer.sample_bytes",
                 "`0` leaves nothing to train on",
             ));
         }
-        if self.tokenizer.vocab_size() < 257 {
+        if self.vocab_size() < 257 {
             return Err(DataError::config(
                 "tokenizer.vocab_size",
                 "expected at least 257: a byte-level vocabulary has every byte and an end-of-text token",
             ));
-        }
-        for (name, domain) in &self.domains {
-            let legal = |letter: char| letter.is_alphanumeric() || "-_ .".contains(letter);
-            if name.is_empty() || name.starts_with('.') || !name.chars().all(legal) {
-                return Err(DataError::config(
-                    format!("domains.{name}"),
-                    "a domain's name is also a folder's: use letters, digits, `-` and `_`",
-                ));
-            }
-            if domain.longest_conversation.is_some_and(|tokens| tokens < 2) {
-                return Err(DataError::config(
-                    format!("domains.{name}.longest_conversation"),
-                    "expected at least 2 tokens; leave it out to keep conversations whole",
-                ));
-            }
-            if domain
-                .separator
-                .as_ref()
-                .is_some_and(|mark| mark.is_empty())
-            {
-                return Err(DataError::config(
-                    format!("domains.{name}.separator"),
-                    "is empty: give what stands between documents, or leave it out",
-                ));
-            }
-            domain.validate_groups(name)?;
-            domain.validate_fields(name)?;
-            if domain.paths.is_empty() {
-                return Err(DataError::config(
-                    format!("domains.{name}.paths"),
-                    "no files: give a list of files, folders or globs",
-                ));
-            }
         }
         Ok(())
     }
 }
 
 impl DomainConfig {
+    /// Checks the table of the domain `name`.
+    fn validate(&self, name: &str) -> Result<(), DataError> {
+        let legal = |letter: char| letter.is_alphanumeric() || "-_ .".contains(letter);
+        if name.is_empty() || name.starts_with('.') || !name.chars().all(legal) {
+            return Err(DataError::config(
+                format!("domains.{name}"),
+                "a domain's name is also a folder's: use letters, digits, `-` and `_`",
+            ));
+        }
+        if self.longest_conversation.is_some_and(|tokens| tokens < 2) {
+            return Err(DataError::config(
+                format!("domains.{name}.longest_conversation"),
+                "expected at least 2 tokens; leave it out to keep conversations whole",
+            ));
+        }
+        if self.separator.as_ref().is_some_and(String::is_empty) {
+            return Err(DataError::config(
+                format!("domains.{name}.separator"),
+                "is empty: give what stands between documents, or leave it out",
+            ));
+        }
+        self.validate_groups(name)?;
+        self.validate_fields(name)?;
+        if self.paths.is_empty() {
+            return Err(DataError::config(
+                format!("domains.{name}.paths"),
+                "no files: give a list of files, folders or globs",
+            ));
+        }
+        Ok(())
+    }
+
     /// Checks the configuration keys that select files and fields.
     fn validate_fields(&self, name: &str) -> Result<(), DataError> {
         let wrong = |key: &str, message: &str| {

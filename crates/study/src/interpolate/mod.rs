@@ -59,7 +59,7 @@ pub fn interpolate(
         .map_or("interpolated per block".to_owned(), |alpha| {
             format!("interpolated at {alpha:.2}")
         });
-    between.write_model((&models, &chosen.shares), &how)?;
+    between.write_model(&models, &chosen.shares, &how)?;
     write_curve(&between, &curve)?;
     drop(models);
     let rule = between.rule.clone();
