@@ -100,7 +100,7 @@ impl<'a> ModelSource<'a> {
     /// base.
     ///
     /// # Errors
-    /// Same as [`Self::load`], except for shapes.
+    /// Fails as [`Self::load`] does, except for shapes.
     pub fn weights(self) -> Result<BTreeMap<String, Tensor>, ModelError> {
         if is_adapter(self.folder) {
             return Ok(self.merged()?.1);
@@ -124,7 +124,7 @@ impl<'a> ModelSource<'a> {
     /// Describes the content of the model folder, or of the adapter's base, that is not used: one sentence each.
     ///
     /// # Errors
-    /// Same as [`Self::config`].
+    /// Fails as [`Self::config`] does.
     pub fn unused_content(self) -> Result<Vec<String>, ModelError> {
         let Self { folder, base } = self;
         if is_adapter(folder) {
