@@ -58,21 +58,29 @@ pub fn check_forms(folder: &Path, name: &str) -> Result<(), ReportError> {
     }
 }
 
-/// Writes `result` to `folder` as `name.json`, `page` as `name.html` and `markdown` as `name.md`, each atomically.
+/// Readable forms of a result.
+pub struct Forms {
+    /// HTML page.
+    pub html: String,
+    /// Markdown.
+    pub markdown: String,
+}
+
+/// Writes `result` to `folder` as `name.json`, and its forms as `name.html` and `name.md`, each atomically.
 /// The JSON is written first, since [`check_forms`] recognizes an earlier result by it: an interrupted command can be
 /// run again.
 pub fn write_forms(
     folder: &Path,
     name: &str,
     result: &impl Serialize,
-    (page, markdown): (String, String),
+    forms: Forms,
 ) -> Result<(), ReportError> {
     let json = serde_json::to_string_pretty(result)
         .map_err(|error| ReportError::Report(format!("`{name}.json`: {error}")))?;
     let files = [
         (format!("{name}.json"), json + "\n"),
-        (format!("{name}.html"), page),
-        (format!("{name}.md"), markdown),
+        (format!("{name}.html"), forms.html),
+        (format!("{name}.md"), forms.markdown),
     ];
     let failed = |path: &Path| {
         let path = path.to_path_buf();
@@ -96,7 +104,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let place = folder.path().join("report");
         check_forms(&place, "report").unwrap();
-        let forms = || (String::new(), String::new());
+        let forms = || Forms {
+            html: String::new(),
+            markdown: String::new(),
+        };
         write_forms(&place, "report", &serde_json::json!({}), forms()).unwrap();
         check_forms(&place, "report").unwrap();
         std::fs::remove_file(place.join("report.json")).unwrap();

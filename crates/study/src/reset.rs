@@ -1,7 +1,7 @@
 //! Reset of single layers of a tuned model to the base's weights, without training.
 
 use polymath_data::HeldoutSplit;
-use polymath_report::reset::{Block, Reset, Step, by_rate, place};
+use polymath_report::reset::{BeforeAfter, Block, Reset, ResetSetting, Step, by_rate, place};
 
 use crate::Setup;
 use crate::StudyError;
@@ -57,7 +57,14 @@ fn search(
         let mut shares = whole.clone();
         shares.insert(name.clone(), 0.0);
         let scores = models.scores(&shares, HeldoutSplit::Dev)?;
-        let block = Block::new(name, niche, (&after, &scores))?;
+        let block = Block::new(
+            name,
+            niche,
+            BeforeAfter {
+                before: &after,
+                after: &scores,
+            },
+        )?;
         say(&format!(
             "{name} reset: retained domains recover {:+.4}, cost on {niche} {:+.4}",
             block.regained, block.lost
@@ -76,8 +83,20 @@ fn search(
         let test = models.scores(&shares, HeldoutSplit::Test)?;
         let step = Step {
             reset,
-            dev: place(niche, (&before_dev, &dev)),
-            test: place(niche, (&before_test, &test)),
+            dev: place(
+                niche,
+                BeforeAfter {
+                    before: &before_dev,
+                    after: &dev,
+                },
+            ),
+            test: place(
+                niche,
+                BeforeAfter {
+                    before: &before_test,
+                    after: &test,
+                },
+            ),
         };
         say(&format!(
             "{reset} blocks reset: gain {:+.4}, mean forgetting {:+.4}",
@@ -86,11 +105,12 @@ fn search(
         steps.push(step);
         all_shares.push(shares.clone());
     }
-    let found = Reset::new(
-        (folders.base, folders.tuned),
-        (niche, rule.limit),
-        (blocks, steps),
-    );
+    let setting = ResetSetting {
+        models: folders,
+        niche,
+        limit: rule.limit,
+    };
+    let found = Reset::new(setting, blocks, steps);
     let chosen = all_shares.swap_remove(found.chosen);
     Ok((found, chosen))
 }

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use polymath_data::{Overlap, Question};
 use polymath_eval::statistics::Figure;
-use polymath_eval::{DocumentScore, DomainScores, SplitScores};
+use polymath_eval::{DocumentScore, DomainScores, Endpoints, SplitScores};
 use polymath_report::evidence::{DomainEvidence, FrequencyGroup, Piece, WorstDocument};
 use polymath_report::forgetting::CurvePoint;
 use polymath_report::frontier::{Candidate, Frontier, ScoredRun, Settings as FrontierSettings};
-use polymath_report::reset::{Block, Reset, Step, place};
+use polymath_report::reset::{BeforeAfter, Block, Reset, ResetSetting, Step, place};
 use polymath_report::transfer::{Row, Setting, Transfer};
 use polymath_report::{ForgettingReport, ModelScores, ReportError, Settings};
 
@@ -183,21 +183,35 @@ pub fn reset() -> Result<Reset, ReportError> {
     let names = ["layer 000", "layer 001", "embedding and head"];
     let blocks = (1..).zip(names).map(|(number, name)| {
         let reset = changed(1.0 - 0.15 * f64::from(number));
-        Block::new(name, "competition", (&tuned, &reset))
+        let scores = BeforeAfter {
+            before: &tuned,
+            after: &reset,
+        };
+        Block::new(name, "competition", scores)
     });
     let steps = (0..4).map(|reset| {
-        let place = place("competition", (&base, &changed(1.0 - reset as f64 / 3.0)));
+        let after = changed(1.0 - reset as f64 / 3.0);
+        let scores = BeforeAfter {
+            before: &base,
+            after: &after,
+        };
+        let place = place("competition", scores);
         Step {
             reset,
             dev: place,
             test: place,
         }
     });
-    Ok(Reset::new(
-        ("base".as_ref(), "tuned".as_ref()),
-        ("competition", 0.1),
-        (blocks.collect::<Result<_, _>>()?, steps.collect()),
-    ))
+    let setting = ResetSetting {
+        models: Endpoints {
+            base: "base".as_ref(),
+            tuned: "tuned".as_ref(),
+        },
+        niche: "competition",
+        limit: 0.1,
+    };
+    let blocks = blocks.collect::<Result<_, _>>()?;
+    Ok(Reset::new(setting, blocks, steps.collect()))
 }
 
 /// Returns the scores of a model. Its documents have very different sizes, and each has its own change.

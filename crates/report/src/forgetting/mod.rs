@@ -414,7 +414,10 @@ pub fn write(report: &ForgettingReport, folder: &Path) -> Result<(), ReportError
         folder,
         "report",
         report,
-        (html::render(report)?, markdown::render(report)),
+        crate::page::Forms {
+            html: html::render(report)?,
+            markdown: markdown::render(report),
+        },
     )
 }
 

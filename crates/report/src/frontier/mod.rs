@@ -43,7 +43,10 @@ impl Frontier {
             folder,
             "frontier",
             self,
-            (page::render(self)?, self.markdown()),
+            crate::page::Forms {
+                html: page::render(self)?,
+                markdown: self.markdown(),
+            },
         )
     }
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::ReportError;
 use polymath_eval::statistics::Figure;
 use polymath_eval::statistics::paired_change;
-use polymath_eval::{DomainScores, ScoresByDomain};
+use polymath_eval::{DomainScores, Endpoints, ScoresByDomain};
 
 /// Schema version of `reset.json`.
 const SCHEMA: u32 = 2;
@@ -30,19 +30,24 @@ pub struct Block {
     pub lost: f64,
 }
 
+/// Scores of two models on the same documents.
+#[derive(Debug, Clone, Copy)]
+pub struct BeforeAfter<'a> {
+    /// Scores before a change of the weights.
+    pub before: &'a ScoresByDomain,
+    /// Scores after it.
+    pub after: &'a ScoresByDomain,
+}
+
 impl Block {
-    /// Compares the scores of the tuned model with those of the same model with the block reset.
+    /// Compares the scores of the tuned model (before) with those of the same model with the block reset (after).
     ///
     /// # Errors
     /// Fails if the scores are of different documents.
-    pub fn new(
-        name: &str,
-        niche: &str,
-        (tuned, reset): (&ScoresByDomain, &ScoresByDomain),
-    ) -> Result<Self, ReportError> {
+    pub fn new(name: &str, niche: &str, scores: BeforeAfter) -> Result<Self, ReportError> {
         let mut changes = BTreeMap::new();
-        for (domain, before) in tuned {
-            let found = paired_change(before, &reset[domain], RESAMPLES, 0)?;
+        for (domain, before) in scores.before {
+            let found = paired_change(before, &scores.after[domain], RESAMPLES, 0)?;
             changes.insert(
                 domain.clone(),
                 Figure {
@@ -94,12 +99,12 @@ pub struct Step {
     pub test: (f64, f64),
 }
 
-/// Returns the gain on the niche and the mean increase of the retained domains, relative to the base.
-pub fn place(niche: &str, (base, model): (&ScoresByDomain, &ScoresByDomain)) -> (f64, f64) {
+/// Returns the gain on the niche and the mean increase of the retained domains, relative to the base (before).
+pub fn place(niche: &str, scores: BeforeAfter) -> (f64, f64) {
     let bits = |scores: &DomainScores| scores.bits_per_byte();
     let (mut gain, mut rises) = (0.0, Vec::new());
-    for (domain, before) in base {
-        let change = bits(&model[domain]) - bits(before);
+    for (domain, before) in scores.before {
+        let change = bits(&scores.after[domain]) - bits(before);
         if domain == niche {
             gain = -change;
         } else {
@@ -140,19 +145,31 @@ pub struct Reset {
     pub within_limit: bool,
 }
 
+/// Models of a reset, and the rule that chooses a step.
+#[derive(Debug, Clone, Copy)]
+pub struct ResetSetting<'a> {
+    /// Folders of the models.
+    pub models: Endpoints<'a>,
+    /// Niche of the tuned model.
+    pub niche: &'a str,
+    /// Maximum mean increase of the retained domains on the dev split, in bits per byte.
+    pub limit: f64,
+}
+
 impl Reset {
     /// Makes the result from ordered blocks and the steps along them, and chooses a step.
-    pub fn new(
-        (base, tuned): (&Path, &Path),
-        (niche, limit): (&str, f64),
-        (blocks, steps): (Vec<Block>, Vec<Step>),
-    ) -> Self {
+    pub fn new(setting: ResetSetting, blocks: Vec<Block>, steps: Vec<Step>) -> Self {
+        let ResetSetting {
+            models,
+            niche,
+            limit,
+        } = setting;
         let places: Vec<(f64, f64)> = steps.iter().map(|step| step.dev).collect();
         let chosen = choose(&places, limit);
         Self {
             schema: SCHEMA,
-            base: base.display().to_string(),
-            tuned: tuned.display().to_string(),
+            base: models.base.display().to_string(),
+            tuned: models.tuned.display().to_string(),
             niche: niche.to_owned(),
             limit,
             within_limit: places[chosen].1 <= limit,
@@ -176,7 +193,10 @@ impl Reset {
             folder,
             "reset",
             self,
-            (page::render(self)?, self.markdown()),
+            crate::page::Forms {
+                html: page::render(self)?,
+                markdown: self.markdown(),
+            },
         )
     }
 }

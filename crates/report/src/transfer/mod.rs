@@ -118,7 +118,10 @@ impl Transfer {
             folder,
             "transfer",
             self,
-            (page::render(self)?, self.markdown()),
+            crate::page::Forms {
+                html: page::render(self)?,
+                markdown: self.markdown(),
+            },
         )
     }
 }

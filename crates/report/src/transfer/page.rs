@@ -34,7 +34,9 @@ pub fn render(transfer: &Transfer) -> Result<String, ReportError> {
 
 fn map<'a>(
     transfer: &'a Transfer,
-    (id, title, colors): (&'a str, &'a str, Colors),
+    id: &'a str,
+    title: &'a str,
+    colors: Colors,
     cell: &dyn Fn(usize, usize) -> Cell,
 ) -> Heatmap<'a> {
     let rows = 0..transfer.rows.len();
@@ -60,11 +62,9 @@ fn map<'a>(
 fn changes(transfer: &Transfer) -> Heatmap<'_> {
     map(
         transfer,
-        (
-            "changes",
-            "Change of each domain by tuning on each domain",
-            Colors::LargestIncrease,
-        ),
+        "changes",
+        "Change of each domain by tuning on each domain",
+        Colors::LargestIncrease,
         &|row, column| {
             let (tuned, scored) = (&transfer.rows[row], &transfer.scored[column]);
             let what = format!("tuned on {}, {scored}", tuned.domain);
@@ -76,11 +76,9 @@ fn changes(transfer: &Transfer) -> Heatmap<'_> {
 fn cosines(transfer: &Transfer) -> Heatmap<'_> {
     map(
         transfer,
-        (
-            "cosines",
-            "Cosine of the base's gradients on two domains",
-            Colors::Negated,
-        ),
+        "cosines",
+        "Cosine of the base's gradients on two domains",
+        Colors::Negated,
         &|row, column| {
             let (tuned, scored) = (&transfer.rows[row], &transfer.scored[column]);
             let cosine = tuned.gradient_cosines[column];

@@ -6,7 +6,7 @@ use std::f64::consts::LN_2;
 
 use polymath_eval::{DocumentScore, DomainScores, ScoresByDomain, SplitScores};
 use polymath_report::frontier::{Candidate, RunFigures, ScoredRun};
-use polymath_report::reset::{Block, choose, place};
+use polymath_report::reset::{BeforeAfter, Block, choose, place};
 use polymath_report::{ForgettingReport, ModelScores, Settings};
 
 /// Increases in bits per byte. The niche gains, one retained domain gains too, and the worst one is neither first nor
@@ -165,17 +165,41 @@ fn frontiers_take_the_worst_and_the_mean_of_three() {
 #[test]
 fn blocks_and_places_average_three() {
     let (base, tuned) = (scores(0.0), scores(1.0));
-    let block = Block::new("layer 001", NICHE, (&tuned, &base)).unwrap();
+    let block = Block::new(
+        "layer 001",
+        NICHE,
+        BeforeAfter {
+            before: &tuned,
+            after: &base,
+        },
+    )
+    .unwrap();
     assert_near(block.regained, MEAN);
     assert_near(block.lost, 0.5);
     assert_near(block.rate(), MEAN / 0.5);
     for (name, rise) in RISES {
         assert_near(block.changes[name].value, -rise);
     }
-    let found = place(NICHE, (&base, &tuned));
+    let found = place(
+        NICHE,
+        BeforeAfter {
+            before: &base,
+            after: &tuned,
+        },
+    );
     assert_near(found.0, 0.5);
     assert_near(found.1, MEAN);
     // Half of the path has half of gain and forgetting: it is the first within a limit of three quarters of the mean.
-    let places = [found, place(NICHE, (&base, &scores(0.5))), (0.0, 0.0)];
+    let places = [
+        found,
+        place(
+            NICHE,
+            BeforeAfter {
+                before: &base,
+                after: &scores(0.5),
+            },
+        ),
+        (0.0, 0.0),
+    ];
     assert_eq!(choose(&places, 0.75 * MEAN), 1);
 }
