@@ -53,3 +53,24 @@ impl Batch {
         self.domains[row] > 0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks the counts of a batch with a document that predicts nothing at its end, padding, and a replayed row.
+    #[test]
+    fn padding_is_not_counted() {
+        let batch = Batch {
+            input_ids: vec![0, 5, 6, 0, 0, 7, 0, 0],
+            targets: vec![5, 6, IGNORED, IGNORED, 7, IGNORED, IGNORED, IGNORED],
+            document_starts: vec![0, 0, 0, 3, 0, 0, 2, 3],
+            rows: 2,
+            domains: vec![0, 1],
+        };
+        assert_eq!(batch.sequence_length(), 4);
+        assert_eq!(batch.scored_tokens(), 3);
+        assert_eq!(batch.tokens(), 5);
+        assert_eq!([0, 1].map(|row| batch.is_replayed(row)), [false, true]);
+    }
+}

@@ -42,3 +42,21 @@ impl Maxima {
         (1 + beyond) as f64 / (1 + self.sorted.len()) as f64
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks the critical value, with its rank rounded up, and p-values against counts by hand.
+    #[test]
+    fn ranks_are_rounded_up() {
+        let maxima = Maxima::new((1..=18).rev().map(f64::from).collect());
+        // 0.95 · 19 = 18.05 is beyond the last rank, 0.5 · 19 = 9.5 becomes 10.
+        assert_eq!(maxima.critical(0.05), 18.0);
+        assert_eq!(maxima.critical(0.5), 10.0);
+        assert_eq!(maxima.interpolated(0.5), 9.5);
+        assert_eq!(maxima.p_value(18.0), 2.0 / 19.0);
+        assert_eq!(maxima.p_value(18.5), 1.0 / 19.0);
+        assert_eq!(Maxima::new(Vec::new()).interpolated(0.05), 0.0);
+    }
+}
