@@ -101,16 +101,7 @@ impl Finetuning {
             controller.resume(&from.path)?;
         }
         let mut evaluator = self.evaluator(&transformer, launch, ops)?;
-        let settings = Fit {
-            training: &self.config.training,
-            evaluation: &self.config.evaluation,
-            evaluate_first: true,
-            checkpoint: &self.config.checkpoint,
-            seed: self.config.seed,
-            data_fingerprint: retention.fingerprint,
-            ops,
-            stop: &launch.stop,
-        };
+        let settings = self.settings(launch, retention.fingerprint);
         let monitor = Monitor {
             evaluator: &mut *evaluator,
             controller: controller.as_mut().map(|controller| controller as _),
@@ -125,6 +116,20 @@ impl Finetuning {
             monitor,
             observer,
         )?)
+    }
+
+    /// Returns the settings of training on the data of `fingerprint`.
+    fn settings<'a>(&'a self, launch: &'a Launch, fingerprint: String) -> Fit<'a> {
+        Fit {
+            training: &self.config.training,
+            evaluation: &self.config.evaluation,
+            evaluate_first: true,
+            checkpoint: &self.config.checkpoint,
+            seed: self.config.seed,
+            data_fingerprint: fingerprint,
+            ops: launch.ops(self.config.training.precision),
+            stop: &launch.stop,
+        }
     }
 
     /// Returns true if the run is finished with these settings, base and data, and its limits are judged.

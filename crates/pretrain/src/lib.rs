@@ -179,14 +179,7 @@ impl Pretraining {
             return Ok(outcome);
         }
         let ops = launch.ops(self.config.training.precision);
-        let options = LoadOptions::trained(&launch.device, ops);
-        let transformer = match run.resumed() {
-            Some(from) => polymath_model::load(&from.path, &options)?,
-            None => Transformer::initialize(self.model.clone(), self.config.seed, &options)?,
-        };
-        let transformer = transformer
-            .with_z_loss(self.config.training.z_loss)
-            .with_recompute(!self.config.training.recompute.is_none());
+        let transformer = self.transformer(&run, &LoadOptions::trained(&launch.device, ops))?;
         let task = LanguageModel {
             transformer: &transformer,
             tokenizer: self.tokenizer.clone(),
@@ -223,6 +216,22 @@ impl Pretraining {
             &mut heldout,
             observer,
         )?)
+    }
+
+    /// Initializes the model, or loads it from the checkpoint that the run resumes from.
+    fn transformer(
+        &self,
+        run: &RunFolder,
+        options: &LoadOptions,
+    ) -> Result<Transformer, PretrainError> {
+        let transformer = match run.resumed() {
+            Some(from) => polymath_model::load(&from.path, options)?,
+            None => Transformer::initialize(self.model.clone(), self.config.seed, options)?,
+        };
+        let training = &self.config.training;
+        Ok(transformer
+            .with_z_loss(training.z_loss)
+            .with_recompute(!training.recompute.is_none()))
     }
 
     /// Returns the evaluator of all domains of the dataset, including those outside of the mixture.

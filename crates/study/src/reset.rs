@@ -57,14 +57,11 @@ fn search(
         let mut shares = whole.clone();
         shares.insert(name.clone(), 0.0);
         let scores = models.scores(&shares, HeldoutSplit::Dev)?;
-        let block = Block::new(
-            name,
-            niche,
-            BeforeAfter {
-                before: &after,
-                after: &scores,
-            },
-        )?;
+        let both = BeforeAfter {
+            before: &after,
+            after: &scores,
+        };
+        let block = Block::new(name, niche, both)?;
         say(&format!(
             "{name} reset: retained domains recover {:+.4}, cost on {niche} {:+.4}",
             block.regained, block.lost
@@ -81,22 +78,11 @@ fn search(
         }
         let dev = models.scores(&shares, HeldoutSplit::Dev)?;
         let test = models.scores(&shares, HeldoutSplit::Test)?;
+        let place = |before, after| place(niche, BeforeAfter { before, after });
         let step = Step {
             reset,
-            dev: place(
-                niche,
-                BeforeAfter {
-                    before: &before_dev,
-                    after: &dev,
-                },
-            ),
-            test: place(
-                niche,
-                BeforeAfter {
-                    before: &before_test,
-                    after: &test,
-                },
-            ),
+            dev: place(&before_dev, &dev),
+            test: place(&before_test, &test),
         };
         say(&format!(
             "{reset} blocks reset: gain {:+.4}, mean forgetting {:+.4}",

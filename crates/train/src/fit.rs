@@ -58,15 +58,11 @@ pub fn fit_controlled<'a, O: Objective + SaveModel>(
     observer: &'a mut dyn Observer,
 ) -> Result<Outcome, TrainError> {
     let TrainingTask { objective, batches } = task;
-    let parameters = objective.trainable();
     let total = fit.training.total_steps(batches.padding());
     let mut learner = Learner::new(fit, objective, total)?;
     let mut at = Progress::begin(fit, run, monitor, observer)?;
     learner.resume(run)?;
-    let due = at.evaluate_what_is_due(total, |at| {
-        refuse_infinite(parameters, at.state.step)?;
-        at.save(objective, &learner.optimizer)
-    })?;
+    let due = at.evaluate_what_is_due(total, |at| learner.save(at))?;
     if due == Evaluated::Stopped || at.state.step < total && at.is_stopping() {
         at.end();
         return Ok(Outcome::Interrupted {
@@ -100,8 +96,7 @@ pub fn fit_controlled<'a, O: Objective + SaveModel>(
         let evaluated = at.evaluate(total)?;
         let stopped = !at.state.finished && at.is_stopping();
         if stopped || at.is_checkpoint(evaluated) {
-            refuse_infinite(parameters, step)?;
-            at.save(objective, &learner.optimizer)?;
+            learner.save(&mut at)?;
         }
         if stopped {
             at.end();
@@ -175,7 +170,7 @@ struct Update {
     gradient_norm: f64,
 }
 
-impl<'a, O: Objective> Learner<'a, O> {
+impl<'a, O: Objective + SaveModel> Learner<'a, O> {
     fn new(fit: &'a Fit, objective: &'a O, total: u64) -> Result<Self, TrainError> {
         Ok(Self {
             fit,
@@ -194,6 +189,12 @@ impl<'a, O: Objective> Learner<'a, O> {
             None => self.check = Some(GradientCheck::begin(parameters)?),
         }
         Ok(())
+    }
+
+    /// Saves a checkpoint of the current step. Fails if a weight is not finite.
+    fn save(&self, at: &mut Progress) -> Result<(), TrainError> {
+        refuse_infinite(self.objective.trainable(), at.state.step)?;
+        at.save(self.objective, &self.optimizer)
     }
 
     /// Computes the loss and the gradients of a batch, and updates the parameters.

@@ -235,7 +235,6 @@ fn write(
 ) -> Result<(), DataError> {
     write_durably(&config.output.join("tokenizer.json"), &json)?;
     let mut encoder = Encoder::new(tokenizer, ends.tokens());
-
     let names: Vec<String> = collected.keys().cloned().collect();
     let mut grams = HeldoutGrams::new(names.len());
     for (number, domain) in collected.values().enumerate() {
@@ -243,35 +242,7 @@ fn write(
     }
     grams.fill(collected.values().map(|domain| &domain.heldout))?;
     let scan = OverlapScan::new(&grams);
-
-    let total = collected
-        .values()
-        .map(|domain| domain.train.bytes + domain.heldout.bytes)
-        .sum();
-    progress.begin("tokenizing", Some(total));
-    let mut domains = BTreeMap::new();
-    for (number, (name, domain)) in collected.into_iter().enumerate() {
-        if !encoder.is_lossless(&domain.heldout)? {
-            tracing::warn!(
-                "domain `{name}`: the tokenizer does not give its text back unchanged; bits per byte can't be compared \
-                 with those of other tokenizers"
-            );
-        }
-        let folder = config.output.join(&name);
-        let look = |text: &str| scan.look(number, text);
-        encoder.set_longest_conversation(config.domains[&name].longest_conversation);
-        let written = write_domain(&encoder, domain, &folder, &look, progress)?;
-        say_dropped(&name, &written);
-        let questions = copy_questions(&config.domains[&name], &folder)?;
-        domains.insert(
-            name,
-            DomainManifest {
-                questions,
-                ..written
-            },
-        );
-    }
-    progress.finish(&format!("{:.1} MB of text", total as f64 / 1e6));
+    let domains = write_domains(config, &mut encoder, collected, &scan, progress)?;
     let manifest = Manifest {
         schema: SCHEMA,
         source,
@@ -296,6 +267,45 @@ fn write(
         .map_err(|error| DataError::content(&path, error.to_string()))?;
     write_durably(&path, text.as_bytes())?;
     sync_folder(&config.output)
+}
+
+/// Tokenizes all domains, and searches their training text for held-out text.
+fn write_domains(
+    config: &PrepareConfig,
+    encoder: &mut Encoder,
+    collected: BTreeMap<String, Collected>,
+    scan: &OverlapScan,
+    progress: &dyn Progress,
+) -> Result<BTreeMap<String, DomainManifest>, DataError> {
+    let total = collected
+        .values()
+        .map(|domain| domain.train.bytes + domain.heldout.bytes)
+        .sum();
+    progress.begin("tokenizing", Some(total));
+    let mut domains = BTreeMap::new();
+    for (number, (name, domain)) in collected.into_iter().enumerate() {
+        if !encoder.is_lossless(&domain.heldout)? {
+            tracing::warn!(
+                "domain `{name}`: the tokenizer does not give its text back unchanged; bits per byte can't be compared \
+                 with those of other tokenizers"
+            );
+        }
+        let folder = config.output.join(&name);
+        let look = |text: &str| scan.look(number, text);
+        encoder.set_longest_conversation(config.domains[&name].longest_conversation);
+        let written = write_domain(encoder, domain, &folder, &look, progress)?;
+        say_dropped(&name, &written);
+        let questions = copy_questions(&config.domains[&name], &folder)?;
+        domains.insert(
+            name,
+            DomainManifest {
+                questions,
+                ..written
+            },
+        );
+    }
+    progress.finish(&format!("{:.1} MB of text", total as f64 / 1e6));
+    Ok(domains)
 }
 
 fn write_domain(

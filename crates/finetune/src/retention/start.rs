@@ -42,18 +42,7 @@ impl Finetuning {
         let mut fingerprint = self.data.fingerprint.clone();
         let niche = self.niche_stream()?;
         if self.config.control {
-            for retained in &self.retained_texts {
-                fingerprint = format!("{fingerprint}+{}", retained.sha256);
-            }
-            let parts = self.retained_parts(1.0)?;
-            let rows = self.config.training.batch_size;
-            return Ok(Retention {
-                penalties: Vec::new(),
-                distillation: None,
-                batches: Box::new(self.stream(parts, rows, self.config.seed)?),
-                controller: None,
-                fingerprint,
-            });
+            return self.start_control(fingerprint);
         }
         if retention.is_empty() {
             return Ok(Retention {
@@ -95,6 +84,22 @@ impl Finetuning {
             distillation,
             batches: Box::new(stream),
             controller,
+            fingerprint,
+        })
+    }
+
+    /// Makes the batches of a control run, which trains on the retained domains.
+    fn start_control(&self, mut fingerprint: String) -> Result<Retention, FinetuneError> {
+        for retained in &self.retained_texts {
+            fingerprint = format!("{fingerprint}+{}", retained.sha256);
+        }
+        let parts = self.retained_parts(1.0)?;
+        let rows = self.config.training.batch_size;
+        Ok(Retention {
+            penalties: Vec::new(),
+            distillation: None,
+            batches: Box::new(self.stream(parts, rows, self.config.seed)?),
+            controller: None,
             fingerprint,
         })
     }

@@ -132,16 +132,10 @@ pub fn forget(
     let before = score_base(&base, &target, setup)?;
     let mut ledger = Ledger::new(&datasets, setup.progress);
     let mut runs = Vec::new();
-    for Resolved { folder, named } in &resolved {
-        let over = resolve_base(folder, options.adapter_base.as_deref())?;
-        let source = ModelSource {
-            folder,
-            base: over.as_deref(),
-        };
-        let mut scores = score(source, &target, setup)?;
-        scores.named = Some(named.display().to_string());
-        let niche = options.niche.as_deref();
-        if let Some(lineage) = describe(&mut scores, folder, before.sha256.as_deref(), niche)? {
+    for run in &resolved {
+        let mut scores = score_run(run, options, &target, setup)?;
+        let (sha256, niche) = (before.sha256.as_deref(), options.niche.as_deref());
+        if let Some(lineage) = describe(&mut scores, &run.folder, sha256, niche)? {
             scores.overlaps = ledger.of(&lineage)?;
         }
         gather_evidence(&before, &mut scores, &datasets, options.seed)?;
@@ -158,6 +152,23 @@ pub fn forget(
         ..Settings::default()
     };
     Ok(ForgettingReport::new(&before, &runs, settings)?)
+}
+
+/// Scores a tuned model.
+fn score_run(
+    run: &Resolved,
+    options: &ForgetOptions,
+    target: &Target,
+    setup: &Setup,
+) -> Result<ModelScores, StudyError> {
+    let over = resolve_base(&run.folder, options.adapter_base.as_deref())?;
+    let source = ModelSource {
+        folder: &run.folder,
+        base: over.as_deref(),
+    };
+    let mut scores = score(source, target, setup)?;
+    scores.named = Some(run.named.display().to_string());
+    Ok(scores)
 }
 
 /// Scores the base, and measures the overlap of its datasets' training and held-out text.
