@@ -12,14 +12,17 @@ use std::sync::atomic::AtomicBool;
 use candle_core::{D, Device, Tensor, Var};
 use candle_nn::ops::log_softmax;
 use polymath_data::{
-    Batch, BatchShape, Dataset, MixturePart, MixtureStream, NoProgress, Split, prepare, school,
+    Batch, BatchShape, Dataset, MixturePart, MixtureStream, NamedShard, NoProgress, Split, prepare,
+    school,
 };
 use polymath_eval::{EvalError, HeldoutEvaluator, WindowOptions};
-use polymath_model::{IGNORED, LoadOptions, Ops, Precision, TokenizerFiles, Transformer};
+use polymath_model::{
+    EndTokens, IGNORED, LoadOptions, Ops, Precision, TokenizerFiles, Transformer,
+};
 use polymath_train::{
     CheckpointConfig, Evaluation, EvaluationMetrics, Evaluator, Fit, Interval, LanguageModel,
     Length, Objective, Observer, Outcome, RunFolder, SaveModel, Score, TrainError, TrainingConfig,
-    TrainingDefaults, fit, to_token_batch,
+    TrainingDefaults, TrainingTask, fit,
 };
 
 const DOMAIN: &str = "mathematics";
@@ -36,7 +39,7 @@ pub struct Smoothed<'a> {
 impl Objective for Smoothed<'_> {
     fn loss(&self, batch: &Batch) -> Result<Tensor, TrainError> {
         let transformer = self.model.transformer;
-        let hidden = transformer.hidden_states(&to_token_batch(batch))?; // (tokens, hidden)
+        let hidden = transformer.hidden_states(batch)?; // (tokens, hidden)
         let counted = (0u32..)
             .zip(&batch.targets)
             .filter(|(_, target)| **target != IGNORED);
@@ -105,7 +108,10 @@ impl Observer for Lines {
 pub fn small_model(dataset: &Dataset) -> anyhow::Result<Transformer> {
     let tokenizer = &dataset.manifest().tokenizer;
     let shape = "hidden_size = 64\nnum_hidden_layers = 2\nnum_attention_heads = 4";
-    let ends = (tokenizer.bos_token_id, tokenizer.eos_token_id);
+    let ends = EndTokens {
+        begin: tokenizer.bos_token_id,
+        end: tokenizer.eos_token_id,
+    };
     let config = toml::from_str::<polymath_model::ArchitectureConfig>(shape)?.resolve(
         tokenizer.vocab_size,
         SEQUENCE_LENGTH,
@@ -141,14 +147,17 @@ pub fn train(dataset: &Dataset, run: &Path, smoothing: f64) -> anyhow::Result<Ou
         },
         smoothing,
     };
-    let shard = dataset.shard(DOMAIN, Split::Heldout)?;
+    let domain = NamedShard {
+        name: DOMAIN.into(),
+        shard: dataset.shard(DOMAIN, Split::Heldout)?,
+    };
     let windows = WindowOptions {
         context: Some(SEQUENCE_LENGTH),
         max_tokens: Some(2000),
         ..WindowOptions::default()
     };
     let mut heldout = Heldout {
-        evaluator: HeldoutEvaluator::new(vec![(DOMAIN.into(), shard)], windows),
+        evaluator: HeldoutEvaluator::new(vec![domain], windows),
         transformer: &transformer,
     };
     // All other settings have their defaults.
@@ -187,7 +196,10 @@ pub fn train(dataset: &Dataset, run: &Path, smoothing: f64) -> anyhow::Result<Ou
     Ok(fit(
         &settings,
         &folder,
-        (&objective, &batches),
+        TrainingTask {
+            objective: &objective,
+            batches: &batches,
+        },
         &mut heldout,
         &mut Lines,
     )?)

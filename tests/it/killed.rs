@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use crate::support::fixture::{
-    finetune, kill_in_the_middle, polymath, prepare, prepare_data, records, sha_of_weights, write,
+    PREPARE, finetune, kill_in_the_middle, polymath, prepare, prepare_data, records,
+    sha_of_weights, succeed, write,
 };
 
 const PLACES: (&str, &str) = ("step-000003/state.json", "step-000020");
@@ -88,7 +89,7 @@ fn runs_are_not_resumed_on_other_data() {
     write(at, "raw/counting.jsonl", &text.replace("10 11", "11 10"));
     let again = || {
         std::fs::remove_dir_all(at.join("data")).unwrap();
-        polymath(at).args(prepare).assert().success();
+        succeed(at, &PREPARE);
     };
     again();
     let before = records(&at.join("runs/killed"));
