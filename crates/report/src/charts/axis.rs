@@ -1,5 +1,14 @@
 //! Linear axis that maps values to pixels.
 
+/// Pixel positions of the ends of an axis.
+#[derive(Clone, Copy)]
+pub struct Pixels {
+    /// Position of the lowest value.
+    pub from: f64,
+    /// Position of the highest value.
+    pub to: f64,
+}
+
 /// Linear axis with round tick values.
 pub struct Axis {
     low: f64,
@@ -11,7 +20,7 @@ pub struct Axis {
 
 impl Axis {
     /// Makes an axis that contains all finite `values`, with about `ticks` ticks, between two pixel positions.
-    pub fn new(values: impl Iterator<Item = f64>, ticks: f64, (from, to): (f64, f64)) -> Self {
+    pub fn new(values: impl Iterator<Item = f64>, ticks: f64, pixels: Pixels) -> Self {
         let (low, high) = values
             .filter(|value| value.is_finite())
             .fold((f64::MAX, f64::MIN), |(low, high), value| {
@@ -23,20 +32,20 @@ impl Axis {
         Self {
             low: low - 0.05 * span,
             high: high + 0.05 * span,
-            from,
-            to,
+            from: pixels.from,
+            to: pixels.to,
             step,
         }
     }
 
     /// Makes an axis of steps from 0 to `last`, without margins.
-    pub fn of_steps(last: u64, ticks: f64, (from, to): (f64, f64)) -> Self {
+    pub fn of_steps(last: u64, ticks: f64, pixels: Pixels) -> Self {
         let high = last.max(1) as f64;
         Self {
             low: 0.0,
             high,
-            from,
-            to,
+            from: pixels.from,
+            to: pixels.to,
             step: round_step(high / ticks).max(1.0),
         }
     }
@@ -81,7 +90,14 @@ mod tests {
     /// Checks that tick values are round, within the axis, and shown without rounding errors.
     #[test]
     fn ticks_are_round() {
-        let axis = Axis::new([-0.41, 0.23].into_iter(), 5.0, (0.0, 100.0));
+        let axis = Axis::new(
+            [-0.41, 0.23].into_iter(),
+            5.0,
+            Pixels {
+                from: 0.0,
+                to: 100.0,
+            },
+        );
         let labels: Vec<String> = axis
             .ticks()
             .into_iter()
@@ -91,7 +107,14 @@ mod tests {
         for tick in axis.ticks() {
             assert!((0.0..=100.0).contains(&axis.at(tick)));
         }
-        let steps = Axis::of_steps(300, 3.0, (0.0, 90.0));
+        let steps = Axis::of_steps(
+            300,
+            3.0,
+            Pixels {
+                from: 0.0,
+                to: 90.0,
+            },
+        );
         assert_eq!(steps.ticks(), [0.0, 100.0, 200.0, 300.0]);
         assert_eq!(steps.at(300.0), 90.0);
     }
@@ -100,7 +123,14 @@ mod tests {
     #[test]
     fn degenerate_values_are_shown() {
         for values in [vec![], vec![0.0], vec![f64::NAN]] {
-            let axis = Axis::new(values.into_iter(), 5.0, (0.0, 10.0));
+            let axis = Axis::new(
+                values.into_iter(),
+                5.0,
+                Pixels {
+                    from: 0.0,
+                    to: 10.0,
+                },
+            );
             assert!(axis.at(0.0).is_finite() && axis.ticks().len() < 20);
         }
     }

@@ -1,7 +1,7 @@
 //! Chart of the change of every domain during a run.
 
-use super::axis::Axis;
-use super::svg::{Anchor, Point, Svg, fit, spread};
+use super::axis::{Axis, Pixels};
+use super::svg::{Anchor, Caption, Point, Size, Svg, fit, spread};
 use crate::forgetting::{ForgettingReport, RunReport};
 use polymath_eval::statistics::Verdict;
 
@@ -43,13 +43,33 @@ pub fn curve(report: &ForgettingReport, number: usize) -> Option<String> {
     });
     let last = report.runs.iter().filter_map(|run| run.curve.last());
     let last = last.map(|point| point.step).max().unwrap_or(1);
-    let down = Axis::new(values.chain([0.0]), 5.0, (BOTTOM, TOP));
-    let across = Axis::of_steps(last, 4.0, (LEFT, RIGHT));
+    let down = Axis::new(
+        values.chain([0.0]),
+        5.0,
+        Pixels {
+            from: BOTTOM,
+            to: TOP,
+        },
+    );
+    let across = Axis::of_steps(
+        last,
+        4.0,
+        Pixels {
+            from: LEFT,
+            to: RIGHT,
+        },
+    );
     let title = format!("Change in bits per byte over the steps of {}", run.name);
     let mut svg = Svg::new(
         &format!("curve-{number}"),
-        (WIDTH, HEIGHT),
-        (&title, &description(&lines)),
+        Size {
+            width: WIDTH,
+            height: HEIGHT,
+        },
+        Caption {
+            title: &title,
+            description: &description(&lines),
+        },
     );
     background(&mut svg, &across, &down);
     let niche = run.niche().map(|domain| domain.name.as_str());

@@ -1,7 +1,7 @@
 //! Forest plot: the change of every domain with its interval, for all runs.
 
-use super::axis::Axis;
-use super::svg::{Anchor, Point, Svg, class_of_run, fit};
+use super::axis::{Axis, Pixels};
+use super::svg::{Anchor, Caption, Point, Size, Svg, class_of_run, fit};
 use crate::forgetting::{DomainReport, ForgettingReport, Role};
 use crate::wording::{interval, sign, signed};
 use polymath_eval::statistics::Verdict;
@@ -33,10 +33,16 @@ impl Width {
     }
 
     /// Returns the horizontal range of the axis, in pixels.
-    fn plot(self) -> (f64, f64) {
+    fn plot(self) -> Pixels {
         match self {
-            Self::Wide => (150.0, 670.0),
-            Self::Narrow => (6.0, 276.0),
+            Self::Wide => Pixels {
+                from: 150.0,
+                to: 670.0,
+            },
+            Self::Narrow => Pixels {
+                from: 6.0,
+                to: 276.0,
+            },
         }
     }
 
@@ -46,6 +52,15 @@ impl Width {
             Self::Narrow => HEADING,
         }
     }
+}
+
+/// Row of one run in a domain's group.
+struct RunRow<'a> {
+    /// Index of the run.
+    run: usize,
+    title: &'a str,
+    /// Height of the row's middle.
+    y: f64,
 }
 
 /// Layout and scale of a plot.
@@ -84,11 +99,14 @@ pub fn forest(report: &ForgettingReport, width: Width) -> String {
     };
     let mut svg = Svg::new(
         id,
-        (width.pixels(), bottom + BOTTOM),
-        (
-            "Change in bits per byte by domain, with 95 % intervals",
-            &report.headlines().join(" "),
-        ),
+        Size {
+            width: width.pixels(),
+            height: bottom + BOTTOM,
+        },
+        Caption {
+            title: "Change in bits per byte by domain, with 95 % intervals",
+            description: &report.headlines().join(" "),
+        },
     );
     frame.background(&mut svg);
     for (number, name) in names.iter().enumerate() {
@@ -138,7 +156,7 @@ impl Frame<'_> {
             svg.text("tick", below, Anchor::Middle, &self.axis.signed_label(tick));
         }
         svg.line("zero", place(0.0, TOP), place(0.0, self.bottom));
-        let (from, to) = self.width.plot();
+        let Pixels { from, to } = self.width.plot();
         let ends = [
             (from, Anchor::Start, "← better than the base"),
             (to, Anchor::End, "worse →"),
@@ -165,7 +183,7 @@ impl Frame<'_> {
         let rows = ROW * self.report.runs.len() as f64;
         match self.width {
             Width::Wide => {
-                let x = self.width.plot().0 - 16.0;
+                let x = self.width.plot().from - 16.0;
                 let middle = top + MARGIN + rows / 2.0;
                 let y = if niche { middle - 2.0 } else { middle + 5.0 };
                 svg.text(class, Point { x, y }, Anchor::End, &fit(name, x));
@@ -195,20 +213,26 @@ impl Frame<'_> {
             if let Some(at) = of_run(run) {
                 let y = top + MARGIN + self.width.heading() + ROW * (number as f64 + 0.5);
                 let title = format!("{}, {}", run.name, name);
-                self.row(svg, (number, &title), &run.domains[at], y);
+                let row = RunRow {
+                    run: number,
+                    title: &title,
+                    y,
+                };
+                self.row(svg, row, &run.domains[at]);
             }
         }
     }
 
     /// Draws the interval, marker and verdict of a run, or only the verdict if the result is withheld.
-    fn row(&self, svg: &mut Svg, (run, title): (usize, &str), domain: &DomainReport, y: f64) {
+    fn row(&self, svg: &mut Svg, row: RunRow, domain: &DomainReport) {
+        let RunRow { run, title, y } = row;
         let word = domain.verdict.word();
         let place = |value: f64| Point {
             x: self.axis.at(value),
             y,
         };
         let after = Point {
-            x: self.width.plot().1 + 70.0,
+            x: self.width.plot().to + 70.0,
             y: y + 5.0,
         };
         if let Some(change) = domain.change {

@@ -1,6 +1,6 @@
 //! Heat map of changes.
 
-use super::svg::{Anchor, Point, Svg, fit};
+use super::svg::{Anchor, Caption, Point, Size, Svg, fit};
 use crate::wording::{interval, signed};
 use polymath_eval::statistics::Figure;
 
@@ -88,7 +88,14 @@ pub fn heatmap(map: &Heatmap) -> String {
     let cells = map.cells.iter().flatten().flatten();
     let said: Vec<&str> = cells.map(|cell| cell.title.as_str()).collect();
     let most = deepest(map);
-    let mut svg = Svg::new(map.id, (width, height), (map.title, &said.join("; ")));
+    let mut svg = Svg::new(
+        map.id,
+        Size { width, height },
+        Caption {
+            title: map.title,
+            description: &said.join("; "),
+        },
+    );
     let corner = Point {
         x: 0.0,
         y: HEADING - 12.0,

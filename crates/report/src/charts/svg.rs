@@ -17,6 +17,20 @@ pub struct Point {
     pub y: f64,
 }
 
+/// Size of a picture in pixels.
+#[derive(Clone, Copy)]
+pub struct Size {
+    pub width: f64,
+    pub height: f64,
+}
+
+/// Texts of a picture for screen readers.
+#[derive(Clone, Copy)]
+pub struct Caption<'a> {
+    pub title: &'a str,
+    pub description: &'a str,
+}
+
 /// Alignment of a text relative to its point.
 #[derive(Clone, Copy)]
 pub enum Anchor {
@@ -29,13 +43,14 @@ pub enum Anchor {
 pub struct Svg(String);
 
 impl Svg {
-    /// Starts a picture. `id` must be unique on the page; title and description are for screen readers.
-    pub fn new(id: &str, (width, height): (f64, f64), (title, description): (&str, &str)) -> Self {
+    /// Starts a picture. `id` must be unique on the page.
+    pub fn new(id: &str, size: Size, caption: Caption) -> Self {
+        let Size { width, height } = size;
         Self(format!(
             "<svg viewBox=\"0 0 {width:.0} {height:.0}\" role=\"img\" aria-labelledby=\"{id}-title {id}-description\">\
              <title id=\"{id}-title\">{}</title><desc id=\"{id}-description\">{}</desc>",
-            escape(title),
-            escape(description)
+            escape(caption.title),
+            escape(caption.description)
         ))
     }
 
@@ -192,7 +207,17 @@ mod tests {
     /// Checks that names from elsewhere can't break out of the picture.
     #[test]
     fn text_is_escaped() {
-        let mut svg = Svg::new("a", (10.0, 10.0), ("<b>", "\"&"));
+        let mut svg = Svg::new(
+            "a",
+            Size {
+                width: 10.0,
+                height: 10.0,
+            },
+            Caption {
+                title: "<b>",
+                description: "\"&",
+            },
+        );
         svg.text("label", Point { x: 1.0, y: 1.0 }, Anchor::Start, "<script>");
         let text = svg.finish();
         assert!(!text.contains("<script>") && !text.contains("<b>"));

@@ -1,7 +1,7 @@
 //! Trade-off chart: gain on the niche against mean forgetting.
 
-use super::axis::Axis;
-use super::svg::{Anchor, Point, Svg, class_of_run, fit, spread};
+use super::axis::{Axis, Pixels};
+use super::svg::{Anchor, Caption, Point, Size, Svg, class_of_run, fit, spread};
 use crate::wording::signed;
 use polymath_eval::statistics::Figure;
 
@@ -29,6 +29,21 @@ pub struct Trade<'a> {
     pub path: Vec<(f64, f64)>,
 }
 
+/// Axes of the chart: gain across, forgetting down.
+struct Axes {
+    across: Axis,
+    down: Axis,
+}
+
+impl Axes {
+    fn at(&self, gain: f64, forgetting: f64) -> Point {
+        Point {
+            x: self.across.at(gain),
+            y: self.down.at(forgetting),
+        }
+    }
+}
+
 /// Draws the chart, or returns `None` without points.
 pub fn tradeoff(trades: &[Trade], tolerance: f64) -> Option<String> {
     if trades.is_empty() {
@@ -40,27 +55,50 @@ pub fn tradeoff(trades: &[Trade], tolerance: f64) -> Option<String> {
     let path = || trades.iter().flat_map(|trade| &trade.path);
     let gains = trades.iter().flat_map(|trade| ends(trade.gain));
     let gains = gains.chain(path().map(|point| point.0)).chain([0.0]);
-    let across = Axis::new(gains, 5.0, (LEFT, RIGHT));
+    let across = Axis::new(
+        gains,
+        5.0,
+        Pixels {
+            from: LEFT,
+            to: RIGHT,
+        },
+    );
     let losses = trades.iter().flat_map(|trade| ends(trade.forgetting));
     let losses = losses.chain(path().map(|point| point.1));
-    let down = Axis::new(losses.chain([-tolerance, tolerance]), 5.0, (BOTTOM, TOP));
+    let down = Axis::new(
+        losses.chain([-tolerance, tolerance]),
+        5.0,
+        Pixels {
+            from: BOTTOM,
+            to: TOP,
+        },
+    );
     let said: Vec<String> = trades.iter().map(|trade| describe(trade)).collect();
     let mut svg = Svg::new(
         "tradeoff",
-        (WIDTH, HEIGHT),
-        ("Gain on the niche against mean forgetting", &said.join(" ")),
+        Size {
+            width: WIDTH,
+            height: HEIGHT,
+        },
+        Caption {
+            title: "Gain on the niche against mean forgetting",
+            description: &said.join(" "),
+        },
     );
-    background(&mut svg, &across, &down, tolerance);
+    let axes = Axes { across, down };
+    background(&mut svg, &axes, tolerance);
     for trade in &trades {
-        trail(&mut svg, (&across, &down), trade);
+        trail(&mut svg, &axes, trade);
     }
     let named = trades.iter().filter(|trade| trade.named);
-    let mut names: Vec<f64> = named.map(|trade| down.at(trade.forgetting.value)).collect();
+    let mut names: Vec<f64> = named
+        .map(|trade| axes.down.at(trade.forgetting.value))
+        .collect();
     spread(&mut names, GAP, BOTTOM);
     let mut names = names.into_iter();
     for (trade, text) in trades.iter().zip(&said) {
         let name = if trade.named { names.next() } else { None };
-        point(&mut svg, (&across, &down), (trade, text), name);
+        point(&mut svg, &axes, trade, text, name);
     }
     Some(svg.finish())
 }
@@ -80,7 +118,7 @@ fn describe(trade: &Trade) -> String {
 }
 
 /// Draws the path from the base to a point as a line.
-fn trail(svg: &mut Svg, (across, down): (&Axis, &Axis), trade: &Trade) {
+fn trail(svg: &mut Svg, axes: &Axes, trade: &Trade) {
     if trade.path.is_empty() {
         return;
     }
@@ -89,10 +127,7 @@ fn trail(svg: &mut Svg, (across, down): (&Axis, &Axis), trade: &Trade) {
     points.extend(trade.path.iter().copied().chain([end]));
     let points: Vec<Point> = points
         .into_iter()
-        .map(|(gain, forgetting)| Point {
-            x: across.at(gain),
-            y: down.at(forgetting),
-        })
+        .map(|(gain, forgetting)| axes.at(gain, forgetting))
         .collect();
     let title = format!("{}: mixed with the base", trade.name);
     svg.begin_group(&format!("{} trail", class_of_run(trade.number)), &title);
@@ -103,7 +138,8 @@ fn trail(svg: &mut Svg, (across, down): (&Axis, &Axis), trade: &Trade) {
     svg.end_group();
 }
 
-fn background(svg: &mut Svg, across: &Axis, down: &Axis, tolerance: f64) {
+fn background(svg: &mut Svg, axes: &Axes, tolerance: f64) {
+    let Axes { across, down } = axes;
     let row = |value: f64, x: f64| Point {
         x,
         y: down.at(value),
@@ -157,16 +193,8 @@ fn background(svg: &mut Svg, across: &Axis, down: &Axis, tolerance: f64) {
 
 /// Draws a marker with the intervals of gain and forgetting. Its name is at height `name`, on the side with more
 /// room.
-fn point(
-    svg: &mut Svg,
-    (across, down): (&Axis, &Axis),
-    (trade, title): (&Trade, &str),
-    name: Option<f64>,
-) {
-    let place = |gain: f64, forgetting: f64| Point {
-        x: across.at(gain),
-        y: down.at(forgetting),
-    };
+fn point(svg: &mut Svg, axes: &Axes, trade: &Trade, title: &str, name: Option<f64>) {
+    let place = |gain: f64, forgetting: f64| axes.at(gain, forgetting);
     let (gain, forgetting) = (trade.gain, trade.forgetting);
     svg.begin_group(&class_of_run(trade.number), title);
     if let Some([low, high]) = gain.interval {
@@ -182,7 +210,7 @@ fn point(
     let middle = place(gain.value, forgetting.value);
     svg.marker(trade.number, false, middle);
     if let Some(name) = name {
-        let ends = ends(gain).map(|end| across.at(end));
+        let ends = ends(gain).map(|end| axes.across.at(end));
         let (x, anchor, room) = if middle.x < (LEFT + RIGHT) / 2.0 {
             let x = ends[1].max(middle.x + 4.0) + 8.0;
             (x, Anchor::Start, RIGHT - x)
