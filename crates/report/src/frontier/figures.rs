@@ -347,8 +347,9 @@ fn comparisons<'a>(
         let chosen = domains
             .iter()
             .filter(|(name, _)| (*name == niche) == of_niche);
-        let weighted = chosen.map(|(_, sums)| WeightedDomain { sums, weight });
-        weighted.collect()
+        chosen
+            .map(|(_, sums)| WeightedDomain { sums, weight })
+            .collect()
     };
     Comparisons {
         gain: FigureOfAll::new(weighted(true, -1.0), by_seed(&|run| run.gain.value), true),
