@@ -78,16 +78,7 @@ impl Finetuning {
             .then(|| fitting_length(&data.train, DEFAULT_SEQUENCE, facts.context));
         facts.epoch_tokens = data.train.tokens();
         let resolved = config.resolve(&facts)?;
-        let mut retained_texts = config.retention.check(RetentionFacts {
-            retained: retained.as_ref(),
-            niche: &niche,
-            trainable: &opened.trainable,
-            base_names: &opened.base_names,
-            vocabulary: opened.model.vocab_size,
-        })?;
-        if config.control {
-            retained_texts = controlled(&config, retained.as_ref(), &niche)?;
-        }
+        let retained_texts = opened.retained_texts(&config, retained.as_ref(), &niche)?;
         let mut finetuning = Self {
             retained_texts,
             sequence_length: resolved.training.sequence_length,
@@ -190,6 +181,26 @@ impl OpenedModel {
             fitting: None,
             epoch_tokens: 1,
             padding: 0.0,
+        }
+    }
+
+    /// Checks the retention, and returns the training documents of the retained domains that the run reads.
+    fn retained_texts(
+        &self,
+        config: &FinetuneConfig,
+        retained: Option<&Dataset>,
+        niche: &str,
+    ) -> Result<Vec<RetainedText>, FinetuneError> {
+        let texts = config.retention.check(RetentionFacts {
+            retained,
+            niche,
+            trainable: &self.trainable,
+            base_names: &self.base_names,
+            vocabulary: self.model.vocab_size,
+        })?;
+        match config.control {
+            true => controlled(config, retained, niche),
+            false => Ok(texts),
         }
     }
 

@@ -59,7 +59,7 @@ pub fn check_forms(folder: &Path, name: &str) -> Result<(), ReportError> {
 }
 
 /// Readable forms of a result.
-pub struct Forms {
+pub struct ReadableForms {
     /// HTML page.
     pub html: String,
     /// Markdown.
@@ -73,7 +73,7 @@ pub fn write_forms(
     folder: &Path,
     name: &str,
     result: &impl Serialize,
-    forms: Forms,
+    forms: ReadableForms,
 ) -> Result<(), ReportError> {
     let json = serde_json::to_string_pretty(result)
         .map_err(|error| ReportError::Report(format!("`{name}.json`: {error}")))?;
@@ -104,7 +104,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let place = folder.path().join("report");
         check_forms(&place, "report").unwrap();
-        let forms = || Forms {
+        let forms = || ReadableForms {
             html: String::new(),
             markdown: String::new(),
         };

@@ -162,7 +162,7 @@ struct Learner<'a, O> {
 }
 
 /// Values of an update, for the log.
-struct Update {
+struct UpdateResult {
     /// Mean over the targets.
     loss: f64,
     penalties: BTreeMap<String, f64>,
@@ -198,7 +198,12 @@ impl<'a, O: Objective + SaveModel> Learner<'a, O> {
     }
 
     /// Computes the loss and the gradients of a batch, and updates the parameters.
-    fn update(&mut self, batch: &Batch, step: u64, strength: f64) -> Result<Update, TrainError> {
+    fn update(
+        &mut self,
+        batch: &Batch,
+        step: u64,
+        strength: f64,
+    ) -> Result<UpdateResult, TrainError> {
         let training = self.fit.training;
         let parameters = self.objective.trainable();
         self.objective.begin_step(self.fit.seed, step - 1);
@@ -227,7 +232,7 @@ impl<'a, O: Objective + SaveModel> Learner<'a, O> {
         if let (Some(check), 2) = (&self.check, step) {
             check.check_changed(parameters, learning_rate)?;
         }
-        Ok(Update {
+        Ok(UpdateResult {
             loss: loss / scored,
             penalties: found.penalties,
             learning_rate,

@@ -73,14 +73,14 @@ pub fn check_batch_rules(runs: &[&Path]) -> Result<(), TrainError> {
         rules.collect()
     };
     let batches = rules(&|state| state.batch_rule, BATCH_RULE);
-    let making = Rule {
+    let making = VersionedRule {
         now: BATCH_RULE,
         what: "making batches",
         follows: "they see other data in another order",
     };
     refuse_mixed(runs, &batches, making)?;
     let evaluations = rules(&|state| state.evaluation_rule, EVALUATION_RULE);
-    let choosing = Rule {
+    let choosing = VersionedRule {
         now: EVALUATION_RULE,
         what: "choosing the best checkpoint",
         follows: "their best checkpoint was chosen on other documents",
@@ -89,7 +89,7 @@ pub fn check_batch_rules(runs: &[&Path]) -> Result<(), TrainError> {
 }
 
 /// Rule that results of runs depend on.
-struct Rule {
+struct VersionedRule {
     /// Current version.
     now: u32,
     /// Name of the rule.
@@ -99,8 +99,8 @@ struct Rule {
 }
 
 /// Refuses runs of different versions of a rule.
-fn refuse_mixed(runs: &[&Path], rules: &[u32], rule: Rule) -> Result<(), TrainError> {
-    let Rule { now, what, follows } = rule;
+fn refuse_mixed(runs: &[&Path], rules: &[u32], rule: VersionedRule) -> Result<(), TrainError> {
+    let VersionedRule { now, what, follows } = rule;
     if rules.iter().all(|rule| Some(rule) == rules.first()) {
         return Ok(());
     }

@@ -110,16 +110,21 @@ impl Rule {
         if chosen.documents == 0 {
             fill(&mut chosen, &|_, _| true);
         }
-        let again = chosen.hashes.iter().filter(|hash| known.was_trained(hash));
-        let again = again.count();
-        if again > 0 {
-            tracing::warn!(
-                "domain `{}`: {again} documents that the dataset before was trained on are held out now, since it has no \
-                 others: a model that was trained on them looks better on them than it is",
-                known.name
-            );
-        }
+        say_held_out_again(&chosen, known);
         chosen.hashes
+    }
+}
+
+/// Warns about documents that are held out although the earlier dataset was trained on them.
+fn say_held_out_again(chosen: &Chosen, known: &Known<'_>) {
+    let again = chosen.hashes.iter().filter(|hash| known.was_trained(hash));
+    let again = again.count();
+    if again > 0 {
+        tracing::warn!(
+            "domain `{}`: {again} documents that the dataset before was trained on are held out now, since it has no \
+             others: a model that was trained on them looks better on them than it is",
+            known.name
+        );
     }
 }
 

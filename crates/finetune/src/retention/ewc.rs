@@ -8,7 +8,7 @@ use polymath_model::Ops;
 use polymath_train::{Penalty, TrainError};
 use serde::{Deserialize, Serialize};
 
-use super::quadratic::{Anchor, pull_all};
+use super::quadratic::{PullTarget, pull_all};
 use crate::FinetuneError;
 
 /// The `[retention.ewc]` table.
@@ -111,7 +111,7 @@ impl Penalty for Ewc {
                 "the Fisher information has no `{name}`: it was made for another model"
             )));
         }
-        let anchor = Anchor {
+        let anchor = PullTarget {
             base: &self.base,
             firmness: &firmness,
         };

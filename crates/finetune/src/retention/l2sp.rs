@@ -7,7 +7,7 @@ use candle_core::{Tensor, Var};
 use polymath_model::Ops;
 use polymath_train::{Penalty, TrainError};
 
-use super::quadratic::{Anchor, pull_all};
+use super::quadratic::{PullTarget, pull_all};
 
 /// L2-SP penalty over the trainable parameters.
 pub struct L2sp {
@@ -31,7 +31,7 @@ impl Penalty for L2sp {
         scale: f64,
     ) -> Result<f64, TrainError> {
         let firmness = |_: &str| None;
-        let anchor = Anchor {
+        let anchor = PullTarget {
             base: &self.base,
             firmness: &firmness,
         };

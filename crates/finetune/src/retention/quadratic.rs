@@ -8,7 +8,7 @@ use polymath_ops::Pull;
 use polymath_train::TrainError;
 
 /// Target of the pull, and its weights.
-pub struct Anchor<'a> {
+pub struct PullTarget<'a> {
     /// Parameters of the base.
     pub base: &'a BTreeMap<String, Tensor>,
     /// Importance of each element of a parameter; `None` for 1.
@@ -20,7 +20,7 @@ pub fn pull_all(
     ops: Ops,
     parameters: &BTreeMap<String, Var>,
     gradients: &mut BTreeMap<String, Tensor>,
-    anchor: Anchor,
+    anchor: PullTarget,
     factor: f64,
 ) -> Result<f64, TrainError> {
     let mut sums = Vec::new();

@@ -414,7 +414,7 @@ pub fn write(report: &ForgettingReport, folder: &Path) -> Result<(), ReportError
         folder,
         "report",
         report,
-        crate::page::Forms {
+        crate::page::ReadableForms {
             html: html::render(report)?,
             markdown: markdown::render(report),
         },

@@ -43,7 +43,7 @@ impl Frontier {
             folder,
             "frontier",
             self,
-            crate::page::Forms {
+            crate::page::ReadableForms {
                 html: page::render(self)?,
                 markdown: self.markdown(),
             },

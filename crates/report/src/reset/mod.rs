@@ -193,7 +193,7 @@ impl Reset {
             folder,
             "reset",
             self,
-            crate::page::Forms {
+            crate::page::ReadableForms {
                 html: page::render(self)?,
                 markdown: self.markdown(),
             },

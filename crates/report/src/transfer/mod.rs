@@ -118,7 +118,7 @@ impl Transfer {
             folder,
             "transfer",
             self,
-            crate::page::Forms {
+            crate::page::ReadableForms {
                 html: page::render(self)?,
                 markdown: self.markdown(),
             },
