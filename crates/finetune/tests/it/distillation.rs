@@ -9,6 +9,7 @@ use candle_core::{Tensor, Var};
 use polymath_data::{
     Batch, BatchShape, MixturePart, MixtureStream, Replay, ReplayStream, Split, TokenShard,
 };
+use polymath_finetune::FinetuneError;
 use polymath_finetune::retention::{
     Base, Distillation, RetentionObjective, SelfReplay, TeacherPool,
 };
@@ -374,11 +375,14 @@ fn generated_text_is_reused() {
         ..replay
     };
     assert!(prepare(&other).1.contains("generating"));
-    assert!(
-        other
-            .prepare(&base, &AtomicBool::new(true), &mut |_| {})
-            .is_ok()
-    );
+    // A stop prevents only the generation of new text.
+    let stopped = |replay: &SelfReplay| replay.prepare(&base, &AtomicBool::new(true), &mut |_| {});
+    assert!(stopped(&other).is_ok());
+    let new = SelfReplay {
+        output: root.path().join("new.replay"),
+        ..other
+    };
+    assert!(matches!(stopped(&new), Err(FinetuneError::Stopped)));
 }
 
 /// Returns a tokenizer with one word for each id.

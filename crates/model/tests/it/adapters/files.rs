@@ -1,6 +1,9 @@
 //! Adapter files, those of PEFT among them.
 
+use polymath_model::{ModelSource, save_weights};
+
 use super::*;
+use crate::support::letters::write_tokenizer;
 
 /// Creates the folder of a base, with a weights file of any content, since only its digest is used.
 fn base_folder(at: &Path) -> std::path::PathBuf {
@@ -40,6 +43,40 @@ fn adapter_files_survive_a_round_trip() {
         let error = load_adapter(folder.path(), None).unwrap_err().to_string();
         assert!(error.contains(&sha256), "{error}");
     }
+}
+
+/// Checks that a source reads an adapter over the base that it is given, in place of the one that the adapter names:
+/// its config, its tokenizer, and the merged weights.
+#[test]
+fn a_source_reads_an_adapter_over_its_base() {
+    let folder = tempfile::tempdir().unwrap();
+    let [own, moved] = ["adapter", "moved"].map(|name| folder.path().join(name));
+    std::fs::create_dir(&own).unwrap();
+    std::fs::create_dir(&moved).unwrap();
+    save_weights(&moved, &config(), base(), &write_tokenizer(&moved)).unwrap();
+    for lora in kinds() {
+        let mut adapter = learned(lora);
+        adapter.base.folder = base_folder(folder.path());
+        save_adapter(&own, &adapter).unwrap();
+        // The base that it names is no model.
+        assert!(ModelSource::of(&own).config().is_err());
+        let source = ModelSource::over(&own, &moved);
+        assert_eq!(source.config().unwrap().hidden_size, 16);
+        assert_eq!(source.tokenizer().unwrap(), moved.join("tokenizer.json"));
+        let mut merged = base();
+        adapter.merge(&config(), &mut merged).unwrap();
+        let merged = plain(merged);
+        let options = LoadOptions::frozen(&Device::Cpu, ops());
+        for read in [
+            plain(source.weights().unwrap()),
+            source.load(&options).unwrap(),
+        ] {
+            assert_eq!(difference(&read, &merged), 0.0);
+        }
+    }
+    // A model that is no adapter has no base.
+    let alone = ModelSource::of(&moved).weights().unwrap();
+    assert_eq!(difference(&plain(alone), &plain(base())), 0.0);
 }
 
 /// Checks an adapter folder in PEFT's format, written by hand: `target_modules` is a regular expression, one
