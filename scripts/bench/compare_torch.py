@@ -119,27 +119,6 @@ def table(results):
             print(f"{shape:12} {side:16} {value['tokens_per_second']:9.0f} {memory:10.0f} {ratio:>22}")
 
 
-def chart(results, path):
-    import matplotlib
-
-    matplotlib.use("agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(1, len(results), figsize=(4 * len(results), 3.2), squeeze=False)
-    for axis, (shape, sides) in zip(axes[0], results.items()):
-        names = list(sides)
-        rates = [sides[name]["tokens_per_second"] for name in names]
-        colours = ["#2b6cb0" if name.startswith("polymath") else "#a0aec0" for name in names]
-        bars = axis.barh(names, rates, color=colours)
-        axis.bar_label(bars, [f"{rate:,.0f}" for rate in rates], padding=3, fontsize=8)
-        axis.margins(x=0.18)
-        axis.invert_yaxis()
-        axis.set_title(shape)
-        axis.set_xlabel("tokens/s")
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("program", help="the polymath command")
@@ -157,8 +136,8 @@ def main():
     table(results)
     arguments.output.mkdir(parents=True, exist_ok=True)
     (arguments.output / "compare_torch.json").write_text(json.dumps(results, indent=2) + "\n")
-    chart(results, arguments.output / "compare_torch.png")
-    print(f"{arguments.output}/compare_torch.json and .png", file=sys.stderr)
+    path = arguments.output / "compare_torch.json"
+    print(f"{path}; drawn by: cargo run -p polymath-report --example pictures -- FOLDER {path}", file=sys.stderr)
 
 
 main()

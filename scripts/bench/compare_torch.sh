@@ -5,7 +5,7 @@
 #
 #   scripts/bench/compare_torch.sh [--shapes reference larger characters] [--precisions f32 bf16] [--rounds 5]
 #
-# Prints a table; the figures and a chart go to target/compare_torch/. For a GPU, with a `polymath` built for it and a Python that
+# Prints a table; the figures go to target/compare_torch/. For a GPU, with a `polymath` built for it and a Python that
 # has PyTorch: `python3 scripts/bench/compare_torch.py target/release/polymath --device cuda:0 --shapes reference base`.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -14,6 +14,6 @@ environment=target/torch-environment
 for client in cargo g++; do
     command -v "$client" >/dev/null || { echo "$client is missing: install it first" >&2; exit 1; }
 done
-python_environment "$environment" torch matplotlib
+python_environment "$environment" torch
 cargo build --release --quiet
 exec "$environment/bin/python" scripts/bench/compare_torch.py target/release/polymath "$@"

@@ -40,7 +40,7 @@ fn interpolation_writes_the_chosen_model() {
         .args(["--alphas", "0.25,0.5", "--limit", "0.3"])
         .assert()
         .success()
-        .stdout(contains("chosen").and(contains("| 0.25 |")));
+        .stdout(contains("Take ").and(contains("\n  0.25 ")));
     let curve = std::fs::read_to_string(at.join("mixed/interpolation.json")).unwrap();
     let curve: Value = serde_json::from_str(&curve).unwrap();
     let points = curve["points"].as_array().unwrap();

@@ -95,6 +95,27 @@ fn chains_are_recognized_and_measured() {
     command.assert().success();
     let text = std::fs::read_to_string(at.join("own/report.json")).unwrap();
     assert_eq!(role(&serde_json::from_str(&text).unwrap(), 0), "retained");
+    // Swapped, base and tuned model are recognized by their lineage; another base than a run's own is noted.
+    let mut command = polymath(at);
+    command.args(["report", "runs/second", "runs/first", "-o", "swapped"]);
+    command
+        .assert()
+        .code(2)
+        .stderr(contains("the two are swapped"));
+    assert!(!at.join("swapped").exists());
+    let sideways = report_of(at, "runs/apart", "runs/second");
+    let note = sideways["runs"][0]["notes"][0].as_str().unwrap();
+    assert!(note.contains("and not from the base"), "{note}");
+    // Each run says what made it, and the base too.
+    let run = &found["runs"][0]["provenance"];
+    for key in ["steps", "tokens", "seconds", "seed"] {
+        assert!(run[key].is_number(), "{key}: {run}");
+    }
+    for key in ["begun", "machine", "version"] {
+        assert!(run[key].is_string(), "{key}: {run}");
+    }
+    assert_eq!(run["settings"]["method"], "full");
+    assert!(found["base_provenance"]["step"].is_number());
     // The datasets of every stage are found without being named.
     let mut command = polymath(at);
     command.args(["report", "runs/base/best", "runs/first", "runs/second"]);
@@ -103,4 +124,13 @@ fn chains_are_recognized_and_measured() {
         .assert()
         .success()
         .stdout(contains("backward transfer"));
+}
+
+/// Returns the report of a tuned model against a base.
+fn report_of(at: &std::path::Path, base: &str, tuned: &str) -> Value {
+    let mut command = polymath(at);
+    command.args(["report", base, tuned, "-o", "sideways"]);
+    command.assert().success();
+    let text = std::fs::read_to_string(at.join("sideways/report.json")).unwrap();
+    serde_json::from_str(&text).unwrap()
 }

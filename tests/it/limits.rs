@@ -219,7 +219,7 @@ fn frontiers_judge_their_limits() {
     let compared = || {
         let mut command = polymath(at);
         command.args(["frontier", "frontier.toml"]);
-        command.assert().success().stdout(contains("| limits |"));
+        command.assert().success().stdout(contains("\n  limits "));
         json(&at.join("frontier/frontier.json"))
     };
     let found = compared();

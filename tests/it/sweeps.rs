@@ -37,7 +37,7 @@ fn a_killed_frontier_resumes() {
         .args(["frontier", "frontier.toml"])
         .assert()
         .success()
-        .stdout(contains("| full |").and(contains("Hypervolume")));
+        .stdout(contains("\n  full ").and(contains("Hypervolume")));
     assert_eq!(modified(&first), before, "a finished run is left alone");
     let text = std::fs::read_to_string(at.join("frontier/frontier.json")).unwrap();
     let found: Value = serde_json::from_str(&text).unwrap();
@@ -272,7 +272,7 @@ fn a_diverging_run_does_not_end_the_others() {
         command.assert().code(1)
     };
     run()
-        .stdout(contains("| full |").and(contains("Diverged and left out: a-bad (seed 1:")))
+        .stdout(contains("\n  full ").and(contains("Diverged and left out: a-bad (seed 1:")))
         .stderr(contains("error: 2 of 4 runs diverged: a-bad, seed 1 ("));
     let text = std::fs::read_to_string(at.join("frontier/frontier.json")).unwrap();
     let found: Value = serde_json::from_str(&text).unwrap();
@@ -305,7 +305,7 @@ fn a_diverging_run_does_not_end_the_others() {
         .args(["frontier", "frontier.toml"])
         .assert()
         .success()
-        .stdout(contains("| a-bad |").and(contains("Diverged").not()));
+        .stdout(contains("\n  a-bad ").and(contains("Diverged").not()));
 }
 
 /// Checks that a frontier gives the same numbers if a finished run was killed before its links moved.

@@ -15,11 +15,13 @@
 //! assert!(error.to_string().contains(expected));
 //! ```
 
+mod by_key;
 mod count;
 mod missing;
 mod overrides;
 mod source;
 
+pub use by_key::values_by_key;
 pub use count::optional_count;
 pub use source::Source;
 

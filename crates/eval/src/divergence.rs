@@ -25,7 +25,7 @@ pub fn divergence(
     windows: WindowOptions,
 ) -> Result<f64, EvalError> {
     let ModelPair { base, tuned } = models;
-    let batches = ScoringBatches::new(shard, scoring_options(tuned, shard, windows)?);
+    let batches = ScoringBatches::new(shard, scoring_options(tuned.config(), shard, windows)?);
     let (mut sum, mut tokens) = (0.0, 0);
     for batch in batches.iter() {
         let positions: Vec<u32> = (0..)

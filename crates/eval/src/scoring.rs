@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use polymath_data::{
     Grouping, HeldoutSplit, NamedShard, ScoringBatches, ScoringOptions, TokenPlace, TokenShard,
 };
-use polymath_model::Transformer;
+use polymath_model::{ModelConfig, Transformer};
 use serde::{Deserialize, Serialize};
 
 use crate::EvalError;
@@ -152,7 +152,7 @@ pub fn score_tokens<A: Answer>(
     progress: &mut dyn FnMut(u64, u64) -> A,
 ) -> Result<DomainScores, EvalError> {
     shard.check_length()?;
-    let batches = ScoringBatches::new(shard, scoring_options(model, shard, windows)?);
+    let batches = ScoringBatches::new(shard, scoring_options(model.config(), shard, windows)?);
     let mut documents: Vec<DocumentScore> = batches
         .documents()
         .iter()
@@ -217,7 +217,7 @@ pub struct ScoredGroups {
 /// # Errors
 /// Fails if the context is longer than the model's.
 pub fn scored_groups(
-    model: &Transformer,
+    model: &ModelConfig,
     shard: &TokenShard,
     windows: WindowOptions,
 ) -> Result<ScoredGroups, EvalError> {
@@ -243,11 +243,11 @@ pub fn scored_groups(
 
 /// Returns the options for cutting documents into windows for a model.
 pub(crate) fn scoring_options(
-    model: &Transformer,
+    model: &ModelConfig,
     shard: &TokenShard,
     windows: WindowOptions,
 ) -> Result<ScoringOptions, EvalError> {
-    let longest = model.config().max_position_embeddings;
+    let longest = model.max_position_embeddings;
     let context = windows.context.unwrap_or(longest);
     if context == 0 || context > longest {
         return Err(EvalError::Scores(format!(
@@ -267,7 +267,7 @@ pub(crate) fn scoring_options(
         rows: (TOKENS_AT_ONCE / length).max(1),
         sequence_length: length,
         stride: windows.stride,
-        bos_token_id: model.config().bos_token_id,
+        bos_token_id: model.bos_token_id,
         max_tokens: windows.max_tokens,
         seed: SUBSAMPLE_SEED,
         split: windows.split,

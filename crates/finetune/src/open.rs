@@ -106,6 +106,8 @@ impl Finetuning {
             finetuning.facts.padding = finetuning.padding;
             finetuning.config = config.resolve(&finetuning.facts)?;
         }
+        let base = polymath_model::load_config(&finetuning.base.folder)?;
+        finetuning.check_limited_groups(&base)?;
         Ok(finetuning)
     }
 }

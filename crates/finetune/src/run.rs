@@ -67,6 +67,7 @@ impl Finetuning {
         if run.resumed().is_none() {
             lineage.write(run.path())?;
         }
+        run.note_environment(&launch.device)?;
         if let Some(extension) = &self.extension {
             extension.write()?;
         }

@@ -178,6 +178,7 @@ impl Pretraining {
             observer.message(&format!("`{shown}` is finished: nothing left to do"));
             return Ok(outcome);
         }
+        run.note_environment(&launch.device)?;
         let ops = launch.ops(self.config.training.precision);
         let transformer = self.transformer(&run, &LoadOptions::trained(&launch.device, ops))?;
         let task = LanguageModel {

@@ -1,5 +1,7 @@
-//! Evidence of forgetting: the documents and tokens with the largest loss, the loss by token frequency, and questions
-//! that only the base answers correctly.
+//! Evidence of forgetting: the documents and tokens with the largest loss, the loss by token frequency and by position
+//! in the document, and questions that only the base answers.
+
+mod groups;
 
 use std::collections::HashMap;
 
@@ -7,8 +9,7 @@ use polymath_data::{Dataset, Question, Spelling, Split};
 use serde::{Deserialize, Serialize};
 
 use crate::ReportError;
-use polymath_eval::statistics::PairedBootstrap;
-use polymath_eval::{DocumentScore, DomainScores, TokenScores};
+use polymath_eval::{DomainScores, TokenScores};
 
 /// Maximum number of documents shown for each domain.
 const DOCUMENTS: usize = 3;
@@ -16,20 +17,8 @@ const DOCUMENTS: usize = 3;
 pub(crate) const WINDOW: usize = 120;
 /// Minimum size of a shown document in bytes, since the loss per byte of shorter ones is mostly noise.
 const SHORTEST: u64 = 200;
-/// Maximum number of training tokens of each domain that are counted for frequencies.
-const COUNTED: u64 = 20_000_000;
-/// Maximum number of questions listed for each domain.
+/// Maximum number of questions listed per domain.
 const QUESTIONS: usize = 20;
-/// Number of bootstrap resamples for the intervals of frequency groups.
-const RESAMPLES: usize = 1000;
-/// Frequency groups: minimum number of occurrences per million training tokens, and name.
-const GROUPS: [(f64, &str); 5] = [
-    (10_000.0, "over 10 000"),
-    (1_000.0, "1 000 to 10 000"),
-    (100.0, "100 to 1 000"),
-    (10.0, "10 to 100"),
-    (0.0, "under 10, or never"),
-];
 
 /// Evidence of forgetting in one domain by one run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -38,6 +27,9 @@ pub struct DomainEvidence {
     pub documents: Vec<WorstDocument>,
     /// Loss by token frequency, from frequent to rare tokens.
     pub frequencies: Vec<FrequencyGroup>,
+    /// Loss by position in the document, from its start on; only positions with the whole text before them as context.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub positions: Vec<PositionGroup>,
     /// Number of questions that the base answers correctly and the tuned model does not.
     pub questions_lost: usize,
     /// Some of the questions that only the base answers correctly.
@@ -86,6 +78,19 @@ pub struct FrequencyGroup {
     pub interval: Option<[f64; 2]>,
 }
 
+/// Tokens at similar positions in their documents.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PositionGroup {
+    /// First and last position, counted from 1; the last is `None` if there is no end.
+    pub tokens_of_document: (u64, Option<u64>),
+    /// Number of held-out tokens in the group.
+    pub tokens: u64,
+    /// Mean change in bits per token.
+    pub change: f64,
+    /// 95 % interval, computed as for a domain; `None` if too few documents have such tokens.
+    pub interval: Option<[f64; 2]>,
+}
+
 /// Scores of a domain by two models, and the domain's dataset.
 pub struct Evidence<'a> {
     /// Dataset of the domain.
@@ -98,6 +103,9 @@ pub struct Evidence<'a> {
     pub tuned: &'a DomainScores,
     /// For each question, whether the answer is correct: of the base and of the tuned model.
     pub answers: (&'a [bool], &'a [bool]),
+    /// Context in tokens that both were scored with: tokens further on in a document have less than the whole text
+    /// before them as context.
+    pub context: usize,
     /// Random seed of the bootstrap.
     pub seed: u64,
 }
@@ -136,6 +144,7 @@ impl Evidence<'_> {
         questions.truncate(QUESTIONS);
         Ok(DomainEvidence {
             frequencies: self.frequencies(&pairs)?,
+            positions: self.positions(&pairs)?,
             documents: self.worst_documents(pairs)?,
             questions_lost,
             questions,
@@ -194,84 +203,6 @@ impl Evidence<'_> {
             }
         };
         Ok(shown.map(document).collect())
-    }
-
-    /// Returns the mean change of each frequency group, with intervals of a paired bootstrap over document groups.
-    fn frequencies(&self, pairs: &[TokenPair]) -> Result<Vec<FrequencyGroup>, ReportError> {
-        let group_of = self.groups()?;
-        let shard = self.dataset.shard(self.domain, Split::Heldout)?;
-        // Sums of each document by frequency group. The field `bytes` counts tokens here.
-        let mut of_base = vec![DomainScores::default(); GROUPS.len()];
-        let mut of_tuned = of_base.clone();
-        let mut tokens = Vec::new();
-        for (base, tuned) in pairs {
-            let document = shard.document(base.document as usize);
-            tokens.clear();
-            document.copy_tokens(0..document.len(), &mut tokens);
-            let work = shard.group_of(base.document as usize);
-            let mut sums = [(DocumentScore::default(), DocumentScore::default()); GROUPS.len()];
-            for ((token, before), after) in tokens.iter().zip(&base.nats).zip(&tuned.nats) {
-                if before.is_nan() {
-                    continue;
-                }
-                let group = group_of.get(*token as usize);
-                let (base, tuned) =
-                    &mut sums[group.map_or(GROUPS.len() - 1, |group| usize::from(*group))];
-                for (sum, nats) in [(base, before), (tuned, after)] {
-                    sum.nats += f64::from(*nats);
-                    sum.bytes += 1;
-                }
-            }
-            for (group, (base, tuned)) in sums.into_iter().enumerate() {
-                if base.bytes > 0 {
-                    of_base[group].documents.push(base);
-                    of_tuned[group].documents.push(tuned);
-                    of_base[group].groups.extend(work);
-                }
-            }
-        }
-        let mut groups = Vec::new();
-        for ((base, tuned), (_, name)) in of_base.iter().zip(&of_tuned).zip(GROUPS) {
-            if base.bytes() == 0 {
-                continue;
-            }
-            let change = PairedBootstrap::new(base, tuned, RESAMPLES, self.seed)?.change();
-            groups.push(FrequencyGroup {
-                frequency: name.to_owned(),
-                tokens: base.bytes(),
-                change: change.value,
-                interval: change.interval,
-            });
-        }
-        Ok(groups)
-    }
-
-    /// Returns the frequency group of each token, by its count in the domain's training text.
-    fn groups(&self) -> Result<Vec<u8>, ReportError> {
-        let shard = self.dataset.shard(self.domain, Split::Train)?;
-        let mut counts: Vec<u64> = vec![0; self.dataset.manifest().tokenizer.vocab_size];
-        let mut all = 0;
-        let mut tokens = Vec::new();
-        for index in 0..shard.documents() {
-            let document = shard.document(index);
-            tokens.clear();
-            document.copy_tokens(0..document.len(), &mut tokens);
-            for token in &tokens {
-                if let Some(count) = counts.get_mut(*token as usize) {
-                    *count += 1;
-                }
-            }
-            all += tokens.len() as u64;
-            if all >= COUNTED {
-                break;
-            }
-        }
-        let group = |count: &u64| {
-            let frequency = *count as f64 * 1e6 / all.max(1) as f64;
-            let found = GROUPS.iter().position(|(from, _)| frequency >= *from);
-            found.unwrap_or(GROUPS.len() - 1) as u8
-        };
-        Ok(counts.iter().map(group).collect())
     }
 }
 

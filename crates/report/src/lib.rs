@@ -32,6 +32,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod aligned;
 mod charts;
 mod diverged;
 mod error;
@@ -39,11 +40,13 @@ pub mod evidence;
 pub mod forgetting;
 pub mod frontier;
 mod page;
+pub mod pictures;
 pub mod reset;
 pub mod transfer;
 pub mod untrusted;
 mod wording;
 
+pub use aligned::aligned;
 pub use diverged::Diverged;
 pub use error::ReportError;
 pub use forgetting::{ForgettingReport, ModelScores, Settings, write};

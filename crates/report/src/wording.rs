@@ -98,7 +98,7 @@ pub fn count(value: u64) -> String {
 pub const OTHER_CONTEXT: &str = "This run reads the held-out text in other tokens than its base: the same number of context tokens covers another length \
     of text, which may cause part of the change in bits per byte.";
 
-/// Formats the 95 % upper bound on the changes of all retained domains. Empty if it is unknown.
+/// Describes the 95 % upper bound on the change of all retained domains; empty if it is unknown.
 pub fn bound(worst: &Worst) -> String {
     worst.bound.map_or(String::new(), |bound| {
         format!(", no retained domain above {} (95 %)", signed(bound))
@@ -128,7 +128,7 @@ pub fn sign(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Kept => "●",
         Verdict::Forgotten | Verdict::Lost => "▲",
-        Verdict::Gained => "▼",
+        Verdict::Gained | Verdict::Improved => "▼",
         Verdict::Undecided => "◇",
         Verdict::Withheld => "–",
     }

@@ -205,8 +205,13 @@ pub(crate) fn train(runs: &[NamedRun], runner: &dyn Runner) -> Result<Trained, S
     let done = done(runs)?;
     let launch = runner.begin();
     let mut reasons = Vec::new();
-    let train_all = || {
-        for (number, (run, done)) in runs.iter().zip(done).enumerate() {
+    let mut train_all = || {
+        let to_do = runs.iter().zip(&done).filter(|(_, done)| !**done);
+        for (run, _) in to_do {
+            let fits = launch.check_memory(&run.tuning.plan());
+            fits.map_err(|error| StudyError::refused(format!("{}: {error}", run.name)))?;
+        }
+        for (number, (run, done)) in runs.iter().zip(&done).enumerate() {
             let title = format!("{}/{}  {}", number + 1, runs.len(), run.name);
             reasons.push(match done {
                 true => {

@@ -59,9 +59,11 @@ mod checkpoint;
 mod checkpoints;
 mod config;
 mod control;
+mod environment;
 mod error;
 mod fit;
 mod gradient_check;
+mod hyperparameters;
 mod language_model;
 mod launch;
 mod metrics;
@@ -87,6 +89,7 @@ pub use config::{
     BATCH_SIZE, EXCLUSIVE_KEYS, OptimizerChoice, Recompute, Schedule, TrainingConfig,
 };
 pub use control::{ControlPlan, Controller, Monitor, ReplayPlan};
+pub use environment::Environment;
 pub use error::TrainError;
 pub use fit::{TrainingTask, fit, fit_controlled};
 pub use language_model::LanguageModel;

@@ -9,6 +9,7 @@ mod rotation;
 
 use std::path::{Path, PathBuf};
 
+use candle_core::Device;
 use claim::CONFIG;
 use polymath_base::{Lock, StagedFolder};
 
@@ -17,7 +18,7 @@ use crate::checkpoint::{self, Best, Checkpoint, OPTIMIZER, RunState};
 use crate::checkpoints::{newest, step_name};
 use crate::metrics::{METRICS, MetricsFile};
 use crate::resumable::refuse_unfit;
-use crate::{Checkpointing, Optimizer, Outcome, SaveModel, TrainError};
+use crate::{Checkpointing, Environment, Optimizer, Outcome, SaveModel, TrainError};
 
 /// Folder of one run, locked for this process.
 pub struct RunFolder {
@@ -105,6 +106,17 @@ impl RunFolder {
         self.mark_best(state)?;
         // A process that was killed after its last checkpoint may not have done this.
         self.rotate(state.best.map(|best| best.step), kept)
+    }
+
+    /// Notes when, by which version and on which machine a fresh run begins; a resumed run keeps its note.
+    ///
+    /// # Errors
+    /// Fails for a file that can't be written.
+    pub fn note_environment(&self, device: &Device) -> Result<(), TrainError> {
+        match &self.resumed {
+            Some(_) => Ok(()),
+            None => Environment::here(device).write(&self.path),
+        }
     }
 
     /// Returns the path of the run folder.

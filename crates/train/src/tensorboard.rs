@@ -13,6 +13,7 @@ use prost::Message;
 use serde_json::Value;
 
 use crate::TrainError;
+use crate::hyperparameters::{Metadata, TAG, metadata};
 
 /// Name of the folder, beside `metrics.jsonl`.
 const FOLDER: &str = "tensorboard";
@@ -40,13 +41,15 @@ struct Summary {
     value: Vec<Scalar>,
 }
 
-/// `tensorflow.Summary.Value` message with one number.
+/// `tensorflow.Summary.Value` message of one number, or of a plugin's data.
 #[derive(Clone, PartialEq, Message)]
 struct Scalar {
     #[prost(string, tag = "1")]
     tag: String,
-    #[prost(float, tag = "2")]
-    simple_value: f32,
+    #[prost(float, optional, tag = "2")]
+    simple_value: Option<f32>,
+    #[prost(message, optional, tag = "9")]
+    metadata: Option<Metadata>,
 }
 
 /// Open event file of a run.
@@ -87,6 +90,19 @@ impl EventFile {
             file_version: Some(VERSION.into()),
             ..Event::default()
         });
+        if let Some(metadata) = metadata(metrics, events.begin) {
+            records.extend(record(&Event {
+                wall_time: events.begin,
+                summary: Some(Summary {
+                    value: vec![Scalar {
+                        tag: TAG.into(),
+                        simple_value: None,
+                        metadata: Some(metadata),
+                    }],
+                }),
+                ..Event::default()
+            }));
+        }
         for line in &lines {
             records.extend(record(&events.event(line)));
         }
@@ -130,8 +146,11 @@ fn scalars(line: &Value) -> Vec<Scalar> {
     let mut scalars = Vec::new();
     let mut push = |tag: String, value: &Value| {
         if let Some(value) = value.as_f64() {
-            let simple_value = value as f32;
-            scalars.push(Scalar { tag, simple_value });
+            scalars.push(Scalar {
+                tag,
+                simple_value: Some(value as f32),
+                metadata: None,
+            });
         }
     };
     for (name, value) in line.as_object().into_iter().flatten() {
@@ -214,7 +233,7 @@ mod tests {
             let values = event.summary.clone().unwrap().value;
             values
                 .into_iter()
-                .map(|scalar| (scalar.tag, scalar.simple_value))
+                .map(|scalar| (scalar.tag, scalar.simple_value.unwrap()))
                 .collect()
         };
         let mut found = tags(&events[1]);
@@ -237,6 +256,31 @@ mod tests {
         assert_eq!([events[1].step, events[2].step], [7, 8]);
         let apart = events[2].wall_time - events[1].wall_time;
         assert!((apart - 0.5).abs() < 1e-3, "{apart}");
+    }
+
+    /// Checks that it writes the settings of the run's config as hyperparameters, once, before the metrics.
+    #[test]
+    fn settings_are_hyperparameters() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = "seed = 3\nrun = \"runs/a\"\n[training]\nlearning_rate = 0.5\n";
+        std::fs::write(folder.path().join("run.toml"), config).unwrap();
+        let metrics = folder.path().join("metrics.jsonl");
+        EventFile::create(&metrics, &format!("{STEP}\n")).unwrap();
+        let events = read(folder.path());
+        assert_eq!(events.len(), 3);
+        let value = &events[1].summary.as_ref().unwrap().value[0];
+        assert_eq!((value.tag.as_str(), value.simple_value), (TAG, None));
+        let found = value.metadata.as_ref().unwrap().settings();
+        let found: Vec<(&str, &str)> = found
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str()))
+            .collect();
+        let expected = [
+            ("run", "runs/a"),
+            ("seed", "3"),
+            ("training.learning_rate", "0.5"),
+        ];
+        assert_eq!(found, expected);
     }
 
     /// Checks the masked checksum against TensorFlow's. That of no bytes is the constant.

@@ -229,7 +229,8 @@ pub fn files(run: &Path) -> std::collections::BTreeMap<String, String> {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             let name = path.strip_prefix(run).unwrap().display().to_string();
-            let timed = ["tensorboard", ".lock", "metrics.jsonl"].contains(&name.as_str())
+            let timed = ["tensorboard", ".lock", "metrics.jsonl", "environment.json"]
+                .contains(&name.as_str())
                 || name.ends_with("state.json");
             if timed {
                 continue;

@@ -23,7 +23,7 @@ pub fn run(arguments: &arguments::Sweep, environment: &Environment) -> Result<()
     let end = study.run(&runner)?;
     if let Some(found) = &end.found {
         let page = config.output.join("frontier.html");
-        results::announce(&format!("{}\n{}", found.markdown(), page.display()));
+        results::announce(&format!("{}\n{}", found.table(), page.display()));
     }
     Ok(end.check_diverged()?)
 }

@@ -14,6 +14,6 @@ pub fn run(arguments: &arguments::Reset, environment: &Environment) -> Result<()
     let options = arguments.between.options();
     let found = reset(&options, &environment.setup(&console))?;
     let page = options.output.join("reset.html");
-    results::announce(&format!("{}\n{}", found.markdown(), page.display()));
+    results::announce(&format!("{}\n{}", found.table(), page.display()));
     Ok(())
 }

@@ -73,6 +73,8 @@ impl Against {
 pub enum Verdict {
     /// The change is significantly below the tolerance: there is at most a negligible loss.
     Kept,
+    /// A retained domain whose change is significantly below zero: kept, and better than the base.
+    Improved,
     /// The change is significantly above the tolerance.
     Forgotten,
     /// Neither is shown: more held-out text would be needed.
@@ -104,10 +106,16 @@ impl Verdict {
         }
     }
 
+    /// Returns whether a retained domain is shown to have lost at most the tolerance.
+    pub fn is_kept(self) -> bool {
+        matches!(self, Self::Kept | Self::Improved)
+    }
+
     /// Returns the verdict as a word, such as `kept`.
     pub fn word(self) -> &'static str {
         match self {
             Self::Kept => "kept",
+            Self::Improved => "improved",
             Self::Forgotten => "forgotten",
             Self::Undecided => "undecided",
             Self::Gained => "gained",

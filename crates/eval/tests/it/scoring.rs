@@ -73,7 +73,7 @@ fn groups_are_counted_with_their_sizes() {
             split,
             ..windows(8, 8)
         };
-        scored_groups(&model, shard, windows).unwrap()
+        scored_groups(model.config(), shard, windows).unwrap()
     };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("heldout.safetensors");

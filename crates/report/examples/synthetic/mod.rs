@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use polymath_data::{Overlap, Question};
 use polymath_eval::statistics::Figure;
 use polymath_eval::{DocumentScore, DomainScores, Endpoints, SplitScores};
-use polymath_report::evidence::{DomainEvidence, FrequencyGroup, Piece, WorstDocument};
-use polymath_report::forgetting::CurvePoint;
+use polymath_report::evidence::{
+    DomainEvidence, FrequencyGroup, Piece, PositionGroup, WorstDocument,
+};
+use polymath_report::forgetting::{CurvePoint, Provenance};
 use polymath_report::frontier::{Candidate, Frontier, ScoredRun, Settings as FrontierSettings};
 use polymath_report::reset::{BeforeAfter, Block, Reset, ResetSetting, Step, place};
 use polymath_report::transfer::{Row, Setting, Transfer};
@@ -16,14 +18,14 @@ use polymath_report::{ForgettingReport, ModelScores, ReportError, Settings};
 const DOMAINS: [(&str, usize, f64); 7] = [
     ("chemistry", 240, 1.31),
     ("competition", 180, 2.05),
-    ("letters", 38, 2.41),
+    ("letters", 64, 2.41),
     ("literature", 410, 1.92),
     ("manuals", 95, 1.55),
     ("mathematics", 310, 1.12),
     ("physics", 260, 1.27),
 ];
-/// Runs: name, method, and the change of each domain in bits per byte.
-const RUNS: [(&str, &str, [f64; 7]); 3] = [
+/// Name, method and change per domain of each run.
+const RUNS: [(&str, &str, [f64; 7]); 4] = [
     (
         "competition-full",
         "full",
@@ -39,15 +41,26 @@ const RUNS: [(&str, &str, [f64; 7]); 3] = [
         "lora",
         [0.02, -0.47, 0.018, 0.055, 0.01, -0.03, 0.004],
     ),
+    (
+        "competition-limits",
+        "full",
+        [0.008, -0.52, 0.004, 0.011, 0.003, -0.03, 0.002],
+    ),
 ];
 
-/// Returns a forgetting report of three runs and seven domains, with all sections.
+/// Returns a report of four runs over seven domains with all sections.
 ///
 /// # Errors
 /// Fails if the scores do not fit together.
 #[allow(dead_code, reason = "used by some of the programs")]
 pub fn report() -> Result<ForgettingReport, ReportError> {
-    let base = scores("checkpoints/small/best", "", &[0.0; 7]);
+    let mut base = scores("checkpoints/small/best", "", &[0.0; 7]);
+    base.curve = curve_of_base();
+    base.provenance = Provenance {
+        step: Some(1600),
+        steps: Some(1600),
+        ..provenance("pretraining", 5210.0)
+    };
     let runs: Vec<ModelScores> = RUNS
         .iter()
         .map(|(name, method, changes)| {
@@ -57,6 +70,11 @@ pub fn report() -> Result<ForgettingReport, ReportError> {
             run.curve = curve(changes);
             run.overlaps = overlaps();
             run.evidence = evidence(changes);
+            run.provenance = provenance(method, 61.0);
+            if name.ends_with("limits") {
+                let limits = ("retention.limits.default".to_owned(), "0.02".to_owned());
+                run.provenance.settings.extend([limits]);
+            }
             run
         })
         .collect();
@@ -85,7 +103,7 @@ pub fn chain() -> Result<ForgettingReport, ReportError> {
     ForgettingReport::new(&base, &[first, second], Settings::default())
 }
 
-/// Returns a frontier of three methods with two seeds, each as trained and as the midpoint between it and the base.
+/// Returns a frontier of four methods over two seeds, each also mixed with the base at one half.
 ///
 /// # Errors
 /// Fails if the scores do not fit together.
@@ -314,6 +332,7 @@ fn evidence(changes: &[f64]) -> BTreeMap<String, DomainEvidence> {
         let evidence = DomainEvidence {
             documents: vec![document.clone(), document],
             frequencies: groups.into_iter().enumerate().map(group).collect(),
+            positions: positions(*change),
             questions_lost: 31,
             questions: vec![question(8), question(26)],
         };
@@ -324,6 +343,65 @@ fn evidence(changes: &[f64]) -> BTreeMap<String, DomainEvidence> {
         .zip(changes)
         .filter(|(_, change)| **change > 0.0);
     lost.map(of_domain).collect()
+}
+
+/// Returns losses that are largest at the start of documents.
+fn positions(change: f64) -> Vec<PositionGroup> {
+    let places = [(1, Some(16)), (17, Some(64)), (65, Some(256)), (257, None)];
+    let group = |(at, place): (usize, (u64, Option<u64>))| {
+        let change = change * [9.0, 5.0, 3.2, 2.8][at];
+        PositionGroup {
+            tokens_of_document: place,
+            tokens: 4000 * (at as u64 + 1),
+            change,
+            interval: Some([0.8 * change, 1.2 * change]),
+        }
+    };
+    places.into_iter().enumerate().map(group).collect()
+}
+
+/// Returns the settings and circumstances of a run with a method.
+fn provenance(method: &str, seconds: f64) -> Provenance {
+    let own = match method {
+        "lora" => vec![("lora.rank", "16"), ("lora.alpha", "32")],
+        "frozen" => vec![("frozen.train_last_layers", "2")],
+        _ => Vec::new(),
+    };
+    let shared = [
+        ("method", method),
+        ("training.learning_rate", "0.0003"),
+        ("training.sequence_length", "256"),
+        ("training.tokens", "400000"),
+    ];
+    let settings = shared.into_iter().chain(own);
+    Provenance {
+        settings: settings
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .collect(),
+        step: Some(800),
+        steps: Some(800),
+        tokens: Some(400_000),
+        seconds: Some(seconds),
+        seed: Some(1),
+        begun: Some("2026-11-30 09:00 UTC".into()),
+        version: Some("0.1.0".into()),
+        machine: Some("AMD EPYC 9R14, 16 threads, Linux x86_64".into()),
+    }
+}
+
+/// Returns the curve of the base's own training: every domain falls to its end.
+fn curve_of_base() -> Vec<CurvePoint> {
+    let point = |step: u64| {
+        let share = (-(step as f64) / 300.0).exp();
+        let bits = DOMAINS
+            .iter()
+            .map(|(name, _, base)| ((*name).to_owned(), base + 1.8 * share));
+        CurvePoint {
+            step,
+            heldout_bits_per_byte: bits.collect(),
+        }
+    };
+    (0..=16).map(|at| point(at * 100)).collect()
 }
 
 fn curve(changes: &[f64]) -> Vec<CurvePoint> {

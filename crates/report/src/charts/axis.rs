@@ -50,6 +50,18 @@ impl Axis {
         }
     }
 
+    /// Creates an axis from 0 to `last`, without margins and ticks.
+    pub fn from_zero(last: f64, pixels: Pixels) -> Self {
+        let high = if last > 0.0 { last } else { 1.0 };
+        Self {
+            low: 0.0,
+            high,
+            from: pixels.from,
+            to: pixels.to,
+            step: high,
+        }
+    }
+
     /// Returns the pixel position of a value.
     pub fn at(&self, value: f64) -> f64 {
         self.from + (value - self.low) / (self.high - self.low) * (self.to - self.from)

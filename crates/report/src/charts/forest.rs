@@ -1,9 +1,10 @@
-//! Forest plot: the change of every domain with its interval, for all runs.
+//! Forest plots: the gain on each niche, and the change of every retained domain, with intervals, for all runs. Each
+//! has an axis of its own: a gain is often ten times as large as what is forgotten.
 
 use super::axis::{Axis, Pixels};
 use super::svg::{Anchor, Caption, Point, Size, Svg, class_of_run, fit};
 use crate::forgetting::{DomainReport, ForgettingReport, Role};
-use crate::wording::{interval, sign, signed};
+use crate::wording::{sign, signed};
 use polymath_eval::statistics::Verdict;
 
 /// Height of a run's row, in pixels.
@@ -63,48 +64,102 @@ struct RunRow<'a> {
     y: f64,
 }
 
+/// Domains of a plot.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Part {
+    /// Niches: the gain, positive if the run is better.
+    Niches,
+    /// Retained domains and earlier niches: the change, positive if the run is worse.
+    Retained,
+}
+
+impl Part {
+    fn has(self, domain: &DomainReport) -> bool {
+        (domain.role == Role::Niche) == (self == Self::Niches)
+    }
+
+    /// Returns a change with the sign that the plot shows.
+    fn shown(self, change: f64) -> f64 {
+        match self {
+            // 0 − x, since −x would turn 0 into −0.
+            Self::Niches => 0.0 - change,
+            Self::Retained => change,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Niches => "gain",
+            Self::Retained => "retained",
+        }
+    }
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::Niches => "Gain on the niche in bits per byte, with 95 % intervals",
+            Self::Retained => {
+                "Change of the retained domains in bits per byte, with 95 % intervals"
+            }
+        }
+    }
+
+    /// Returns the captions at both ends of the axis.
+    fn ends(self) -> [&'static str; 2] {
+        match self {
+            Self::Niches => ["← worse than the base", "better →"],
+            Self::Retained => ["← better than the base", "worse →"],
+        }
+    }
+}
+
 /// Layout and scale of a plot.
 struct Frame<'a> {
     report: &'a ForgettingReport,
+    part: Part,
     width: Width,
     axis: Axis,
     bottom: f64,
 }
 
-/// Draws the chart. The niche is at the top; the band around the zero line is the tolerance.
-pub fn forest(report: &ForgettingReport, width: Width) -> String {
-    let names = domain_names(report);
+/// Draws the chart of the domains of `part`; `None` if no run has any. The band around the zero line is the tolerance.
+pub fn forest(report: &ForgettingReport, part: Part, width: Width) -> Option<String> {
+    let names = domain_names(report, part);
+    if names.is_empty() {
+        return None;
+    }
     let tolerance = report.settings.tolerance;
     let ends = report
         .runs
         .iter()
-        .flat_map(|run| &run.domains)
-        .flat_map(|domain| domain.interval.into_iter().flatten().chain(domain.change));
-    let (ticks, id) = match width {
-        Width::Wide => (6.0, "forest-wide"),
-        Width::Narrow => (5.0, "forest-narrow"),
+        .flat_map(|run| run.domains.iter().filter(|domain| part.has(domain)))
+        .flat_map(|domain| domain.interval.into_iter().flatten().chain(domain.change))
+        .map(|change| part.shown(change));
+    let band = match part {
+        Part::Niches => 0.0,
+        Part::Retained => 1.2 * tolerance,
     };
-    let axis = Axis::new(
-        ends.chain([0.0, 1.2 * tolerance, -1.2 * tolerance]),
-        ticks,
-        width.plot(),
-    );
+    let (ticks, layout) = match width {
+        Width::Wide => (6.0, "wide"),
+        Width::Narrow => (4.0, "narrow"),
+    };
+    let axis = Axis::new(ends.chain([0.0, band, -band]), ticks, width.plot());
     let group = 2.0 * MARGIN + width.heading() + ROW * report.runs.len() as f64;
     let bottom = TOP + group * names.len() as f64;
     let frame = Frame {
         report,
+        part,
         width,
         axis,
         bottom,
     };
     let mut svg = Svg::new(
-        id,
+        &format!("{}-{layout}", part.name()),
         Size {
             width: width.pixels(),
             height: bottom + BOTTOM,
         },
         Caption {
-            title: "Change in bits per byte by domain, with 95 % intervals",
+            title: part.title(),
             description: &report.headlines().join(" "),
         },
     );
@@ -121,20 +176,23 @@ pub fn forest(report: &ForgettingReport, width: Width) -> String {
         }
         frame.domain(&mut svg, name, top);
     }
-    svg.finish()
+    Some(svg.finish())
 }
 
-/// Returns the name of every domain once, niches first.
-fn domain_names(report: &ForgettingReport) -> Vec<&str> {
-    let mut names: Vec<(bool, &str)> = Vec::new();
+/// Returns every domain of the part once: those that changed most first, except for niches.
+fn domain_names(report: &ForgettingReport, part: Part) -> Vec<&str> {
+    let mut names: Vec<(f64, &str)> = Vec::new();
     for domain in report.runs.iter().flat_map(|run| &run.domains) {
-        let retained = domain.role == Role::Retained;
+        if !part.has(domain) {
+            continue;
+        }
+        let change = domain.change.unwrap_or(f64::MIN);
         match names.iter_mut().find(|(_, name)| *name == domain.name) {
-            Some(known) => known.0 &= retained,
-            None => names.push((retained, &domain.name)),
+            Some(known) => known.0 = known.0.max(change),
+            None => names.push((change, &domain.name)),
         }
     }
-    names.sort_unstable();
+    names.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
     names.into_iter().map(|(_, name)| name).collect()
 }
 
@@ -145,11 +203,15 @@ impl Frame<'_> {
             x: self.axis.at(value),
             y,
         };
-        svg.rectangle(
-            "band",
-            place(-tolerance, TOP),
-            place(tolerance, self.bottom),
-        );
+        if self.part == Part::Retained {
+            svg.rectangle(
+                "band",
+                place(-tolerance, TOP),
+                place(tolerance, self.bottom),
+            );
+            let above = place(0.0, TOP - 9.0);
+            svg.text("tick", above, Anchor::Middle, &format!("±{tolerance}"));
+        }
         for tick in self.axis.ticks() {
             svg.line("grid", place(tick, TOP), place(tick, self.bottom));
             let below = place(tick, self.bottom + 17.0);
@@ -157,60 +219,35 @@ impl Frame<'_> {
         }
         svg.line("zero", place(0.0, TOP), place(0.0, self.bottom));
         let Pixels { from, to } = self.width.plot();
-        let ends = [
-            (from, Anchor::Start, "← better than the base"),
-            (to, Anchor::End, "worse →"),
-        ];
-        for (x, anchor, text) in ends {
+        let [low, high] = self.part.ends();
+        for (x, anchor, text) in [(from, Anchor::Start, low), (to, Anchor::End, high)] {
             let y = self.bottom + 37.0;
             svg.text("tick", Point { x, y }, anchor, text);
         }
-        let above = place(0.0, TOP - 9.0);
-        svg.text("tick", above, Anchor::Middle, &format!("±{tolerance}"));
     }
 
     /// Draws the name of a domain, and a row for each run.
     fn domain(&self, svg: &mut Svg, name: &str, top: f64) {
-        let of_run = |run: &'_ crate::forgetting::RunReport| {
-            run.domains.iter().position(|domain| domain.name == name)
-        };
-        let niche = self
-            .report
-            .runs
-            .iter()
-            .any(|run| of_run(run).is_some_and(|at| run.domains[at].role == Role::Niche));
-        let class = if niche { "label strong" } else { "label" };
         let rows = ROW * self.report.runs.len() as f64;
         match self.width {
             Width::Wide => {
                 let x = self.width.plot().from - 16.0;
-                let middle = top + MARGIN + rows / 2.0;
-                let y = if niche { middle - 2.0 } else { middle + 5.0 };
-                svg.text(class, Point { x, y }, Anchor::End, &fit(name, x));
-                if niche {
-                    svg.text("tick", Point { x, y: y + 15.0 }, Anchor::End, "niche");
-                }
+                let y = top + MARGIN + rows / 2.0 + 5.0;
+                svg.text("label", Point { x, y }, Anchor::End, &fit(name, x));
             }
             Width::Narrow => {
                 let place = Point {
                     x: 0.0,
                     y: top + MARGIN + 11.0,
                 };
-                let text = if niche {
-                    format!("{name} (niche)")
-                } else {
-                    name.to_owned()
-                };
-                svg.text(
-                    class,
-                    place,
-                    Anchor::Start,
-                    &fit(&text, self.width.pixels()),
-                );
+                let text = fit(name, self.width.pixels());
+                svg.text("label", place, Anchor::Start, &text);
             }
         }
         for (number, run) in self.report.runs.iter().enumerate() {
-            if let Some(at) = of_run(run) {
+            let mut domains = run.domains.iter();
+            let own = domains.find(|domain| domain.name == name && self.part.has(domain));
+            if let Some(domain) = own {
                 let y = top + MARGIN + self.width.heading() + ROW * (number as f64 + 0.5);
                 let title = format!("{}, {}", run.name, name);
                 let row = RunRow {
@@ -218,7 +255,7 @@ impl Frame<'_> {
                     title: &title,
                     y,
                 };
-                self.row(svg, row, &run.domains[at]);
+                self.row(svg, row, domain);
             }
         }
     }
@@ -236,20 +273,22 @@ impl Frame<'_> {
             y: y + 5.0,
         };
         if let Some(change) = domain.change {
-            let figures = interval(domain.interval);
-            let title = format!("{title}: {} {figures}, {word}", signed(change));
+            let figures = domain.shown_interval();
+            let shown = self.part.shown(change);
+            let title = format!("{title}: {} {figures}, {word}", signed(shown));
             svg.begin_group(&class_of_run(run), &title);
-            if let Some([low, high]) = domain.interval {
-                svg.line("whisker", place(low), place(high));
+            if let Some(ends) = domain.interval {
+                let [low, high] = ends.map(|end| place(self.part.shown(end)));
+                svg.line("whisker", low, high);
             }
             let hollow = domain.verdict == Verdict::Undecided;
-            svg.marker(run, hollow, place(change));
+            svg.marker(run, hollow, place(shown));
             svg.end_group();
             let before = Point {
                 x: after.x - 8.0,
                 y: after.y,
             };
-            svg.text("value", before, Anchor::End, &signed(change));
+            svg.text("value", before, Anchor::End, &signed(shown));
         }
         let class = format!("value {word}");
         match (self.width, domain.verdict) {

@@ -54,6 +54,15 @@ impl Svg {
         ))
     }
 
+    /// Starts shapes that become a part of another picture. Ends with [`Svg::finish_part`].
+    pub fn part() -> Self {
+        Self(String::new())
+    }
+
+    pub fn finish_part(self) -> String {
+        self.0
+    }
+
     pub fn line(&mut self, class: &str, from: Point, to: Point) {
         self.push(format_args!(
             "<line class=\"{class}\" x1=\"{:.1}\" y1=\"{:.1}\" x2=\"{:.1}\" y2=\"{:.1}\"/>",
@@ -129,6 +138,17 @@ impl Svg {
     fn push(&mut self, text: impl Display) {
         // Writing to a string can't fail.
         let _ = write!(self.0, "{text}");
+    }
+}
+
+/// Returns the width and height of a picture.
+pub fn size(picture: &str) -> Size {
+    let frame = picture.split("viewBox=\"0 0 ").nth(1).unwrap_or_default();
+    let frame = frame.split('"').next().unwrap_or_default();
+    let mut numbers = frame.split(' ').filter_map(|number| number.parse().ok());
+    Size {
+        width: numbers.next().unwrap_or_default(),
+        height: numbers.next().unwrap_or_default(),
     }
 }
 

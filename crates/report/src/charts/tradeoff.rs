@@ -13,6 +13,8 @@ const TOP: f64 = 34.0;
 const BOTTOM: f64 = 254.0;
 /// Maximum width of a name in pixels.
 const NAME: f64 = 180.0;
+/// Distance of a label from the height of its point from which it has a leader.
+const LEADER: f64 = 6.0;
 /// Minimum vertical distance between two names, in pixels.
 const GAP: f64 = 17.0;
 
@@ -23,8 +25,10 @@ pub struct Trade<'a> {
     pub name: &'a str,
     pub gain: Figure,
     pub forgetting: Figure,
-    /// True if the name is shown beside the point.
-    pub named: bool,
+    /// Text beside its point: its name, or a number that the legend explains.
+    pub label: String,
+    /// True if it is the recommended one: its label is bold.
+    pub marked: bool,
     /// Points (gain, forgetting) on the path from the base to the model.
     pub path: Vec<(f64, f64)>,
 }
@@ -90,15 +94,13 @@ pub fn tradeoff(trades: &[Trade], tolerance: f64) -> Option<String> {
     for trade in &trades {
         trail(&mut svg, &axes, trade);
     }
-    let named = trades.iter().filter(|trade| trade.named);
-    let mut names: Vec<f64> = named
-        .map(|trade| axes.down.at(trade.forgetting.value))
-        .collect();
-    spread(&mut names, GAP, BOTTOM);
-    let mut names = names.into_iter();
-    for (trade, text) in trades.iter().zip(&said) {
-        let name = if trade.named { names.next() } else { None };
-        point(&mut svg, &axes, trade, text, name);
+    let heights = trades
+        .iter()
+        .map(|trade| axes.down.at(trade.forgetting.value));
+    let mut heights: Vec<f64> = heights.collect();
+    spread(&mut heights, GAP, BOTTOM);
+    for ((trade, text), height) in trades.iter().zip(&said).zip(heights) {
+        point(&mut svg, &axes, trade, text, height);
     }
     Some(svg.finish())
 }
@@ -191,9 +193,9 @@ fn background(svg: &mut Svg, axes: &Axes, tolerance: f64) {
     }
 }
 
-/// Draws a marker with the intervals of gain and forgetting. Its name is at height `name`, on the side with more
-/// room.
-fn point(svg: &mut Svg, axes: &Axes, trade: &Trade, title: &str, name: Option<f64>) {
+/// Draws a marker with the intervals of gain and forgetting and, at `height`, its label on the side with more room. A
+/// label that does not stand beside its point has a leader to it.
+fn point(svg: &mut Svg, axes: &Axes, trade: &Trade, title: &str, height: f64) {
     let place = |gain: f64, forgetting: f64| axes.at(gain, forgetting);
     let (gain, forgetting) = (trade.gain, trade.forgetting);
     svg.begin_group(&class_of_run(trade.number), title);
@@ -209,22 +211,54 @@ fn point(svg: &mut Svg, axes: &Axes, trade: &Trade, title: &str, name: Option<f6
     }
     let middle = place(gain.value, forgetting.value);
     svg.marker(trade.number, false, middle);
-    if let Some(name) = name {
-        let ends = ends(gain).map(|end| axes.across.at(end));
-        let (x, anchor, room) = if middle.x < (LEFT + RIGHT) / 2.0 {
-            let x = ends[1].max(middle.x + 4.0) + 8.0;
-            (x, Anchor::Start, RIGHT - x)
-        } else {
-            let x = ends[0].min(middle.x - 4.0) - 8.0;
-            (x, Anchor::End, x - LEFT)
-        };
-        let beside = Point { x, y: name + 5.0 };
-        svg.text(
-            "label own",
-            beside,
-            anchor,
-            &fit(trade.name, room.min(NAME)),
-        );
+    let ends = ends(gain).map(|end| axes.across.at(end));
+    let (x, anchor, room) = if middle.x < (LEFT + RIGHT) / 2.0 {
+        let x = ends[1].max(middle.x + 4.0) + 8.0;
+        (x, Anchor::Start, RIGHT - x)
+    } else {
+        let x = ends[0].min(middle.x - 4.0) - 8.0;
+        (x, Anchor::End, x - LEFT)
+    };
+    if (height - middle.y).abs() > LEADER {
+        svg.line("leader", Point { x, y: height }, middle);
     }
+    let beside = Point { x, y: height + 5.0 };
+    let class = if trade.marked {
+        "label own strong"
+    } else {
+        "label own"
+    };
+    svg.text(class, beside, anchor, &fit(&trade.label, room.min(NAME)));
     svg.end_group();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks that a label that had to be moved away from its point has a leader to it, and that one beside its point
+    /// has none.
+    #[test]
+    fn moved_labels_have_leaders() {
+        let figure = |value: f64| Figure {
+            value,
+            interval: None,
+        };
+        let trade = |number: usize, forgetting: f64| Trade {
+            number,
+            name: "method",
+            gain: figure(0.1 * number as f64),
+            forgetting: figure(forgetting),
+            label: number.to_string(),
+            marked: false,
+            path: Vec::new(),
+        };
+        let leaders = |forgetting: [f64; 3]| {
+            let trades = [0, 1, 2].map(|number| trade(number, forgetting[number]));
+            let picture = tradeoff(&trades, 0.02).unwrap();
+            picture.matches("class=\"leader\"").count()
+        };
+        assert_eq!(leaders([0.0, 0.2, 0.4]), 0);
+        assert_eq!(leaders([0.1, 0.1, 0.4]), 1);
+    }
 }

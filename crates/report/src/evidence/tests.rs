@@ -92,6 +92,41 @@ fn near(found: f64, expected: f64) {
     );
 }
 
+/// Checks that a loss in the first 16 tokens of each document is found there and nowhere else, and tokens beyond the
+/// context are left out.
+#[test]
+fn losses_are_found_by_position() {
+    let folder = tempfile::tempdir().unwrap();
+    let dataset = dataset(folder.path());
+    let shard = dataset.shard(DOMAIN, Split::Heldout).unwrap();
+    let base = scores(&shard, 0.0);
+    let mut tuned = base.clone();
+    for document in &mut tuned.tokens_of {
+        let first = document.nats.iter_mut().take(16);
+        first.for_each(|nats| *nats += 2.0 * LN_2 as f32);
+    }
+    let evidence = Evidence {
+        dataset: &dataset,
+        domain: DOMAIN,
+        base: &base,
+        tuned: &tuned,
+        answers: (&[], &[]),
+        context: 64,
+        seed: 1,
+    };
+    let found = evidence.gather().unwrap().positions;
+    let expected = [((1, Some(16)), 2.0), ((17, Some(64)), 0.0)];
+    assert_eq!(found.len(), expected.len(), "{found:?}");
+    for (found, (place, change)) in found.iter().zip(expected) {
+        assert_eq!(found.tokens_of_document, place);
+        near(found.change, change);
+        let (from, to) = (place.0 as usize - 1, place.1.unwrap() as usize);
+        let lengths = (0..shard.documents()).map(|at| shard.document(at).len());
+        let tokens = lengths.map(|length| length.min(to).saturating_sub(from.max(PROMPT)));
+        assert_eq!(found.tokens, tokens.sum::<usize>() as u64);
+    }
+}
+
 #[test]
 fn losses_are_found() {
     let folder = tempfile::tempdir().unwrap();
@@ -105,6 +140,7 @@ fn losses_are_found() {
         base: &scores(&shard, 0.0),
         tuned: &scores(&shard, 1.0),
         answers: (&answers.0, &answers.1),
+        context: 64,
         seed: 1,
     };
     let found = evidence.gather().unwrap();

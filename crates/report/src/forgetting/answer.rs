@@ -18,8 +18,8 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Returns the answer for each niche of the report: among the runs that gained on it and kept every judged
-    /// retained domain, the one with the largest gain. Empty if no run of the report has a niche.
+    /// Answers for each niche of the report: of the runs that gained on it and kept every retained domain that was
+    /// judged, the one with the most gain. Without a niche there is no gain: it says what the runs kept.
     pub fn of(report: &ForgettingReport) -> Self {
         let mut niches: BTreeMap<&str, Vec<&RunReport>> = BTreeMap::new();
         for run in &report.runs {
@@ -43,11 +43,38 @@ impl Answer {
                 false => sentence,
             });
         }
+        if sentences.is_empty() && !report.runs.is_empty() {
+            sentences.push(without_niche(report));
+        }
         Self {
             sentence: sentences.join(" "),
             recommended,
         }
     }
+}
+
+/// Returns the sentence for runs of which no niche is known.
+fn without_niche(report: &ForgettingReport) -> String {
+    let keeps = |run: &&RunReport| run.judged().count() > 0 && run.judged().all(is_kept);
+    let kept: Vec<String> = report
+        .runs
+        .iter()
+        .filter(keeps)
+        .map(|run| run.name.clone())
+        .collect();
+    let within = format!("within {} bits per byte", report.settings.tolerance);
+    let kept = match (&kept[..], report.runs.len()) {
+        ([], 1) => format!(
+            "{} is not shown to keep all it was judged on {within}.",
+            report.runs[0].name
+        ),
+        ([], _) => format!("No run is shown to keep all it was judged on {within}."),
+        ([one], _) => format!("{one} keeps all it was judged on {within}."),
+        (several, _) => format!("{} keep all they were judged on {within}.", list(several)),
+    };
+    format!(
+        "{kept} No run says what it was tuned for, so its gain is unknown: name the niche to get a recommendation."
+    )
 }
 
 /// Runs with the same niche, which are compared.
@@ -111,12 +138,15 @@ impl<'a> Compared<'a> {
         }
         text += ".";
         if !forgotten.is_empty() {
-            text += &format!(
-                " Fine-tune with forgetting limits of {} to keep them.",
-                self.tolerance
-            );
+            text += &match nearest.provenance.has_limits() {
+                true => " Its limits allow more than this report: lower them.".to_owned(),
+                false => format!(
+                    " Fine-tune with forgetting limits of {} to keep them.",
+                    self.tolerance
+                ),
+            };
         } else if !undecided.is_empty() {
-            text += " More held-out documents of them would decide.";
+            text += " More held-out documents would decide.";
         }
         text
     }
@@ -170,7 +200,7 @@ impl<'a> Compared<'a> {
 }
 
 fn is_kept(domain: &DomainReport) -> bool {
-    domain.verdict == Verdict::Kept
+    domain.verdict.is_kept()
 }
 
 fn gained(run: &RunReport) -> bool {

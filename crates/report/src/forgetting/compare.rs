@@ -6,16 +6,13 @@ use std::path::Path;
 use polymath_data::{Grouping, Overlap};
 
 use super::{
-    DomainReport, ModelScores, Role, RunReport, Settings, Summary, TaskReport, Worst, questions,
-    tasks,
+    DomainReport, ModelScores, Role, RunReport, Setback, Settings, Summary, Worst, questions, tasks,
 };
 use crate::ReportError;
 use crate::evidence::DomainEvidence;
-use crate::wording::count;
 use polymath_eval::statistics::Figure;
 use polymath_eval::statistics::{
-    Against, FEWEST_EFFECTIVE, FEWEST_GROUPS, LEVEL, PairedBootstrap, Side, Verdict, holm,
-    mean_figure,
+    FEWEST_GROUPS, LEVEL, PairedBootstrap, Side, Verdict, mean_figure,
 };
 use polymath_eval::{DomainScores, TaskScores};
 
@@ -43,7 +40,7 @@ pub fn tests(run: &ModelScores) -> usize {
     run.domains.len() + asked.count() + run.tasks.values().map(of_task).sum::<usize>()
 }
 
-/// Compares one run with the base, without verdicts. [`judge`] gives the verdicts.
+/// Compares one run with the base; the verdicts follow in [`super::judge::judge`].
 pub fn compare(
     base: &ModelScores,
     run: &ModelScores,
@@ -68,12 +65,9 @@ pub fn compare(
         if role == Role::Retained && leak.is_none() {
             judged_retained.push(bootstrap.clone());
         }
-        domains.push(domain(
-            (name, role),
-            (before, tuned),
-            (&bootstrap, leak),
-            settings,
-        ));
+        let mut found = domain((name, role), (before, tuned), (&bootstrap, leak), settings);
+        found.setback = Setback::of(base, &found);
+        domains.push(found);
     }
     domains.sort_by_key(|domain| (domain.role, domain.name.clone()));
     Ok(RunReport {
@@ -85,6 +79,8 @@ pub fn compare(
         curve: run.curve.clone(),
         overlaps: run.overlaps.clone(),
         other_context: base.own_tokens != run.own_tokens,
+        provenance: run.provenance.clone(),
+        notes: run.notes.clone(),
         evidence: shown(&run.evidence, &domains),
         summary: summary(&domains, &judged_retained),
         domains,
@@ -146,7 +142,7 @@ fn leak<'a>(
         .max_by(|a, b| a.exact_share.total_cmp(&b.exact_share))
 }
 
-/// Returns the results of a domain without its verdict, which [`judge`] gives once all tests are known.
+/// Returns the figures of a domain; [`super::judge::judge`] adds the verdict once all tests are known.
 fn domain(
     (name, role): (&str, Role),
     (before, after): (&DomainScores, &DomainScores),
@@ -180,6 +176,8 @@ fn domain(
         Role::Retained => bootstrap.against(limit),
     };
     let against = against.filter(|_| !withheld);
+    let improvement = bootstrap.against_none();
+    let improvement = improvement.filter(|_| role == Role::Retained && !withheld);
     let deciding = bootstrap.deciding_groups(limit, LEVEL / settings.comparisons.max(1) as f64);
     DomainReport {
         name: name.to_owned(),
@@ -191,6 +189,8 @@ fn domain(
         interval: change.interval.filter(|_| !withheld),
         p_value: against.map(|against| against.p_value),
         adjusted_p_value: None,
+        improvement_p_value: improvement.map(|improvement| improvement.p_value),
+        setback: None,
         verdict: if withheld {
             Verdict::Withheld
         } else {
@@ -208,118 +208,15 @@ fn domain(
 }
 
 /// Returns the value that a change is tested against, in bits per byte.
-fn limit(role: Role, settings: &Settings) -> f64 {
+pub fn limit(role: Role, settings: &Settings) -> f64 {
     match role {
         Role::Niche | Role::Earlier => 0.0,
         Role::Retained => settings.tolerance,
     }
 }
 
-/// Gives the verdicts. They use Holm's correction over all tests of the report (domains, questions and tasks of every
-/// run), since with many tests some intervals exclude the tolerance by chance. Returns the number of tests.
-pub fn judge(runs: &mut [RunReport], settings: &Settings) -> usize {
-    let p_values: Vec<f64> = runs
-        .iter_mut()
-        .flat_map(tested)
-        .map(|(p_value, _)| p_value)
-        .collect();
-    let targets = runs
-        .iter_mut()
-        .flat_map(tested)
-        .map(|(_, adjusted)| adjusted);
-    for (target, adjusted) in targets.zip(holm(&p_values)) {
-        *target = adjusted;
-    }
-    for domain in runs.iter_mut().flat_map(|run| &mut run.domains) {
-        let Some(against) = against(domain, settings) else {
-            continue;
-        };
-        let corrected = against.corrected(domain.adjusted_p_value.unwrap_or(1.0));
-        domain.verdict = verdict(domain.role, &corrected);
-        if domain.verdict == Verdict::Undecided {
-            domain.reason = Some(open(domain, &against, &corrected, settings));
-        } else {
-            domain.deciding_groups = None;
-        }
-    }
-    p_values.len()
-}
-
-/// Returns each p-value of a run, with a reference to its corrected p-value.
-fn tested(run: &mut RunReport) -> impl Iterator<Item = (f64, &mut f64)> {
-    let domains = run.domains.iter_mut().filter_map(|domain| {
-        let p_value = domain.p_value?;
-        Some((p_value, domain.adjusted_p_value.get_or_insert(p_value)))
-    });
-    let questions = run.questions.iter_mut().map(|report| &mut report.accuracy);
-    let tasks = run.tasks.iter_mut().flat_map(TaskReport::accuracies);
-    let answers = questions.chain(tasks);
-    domains.chain(answers.map(|accuracy| (accuracy.p_value, &mut accuracy.adjusted_p_value)))
-}
-
-/// Returns the result of a domain's test, or `None` if the domain was not tested.
-fn against(domain: &DomainReport, settings: &Settings) -> Option<Against> {
-    Some(Against {
-        p_value: domain.p_value?,
-        above: domain.change > Some(limit(domain.role, settings)),
-        groups: domain.groups as usize,
-        effective_groups: domain.effective_groups,
-        deciding_groups: domain.deciding_groups.map(|groups| groups as usize),
-    })
-}
-
-fn verdict(role: Role, against: &Against) -> Verdict {
-    match role {
-        Role::Niche | Role::Earlier => Verdict::of_niche(against, LEVEL),
-        Role::Retained => Verdict::of_retained(against, LEVEL),
-    }
-}
-
-/// Returns the reason why a domain is undecided, and how many groups would decide it.
-fn open(
-    domain: &DomainReport,
-    against: &Against,
-    corrected: &Against,
-    settings: &Settings,
-) -> String {
-    let few = domain.role == Role::Retained && !against.above && !against.has_enough_groups();
-    let why = if few && corrected.p_value < LEVEL {
-        format!(
-            "{:.0} effective groups are fewer than the {FEWEST_EFFECTIVE:.0} that “kept” requires",
-            against.effective_groups.floor()
-        )
-    } else if against.p_value < LEVEL && corrected.p_value >= LEVEL && !few {
-        let word = verdict(domain.role, against).word();
-        format!("{word} by its own test, but not after correction for all tests of this report")
-    } else {
-        let limit = limit(domain.role, settings);
-        let what = match domain.role {
-            Role::Niche | Role::Earlier => "no change",
-            Role::Retained => "the tolerance",
-        };
-        let is_outside = |[low, high]: [f64; 2]| low > limit || high < limit;
-        let farther = match domain.interval.is_some_and(is_outside) {
-            true => ", which reach further than the interval,",
-            false => "",
-        };
-        format!("the bounds of the test{farther} contain {what}")
-    };
-    match against.deciding_groups {
-        Some(groups) if groups < MOST_GROUPS => {
-            format!(
-                "{why}; about {} groups of documents would decide",
-                count(groups as u64)
-            )
-        }
-        _ => format!("{why}; the change is too close to the limit to be decided by more documents"),
-    }
-}
-
-/// Number of groups from which a domain counts as undecidable.
-const MOST_GROUPS: usize = 100_000;
-
-/// Returns the one-sided 95 % upper bound that no retained domain's change exceeds. It holds for all of them
-/// together, assuming that their documents are independent. Returns `None` if a domain has too few groups.
+/// Returns the one-sided 95 % bound that holds for all retained domains together (their documents are independent): no
+/// domain's change lies above it. `None` if a domain has too few groups.
 fn worst_bound(domains: &[PairedBootstrap]) -> Option<f64> {
     // Šidák-corrected level of each domain, two-sided.
     let level = 2.0 * (1.0 - (1.0 - LEVEL).powf(1.0 / domains.len().max(1) as f64));

@@ -38,7 +38,7 @@ pub fn definitions(settings: &Settings) -> BTreeMap<String, String> {
             format!(
                 "Retained domains: kept if the upper bound of a test against {tolerance} is within it and there are \
                 {FEWEST_EFFECTIVE:.0} effective groups (a non-inferiority test), forgotten if the lower bound is above it, \
-                else undecided. The niche, and niches of the models between base and run: gained if the change is \
+                improved if its change is also significantly below 0, else undecided. The niche, and niches of the models between base and run: gained if the change is \
                 significantly below 0, lost if significantly above 0, else undecided. Significant: corrected p below 5 %. \
                 Withheld if more than {limit:.0} % of a domain's held-out documents are in training text."
             ),
@@ -73,6 +73,13 @@ pub fn definitions(settings: &Settings) -> BTreeMap<String, String> {
                 was trained on does not test it. The sequences are shown but not judged: phrases that a license or a form \
                 repeats are part of its language, and are no leak."
             ),
+        ),
+        (
+            "step of the base's training",
+            "The last evaluation of the base's own training at which a domain was as bad as it is now. That training evaluated other \
+            documents, so the change is added to the curve's value at the base's step, and the sum is looked up on the curve, by a \
+            straight line between two evaluations."
+                .to_owned(),
         ),
         (
             "what was forgotten",

@@ -3,7 +3,8 @@
 use minijinja::{Value, context};
 
 use super::{DomainReport, Role, RunReport};
-use crate::evidence::{DomainEvidence, Piece, WorstDocument};
+use crate::charts::key;
+use crate::evidence::{DomainEvidence, Piece, PositionGroup, WorstDocument};
 use crate::wording::{count, interval, signed};
 
 /// Maximum number of pieces listed below the shaded text.
@@ -28,8 +29,8 @@ pub fn domains(run: &RunReport) -> Vec<(&DomainReport, &DomainEvidence)> {
     found
 }
 
-/// Returns the template values of a run, or `None` if it has no evidence.
-pub fn of_run(run: &RunReport, key: String) -> Option<Value> {
+/// Returns the template values of a run; `None` without evidence.
+pub fn of_run(run: &RunReport, number: usize) -> Option<Value> {
     let domains = domains(run);
     // Names of the frequency groups in order, from the domain that has most of them.
     let groups: Vec<String> = domains
@@ -57,13 +58,84 @@ pub fn of_run(run: &RunReport, key: String) -> Option<Value> {
             context! {
                 name => &domain.name,
                 change => domain.change.map(signed),
+                setback => domain.setback.map(|setback| setback.sentence(&domain.name)),
+                register => register(evidence),
                 documents,
                 questions_lost => count(evidence.questions_lost as u64),
                 questions,
             }
         })
         .collect();
-    Some(context! { name => &run.name, key, groups, rows, texts })
+    let places: Vec<String> = domains
+        .iter()
+        .map(|(_, evidence)| &evidence.positions)
+        .max_by_key(|groups| groups.len())?
+        .iter()
+        .map(position)
+        .collect();
+    let at_places: Vec<Value> = domains
+        .iter()
+        .map(|(domain, evidence)| {
+            let cells: Vec<Value> = places.iter().map(|name| at_place(evidence, name)).collect();
+            context! { name => &domain.name, cells }
+        })
+        .collect();
+    let first = number == 0;
+    let key = key(number);
+    Some(context! { name => &run.name, key, first, groups, rows, places, at_places, texts })
+}
+
+/// Describes a position group: `1 to 16`.
+pub fn position(group: &PositionGroup) -> String {
+    let (from, to) = group.tokens_of_document;
+    match to {
+        Some(to) => format!("{} to {}", count(from), count(to)),
+        None => format!("from {}", count(from)),
+    }
+}
+
+/// Tells a switch of register from forgetting by where in a document the loss stands; `None` if it is unclear.
+///
+/// A model that expects another kind of text at the start of a document finds back with context; what it forgot stays
+/// lost ([Zheng 2025](https://arxiv.org/abs/2501.13453)).
+pub fn register(evidence: &DomainEvidence) -> Option<String> {
+    let mut known = evidence
+        .positions
+        .iter()
+        .filter(|group| group.interval.is_some());
+    let (first, last) = (known.next()?, known.next_back()?);
+    let ([from_first, _], [from_last, to_last]) = (first.interval?, last.interval?);
+    let at = |group: &PositionGroup| {
+        format!(
+            "{} bits per token at tokens {}",
+            signed(group.change),
+            position(group)
+        )
+    };
+    let (start, end) = (at(first), at(last));
+    if from_first > to_last.max(0.0) && first.change >= 2.0 * last.change {
+        return Some(format!(
+            "The loss stands at the start of documents ({start}, {end}): much of it is a switch of register, which context undoes, \
+            rather than forgetting."
+        ));
+    }
+    (from_last > 0.0).then(|| {
+        format!(
+            "The loss stays after much context ({start}, {end}): it is forgetting rather than a switch of register."
+        )
+    })
+}
+
+fn at_place(evidence: &DomainEvidence, name: &str) -> Value {
+    let mut groups = evidence.positions.iter();
+    match groups.find(|group| position(group) == name) {
+        Some(group) => context! {
+            change => signed(group.change),
+            interval => interval(group.interval),
+            tokens => count(group.tokens),
+        },
+        None => context! { change => "–" },
+    }
 }
 
 fn cell(evidence: &DomainEvidence, name: &str) -> Value {
@@ -84,10 +156,11 @@ fn document(document: &WorstDocument) -> Value {
         .iter()
         .map(|piece| {
             let shade = shade(piece);
-            // Makes the end of a shaded line visible.
-            let text = match shade.is_empty() {
-                true => piece.text.clone(),
-                false => piece.text.replace('\n', "↵\n"),
+            let text = match (shade.is_empty(), piece.text.trim().is_empty()) {
+                (true, _) => piece.text.clone(),
+                // Makes the end of a shaded line visible, and spaces that are all of a token.
+                (false, false) => piece.text.replace('\n', "↵\n"),
+                (false, true) => visible(&piece.text).replace('↵', "↵\n"),
             };
             context! { text, shade, title => piece.change.map(bits) }
         })
@@ -131,15 +204,12 @@ fn shade(piece: &Piece) -> String {
     }
 }
 
-/// Lists the pieces with the largest loss, such as `“water” +6.5 bits`. Repeated pieces are listed once, with their
+/// Lists the pieces with the largest loss in words: `“·water” +6.5 bits`. Repeated pieces are listed once with their
 /// largest loss.
 pub fn named(document: &WorstDocument) -> Vec<String> {
     let mut lost: Vec<(String, f64, usize)> = Vec::new();
     for piece in &document.pieces {
-        let (text, change) = (
-            visible(piece.text.trim_matches(' ')),
-            piece.change.unwrap_or(0.0),
-        );
+        let (text, change) = (visible(&piece.text), piece.change.unwrap_or(0.0));
         if change < SHADES[1] {
             continue;
         }
@@ -159,9 +229,10 @@ pub fn named(document: &WorstDocument) -> Vec<String> {
     lost.iter().take(NAMED).map(name).collect()
 }
 
-/// Replaces line breaks and tabs by visible characters.
+/// Draws white space: a token with a space before its word is another one than without.
 fn visible(text: &str) -> String {
-    text.replace('\n', "↵").replace('\t', "⇥")
+    let drawn = text.replace('\r', "␍").replace('\n', "↵");
+    drawn.replace('\t', "⇥").replace(' ', "·")
 }
 
 fn bits(change: f64) -> String {

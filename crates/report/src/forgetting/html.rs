@@ -4,39 +4,39 @@ use minijinja::{Value, context};
 
 use super::forgotten;
 use super::ledger::{Ledger, ledger};
-use super::sureness;
-use super::{Chain, DomainReport, ForgettingReport, QuestionReport, Role, RunReport, tasks};
-use crate::charts::{Cell, Colors, Heatmap, Trade, Width, curve, forest, heatmap, key, tradeoff};
+use super::overview::{self, Row};
+use super::{
+    Chain, DomainReport, ForgettingReport, Provenance, QuestionReport, Role, RunReport, sureness,
+    tasks, wording,
+};
+use crate::charts::{
+    Cell, Colors, Heatmap, Part, Trade, Width, curve, forest, heatmap, key, tradeoff,
+};
 use crate::wording::{
-    OTHER_CONTEXT, asked, bytes, count, interval, percent, plain, points, points_interval,
-    probability, probability_or_dash, relative, sign, signed, signed_or_dash,
+    asked, bytes, count, percent, plain, points, points_interval, probability, probability_or_dash,
+    sign, signed,
 };
 use crate::{ReportError, page};
 use polymath_eval::statistics::Figure;
 
-/// Maximum number of runs whose names are shown beside their points.
+/// Maximum number of runs with names beside their points; more are numbered.
 const MOST_NAMES: usize = 5;
 
 /// Renders the page.
 pub fn render(report: &ForgettingReport) -> Result<String, ReportError> {
     let answer = report.answer();
-    let runs: Vec<Value> = report
-        .runs
-        .iter()
-        .enumerate()
-        .map(|(number, run)| of_run(number, run, answer.recommended.contains(&run.name)))
-        .collect();
+    let context = report.settings.context;
+    let numbered = report.runs.len() > MOST_NAMES;
+    let runs = report.runs.iter().enumerate();
     let curves: Vec<Value> = (0..report.runs.len())
         .filter_map(|number| {
             let chart = curve(report, number)?;
             Some(context! { name => &report.runs[number].name, key => key(number), chart })
         })
         .collect();
-    let forgotten: Vec<Value> = report
-        .runs
-        .iter()
-        .enumerate()
-        .filter_map(|(number, run)| forgotten::of_run(run, key(number)))
+    let forgotten: Vec<Value> = runs
+        .clone()
+        .filter_map(|(number, run)| forgotten::of_run(run, number))
         .collect();
     let shown = context! {
         sureness => sureness::entries(report),
@@ -44,50 +44,90 @@ pub fn render(report: &ForgettingReport) -> Result<String, ReportError> {
         ledger => ledger(report).map(of_ledger),
         overlap_limit => percent(report.settings.overlap_limit),
         base => &report.base,
+        overview => overview::rows(report, &answer).into_iter().enumerate().map(of_row).collect::<Vec<_>>(),
         answer => answer.sentence,
         headline => report.headline(),
         several => report.runs.len() > 1,
-        runs,
-        forest => [forest(report, Width::Wide), forest(report, Width::Narrow)],
+        runs => runs.clone().map(|(number, run)| of_run(number, run, numbered, context)).collect::<Vec<_>>(),
+        retained => both_widths(report, Part::Retained),
+        gain => both_widths(report, Part::Niches),
+        setbacks => runs.filter_map(setback).collect::<Vec<_>>(),
         curves,
-        tradeoff => tradeoff(&trades(report), report.settings.tolerance),
+        tradeoff => tradeoff(&trades(report, &answer.recommended), report.settings.tolerance),
         chain => report.chain.as_ref().map(of_chain),
+        provenance => provenance(report),
         definitions => &report.definitions,
         tolerance => report.settings.tolerance,
-        context_tokens => report.settings.context,
+        context_tokens => context,
         split => report.settings.split.map(|split| split.name()),
     };
     page::render(include_str!("template.html"), shown)
 }
 
-fn of_run(number: usize, run: &RunReport, recommended: bool) -> Value {
-    let (kept, judged) = run.kept();
+/// Draws a forest plot for wide and for narrow windows.
+fn both_widths(report: &ForgettingReport, part: Part) -> Option<[String; 2]> {
+    let wide = forest(report, part, Width::Wide)?;
+    Some([wide, forest(report, part, Width::Narrow)?])
+}
+
+fn of_row((number, row): (usize, Row)) -> Value {
     context! {
-        number,
+        key => key(number),
+        name => row.name,
+        recommended => row.recommended,
+        settings => row.settings,
+        gain => row.gain,
+        gain_interval => row.gain_interval,
+        worst => row.worst,
+        worst_change => row.worst_change,
+        worst_bound => row.worst_bound,
+        verdict => row.verdict,
+        class => row.class,
+    }
+}
+
+fn of_run(number: usize, run: &RunReport, numbered: bool, context: usize) -> Value {
+    context! {
         name => &run.name,
         method => &run.method,
         path => &run.path,
         key => key(number),
+        mark => numbered.then_some(number + 1),
         headline => run.headline(),
-        niche => run.niche().map(|domain| domain.name.as_str()),
-        gain => figure(run.summary.niche_gain),
-        mean => figure(run.summary.mean_forgetting),
-        worst => run.summary.worst_forgetting.as_ref().map(|worst| {
-            let bound = worst.bound.map(signed);
-            context! { domain => &worst.domain, change => signed(worst.change), bound }
-        }),
-        kept,
-        judged,
-        recommended,
-        other_context => run.other_context.then_some(OTHER_CONTEXT),
+        notes => wording::notes(run, context),
         domains => run.domains.iter().map(of_domain).collect::<Vec<_>>(),
         questions => run.questions.iter().map(of_questions).collect::<Vec<_>>(),
         tasks => run.tasks.iter().map(tasks::html).collect::<Vec<_>>(),
     }
 }
 
-/// Returns the points of the runs that have both a gain and a mean forgetting.
-fn trades(report: &ForgettingReport) -> Vec<Trade<'_>> {
+/// Returns the sentence on where the base's training had the domain of a run that fell back most.
+fn setback((number, run): (usize, &RunReport)) -> Option<Value> {
+    let found = run.retained().filter_map(|domain| {
+        let setback = domain.setback?;
+        Some((
+            !setback.before,
+            setback.step,
+            setback.sentence(&domain.name),
+        ))
+    });
+    let (_, _, sentence) = found.min()?;
+    Some(context! { key => key(number), name => &run.name, sentence })
+}
+
+/// Returns the settings and circumstances of the base and of every run.
+fn provenance(report: &ForgettingReport) -> Vec<Value> {
+    let shown = |(name, key, of): (&str, String, &Provenance)| {
+        context! { name, key, facts => of.facts(), settings => &of.settings }
+    };
+    let base = ("The base", String::new(), &report.base_provenance);
+    let runs = report.runs.iter().enumerate();
+    let runs = runs.map(|(number, run)| (run.name.as_str(), key(number), &run.provenance));
+    std::iter::once(base).chain(runs).map(shown).collect()
+}
+
+/// Returns the points of the runs that have both figures.
+fn trades<'a>(report: &'a ForgettingReport, recommended: &[String]) -> Vec<Trade<'a>> {
     let runs = report.runs.iter().enumerate();
     let mut trades: Vec<Trade> = runs
         .filter_map(|(number, run)| {
@@ -96,14 +136,17 @@ fn trades(report: &ForgettingReport) -> Vec<Trade<'_>> {
                 name: &run.name,
                 gain: run.summary.niche_gain?,
                 forgetting: run.summary.mean_forgetting?,
-                named: true,
+                label: run.name.clone(),
+                marked: recommended.contains(&run.name),
                 path: Vec::new(),
             })
         })
         .collect();
-    // More runs are distinguished by the legend alone.
+    // More runs are numbered, as the legend is.
     if trades.len() > MOST_NAMES {
-        trades.iter_mut().for_each(|trade| trade.named = false);
+        for trade in &mut trades {
+            trade.label = (trade.number + 1).to_string();
+        }
     }
     trades
 }
@@ -155,11 +198,6 @@ fn of_ledger(ledger: Ledger) -> Value {
     context! { sources => ledger.sources, rows }
 }
 
-fn figure(figure: Option<Figure>) -> Option<Value> {
-    let figure = figure?;
-    Some(context! { value => signed(figure.value), interval => interval(figure.interval) })
-}
-
 fn of_domain(domain: &DomainReport) -> Value {
     context! {
         name => &domain.name,
@@ -167,9 +205,10 @@ fn of_domain(domain: &DomainReport) -> Value {
         label => domain.role.label(),
         base => plain(domain.base_bits_per_byte),
         tuned => plain(domain.tuned_bits_per_byte),
-        change => signed_or_dash(domain.change),
-        relative => relative(domain.relative_change),
-        interval => interval(domain.interval),
+        change => domain.shown_change(),
+        relative => domain.shown_relative(),
+        interval => domain.shown_interval(),
+        setback => domain.setback.map(|setback| setback.place()),
         p => probability_or_dash(domain.adjusted_p_value),
         verdict => domain.verdict.word(),
         sign => sign(domain.verdict),

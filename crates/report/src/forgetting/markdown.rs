@@ -4,14 +4,12 @@ use super::forgotten;
 use super::ledger::ledger;
 use super::sureness;
 use super::tasks;
-use super::{Answer, Chain, ForgettingReport, RunReport};
+use super::{Answer, Chain, ForgettingReport, Provenance, RunReport, overview, wording};
 use crate::evidence::DomainEvidence;
-use polymath_eval::statistics::Figure;
-
 use crate::untrusted::{code, inline};
 use crate::wording::{
-    OTHER_CONTEXT, asked, bound, count, interval, percent, plain, points, points_interval,
-    probability, probability_or_dash, relative, sign, signed, signed_or_dash,
+    asked, bound, count, interval, percent, plain, points, points_interval, probability,
+    probability_or_dash, sign, signed, signed_or_dash,
 };
 
 /// Renders the report in GitHub-flavored Markdown.
@@ -30,7 +28,7 @@ pub fn render(report: &ForgettingReport) -> String {
     }
     text += "\n</details>\n";
     for run in &report.runs {
-        text += &of_run(run);
+        text += &of_run(run, report.settings.context);
     }
     if let Some(chain) = &report.chain {
         text += &of_chain(chain);
@@ -62,37 +60,33 @@ fn opening(answer: &Answer) -> String {
     }
 }
 
-/// Renders a table with a row for each run, or nothing for a single run.
+/// Renders a table with one row per run.
 fn overview(report: &ForgettingReport, answer: &Answer) -> String {
-    if report.runs.len() < 2 {
-        return String::new();
-    }
     let mut text = String::from(
-        "| run | method | gain | mean forgetting | worst retained domain | kept |\n|---|---|--:|--:|---|--:|\n",
+        "| run | settings that differ | gain | worst retained domain | verdict |\n|---|---|--:|---|---|\n",
     );
-    for run in &report.runs {
-        let name = match answer.recommended.contains(&run.name) {
-            true => format!("**{}** (take this)", inline(&run.name)),
-            false => inline(&run.name),
+    for row in overview::rows(report, answer) {
+        let name = match row.recommended {
+            true => format!("**{}** (take this)", inline(&row.name)),
+            false => inline(&row.name),
         };
-        let summary = &run.summary;
-        let value = |figure: Option<Figure>| signed_or_dash(figure.map(|figure| figure.value));
-        let worst = summary.worst_forgetting.as_ref();
-        let worst = worst.map_or("–".to_owned(), |worst| {
-            format!("{} {}", inline(&worst.domain), signed(worst.change))
-        });
-        let (kept, judged) = run.kept();
+        let settings = row.settings.iter();
+        let settings: Vec<String> = settings
+            .map(|(key, value)| inline(&format!("{key} {value}")))
+            .collect();
         text += &format!(
-            "| {name} | {} | {} | {} | {worst} | {kept} of {judged} |\n",
-            inline(&run.method),
-            value(summary.niche_gain),
-            value(summary.mean_forgetting),
+            "| {name} | {} | {} | {} {} | {} |\n",
+            settings.join(", "),
+            row.gain,
+            inline(&row.worst),
+            row.worst_change,
+            inline(&row.verdict),
         );
     }
     text + "\n"
 }
 
-fn of_run(run: &RunReport) -> String {
+fn of_run(run: &RunReport, context: usize) -> String {
     let mut text = format!(
         "\n## {} ({})\n\n{}\n\n",
         inline(&run.name),
@@ -100,6 +94,10 @@ fn of_run(run: &RunReport) -> String {
         code(&run.path)
     );
     text += &figures(run);
+    for note in wording::notes(run, context) {
+        text += &format!("\n{}\n", inline(&note));
+    }
+    text += &of_provenance(&run.provenance);
     for (domain, evidence) in forgotten::domains(run) {
         text += &of_evidence(&domain.name, evidence);
     }
@@ -122,9 +120,9 @@ pub fn figures(run: &RunReport) -> String {
             "| {name} | {} | {} | {} | {} | {} | {} | {} {}{} | {} | {} | {} |\n",
             plain(domain.base_bits_per_byte),
             plain(domain.tuned_bits_per_byte),
-            signed_or_dash(domain.change),
-            relative(domain.relative_change),
-            interval(domain.interval),
+            domain.shown_change(),
+            domain.shown_relative(),
+            domain.shown_interval(),
             probability_or_dash(domain.adjusted_p_value),
             sign(domain.verdict),
             domain.verdict.word(),
@@ -155,8 +153,10 @@ pub fn figures(run: &RunReport) -> String {
             bound(worst)
         );
     }
-    if run.other_context {
-        text += &format!("\n{OTHER_CONTEXT}\n");
+    for domain in &run.domains {
+        if let Some(setback) = domain.setback {
+            text += &format!("\n{}\n", inline(&setback.sentence(&domain.name)));
+        }
     }
     if !run.questions.is_empty() {
         text += "\n| questions of | count | base | tuned | change, points | p (McNemar, Holm) |\n|---|--:|--:|--:|--:|--:|\n";
@@ -177,6 +177,26 @@ pub fn figures(run: &RunReport) -> String {
     text
 }
 
+/// Renders the settings and circumstances of a run.
+fn of_provenance(provenance: &Provenance) -> String {
+    if provenance.is_empty() {
+        return String::new();
+    }
+    let facts = provenance.facts().into_iter();
+    let facts: Vec<String> = facts
+        .map(|(term, text)| inline(&format!("{term}: {text}")))
+        .collect();
+    let mut text = format!("\n{}\n", facts.join("; "));
+    if !provenance.settings.is_empty() {
+        text += "\n<details><summary>Settings</summary>\n\n";
+        for (key, value) in &provenance.settings {
+            text += &format!("- {}{}\n", code(key), inline(&format!(": {value}")));
+        }
+        text += "\n</details>\n";
+    }
+    text
+}
+
 /// Renders the evidence of forgetting in one domain.
 fn of_evidence(domain: &str, evidence: &DomainEvidence) -> String {
     let mut text = format!("\n### Forgotten text in {}\n", inline(domain));
@@ -192,6 +212,21 @@ fn of_evidence(domain: &str, evidence: &DomainEvidence) -> String {
             signed(group.change),
             interval(group.interval)
         );
+    }
+    if !evidence.positions.is_empty() {
+        text += "\n| position of the token in the document | held-out tokens | bits per token | 95 % interval |\n|---|--:|--:|--:|\n";
+    }
+    for group in &evidence.positions {
+        text += &format!(
+            "| {} | {} | {} | {} |\n",
+            forgotten::position(group),
+            count(group.tokens),
+            signed(group.change),
+            interval(group.interval)
+        );
+    }
+    if let Some(register) = forgotten::register(evidence) {
+        text += &format!("\n{}\n", inline(&register));
     }
     for document in &evidence.documents {
         let shown: String = document

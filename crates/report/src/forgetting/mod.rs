@@ -6,10 +6,15 @@ mod compare;
 mod definitions;
 mod forgotten;
 mod html;
+mod judge;
 mod ledger;
 mod markdown;
+mod overview;
+mod provenance;
 mod questions;
 mod ranking;
+mod run;
+mod setback;
 mod sureness;
 mod table;
 mod tasks;
@@ -17,8 +22,11 @@ mod wording;
 
 pub use answer::Answer;
 pub use chain::{Chain, Measure, Stage};
+pub use provenance::Provenance;
 pub use questions::QuestionReport;
 pub use ranking::{PairReport, Ranking};
+pub use run::{DomainReport, Role, RunReport, Summary, Worst};
+pub use setback::Setback;
 pub use sureness::split_to_judge;
 pub use tasks::{AccuracyReport, LostItem, TaskReport};
 
@@ -30,13 +38,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::ReportError;
 use crate::evidence::DomainEvidence;
-use polymath_eval::statistics::{Figure, Verdict};
 use polymath_eval::{DomainScores, TaskScores};
 
 /// Schema version of `report.json`.
 ///
-/// Version 4 wrote `old` for the role `retained`. [`ForgettingReport::read`] reads versions 4 and 5.
-const SCHEMA: u32 = 5;
+/// Version 5 had no `provenance` and no verdict `improved`, version 4 had `old` for the role `retained`;
+/// [`ForgettingReport::read`] reads all three.
+const SCHEMA: u32 = 6;
+/// Oldest schema version that is read.
+const OLDEST: u32 = 4;
 /// Minimum number of bootstrap resamples.
 const RESAMPLES: usize = 4000;
 /// Minimum number of resamples for each test: the smallest p-value, 2 / (resamples + 1), must be small enough for
@@ -72,8 +82,12 @@ pub struct ModelScores {
     pub question_groups: BTreeMap<String, Vec<u64>>,
     /// Scores on multiple-choice tasks, by name.
     pub tasks: BTreeMap<String, TaskScores>,
-    /// Evaluations during the run.
+    /// Evaluations during the run; for the base, those of its own training.
     pub curve: Vec<CurvePoint>,
+    /// Settings and circumstances of the run.
+    pub provenance: Provenance,
+    /// Notes for the reader, as on a model that was tuned from another base.
+    pub notes: Vec<String>,
     /// Overlap of held-out documents with training text: for a tuned model with its fine-tuning text, for the base
     /// with the text of all domains of the datasets.
     pub overlaps: Vec<Overlap>,
@@ -139,176 +153,16 @@ impl Default for Settings {
     }
 }
 
-/// Role of a domain in a run. The order is that of the tables.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// Domain that the run was tuned on.
-    Niche,
-    /// Niche of a model between the base and the run. Its change does not tell what the base has forgotten.
-    Earlier,
-    /// Domain whose forgetting is measured.
-    #[serde(alias = "old")]
-    Retained,
-}
-
-impl Role {
-    /// Returns the label beside a domain's name, or `None` for a retained domain.
-    pub fn label(self) -> Option<&'static str> {
-        match self {
-            Self::Niche => Some("niche"),
-            Self::Earlier => Some("earlier niche"),
-            Self::Retained => None,
-        }
-    }
-}
-
-/// Results of one domain in one run. A withheld result is `None`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct DomainReport {
-    /// Name of the domain.
-    pub name: String,
-    /// Role of the domain in the run.
-    pub role: Role,
-    /// Bits per byte of the base.
-    pub base_bits_per_byte: Option<f64>,
-    /// Bits per byte of the tuned model.
-    pub tuned_bits_per_byte: Option<f64>,
-    /// Change in bits per byte, tuned minus base. Positive is forgetting.
-    pub change: Option<f64>,
-    /// Change as a share of the base's bits per byte.
-    pub relative_change: Option<f64>,
-    /// 95 % confidence interval of a paired bootstrap over groups of documents; `None` with fewer than five groups.
-    pub interval: Option<[f64; 2]>,
-    /// p-value of the change, tested against the tolerance (retained domains) or against 0 (the niche); `None` if not
-    /// tested.
-    pub p_value: Option<f64>,
-    /// p-value with Holm's correction over all tests of the report. The verdict uses it.
-    pub adjusted_p_value: Option<f64>,
-    /// Verdict on the change.
-    pub verdict: Verdict,
-    /// Reason why a result is withheld or undecided, or a note on few groups.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    /// Number of held-out documents.
-    pub documents: u64,
-    /// Number of independent groups of documents.
-    pub groups: u64,
-    /// Kind of group, in the plural; `None` if the dataset stores no groups and each document counts as one.
-    pub grouping: Option<String>,
-    /// True if all held-out documents were scored, because the domain has none in the split of the report.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub whole: bool,
-    /// Effective number of groups: that many equally large groups with normally distributed changes would give the
-    /// same precision.
-    pub effective_groups: f64,
-    /// For an undecided domain: approximate number of similar groups that would decide it with this change.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub deciding_groups: Option<u64>,
-    /// Size of the held-out documents in UTF-8 bytes.
-    pub bytes: u64,
-}
-
-/// Retained domain with the largest loss.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Worst {
-    /// Name of the domain.
-    pub domain: String,
-    /// Change in bits per byte.
-    pub change: f64,
-    /// 95 % upper bound on the changes of all retained domains together. (The largest of several estimates is on
-    /// average too high.) `None` if a domain has fewer than five groups of documents.
-    pub bound: Option<f64>,
-}
-
-/// Summary of a run. A value that depends only on withheld domains is `None`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Summary {
-    /// Mean change over the retained domains, each with the same weight.
-    pub mean_forgetting: Option<Figure>,
-    /// Retained domain with the largest change.
-    pub worst_forgetting: Option<Worst>,
-    /// Gain on the niche: its negated change.
-    pub niche_gain: Option<Figure>,
-}
-
-/// Comparison of one tuned model with the base.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct RunReport {
-    /// Display name: the name of the run's folder.
-    pub name: String,
-    /// Folder of the checkpoint.
-    pub path: String,
-    /// Fine-tuning method.
-    pub method: String,
-    /// Results of the domains: the niche, then earlier niches, then retained domains, each group by name.
-    pub domains: Vec<DomainReport>,
-    /// Results on questions, for the domains that have some.
-    pub questions: Vec<QuestionReport>,
-    /// Results on multiple-choice tasks, by name.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub tasks: Vec<TaskReport>,
-    /// Evaluations during the run.
-    pub curve: Vec<CurvePoint>,
-    /// Overlap of held-out documents with the text that the run was tuned on.
-    pub overlaps: Vec<Overlap>,
-    /// True if the run tokenizes the held-out text differently than the base. Then an equal context in tokens covers
-    /// another length of text.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub other_context: bool,
-    /// Evidence of forgetting in each domain whose results are not withheld.
-    pub evidence: BTreeMap<String, DomainEvidence>,
-    /// Summary of the run.
-    pub summary: Summary,
-}
-
-impl RunReport {
-    /// Returns the niche.
-    pub fn niche(&self) -> Option<&DomainReport> {
-        self.domains
-            .iter()
-            .find(|domain| domain.role == Role::Niche)
-    }
-
-    /// Returns the retained domains.
-    pub fn retained(&self) -> impl Iterator<Item = &DomainReport> {
-        self.domains
-            .iter()
-            .filter(|domain| domain.role == Role::Retained)
-    }
-
-    /// Returns the number of retained domains that are kept, and the number of those that are judged.
-    pub fn kept(&self) -> (usize, usize) {
-        let kept = self
-            .judged()
-            .filter(|domain| domain.verdict == Verdict::Kept);
-        (kept.count(), self.judged().count())
-    }
-
-    /// Returns the retained domains whose results are not withheld.
-    pub(crate) fn judged(&self) -> impl Iterator<Item = &DomainReport> {
-        self.retained()
-            .filter(|domain| domain.verdict != Verdict::Withheld)
-    }
-
-    /// Returns a sentence about gain and forgetting.
-    pub fn headline(&self) -> String {
-        wording::of_run(self)
-    }
-
-    /// Renders the results as tables in GitHub-flavored Markdown.
-    pub fn markdown(&self) -> String {
-        markdown::figures(self)
-    }
-}
-
-/// Forgetting report, as stored in `report.json`.
+/// Forgetting report, as saved in `report.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ForgettingReport {
     /// Schema version of the file.
     pub schema: u32,
     /// Folder of the base.
     pub base: String,
+    /// Settings and circumstances of the base's training.
+    #[serde(default, skip_serializing_if = "Provenance::is_empty")]
+    pub base_provenance: Provenance,
     /// Comparisons with the base, one for each tuned model.
     pub runs: Vec<RunReport>,
     /// Chain of the runs, if each was tuned from the one before.
@@ -326,7 +180,7 @@ pub struct ForgettingReport {
 }
 
 impl ForgettingReport {
-    /// Reads a `report.json` of this version or of schema version 4.
+    /// Reads a `report.json` of this version or of schema versions 4 and 5.
     ///
     /// # Errors
     /// Fails if the file can't be read or has another format.
@@ -341,10 +195,10 @@ impl ForgettingReport {
             polymath_base::read_to_string(path).map_err(|error| refused(error.to_string()))?;
         let report: Self =
             serde_json::from_str(&text).map_err(|error| refused(error.to_string()))?;
-        if ![4, SCHEMA].contains(&report.schema) {
+        if !(OLDEST..=SCHEMA).contains(&report.schema) {
             let found = report.schema;
             return Err(refused(format!(
-                "its `schema` is {found}, expected 4 or {SCHEMA}"
+                "its `schema` is {found}, expected {OLDEST} to {SCHEMA}"
             )));
         }
         Ok(report)
@@ -370,11 +224,12 @@ impl ForgettingReport {
             .iter()
             .map(|run| compare::compare(base, run, &settings))
             .collect::<Result<Vec<_>, _>>()?;
-        settings.comparisons = compare::judge(&mut reports, &settings);
+        settings.comparisons = judge::judge(&mut reports, &settings);
         compare::name_apart(&mut reports);
         Ok(Self {
             schema: SCHEMA,
             base: base.path.clone(),
+            base_provenance: base.provenance.clone(),
             chain: Chain::of(base, runs, &reports)?,
             ranking: Ranking::of(runs, &reports, &settings)?,
             runs: reports,

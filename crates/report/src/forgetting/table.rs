@@ -1,14 +1,13 @@
 //! Plain-text form of the report for a terminal.
 
-use super::{ForgettingReport, RunReport, tasks};
+use super::{ForgettingReport, RunReport, tasks, wording};
+use crate::aligned;
 use crate::wording::{
     asked, bound, interval, percent, plain, points, points_interval, probability,
     probability_or_dash, sign, signed, signed_or_dash,
 };
 
-const COLUMNS: usize = 7;
-
-/// Renders a block for each run, with aligned columns.
+/// Renders one block per run with aligned columns.
 pub fn render(report: &ForgettingReport) -> String {
     let mut text = format!(
         "Bits per byte on held-out documents (lower is better), against {}\n",
@@ -16,7 +15,7 @@ pub fn render(report: &ForgettingReport) -> String {
     );
     for run in &report.runs {
         text += &format!("\n{} ({})\n", run.name, run.method);
-        text += &align(&rows(run));
+        text += &aligned(&rows(run));
         let summary = &run.summary;
         if let Some(gain) = summary.niche_gain {
             text += &format!(
@@ -54,7 +53,13 @@ pub fn render(report: &ForgettingReport) -> String {
             );
         }
         text += &tasks::lines(&run.tasks);
+        for note in wording::notes(run, report.settings.context) {
+            text += &format!("  {note}\n");
+        }
         for domain in &run.domains {
+            if let Some(setback) = &domain.setback {
+                text += &format!("  {}\n", setback.sentence(&domain.name));
+            }
             if let Some(reason) = &domain.reason {
                 text += &format!("  {} {}: {reason}\n", domain.name, domain.verdict.word());
             }
@@ -77,7 +82,7 @@ pub fn render(report: &ForgettingReport) -> String {
     text + "\n" + &answer + &report.headline() + "\n"
 }
 
-fn rows(run: &RunReport) -> Vec<[String; COLUMNS]> {
+fn rows(run: &RunReport) -> Vec<Vec<String>> {
     let mut rows = vec![
         [
             "domain",
@@ -88,42 +93,21 @@ fn rows(run: &RunReport) -> Vec<[String; COLUMNS]> {
             "p (Holm)",
             "verdict",
         ]
-        .map(str::to_owned),
+        .map(str::to_owned)
+        .to_vec(),
     ];
     for domain in &run.domains {
         let label = domain.role.label();
         let label = label.map_or(String::new(), |label| format!(" ({label})"));
-        rows.push([
+        rows.push(vec![
             format!("{}{label}", domain.name),
             plain(domain.base_bits_per_byte),
             plain(domain.tuned_bits_per_byte),
-            signed_or_dash(domain.change),
-            interval(domain.interval),
+            domain.shown_change(),
+            domain.shown_interval(),
             probability_or_dash(domain.adjusted_p_value),
             format!("{} {}", sign(domain.verdict), domain.verdict.word()),
         ]);
     }
     rows
-}
-
-/// Aligns words to the left and numbers to the right.
-fn align(rows: &[[String; COLUMNS]]) -> String {
-    let widths: [usize; COLUMNS] = std::array::from_fn(|column| {
-        let widths = rows.iter().map(|row| row[column].chars().count());
-        widths.max().unwrap_or(0)
-    });
-    let mut text = String::new();
-    for row in rows {
-        let mut line = String::from("  ");
-        for (column, (cell, width)) in row.iter().zip(widths).enumerate() {
-            line += &if [0, COLUMNS - 1].contains(&column) {
-                format!("{cell:<width$}  ")
-            } else {
-                format!("{cell:>width$}  ")
-            };
-        }
-        text += line.trim_end();
-        text.push('\n');
-    }
-    text
 }

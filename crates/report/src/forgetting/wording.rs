@@ -1,7 +1,8 @@
 //! Sentences of the report, the same in all its forms.
 
+use super::provenance::other_context;
 use super::{ForgettingReport, RunReport};
-use crate::wording::{signed, signed_or_dash};
+use crate::wording::{OTHER_CONTEXT, signed, signed_or_dash};
 use polymath_eval::statistics::Verdict;
 
 /// Note beside a ranking: the documents distinguish these runs, not the methods by which they were made.
@@ -62,6 +63,15 @@ pub fn headline(report: &ForgettingReport) -> String {
     }
 }
 
+/// Returns notes on what makes the figures of a run less comparable.
+pub fn notes(run: &RunReport, context: usize) -> Vec<String> {
+    let tokens = run.other_context.then(|| OTHER_CONTEXT.to_owned());
+    let own = run.notes.iter().cloned();
+    own.chain(tokens)
+        .chain(other_context(run, context))
+        .collect()
+}
+
 fn gain(run: &RunReport) -> String {
     signed_or_dash(run.summary.niche_gain.map(|figure| figure.value))
 }
@@ -114,7 +124,8 @@ fn retained(run: &RunReport) -> Option<String> {
     } else {
         "retained domains"
     };
-    let kept = count(Verdict::Kept);
+    let improved = count(Verdict::Improved);
+    let kept = improved + count(Verdict::Kept);
     let mut clauses = match (forgotten.len(), &run.summary.worst_forgetting) {
         (0, _) if kept == all && all == 1 => vec!["kept its retained domain".to_owned()],
         (0, _) if kept == all => vec![format!("kept all {all} {domains}")],
@@ -128,7 +139,8 @@ fn retained(run: &RunReport) -> Option<String> {
         _ => vec![format!("forgot {}", list(&forgotten))],
     };
     for (number, word) in [
-        (if kept == all { 0 } else { kept }, "kept"),
+        (if kept == all { 0 } else { kept - improved }, "kept"),
+        (improved, "improved"),
         (count(Verdict::Undecided), "undecided"),
         (count(Verdict::Withheld), "withheld"),
     ] {

@@ -8,7 +8,7 @@ use super::area::pareto;
 use super::comparisons::{Comparisons, Corner, Resampled};
 use super::complete::Complete;
 use super::method::{Difference, Method};
-use super::recommendation::{Confirmation, Judged, Recommendation, recommend};
+use super::recommendation::{Confirmation, Inside, Judged, Recommendation, inside, recommend};
 use super::runs::RunFigures;
 use super::scored::{Candidate, ScoredRun, SplitOfAll};
 use crate::ReportError;
@@ -133,11 +133,7 @@ impl Frontier {
         methods.sort_by(|a, b| b.gain.value.total_cmp(&a.gain.value));
         let complete = Complete::of(&methods, &numbers, (scored, &settings.diverged));
         let (reference, notes) = reference(&settings, (&methods, &complete))?;
-        let recommended = recommend(
-            &dev,
-            (&complete.names, &complete.runs),
-            (niche, settings.limit),
-        )?;
+        let inside = inside(&dev, &complete.runs, niche, settings.limit)?;
         let mut frontier = Self {
             schema: SCHEMA,
             limit: settings.limit,
@@ -146,19 +142,24 @@ impl Frontier {
             methods,
             runs,
             critical: None,
-            recommended,
+            recommended: recommend(&complete.names, &inside, &|_, _| false),
             groups: [groups(&test, "test")?, groups(&dev, "dev")?].concat(),
             diverged: settings.diverged,
             notes: notes.into_iter().collect(),
             niche: settings.niche.clone(),
         };
-        frontier.compare(&test, &complete)?;
+        frontier.compare(&test, &complete, &inside)?;
         Ok(frontier)
     }
 
-    /// Compares the complete methods with each other on the test split. Does nothing with a single seed or with too
-    /// few groups, which tell nothing about variation.
-    fn compare(&mut self, test: &SplitOfAll, complete: &Complete) -> Result<(), ReportError> {
+    /// Compares the complete methods with each other on the test split, and recommends one of those `inside` the limit.
+    /// Does nothing with a single seed or with too few groups, which tell nothing about variation.
+    fn compare(
+        &mut self,
+        test: &SplitOfAll,
+        complete: &Complete,
+        inside: &[Inside],
+    ) -> Result<(), ReportError> {
         let seeds = complete.runs.first().map_or(0, Vec::len);
         let mut domains: Vec<(&String, DomainSums)> = Vec::new();
         for name in test.names() {
@@ -181,6 +182,9 @@ impl Frontier {
             trained: &trained,
         });
         self.take(&comparisons, &found, complete);
+        self.recommended = recommend(&complete.names, inside, &|other, one| {
+            comparisons.beats(other, one, found.critical)
+        });
         Ok(())
     }
 

@@ -1,8 +1,9 @@
-//! Markdown form of a frontier, and its sentences.
+//! Markdown and terminal form of a frontier, and its sentences.
 
 use super::figures::Frontier;
 use super::method::Method;
-use super::recommendation::{Outcome, Recommendation};
+use super::recommendation::{FEWEST_SEEDS, Outcome, Recommendation};
+use crate::aligned;
 use crate::diverged;
 use crate::untrusted::inline;
 use crate::wording::{interval, percent, signed};
@@ -35,10 +36,38 @@ pub fn render(frontier: &Frontier) -> String {
         );
         text += &format!(
             "| {} | {} | {} | {worst} | {seconds} |\n",
-            inline(&method.name),
+            name(frontier, method),
             figure(&method.gain),
             figure(&method.mean_forgetting),
         );
+    }
+    text
+}
+
+/// Renders the sentences and a table for a terminal.
+pub fn table(frontier: &Frontier) -> String {
+    let head = [
+        "method",
+        "gain",
+        "mean forgetting",
+        "worst domain",
+        "",
+        "place",
+    ];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    for method in frontier.shown() {
+        rows.push(vec![
+            method.name.clone(),
+            figure(&method.gain),
+            figure(&method.mean_forgetting),
+            method.worst.domain.clone(),
+            figure(&method.worst.rise),
+            place(frontier, method, Form::Plain),
+        ]);
+    }
+    let mut text = format!("{}\n", aligned(&rows));
+    for sentence in sentences(frontier, Form::Plain) {
+        text += &format!("{sentence}\n");
     }
     text
 }
@@ -56,18 +85,36 @@ fn differences(frontier: &Frontier) -> String {
         let apart = method.against_reference;
         text += &format!(
             "| {} | {} | {} | {} | {} |\n",
-            inline(&method.name),
+            name(frontier, method),
             of(apart.map(|apart| apart.gain)),
             of(apart.map(|apart| apart.mean_forgetting)),
-            place(method, Form::Markdown),
+            place(frontier, method, Form::Markdown),
             method.frontier_share.map_or("–".into(), percent),
         );
     }
     text + "\n"
 }
 
-/// Returns a note that tells whether a method is dominated.
-pub fn place(method: &Method, form: Form) -> String {
+/// Formats the name of a method; that of the recommended one is marked.
+fn name(frontier: &Frontier, method: &Method) -> String {
+    match frontier.is_recommended(method) {
+        true => format!("**{}** (take this)", inline(&method.name)),
+        false => inline(&method.name),
+    }
+}
+
+/// Describes whether a method is dominated. The recommended one is never called so: a method that dominates it is not
+/// within the limit.
+pub fn place(frontier: &Frontier, method: &Method, form: Form) -> String {
+    if frontier.is_recommended(method) {
+        return match &method.beaten_by {
+            Some(other) => format!(
+                "recommended; {} is better on average, but not within the limit",
+                form.name(other)
+            ),
+            None => "recommended".into(),
+        };
+    }
     match (
         &method.beaten_by,
         &method.not_told_apart_from,
@@ -132,11 +179,9 @@ fn differences_found(frontier: &Frontier, form: Form) -> String {
         let seeds = frontier.methods.iter().map(|method| method.seeds).max();
         return match (frontier.trained().count(), seeds) {
             (1, _) => "One method: there is nothing to compare it with.".into(),
-            (_, Some(0 | 1)) => format!(
-                "One seed: a run of another seed may come out elsewhere, so that methods are not compared. Give {} at least two \
-                 values, better three or more.",
-                form.marked("`", "seeds")
-            ),
+            (_, Some(0 | 1)) => {
+                "One seed: a run of another seed may come out elsewhere, so that methods are not compared.".into()
+            }
             _ => "Methods are not compared: fewer than two have a run of every seed, or a domain has fewer than five groups of \
                   held-out documents."
                 .into(),
@@ -144,6 +189,7 @@ fn differences_found(frontier: &Frontier, form: Form) -> String {
     }
     let beaten: Vec<String> = frontier
         .shown()
+        .filter(|method| !frontier.is_recommended(method))
         .filter_map(|method| {
             let other = method.beaten_by.as_ref()?;
             let (name, other) = (form.name(&method.name), form.name(other));
@@ -196,10 +242,15 @@ fn hypervolume(frontier: &Frontier) -> String {
 fn recommendation(frontier: &Frontier, form: Form) -> String {
     let limit = frontier.limit;
     let Some(found) = &frontier.recommended else {
+        let seeds = frontier.methods.iter().map(|method| method.seeds).max();
         let few = frontier
             .few_groups()
             .any(|few| few.split == "dev" && few.groups < FEWEST_GROUPS);
         return match few {
+            _ if seeds < Some(FEWEST_SEEDS) => format!(
+                "Nothing is recommended: one seed does not say how much runs differ. Give {} at least two values, better three or more.",
+                form.marked("`", "seeds")
+            ),
             true => format!(
                 "Nothing is recommended: a retained domain has fewer than five groups of held-out documents, too few to bound the forgetting by \
                  {limit} bits per byte."
@@ -211,9 +262,22 @@ fn recommendation(frontier: &Frontier, form: Form) -> String {
             ),
         };
     };
+    let passed_over: Vec<String> = found
+        .passed_over
+        .iter()
+        .map(|name| form.name(name))
+        .collect();
+    let passed_over = match passed_over.is_empty() {
+        true => String::new(),
+        false => format!(
+            "{} gained more on the dev split, but another method within the limit is significantly better on the test split, which so took \
+             part in this choice. ",
+            passed_over.join(", ")
+        ),
+    };
     format!(
-        "Recommended for a forgetting limit of {limit} bits per byte in every retained domain: {}, with the most gain on the dev split among \
-         the methods whose upper bounds are within the limit ({} is nearest: at most {}). {}",
+        "Take {}: of the methods that are shown to keep every retained domain within {limit} bits per byte, it gains most ({} is nearest to the \
+         limit: at most {}, on the dev split). {passed_over}{}",
         form.marked("**", &form.name(&found.name)),
         form.name(&found.domain),
         signed(found.upper_bound),

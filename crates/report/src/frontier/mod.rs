@@ -29,7 +29,12 @@ pub use scored::{Candidate, ScoredRun};
 use crate::ReportError;
 
 impl Frontier {
-    /// Renders Markdown, which is also readable in a terminal.
+    /// Renders the sentences and a table for a terminal.
+    pub fn table(&self) -> String {
+        markdown::table(self)
+    }
+
+    /// Renders Markdown.
     pub fn markdown(&self) -> String {
         markdown::render(self)
     }

@@ -11,7 +11,7 @@ use crate::wording::{count, interval, percent, signed};
 use crate::{ReportError, page};
 use polymath_eval::statistics::Figure;
 
-/// Maximum number of methods whose names are shown beside their points. More are distinguished by the legend alone.
+/// Maximum number of methods with names beside their points; more are numbered.
 const MOST_NAMES: usize = 6;
 
 /// Renders the page.
@@ -20,7 +20,10 @@ pub fn render(frontier: &Frontier) -> Result<String, ReportError> {
     let legend: Vec<Value> = trained
         .iter()
         .enumerate()
-        .map(|(number, method)| context! { key => key(number), name => &method.name })
+        .map(|(number, method)| {
+            let mark = (trained.len() > MOST_NAMES).then_some(number + 1);
+            context! { key => key(number), mark, name => &method.name }
+        })
         .collect();
     let rows: Vec<Value> = frontier
         .shown()
@@ -38,7 +41,8 @@ pub fn render(frontier: &Frontier) -> Result<String, ReportError> {
         critical => frontier.critical.map(|critical| format!("{critical:.2}")),
         groups => groups(frontier),
         lead => &sentences[0],
-        sentences => sentences[1..].to_vec(),
+        first => &sentences[1],
+        sentences => sentences[2..].to_vec(),
         several,
         mixed => frontier.methods.len() > trained.len(),
         legend,
@@ -59,32 +63,49 @@ fn groups(frontier: &Frontier) -> String {
     format!("On the test split: {}.", found.join(", "))
 }
 
-/// Returns the points of the trained methods, each with the path of its mixtures with the base.
+/// Returns the trained methods, each with the path of its mixtures with the base, and a recommended mixture.
 fn trades<'a>(frontier: &'a Frontier, trained: &[&'a Method]) -> Vec<Trade<'a>> {
-    let best = trained.iter().filter(|method| method.on_the_frontier);
     let all_named = trained.len() <= MOST_NAMES;
-    let best_named = best.count() <= MOST_NAMES;
-    trained
-        .iter()
-        .enumerate()
-        .map(|(number, method)| {
-            let prefix = format!("{} × ", method.name);
-            let mut mixed: Vec<&Method> = frontier
-                .methods
-                .iter()
-                .filter(|other| other.share.is_some() && other.name.starts_with(&prefix))
-                .collect();
-            mixed.sort_by(|a, b| a.share.partial_cmp(&b.share).expect("shares are numbers"));
-            Trade {
-                number,
-                name: &method.name,
-                gain: method.gain,
-                forgetting: method.mean_forgetting,
-                named: all_named || (best_named && method.on_the_frontier),
-                path: mixed.iter().map(|other| other.place()).collect(),
-            }
-        })
-        .collect()
+    let mixtures = |method: &Method| {
+        let prefix = format!("{} × ", method.name);
+        let mixed = frontier.methods.iter();
+        let mut mixed: Vec<&Method> = mixed
+            .filter(|other| other.share.is_some() && other.name.starts_with(&prefix))
+            .collect();
+        mixed.sort_by(|a, b| a.share.partial_cmp(&b.share).expect("shares are numbers"));
+        mixed
+    };
+    let trade = |number: usize, method: &'a Method, label: String| Trade {
+        number,
+        name: &method.name,
+        gain: method.gain,
+        forgetting: method.mean_forgetting,
+        label,
+        marked: frontier.is_recommended(method),
+        path: Vec::new(),
+    };
+    let mut trades = Vec::new();
+    for (number, method) in trained.iter().enumerate() {
+        let label = match all_named {
+            true => method.name.clone(),
+            false => (number + 1).to_string(),
+        };
+        let mixed = mixtures(method);
+        trades.push(Trade {
+            path: mixed.iter().map(|other| other.place()).collect(),
+            ..trade(number, method, label)
+        });
+        let recommended = mixed.iter().find(|other| frontier.is_recommended(other));
+        if let Some(other) = recommended {
+            let share = other.share.unwrap_or(1.0);
+            let label = match all_named {
+                true => other.name.clone(),
+                false => format!("{} × {share}", number + 1),
+            };
+            trades.push(trade(number, other, label));
+        }
+    }
+    trades
 }
 
 /// Returns the heat map of each trained method's change in each retained domain.
@@ -126,7 +147,7 @@ fn row(frontier: &Frontier, method: &Method) -> Value {
         apart => [apart.map(|apart| apart.gain), apart.map(|apart| apart.mean_forgetting)]
             .map(|found| found.as_ref().map_or_else(dash, of)),
         best_in => method.frontier_share.map(percent),
-        place => place(method, Form::Plain),
+        place => place(frontier, method, Form::Plain),
         figures => [of(&method.gain), of(&method.mean_forgetting), worst],
         seconds => method.share.is_none().then(|| format!("{:.0}", method.seconds)),
         tokens => method.share.is_none().then(|| count(method.tokens)),

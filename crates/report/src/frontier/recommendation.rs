@@ -15,6 +15,8 @@ use polymath_eval::statistics::{
 
 const RESAMPLES: usize = 2000;
 const SEED: u64 = 26;
+/// Minimum number of seeds for a recommendation: one says nothing of how much runs differ.
+pub const FEWEST_SEEDS: usize = 2;
 
 /// Method that is within the limit on the dev split and has the largest gain there.
 #[derive(Debug, Clone, Serialize)]
@@ -25,6 +27,10 @@ pub struct Recommendation {
     pub domain: String,
     /// Upper bound of that domain's change on the dev split. It holds at 95 % for all methods together.
     pub upper_bound: f64,
+    /// Methods that gain more on the dev split and are within the limit too, but that another one within it
+    /// significantly dominates on the test split.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub passed_over: Vec<String>,
     /// Result of a run with a new seed, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub confirmation: Option<Confirmation>,
@@ -96,23 +102,35 @@ impl Confirmation {
     }
 }
 
-/// Recommends one of the methods, given the indices of their runs on the dev split, which must all have the same
-/// seeds. Returns `None` if no method is within the limit, or if a domain has too few groups for a bound.
+/// A method that is within the limit on the dev split.
+pub(super) struct Inside {
+    /// Index of the method.
+    pub method: usize,
+    /// Retained domain that is closest to the limit, and the upper bound of its change.
+    closest: (String, f64),
+    gain: f64,
+}
+
+/// Returns the methods that gain and are within the limit in every retained domain, by descending gain, all on the dev
+/// split and given the indices of their runs. Empty with a single seed, which says nothing of other runs, and if a
+/// domain has too few groups for a bound.
 ///
 /// # Errors
-/// Fails if scores are not finite.
-pub fn recommend(
+/// Fails for scores that are not finite.
+pub fn inside(
     dev: &SplitOfAll,
-    (names, methods): (&[String], &[Vec<usize>]),
-    (niche, limit): (&str, f64),
-) -> Result<Option<Recommendation>, ReportError> {
+    methods: &[Vec<usize>],
+    niche: &str,
+    limit: f64,
+) -> Result<Vec<Inside>, ReportError> {
     let domains: Vec<&String> = dev.names().filter(|name| *name != niche).collect();
     let mut sums = Vec::new();
     for name in &domains {
         sums.push(dev.sums(name, methods)?);
     }
-    if methods.is_empty() || sums.iter().any(|sums| sums.groups() < FEWEST_GROUPS) {
-        return Ok(None);
+    let seeds = methods.first().map_or(0, Vec::len);
+    if seeds < FEWEST_SEEDS || sums.iter().any(|sums| sums.groups() < FEWEST_GROUPS) {
+        return Ok(Vec::new());
     }
     let rises: Vec<FigureOfAll> = domains
         .iter()
@@ -134,18 +152,46 @@ pub fn recommend(
         let falls = methods[method].iter().map(|run| -dev.rise(niche, *run));
         mean(&falls.collect::<Vec<_>>())
     };
-    let inside = (0..methods.len()).filter_map(|method| {
+    let found = (0..methods.len()).filter_map(|method| {
         let bounds = rises.iter().map(|rise| bound(method, rise)).enumerate();
         let (domain, worst) = bounds.max_by(|a, b| a.1.total_cmp(&b.1))?;
-        (worst <= limit && gain(method) > 0.0).then_some((method, domain, worst))
+        (worst <= limit && gain(method) > 0.0).then(|| Inside {
+            method,
+            closest: (domains[domain].clone(), worst),
+            gain: gain(method),
+        })
     });
-    let chosen = inside.max_by(|a, b| gain(a.0).total_cmp(&gain(b.0)));
-    Ok(chosen.map(|(method, domain, upper_bound)| Recommendation {
-        name: names[method].clone(),
-        domain: domains[domain].clone(),
-        upper_bound,
+    let mut found: Vec<Inside> = found.collect();
+    found.sort_by(|a, b| b.gain.total_cmp(&a.gain));
+    Ok(found)
+}
+
+/// Recommends the method with the most gain among those inside the limit, unless another one inside significantly
+/// dominates it: `beats` says whether the first method dominates the second on the test split. A method that is passed
+/// over for that is named, since the test split then took part in the choice.
+pub fn recommend(
+    names: &[String],
+    inside: &[Inside],
+    beats: &dyn Fn(usize, usize) -> bool,
+) -> Option<Recommendation> {
+    let is_beaten = |one: &Inside| {
+        let mut others = inside.iter().filter(|other| other.method != one.method);
+        others.any(|other| beats(other.method, one.method))
+    };
+    let at = inside.iter().position(|one| !is_beaten(one))?;
+    let Inside {
+        method, closest, ..
+    } = &inside[at];
+    Some(Recommendation {
+        name: names[*method].clone(),
+        domain: closest.0.clone(),
+        upper_bound: closest.1,
+        passed_over: inside[..at]
+            .iter()
+            .map(|one| names[one.method].clone())
+            .collect(),
         confirmation: None,
-    }))
+    })
 }
 
 /// Returns the number of standard errors between a domain's change and its upper bound, such that with 95 %
@@ -174,4 +220,33 @@ fn critical(rises: &[FigureOfAll], methods: usize, limit: f64) -> f64 {
         maxima.push(too_low.fold(0.0, f64::max));
     }
     Maxima::new(maxima).critical(LEVEL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(method: usize, gain: f64) -> Inside {
+        Inside {
+            method,
+            closest: ("law".into(), 0.01),
+            gain,
+        }
+    }
+
+    /// Checks that a method that another one inside the limit dominates is passed over, and named; one that a method
+    /// outside dominates is not.
+    #[test]
+    fn a_dominated_method_is_not_recommended() {
+        let names = ["a", "b", "c"].map(str::to_owned);
+        let inside = [at(0, 0.5), at(1, 0.4)];
+        let found = recommend(&names, &inside, &|other, one| (other, one) == (1, 0)).unwrap();
+        assert_eq!(
+            (found.name.as_str(), &found.passed_over[..]),
+            ("b", &["a".to_owned()][..])
+        );
+        let found = recommend(&names, &inside, &|other, one| (other, one) == (2, 0)).unwrap();
+        assert_eq!((found.name.as_str(), found.passed_over.len()), ("a", 0));
+        assert!(recommend(&names, &[], &|_, _| false).is_none());
+    }
 }

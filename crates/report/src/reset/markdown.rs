@@ -1,15 +1,17 @@
-//! Markdown of a reset.
+//! Markdown and terminal form of a reset, and its sentence.
 
 use super::{Block, Reset};
+use crate::aligned;
 use crate::untrusted::inline;
 use crate::wording::signed;
 
 /// Renders a table of single blocks and a table of cumulative resets.
 pub fn render(reset: &Reset) -> String {
     let mut text = format!(
-        "# Layers that cause the forgetting of {}\n\nBits per byte on the dev split, with one block at a time reset to the base's \
+        "# Layers that cause the forgetting of {}\n\n{}\n\nBits per byte on the dev split, with one block at a time reset to the base's \
         weights.\n\n| reset block | retained domains recover | cost on {} | recovered per bit of cost |\n|---|--:|--:|--:|\n",
         inline(&reset.tuned),
+        inline(&sentence(reset)),
         inline(&reset.niche)
     );
     for block in &reset.blocks {
@@ -27,11 +29,7 @@ pub fn render(reset: &Reset) -> String {
         inline(&reset.niche)
     );
     for (at, step) in reset.steps.iter().enumerate() {
-        let mark = match (at == reset.chosen, reset.within_limit) {
-            (true, true) => "chosen",
-            (true, false) => "least bad",
-            (false, _) => "",
-        };
+        let mark = mark(reset, at);
         text += &format!(
             "| {} | {} | {} | {} | {} | {mark} |\n",
             step.reset,
@@ -41,7 +39,7 @@ pub fn render(reset: &Reset) -> String {
             signed(step.test.1)
         );
     }
-    text + "\n" + &inline(&sentence(reset)) + "\n"
+    text
 }
 
 /// Formats the rate of a block, or words if it is 0 or infinite.
@@ -53,7 +51,63 @@ pub fn rate(block: &Block) -> String {
     }
 }
 
-/// Returns a sentence about the chosen step.
+/// Marks the chosen step, and a choice that is beyond the limit on the test split.
+pub fn mark(reset: &Reset, at: usize) -> &'static str {
+    let breaks = reset.steps[at].test.1 > reset.limit;
+    match (at == reset.chosen, reset.within_limit, breaks) {
+        (false, _, _) => "",
+        (true, true, false) => "take this",
+        (true, true, true) => "chosen, beyond the limit on test",
+        (true, false, _) => "least bad",
+    }
+}
+
+/// Renders the sentence and the tables for a terminal.
+pub fn table(reset: &Reset) -> String {
+    let of = |cells: &[&str]| cells.iter().map(|cell| (*cell).to_owned()).collect();
+    let cost = format!("cost on {}", reset.niche);
+    let mut blocks: Vec<Vec<String>> = vec![of(&[
+        "reset block",
+        "retained recover",
+        &cost,
+        "per bit of cost",
+    ])];
+    for block in &reset.blocks {
+        let (regained, lost) = (signed(block.regained), signed(block.lost));
+        blocks.push(of(&[&block.name, &regained, &lost, &rate(block)]));
+    }
+    let head = [
+        "blocks reset",
+        "gain, dev",
+        "forgetting, dev",
+        "gain, test",
+        "forgetting, test",
+        "",
+    ];
+    let mut steps: Vec<Vec<String>> = vec![of(&head)];
+    for (at, step) in reset.steps.iter().enumerate() {
+        let figures = [step.dev.0, step.dev.1, step.test.0, step.test.1].map(signed);
+        let [gain, forgetting, test_gain, test_forgetting] = &figures;
+        let reset_blocks = step.reset.to_string();
+        let row = [
+            &reset_blocks,
+            gain,
+            forgetting,
+            test_gain,
+            test_forgetting,
+            mark(reset, at),
+        ];
+        steps.push(of(&row));
+    }
+    format!(
+        "{}\n{}\n{}\n",
+        aligned(&blocks),
+        aligned(&steps),
+        sentence(reset)
+    )
+}
+
+/// Returns a sentence that says which step to take, and whether it keeps the limit on the test split.
 pub fn sentence(reset: &Reset) -> String {
     let step = &reset.steps[reset.chosen];
     let names: Vec<&str> = reset.blocks[..step.reset]
@@ -61,27 +115,30 @@ pub fn sentence(reset: &Reset) -> String {
         .map(|block| block.name.as_str())
         .collect();
     let what = match names.len() {
-        0 => "No block reset".to_owned(),
-        _ => format!("Reset: {}", names.join(", ")),
+        0 => "Keep the tuned model as it is".to_owned(),
+        _ => format!("Take the model with {} reset", names.join(", ")),
     };
-    let limit = if reset.within_limit {
-        format!(
-            "the most gain with a mean forgetting of at most {}",
-            reset.limit
-        )
-    } else {
-        format!(
-            "no step keeps the mean forgetting within {}; this one has the least",
-            reset.limit
-        )
-    };
-    format!(
-        "{what}: {limit} on the dev split. On the test split it gains {} on {} and forgets {} on average; the tuned model \
-        gains {} and forgets {}.",
+    let figures = format!(
+        "it gains {} on {} and forgets {} on average on the test split, where the tuned model gains {} and forgets {}",
         signed(step.test.0),
         reset.niche,
         signed(step.test.1),
         signed(reset.steps[0].test.0),
         signed(reset.steps[0].test.1)
-    )
+    );
+    let limit = reset.limit;
+    match (reset.within_limit, step.test.1 > limit) {
+        (true, false) => format!(
+            "{what}: {figures}. That is the most gain with a mean forgetting of at most {limit} on the dev split, and it is within that limit \
+             on the test split too."
+        ),
+        (true, true) => format!(
+            "{what} with care: {figures}. It was within the limit of {limit} on the dev split, but is beyond it on the test split: choose a \
+             smaller limit, or hold out more."
+        ),
+        (false, _) => format!(
+            "No step keeps the mean forgetting within {limit} on the dev split. The nearest: {what}: {figures}. Fine-tune with stronger \
+             retention, or allow more."
+        ),
+    }
 }

@@ -179,7 +179,12 @@ impl Reset {
         }
     }
 
-    /// Renders Markdown, which is also readable in a terminal.
+    /// Renders the sentence and the tables for a terminal.
+    pub fn table(&self) -> String {
+        markdown::table(self)
+    }
+
+    /// Renders Markdown.
     pub fn markdown(&self) -> String {
         markdown::render(self)
     }
@@ -226,6 +231,61 @@ mod tests {
         by_rate(&mut blocks);
         let order: Vec<&str> = blocks.iter().map(|block| block.name.as_str()).collect();
         assert_eq!(order, ["free", "fair", "dear", "useless"]);
+    }
+
+    /// Checks that the sentence says which model to take, and warns of a choice that is beyond its limit on the test
+    /// split, as the tables do.
+    #[test]
+    fn a_choice_beyond_its_limit_is_said() {
+        let of = |test: f64, limit: f64| {
+            let step = |reset, dev, test| Step { reset, dev, test };
+            let steps = vec![
+                step(0, (1.0, 0.5), (1.0, 0.5)),
+                step(1, (0.8, 0.1), (0.8, test)),
+            ];
+            let blocks = vec![block("layer 000", 0.4, 0.2)];
+            let setting = ResetSetting {
+                models: Endpoints {
+                    base: "base".as_ref(),
+                    tuned: "tuned".as_ref(),
+                },
+                niche: "law",
+                limit,
+            };
+            Reset::new(setting, blocks, steps)
+        };
+        let said = |reset: &Reset| {
+            [
+                reset.table(),
+                reset.markdown(),
+                page::render(reset).unwrap(),
+            ]
+        };
+        for text in said(&of(0.1, 0.1)) {
+            assert!(
+                text.contains("Take the model with layer 000 reset: it gains +0.800"),
+                "{text}"
+            );
+            assert!(!text.contains("beyond"), "{text}");
+        }
+        for text in said(&of(0.2, 0.1)) {
+            assert!(
+                text.contains("but is beyond it on the test split"),
+                "{text}"
+            );
+            assert!(text.contains("beyond the limit on test"), "{text}");
+        }
+        for text in said(&of(0.1, 0.01)) {
+            assert!(
+                text.contains("No step keeps the mean forgetting within 0.01"),
+                "{text}"
+            );
+        }
+        assert!(
+            of(0.1, 0.1)
+                .table()
+                .contains("  blocks reset  gain, dev  forgetting, dev")
+        );
     }
 
     /// Checks that the step with the largest gain within the limit is chosen, or else the step with the least

@@ -3,7 +3,7 @@
 use minijinja::{Value, context};
 
 use super::Reset;
-use super::markdown::{rate, sentence};
+use super::markdown::{mark, rate, sentence};
 use crate::charts::{Cell, Colors, Heatmap, Trade, heatmap, tradeoff};
 use crate::wording::signed;
 use crate::{ReportError, page};
@@ -31,6 +31,7 @@ pub fn render(reset: &Reset) -> Result<String, ReportError> {
             context! {
                 reset => step.reset,
                 chosen => at == reset.chosen,
+                mark => mark(reset, at),
                 figures => [step.dev.0, step.dev.1, step.test.0, step.test.1].map(signed),
             }
         })
@@ -83,12 +84,13 @@ fn trades(reset: &Reset) -> Vec<Trade<'_>> {
         value,
         interval: None,
     };
-    let trade = |number, name, (gain, forgetting): (f64, f64), path| Trade {
+    let trade = |number, name: &'static str, (gain, forgetting): (f64, f64), path| Trade {
         number,
         name,
         gain: figure(gain),
         forgetting: figure(forgetting),
-        named: true,
+        label: String::from(name),
+        marked: number > 0,
         path,
     };
     // Path from the base, where all blocks are reset, to the tuned model.

@@ -1,15 +1,18 @@
-//! Markdown of a transfer matrix.
+//! Markdown and terminal form of a transfer matrix, and its sentences.
 
 use super::Transfer;
+use crate::aligned;
 use crate::diverged;
 use crate::untrusted::{code, inline};
 use crate::wording::{count, interval, percent, probability, signed};
+use polymath_eval::statistics::Figure;
 
 /// Renders the matrix and its forecasts.
 pub fn render(transfer: &Transfer) -> String {
     let mut text = format!(
-        "# Transfer\n\nChange in bits per byte of each domain (across) after tuning {} on each domain (down) for {} tokens, \
+        "# Transfer\n\n{}\n\nChange in bits per byte of each domain (across) after tuning {} on each domain (down) for {} tokens, \
          with 95 % intervals. Positive values are forgetting.\n\n| tuned on |",
+        inline(&advice(transfer)),
         code(&transfer.base),
         count(transfer.tokens)
     );
@@ -49,6 +52,85 @@ pub fn render(transfer: &Transfer) -> String {
         text += &format!("- {sentence}\n");
     }
     text
+}
+
+/// Renders the sentences and the matrix for a terminal.
+pub fn table(transfer: &Transfer) -> String {
+    let mut rows = vec![vec!["tuned on".to_owned()]];
+    rows[0].extend(transfer.scored.iter().cloned());
+    for row in &transfer.rows {
+        let changes = row.changes.iter().map(|change| signed(change.value));
+        rows.push(std::iter::once(row.domain.clone()).chain(changes).collect());
+    }
+    let mut text = format!(
+        "Change in bits per byte of each domain (across) after tuning on each domain (down)\n\n{}\n{}\n",
+        aligned(&rows),
+        advice(transfer)
+    );
+    for sentence in sentences(transfer, &str::to_owned) {
+        text += &format!("{sentence}\n");
+    }
+    text
+}
+
+/// A change of a domain by tuning on another.
+struct Crossed<'a> {
+    tuned: &'a str,
+    scored: &'a str,
+    change: Figure,
+}
+
+/// Returns a sentence that says which domains to retain in which runs.
+pub fn advice(transfer: &Transfer) -> String {
+    let mut crossed: Vec<Crossed> = Vec::new();
+    for row in &transfer.rows {
+        for (scored, change) in transfer.scored.iter().zip(&row.changes) {
+            if *scored != row.domain {
+                crossed.push(Crossed {
+                    tuned: &row.domain,
+                    scored,
+                    change: *change,
+                });
+            }
+        }
+    }
+    if crossed.is_empty() {
+        return "There is no other domain that tuning could change.".into();
+    }
+    let is_lost = |found: &&Crossed| found.change.interval.is_some_and(|[low, _]| low > 0.0);
+    let lost = crossed.iter().filter(is_lost);
+    let worst = lost
+        .clone()
+        .max_by(|a, b| a.change.value.total_cmp(&b.change.value));
+    let Some(worst) = worst else {
+        return format!(
+            "No domain significantly lost by tuning on another: a run of {} tokens needs no retention.",
+            count(transfer.tokens)
+        );
+    };
+    let mean = |name: &str| {
+        let of = crossed.iter().filter(|found| found.tuned == name);
+        let changes: Vec<f64> = of.map(|found| found.change.value).collect();
+        changes.iter().sum::<f64>() / changes.len().max(1) as f64
+    };
+    let tuned = || transfer.rows.iter().map(|row| row.domain.as_str());
+    let mildest = tuned().min_by(|a, b| mean(a).total_cmp(&mean(b)));
+    let mildest = mildest
+        .filter(|_| transfer.rows.len() > 1)
+        .map_or(String::new(), |name| {
+            format!(
+                " Tuning on {name} costs the others least ({} on average).",
+                signed(mean(name))
+            )
+        });
+    format!(
+        "Retain {} when you tune on {}: it loses most there ({}). {} of {} pairs of domains significantly lost.{mildest}",
+        worst.scored,
+        worst.tuned,
+        signed(worst.change.value),
+        lost.count(),
+        crossed.len()
+    )
 }
 
 /// Returns sentences about the diverged runs and about the rank correlation of each forecast. `shown` formats names.

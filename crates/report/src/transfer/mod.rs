@@ -104,7 +104,12 @@ impl Transfer {
         self
     }
 
-    /// Renders Markdown, which is also readable in a terminal.
+    /// Renders the sentences and the matrix for a terminal.
+    pub fn table(&self) -> String {
+        markdown::table(self)
+    }
+
+    /// Renders Markdown.
     pub fn markdown(&self) -> String {
         markdown::render(self)
     }
@@ -204,6 +209,43 @@ mod tests {
         assert!((gradients.value - 1.0).abs() < 1e-12);
         // Three runs are too few to rank.
         assert!(found[1].correlation.is_none());
+    }
+
+    /// Checks that the first sentence names the pair that lost most, or says that nothing significantly lost.
+    #[test]
+    fn the_first_sentence_says_what_to_retain() {
+        let of = |low: f64| {
+            let (scored, mut rows) = matrix();
+            for row in &mut rows {
+                for change in &mut row.changes {
+                    change.interval = Some([change.value + low, change.value + 0.1]);
+                }
+            }
+            let setting = Setting {
+                base: "base".into(),
+                seeds: 1,
+                tokens: 1000,
+                early_share: 0.05,
+            };
+            Transfer::new(setting, scored, rows)
+        };
+        let lost = "Retain c when you tune on a: it loses most there (+0.600). 5 of 6 pairs of domains significantly lost. Tuning on ";
+        let found = of(-0.15);
+        for text in [
+            found.table(),
+            found.markdown(),
+            page::render(&found).unwrap(),
+        ] {
+            assert!(text.contains(lost), "{text}");
+        }
+        assert!(
+            found
+                .table()
+                .contains("\n  a         −9.000  +0.100  +0.600\n"),
+            "{}",
+            found.table()
+        );
+        assert!(of(-1.0).table().contains("No domain significantly lost"));
     }
 
     /// Checks that the page names the test of a forecast and what its intervals are over, and that no interval is

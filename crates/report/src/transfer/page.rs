@@ -3,7 +3,7 @@
 use minijinja::{Value, context};
 
 use super::Transfer;
-use super::markdown::sentences;
+use super::markdown::{advice, sentences};
 use crate::charts::{Cell, Colors, Heatmap, heatmap};
 use crate::wording::{count, percent, signed};
 use crate::{ReportError, page};
@@ -19,6 +19,7 @@ pub fn render(transfer: &Transfer) -> Result<String, ReportError> {
         })
         .collect();
     let shown = context! {
+        lead => advice(transfer),
         base => &transfer.base,
         tokens => count(transfer.tokens),
         several => transfer.seeds > 1,

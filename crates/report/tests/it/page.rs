@@ -1,5 +1,7 @@
 //! Tests of reports in a browser.
 
+#[path = "../../examples/measured/mod.rs"]
+mod measured;
 #[path = "../../../ops/src/skipped.rs"]
 mod skipped;
 #[path = "../../examples/synthetic/mod.rs"]
@@ -9,10 +11,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use polymath_report::write;
+
+use crate::support::simulated::{Random, Truth};
 use skipped::skipped;
 
 /// Script that counts the visible shapes and labels of every chart and adds the counts to the page for `--dump-dom`.
 const PROBE: &str = "<script>
+document.querySelectorAll('details').forEach(fold => { fold.open = true; });
 const found = [...document.querySelectorAll('svg[role=img]')].map(chart => {
   const shapes = [...chart.querySelectorAll('line, rect, polyline, polygon, circle')]
     .filter(shape => { const box = shape.getBoundingClientRect(); return box.width + box.height > 0; });
@@ -122,16 +127,13 @@ fn report_renders_in_a_browser() {
     let folder = tempfile::tempdir().unwrap();
     write(&synthetic::report().unwrap(), folder.path()).unwrap();
     let page = folder.path().join("report.html");
-    for (width, hidden) in [
-        (1200, "forest-narrow"),
-        (780, "forest-narrow"),
-        (500, "forest-wide"),
-    ] {
+    for (width, hidden) in [(1200, "-narrow"), (780, "-narrow"), (420, "-wide")] {
         let charts = charts(&chromium, &page, width);
-        // Two forest plots, one of them visible, a curve for each run, and the trade-off.
-        assert_eq!(charts.len(), 6, "{charts:?}");
+        // Forest plots of the retained domains and of the gain, each twice with one visible; a curve per run; the
+        // trade-off.
+        assert_eq!(charts.len(), 9, "{charts:?}");
         for chart in &charts {
-            if chart.name == hidden {
+            if chart.name.ends_with(hidden) {
                 assert_eq!((chart.width, chart.shapes), (0, 0));
             } else {
                 assert_drawn(chart);
@@ -162,9 +164,9 @@ fn every_page_renders_in_a_browser() {
     let pages = [
         ("frontier.html", ["tradeoff", "domains"]),
         ("transfer.html", ["changes", "cosines"]),
-        ("reset.html", ["blocks", "tradeoff"]),
+        ("reset.html", ["tradeoff", "blocks"]),
     ];
-    for width in [1200, 500] {
+    for width in [1200, 420] {
         let report = charts(&chromium, &folder.path().join("report.html"), width);
         assert_drawn(report.iter().find(|chart| chart.name == "chain").unwrap());
         for (page, expected) in pages {
@@ -173,5 +175,83 @@ fn every_page_renders_in_a_browser() {
             assert_eq!(names, expected, "{page}");
             found.iter().for_each(assert_drawn);
         }
+    }
+}
+
+/// Checks that the first sentence of every page says what to do: it names the recommended run or method, which is
+/// marked once in the first table.
+#[test]
+fn the_first_sentence_says_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = synthetic::report().unwrap();
+    let answer = report.answer();
+    assert_eq!(answer.recommended, ["competition-limits"]);
+    write(&report, folder.path()).unwrap();
+    let frontier = synthetic::frontier().unwrap();
+    let recommended = frontier.recommended.clone().unwrap().name;
+    frontier.write(folder.path()).unwrap();
+    synthetic::transfer().write(folder.path()).unwrap();
+    synthetic::reset().unwrap().write(folder.path()).unwrap();
+    let pages = [
+        ("report.html", "take competition-limits.".to_owned()),
+        (
+            "frontier.html",
+            format!("Take {recommended}: of the methods"),
+        ),
+        ("transfer.html", "Retain ".to_owned()),
+        ("reset.html", "Take the model with ".to_owned()),
+    ];
+    for (name, expected) in pages {
+        let page = std::fs::read_to_string(folder.path().join(name)).unwrap();
+        let lead = page.split("<p class=\"lead\">").nth(1).unwrap();
+        let lead = lead.split("</p>").next().unwrap();
+        assert!(lead.contains(&expected), "{name}: {lead}");
+        let first_table = page.split("<table").nth(1).unwrap();
+        let first_table = first_table.split("</table>").next().unwrap();
+        let marks = first_table.matches("class=\"take\"").count();
+        assert_eq!(marks, usize::from(name != "transfer.html"), "{name}");
+    }
+}
+
+/// Checks that the pictures of the documentation are those that the example `pictures` draws now.
+#[test]
+fn the_documentation_has_the_present_pictures() {
+    let images = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/images");
+    let report = synthetic::report().unwrap();
+    for (name, picture) in measured::pictures(&report, &measured::speeds()).unwrap() {
+        let found = std::fs::read_to_string(images.join(name)).unwrap();
+        assert!(
+            found == picture,
+            "`docs/images/{name}` is another picture: `cargo run -p polymath-report --example pictures -- docs/images`"
+        );
+    }
+}
+
+/// Checks that each of many methods has a number at its point, which the legend explains.
+#[test]
+fn many_methods_are_numbered() {
+    let methods = (0..8).map(|number| f64::from(number) / 20.0);
+    let truth = Truth {
+        methods: methods.map(|gain| (0.1 + gain, gain / 10.0)).collect(),
+        ..Truth::default()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let frontier = truth.frontier(&mut Random(3));
+    frontier.write(folder.path()).unwrap();
+    let page = std::fs::read_to_string(folder.path().join("frontier.html")).unwrap();
+    let chart = page
+        .split("aria-labelledby=\"tradeoff-title")
+        .nth(1)
+        .unwrap();
+    let chart = chart.split("</svg>").next().unwrap();
+    for (number, method) in (1..).zip(frontier.trained()) {
+        assert!(
+            chart.contains(&format!(">{number}</text>")),
+            "{number}: {chart}"
+        );
+        assert!(
+            page.contains(&format!("</svg>{number} {}</li>", method.name)),
+            "{number}"
+        );
     }
 }

@@ -1,20 +1,22 @@
 //! Forgetting report of finished checkpoints: loading, scores, lineage, leak ledger and evidence.
 
+mod describe;
 mod ledger;
+mod provenance;
 
 use std::path::{Path, PathBuf};
 
 use polymath_data::{Dataset, HeldoutSplit};
 use polymath_eval::WindowOptions;
-use polymath_finetune::Lineage;
 use polymath_model::ModelSource;
 use polymath_report::evidence::Evidence;
-use polymath_report::forgetting::{CurvePoint, split_to_judge};
+use polymath_report::forgetting::split_to_judge;
 use polymath_report::{ForgettingReport, ModelScores, Settings};
 use polymath_train::{Resolved, resolve, resolve_base, resolve_checkpoint};
 
 use crate::scoring::{Target, open_datasets, open_tasks, score};
 use crate::{Setup, StudyError};
+use describe::{Direction, describe};
 use ledger::Ledger;
 
 /// Maximum number of tokens of each domain whose single scores are stored as evidence: 8 MB for each model.
@@ -106,6 +108,7 @@ pub fn forget(
         .map(|path| resolve(path))
         .collect::<Result<Vec<_>, _>>()?;
     let tuned: Vec<PathBuf> = resolved.iter().map(|run| run.folder.clone()).collect();
+    let direction = Direction::of(&base, &tuned)?;
     let tasks = open_tasks(&options.tasks)?;
     let datasets = open_datasets(&options.datasets, &tuned)?;
     let context = match options.windows.context {
@@ -129,16 +132,19 @@ pub fn forget(
         or_all: options.split == JudgedSplit::ByLineage,
         keep: KEPT_TOKENS,
     };
-    let before = score_base(&base, &target, setup)?;
+    let before = score_base(&direction, &target, setup)?;
     let mut ledger = Ledger::new(&datasets, setup.progress);
     let mut runs = Vec::new();
     for run in &resolved {
         let mut scores = score_run(run, options, &target, setup)?;
-        let (sha256, niche) = (before.sha256.as_deref(), options.niche.as_deref());
-        if let Some(lineage) = describe(&mut scores, &run.folder, sha256, niche)? {
+        let niche = options.niche.as_deref();
+        if let Some(lineage) = describe(&mut scores, &run.folder, &direction, niche)? {
             scores.overlaps = ledger.of(&lineage)?;
         }
-        gather_evidence(&before, &mut scores, &datasets, options.seed)?;
+        for note in &scores.notes {
+            setup.progress.say(note);
+        }
+        gather_evidence(&before, &mut scores, &datasets, context, options.seed)?;
         runs.push(scores);
     }
     let settings = Settings {
@@ -172,9 +178,16 @@ fn score_run(
 }
 
 /// Scores the base, and measures the overlap of its datasets' training and held-out text.
-fn score_base(base: &Path, target: &Target, setup: &Setup) -> Result<ModelScores, StudyError> {
+fn score_base(
+    direction: &Direction,
+    target: &Target,
+    setup: &Setup,
+) -> Result<ModelScores, StudyError> {
+    let base = direction.base;
     let mut scores = score(ModelSource::of(base), target, setup)?;
-    scores.sha256 = Some(polymath_model::sha256_of_weights(base)?);
+    scores.sha256 = Some(direction.base_sha256.clone());
+    scores.curve = provenance::curve(base)?;
+    scores.provenance = provenance::read(base)?;
     scores.overlaps = target
         .datasets
         .iter()
@@ -201,49 +214,13 @@ fn chosen_on(
     Ok((chosen, unknown))
 }
 
-/// Sets the method, niche and learning curve of a run's scores. Returns the run's lineage.
-fn describe(
-    scores: &mut ModelScores,
-    folder: &Path,
-    base_sha256: Option<&str>,
-    niche: Option<&str>,
-) -> Result<Option<Lineage>, StudyError> {
-    let lineage = Lineage::of(folder)?;
-    if !polymath_model::is_adapter(folder) {
-        scores.sha256 = Some(polymath_model::sha256_of_weights(folder)?);
-    }
-    let recorded = lineage.as_ref();
-    scores.tuned_from = recorded.map(|lineage| lineage.base_sha256.clone());
-    scores.method = Some(recorded.map_or("tuned".into(), |lineage| lineage.method.clone()));
-    scores.niche = niche
-        .map(str::to_owned)
-        .or(recorded.map(|lineage| lineage.niche.clone()));
-    scores.earlier_niches = recorded
-        .zip(base_sha256)
-        .map(|(lineage, sha256)| lineage.niches_since(sha256))
-        .unwrap_or_default();
-    let metrics = folder
-        .parent()
-        .unwrap_or(Path::new("."))
-        .join("metrics.jsonl");
-    // A model from elsewhere has no learning curve.
-    let text = match polymath_input::exists(&metrics)? {
-        true => polymath_base::read(&metrics).map_err(StudyError::file(&metrics))?,
-        false => Vec::new(),
-    };
-    scores.curve = text
-        .split(|byte| *byte == b'\n')
-        .filter_map(|line| serde_json::from_slice::<CurvePoint>(line).ok())
-        .collect();
-    Ok(lineage)
-}
-
 /// Gathers the evidence of forgetting in each domain. Then drops the scores of single tokens, so that memory does not
 /// grow with the number of runs.
 fn gather_evidence(
     before: &ModelScores,
     run: &mut ModelScores,
     datasets: &[Dataset],
+    context: usize,
     seed: u64,
 ) -> Result<(), StudyError> {
     let none = Vec::new();
@@ -262,6 +239,7 @@ fn gather_evidence(
                 before.questions.get(name).unwrap_or(&none),
                 run.questions.get(name).unwrap_or(&none),
             ),
+            context,
             seed,
         };
         run.evidence.insert(name.clone(), evidence.gather()?);

@@ -64,9 +64,11 @@ fn default_interpolate() -> Vec<f64> {
     vec![0.25, 0.5, 0.75]
 }
 
-/// Returns the fine-tuning methods that are compared by default.
-pub fn default_methods() -> BTreeMap<String, Table> {
+/// Returns the common fine-tuning methods. One of them runs with forgetting limits of `limit` bits per byte.
+pub fn default_methods(limit: f64) -> BTreeMap<String, Table> {
+    let limits = format!("retention = {{ limits = {{ default = {limit:?} }} }}");
     let methods = [
+        ("limits", limits.as_str()),
         ("full", "method = \"full\""),
         (
             "head",
@@ -131,7 +133,7 @@ impl FrontierConfig {
     /// Fails if a key is invalid.
     pub fn plan(&self, source: &Source) -> Result<Vec<PlannedRun>, StudyError> {
         let methods = match self.runs.is_empty() {
-            true => default_methods(),
+            true => default_methods(self.limit),
             false => self.runs.clone(),
         };
         self.validate(&methods)?;
@@ -327,7 +329,25 @@ mod tests {
             ]
         );
         assert_eq!(runs[3].config.run, PathBuf::from("out/slow-2"));
-        assert_eq!(plan(CONFIG).unwrap().len(), 2 * default_methods().len());
+        assert_eq!(plan(CONFIG).unwrap().len(), 2 * default_methods(0.02).len());
+    }
+
+    /// Checks that one default method has the frontier's own limit, on every retained domain.
+    #[test]
+    fn limits_are_among_the_default_methods() {
+        let runs = plan(&CONFIG.replace("[shared]", "limit = 0.05\n[shared]")).unwrap();
+        let limited: Vec<&PlannedRun> = runs
+            .iter()
+            .filter(|run| run.config.retention.limits.is_some())
+            .collect();
+        assert_eq!(limited.len(), 2);
+        for run in limited {
+            assert_eq!(run.method, "limits");
+            assert_eq!(
+                run.config.retention.limits.as_ref().unwrap()["default"],
+                0.05
+            );
+        }
     }
 
     /// Checks that the recommended method is planned once more with the confirmation seed, in its own folder.
@@ -340,7 +360,7 @@ mod tests {
         assert_eq!((run.method.as_str(), run.seed), ("l2sp", 9));
         assert_eq!(run.config.run, PathBuf::from("out/l2sp-9"));
         assert_eq!(run.config.seed, 9);
-        assert_eq!(plan(&text).unwrap().len(), 2 * default_methods().len());
+        assert_eq!(plan(&text).unwrap().len(), 2 * default_methods(0.02).len());
         let config: FrontierConfig = toml::from_str(CONFIG).unwrap();
         assert!(config.confirming("l2sp", &source).unwrap().is_none());
     }

@@ -33,7 +33,10 @@ impl<'a> FrontierStudy<'a> {
             let tuning = open_run(&planned, only_inspect, runner)?;
             runs.push(FrontierRun { planned, tuning });
         }
-        if let Some(FrontierRun { tuning, .. }) = runs.first() {
+        if let Some(FrontierRun { planned, tuning }) = runs.first() {
+            // The run of the fresh seed has the same keys, whichever method is recommended.
+            let confirming = config.confirming(&planned.method, source);
+            confirming.map_err(StudyError::refused)?;
             check_splits(tuning).map_err(StudyError::refused)?;
         }
         Ok(Self {

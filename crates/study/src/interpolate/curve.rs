@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use polymath_eval::Shares;
+use polymath_report::aligned;
 use polymath_report::untrusted::inline;
 use serde::Serialize;
 
@@ -94,30 +95,164 @@ impl Rule {
 }
 
 impl Curve {
-    /// Returns a Markdown table with a line for each point: bits per byte of the niche and mean increase of the
-    /// retained domains, on both splits.
-    pub fn table(&self, rule: &Rule) -> String {
-        let mut text = format!(
-            "| α | {0}, dev | retained, dev | {0}, test | retained, test | |\n|---|--:|--:|--:|--:|---|\n",
-            inline(&rule.niche)
-        );
-        for (at, point) in self.points.iter().enumerate() {
-            let alpha = point
-                .alpha
-                .map_or("per block".to_owned(), |alpha| format!("{alpha:.2}"));
-            let mark = match (at == self.chosen, self.within_limit) {
-                (true, true) => "chosen",
-                (true, false) => "least bad",
-                (false, _) => "",
-            };
-            text += &format!(
-                "| {alpha} | {:.4} | {:+.4} | {:.4} | {:+.4} | {mark} |\n",
-                point.dev[&rule.niche],
-                point.mean_increase,
-                point.test[&rule.niche],
-                point.test_mean_increase
-            );
+    /// Formats the sentence and a Markdown table with a line per point: its gain on the niche and the mean increase of
+    /// the retained domains on both splits.
+    pub fn markdown(&self, rule: &Rule) -> String {
+        let mut text = format!("{}\n", inline(&self.sentence(rule)));
+        let rows = self.rows(rule);
+        let Some((head, rows)) = rows.split_first() else {
+            return text;
+        };
+        let head: Vec<String> = head.iter().map(|cell| inline(cell)).collect();
+        text += &format!("\n| {} |\n|---|--:|--:|--:|--:|---|\n", head.join(" | "));
+        for row in rows {
+            text += &format!("| {} |\n", row.join(" | "));
         }
         text
+    }
+
+    /// Formats the same for a terminal.
+    pub fn table(&self, rule: &Rule) -> String {
+        format!("{}\n{}\n", aligned(&self.rows(rule)), self.sentence(rule))
+    }
+
+    /// Returns a sentence that says which point to take, and whether it keeps the limit on the test split.
+    pub fn sentence(&self, rule: &Rule) -> String {
+        let point = &self.points[self.chosen];
+        let what = point
+            .alpha
+            .map_or("the mixture per block".to_owned(), |alpha| match alpha {
+                0.0 => "the base".into(),
+                1.0 => "the tuned model as it is".into(),
+                alpha => format!("the mixture at α = {alpha:.2}"),
+            });
+        let figures = format!(
+            "it gains {:+.4} bits per byte on {}, and the retained domains rise by {:+.4} on average on the test split",
+            self.gain(&self.points[0].test, &point.test, rule),
+            rule.niche,
+            point.test_mean_increase
+        );
+        let limit = rule.limit;
+        let text = match (self.within_limit, point.test_mean_increase > limit) {
+            (true, false) => format!("Take {what}: {figures}, within the limit of {limit}."),
+            (true, true) => format!(
+                "Take {what} with care: {figures}. It was within the limit of {limit} on the dev split, but is beyond it on the test split: \
+                 choose a smaller limit, or hold out more."
+            ),
+            (false, _) => format!(
+                "No point keeps the mean increase within {limit} on the dev split. The nearest is {what}: {figures}."
+            ),
+        };
+        text.replace('-', "−")
+    }
+
+    fn gain(&self, before: &BitsPerByte, after: &BitsPerByte, rule: &Rule) -> f64 {
+        // 0 − x, since −x would turn 0 into −0.
+        0.0 - (after[&rule.niche] - before[&rule.niche])
+    }
+
+    /// Returns the cells of the table, the first row its head.
+    fn rows(&self, rule: &Rule) -> Vec<Vec<String>> {
+        let gain = |split: &str| format!("gain on {}, {split}", rule.niche);
+        let mut rows = vec![vec![
+            "α".to_owned(),
+            gain("dev"),
+            "retained, dev".into(),
+            gain("test"),
+            "retained, test".into(),
+            String::new(),
+        ]];
+        let base = &self.points[0];
+        for (at, point) in self.points.iter().enumerate() {
+            let breaks = point.test_mean_increase > rule.limit;
+            let mark = match (at == self.chosen, self.within_limit, breaks) {
+                (false, _, _) => "",
+                (true, true, false) => "take this",
+                (true, true, true) => "chosen, beyond the limit on test",
+                (true, false, _) => "least bad",
+            };
+            let signed = |value: f64| format!("{value:+.4}").replace('-', "−");
+            rows.push(vec![
+                point
+                    .alpha
+                    .map_or("per block".to_owned(), |alpha| format!("{alpha:.2}")),
+                signed(self.gain(&base.dev, &point.dev, rule)),
+                signed(point.mean_increase),
+                signed(self.gain(&base.test, &point.test, rule)),
+                signed(point.test_mean_increase),
+                mark.to_owned(),
+            ]);
+        }
+        rows
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn curve(limit: f64, test: f64) -> (Curve, Rule) {
+        let bits = |law: f64| BitsPerByte::from([("chat".into(), 2.0), ("law".into(), law)]);
+        let point = |alpha: f64, gain: f64, mean_increase: f64, test_mean_increase: f64| {
+            let mut dev = bits(1.0 + mean_increase);
+            dev.insert("chat".into(), 2.0 - gain);
+            Point {
+                alpha: Some(alpha),
+                shares: Shares::new(),
+                mean_increase,
+                test: dev.clone(),
+                dev,
+                test_mean_increase,
+            }
+        };
+        let rule = Rule {
+            niche: "chat".into(),
+            limit,
+        };
+        let points = vec![
+            point(0.0, 0.0, 0.0, 0.0),
+            point(0.5, 0.3, 0.01, test),
+            point(1.0, 0.5, 0.1, 0.1),
+        ];
+        let chosen = rule.choose(&points);
+        let within_limit = rule.keeps(&points[chosen]);
+        let curve = Curve {
+            points,
+            chosen,
+            within_limit,
+        };
+        (curve, rule)
+    }
+
+    /// Checks that the sentence says what to take, and a choice that is beyond its limit on the test split has a
+    /// word, in both forms.
+    #[test]
+    fn a_choice_beyond_its_limit_is_said() {
+        let (found, rule) = curve(0.02, 0.015);
+        for text in [found.table(&rule), found.markdown(&rule)] {
+            assert!(
+                text.contains("at α = 0.50: it gains +0.3000 bits per byte on chat"),
+                "{text}"
+            );
+            assert!(
+                text.contains("take this") && !text.contains("beyond"),
+                "{text}"
+            );
+        }
+        assert!(
+            found
+                .table(&rule)
+                .contains("\n  0.50            +0.3000        +0.0100"),
+            "{}",
+            found.table(&rule)
+        );
+        let (broken, rule) = curve(0.02, 0.03);
+        for text in [broken.table(&rule), broken.markdown(&rule)] {
+            assert!(
+                text.contains("but is beyond it on the test split"),
+                "{text}"
+            );
+            assert!(text.contains("chosen, beyond the limit on test"), "{text}");
+        }
     }
 }

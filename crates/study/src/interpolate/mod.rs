@@ -80,7 +80,7 @@ fn write_curve(between: &Between, curve: &Curve) -> Result<(), StudyError> {
         "within_limit": curve.within_limit,
     });
     for (name, text) in [
-        ("interpolation.md", curve.table(rule)),
+        ("interpolation.md", curve.markdown(rule)),
         (CURVE, format!("{value:#}\n")),
     ] {
         let path = between.output.path().join(name);

@@ -211,6 +211,13 @@ impl polymath_train::Controller for LimitController {
     }
 
     fn note(&self) -> Option<String> {
+        let level = |back: usize| {
+            let changes = self.changes.iter().rev();
+            changes.map(|change| change.level).nth(back).unwrap_or(0.0)
+        };
+        if level(0) == level(1) {
+            return None;
+        }
         let strength = format!("strength × {:.2} from here", self.factor());
         Some(match self.share() {
             Some(share) => format!("replaying {:.1} %, {strength}", share * 100.0),
@@ -278,6 +285,20 @@ mod tests {
         };
         assert_eq!(controller.plans(), [expected]);
         assert_eq!(controller.parts()["a"], 0.8);
+    }
+
+    /// Checks that it says a strength once, when it changes.
+    #[test]
+    fn only_a_changed_strength_is_said() {
+        let mut controller = LimitController::new(None, Allowance::default());
+        let mut said = |step, share| {
+            controller.plan(step, &BTreeMap::from([("a".to_owned(), share)]));
+            controller.note()
+        };
+        assert_eq!(said(0, 0.0), None);
+        assert_eq!(said(1, 0.3), None);
+        assert!(said(2, 4.0).unwrap().contains("strength × 1.41 from here"));
+        assert_eq!(said(3, 0.9), None);
     }
 
     /// Checks that the strength is 2^level: it increases after a violation and decreases if the limits are hardly

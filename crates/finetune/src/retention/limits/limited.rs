@@ -9,7 +9,7 @@ use polymath_eval::{EvalError, WindowOptions, score_shard};
 use polymath_model::Transformer;
 use polymath_train::{Evaluator, Score, TrainError};
 
-use super::retained::{LimitUse, RetainedDomains};
+use super::retained::{LimitUse, RetainedDomains, WorstDomain};
 use crate::FinetuneError;
 
 /// Evaluator of a run with limits. The score is the niche's if the model is within the limits.
@@ -19,6 +19,9 @@ pub(crate) struct Limited<'a> {
     niche: NamedShard,
     retained: RetainedDomains,
     limit_use: LimitUse,
+    /// True if the last evaluation has another worst domain than the one before, or has it on the other side of its
+    /// limit.
+    is_new: bool,
 }
 
 impl<'a> Limited<'a> {
@@ -35,6 +38,7 @@ impl<'a> Limited<'a> {
             niche,
             retained,
             limit_use: LimitUse::default(),
+            is_new: false,
         }
     }
 
@@ -52,7 +56,9 @@ impl<'a> Limited<'a> {
             let found = score_shard(self.transformer, shard, self.windows, &mut told)?;
             scores.insert(name.to_owned(), found);
         }
-        self.limit_use = self.retained.limit_use(&scores)?;
+        let found = self.retained.limit_use(&scores)?;
+        self.is_new = place(&found) != place(&self.limit_use);
+        self.limit_use = found;
         let bits = scores.into_iter();
         Ok(bits
             .map(|(name, scores)| (name, scores.bits_per_byte()))
@@ -94,7 +100,7 @@ impl Evaluator for Limited<'_> {
     }
 
     fn limit_shares(&self) -> BTreeMap<String, f64> {
-        self.limit_use.shares.clone()
+        self.limit_use.pressing.clone()
     }
 
     fn control(&self) -> BTreeMap<String, f64> {
@@ -106,17 +112,78 @@ impl Evaluator for Limited<'_> {
 
     fn note(&self) -> Option<String> {
         let worst = self.limit_use.worst.as_ref()?;
-        Some(format!(
-            "limits: {} {:+.4} bits per byte, at most {:+.4} with 95 %, of {} allowed ({})",
-            worst.domain,
-            worst.change,
-            worst.bound,
-            worst.limit,
-            if worst.share > 1.0 {
-                "outside"
-            } else {
-                "inside"
-            },
-        ))
+        self.is_new.then(|| describe(worst))
+    }
+}
+
+/// Returns the domain that uses most of its limit, and whether it is past it.
+fn place(limit_use: &LimitUse) -> Option<(&str, bool)> {
+    let worst = limit_use.worst.as_ref()?;
+    Some((&worst.domain, worst.share > 1.0))
+}
+
+/// Describes the domain that uses most of its limit, by the bound that decides.
+fn describe(worst: &WorstDomain) -> String {
+    let WorstDomain {
+        domain,
+        change,
+        bound,
+        limit,
+        groups,
+        ..
+    } = worst;
+    let place = if worst.share > 1.0 {
+        "outside"
+    } else {
+        "inside"
+    };
+    let bounded = match bound.is_finite() {
+        true => format!("upper bound {bound:+.4} of {limit} allowed: {place}"),
+        false => format!("no upper bound on {groups} groups of documents: {place}"),
+    };
+    match worst.has_too_few() {
+        true => format!(
+            "limits: {domain} {bounded}, though it did not get worse ({change:+.4}): its {groups} groups of documents are too few, and \
+             the run is not restrained for it"
+        ),
+        false => format!("limits: {domain} {bounded} (change {change:+.4} bits per byte)"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn worst(change: f64, bound: f64) -> WorstDomain {
+        WorstDomain {
+            domain: "law".into(),
+            change,
+            bound,
+            limit: 0.02,
+            share: bound.max(0.0) / 0.02,
+            groups: 6,
+        }
+    }
+
+    /// Checks that the line gives the bound that decides, so that its word follows from its numbers.
+    #[test]
+    fn the_printed_bound_decides() {
+        let inside = describe(&worst(0.01, 0.0187));
+        assert_eq!(
+            inside,
+            "limits: law upper bound +0.0187 of 0.02 allowed: inside (change +0.0100 bits per byte)"
+        );
+        assert!(describe(&worst(0.01, 0.031)).contains("+0.0310 of 0.02 allowed: outside"));
+    }
+
+    /// Checks that a domain that did not get worse is said to have too few documents.
+    #[test]
+    fn too_few_documents_are_said() {
+        let few = describe(&worst(-0.06, 0.031));
+        assert!(
+            few.contains("did not get worse (-0.0600): its 6 groups of documents are too few"),
+            "{few}"
+        );
+        assert!(describe(&worst(-0.06, f64::INFINITY)).contains("no upper bound on 6 groups"));
     }
 }

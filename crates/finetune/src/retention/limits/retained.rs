@@ -9,7 +9,7 @@ use polymath_eval::statistics::{
     Compared, FEWEST_EFFECTIVE, FEWEST_GROUPS, Family, LEVEL, PairedBootstrap, Side,
 };
 use polymath_eval::{DomainScores, ScoredGroups, WindowOptions, score_shard, scored_groups};
-use polymath_model::Transformer;
+use polymath_model::{ModelConfig, Transformer};
 
 use super::verdict::TWO_SIDED;
 use super::{LimitsConfig, limit_of};
@@ -45,6 +45,15 @@ pub(crate) struct WorstDomain {
     pub limit: f64,
     /// Share of the limit that the upper bound uses.
     pub share: f64,
+    /// Number of groups of its documents.
+    pub groups: usize,
+}
+
+impl WorstDomain {
+    /// Returns whether the domain did not get worse, and too few documents show that it is within its limit.
+    pub fn has_too_few(&self) -> bool {
+        self.change <= 0.0 && self.share > 1.0
+    }
 }
 
 /// Use of the limits by a model.
@@ -54,6 +63,9 @@ pub(crate) struct LimitUse {
     pub worst: Option<WorstDomain>,
     /// Upper bound of the increase as a share of the limit, for every domain with a limit.
     pub shares: BTreeMap<String, f64>,
+    /// The same for the controller: at most 1 for a domain that did not get worse. Its bound is beyond the limit
+    /// because it has few documents, which no stronger retention changes.
+    pub pressing: BTreeMap<String, f64>,
     /// Mean over the domains of their increases, as shares of their limits.
     pub mean: f64,
 }
@@ -75,8 +87,8 @@ pub(crate) struct ModelOnDomains<'a> {
 }
 
 impl RetainedDomains {
-    /// Scores the base on the dev split of the `watched` domains, in the base's tokens. Fails if a domain with a
-    /// limit has too few groups of documents to estimate their variance.
+    /// Scores the base on the dev split of the `watched` domains, in the base's tokens. [`refuse_few`] has checked that
+    /// they have enough groups.
     pub fn score(
         base: ModelOnDomains,
         watched: &[NamedShard],
@@ -95,12 +107,9 @@ impl RetainedDomains {
                     split: Some(split),
                     ..windows
                 };
-                scored_groups(base, read, windows)
+                scored_groups(base.config(), read, windows)
             };
             let (dev, test) = (groups(HeldoutSplit::Dev)?, groups(HeldoutSplit::Test)?);
-            if limit.is_some() {
-                refuse_few(watched, dev.count, test.count)?;
-            }
             Ok(RetainedDomain {
                 name: watched.name.clone(),
                 shard: Arc::clone(&watched.shard),
@@ -156,7 +165,8 @@ impl RetainedDomains {
             };
             let bootstrap =
                 PairedBootstrap::new(&domain.base, &scores[&domain.name], RESAMPLES, 0)?;
-            let change = bootstrap.change().value;
+            let found = bootstrap.change();
+            let change = found.value;
             let bound = bootstrap
                 .bound(Side::Upper, TWO_SIDED)
                 .unwrap_or(f64::INFINITY);
@@ -164,6 +174,8 @@ impl RetainedDomains {
             let share = bound.max(0.0) / limit;
             limit_use.mean += change / limit / count;
             limit_use.shares.insert(domain.name.clone(), share);
+            let pressing = if change <= 0.0 { share.min(1.0) } else { share };
+            limit_use.pressing.insert(domain.name.clone(), pressing);
             if limit_use.worst.is_none() || share > limit_use.share() {
                 limit_use.worst = Some(WorstDomain {
                     domain: domain.name.clone(),
@@ -171,6 +183,7 @@ impl RetainedDomains {
                     bound,
                     limit,
                     share,
+                    groups: found.groups,
                 });
             }
         }
@@ -221,19 +234,43 @@ fn widening_for(dev: usize, test: usize) -> f64 {
     (f64::midpoint(1.0, variances)).sqrt().max(1.0)
 }
 
-/// Fails if a domain with a limit has too few groups to estimate their variance.
-fn refuse_few(domain: &NamedShard, dev: usize, test: usize) -> Result<(), FinetuneError> {
-    let NamedShard { name, shard } = domain;
-    if dev.min(test) >= FEWEST_GROUPS {
-        return Ok(());
+/// Fails if a domain with a limit has too few groups to estimate their variance. Needs no weights, so that it can be
+/// checked before any run starts.
+pub(super) fn refuse_few(
+    model: &ModelConfig,
+    domains: &[NamedShard],
+    limits: &LimitsConfig,
+    windows: WindowOptions,
+) -> Result<(), FinetuneError> {
+    for domain in domains {
+        if limit_of(limits, &domain.name).is_none() {
+            continue;
+        }
+        let groups = |split| {
+            let windows = WindowOptions {
+                split: Some(split),
+                ..windows
+            };
+            scored_groups(model, &domain.shard, windows).map(|found| found.count)
+        };
+        let (dev, test) = (groups(HeldoutSplit::Dev)?, groups(HeldoutSplit::Test)?);
+        if dev.min(test) < FEWEST_GROUPS {
+            return Err(too_few(domain, dev, test));
+        }
     }
-    Err(FinetuneError::Config(format!(
+    Ok(())
+}
+
+/// Returns the error on a limited domain with too few groups.
+fn too_few(domain: &NamedShard, dev: usize, test: usize) -> FinetuneError {
+    let NamedShard { name, shard } = domain;
+    FinetuneError::Config(format!(
         "`retention.limits`: of `{name}`'s {} held-out documents, {dev} independent groups of the dev split and {test} of the test \
          split are scored, where a limit needs {FEWEST_GROUPS} of each to know how much they differ (and 15 to be shown to be \
          kept): raise `evaluation.max_tokens`; prepare `{name}` again with more text, a greater `heldout_fraction`, \
          `heldout_paths`, or a `separator` that splits its files into documents; or give it no limit",
         shard.documents(),
-    )))
+    ))
 }
 
 #[cfg(test)]
@@ -305,6 +342,33 @@ mod tests {
             !warning.contains("law") && !warning.contains("code"),
             "{warning}"
         );
+    }
+
+    /// Checks that a domain that did not get worse presses a run at most to its limit, however few documents it has;
+    /// one that got worse presses with its whole bound.
+    #[test]
+    fn few_documents_of_a_better_domain_do_not_press() {
+        let spread = |change: f64| {
+            let mut scores = scored(0.0);
+            for (at, document) in scores.documents.iter_mut().enumerate() {
+                let astray = if at % 2 == 0 { 2.0 } else { -2.0 };
+                document.nats += (change + astray) * document.bytes as f64 * std::f64::consts::LN_2;
+            }
+            scores.documents.truncate(6);
+            scores
+        };
+        let use_of = |change: f64| {
+            let mut law = domain(("law", Some(0.02)), (6, 6.0));
+            law.base.documents.truncate(6);
+            let scores = [("law".to_owned(), spread(change))].into();
+            RetainedDomains(vec![law]).limit_use(&scores).unwrap()
+        };
+        let better = use_of(-0.5);
+        assert!(better.shares["law"] > 1.0 && better.worst.as_ref().unwrap().has_too_few());
+        assert_eq!(better.pressing["law"], 1.0);
+        let worse = use_of(0.5);
+        assert!(!worse.worst.as_ref().unwrap().has_too_few());
+        assert_eq!(worse.pressing["law"], worse.shares["law"]);
     }
 
     /// Checks that the worst domain is the one that uses most of its own limit, not the one with the largest

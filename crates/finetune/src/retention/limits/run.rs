@@ -2,12 +2,12 @@
 
 use polymath_data::HeldoutSplit;
 use polymath_eval::WindowOptions;
-use polymath_model::{LoadOptions, Ops, Transformer};
+use polymath_model::{LoadOptions, ModelConfig, Ops, Transformer};
 use polymath_train::{Evaluator, Launch, Observer, RunFolder, resolve_checkpoint, step_name};
 
 use super::limited::Limited;
 use super::mix::{FOLDER, RunCheckpoints};
-use super::retained::{ModelOnDomains, RetainedDomains};
+use super::retained::{ModelOnDomains, RetainedDomains, refuse_few};
 use super::verdict::{FILE, Judged};
 use super::{LimitsConfig, LimitsVerdict};
 use crate::{FinetuneError, Finetuning};
@@ -50,6 +50,16 @@ impl Finetuning {
             max_tokens: Some(self.config.evaluation.max_tokens),
             split: Some(HeldoutSplit::Dev),
         }
+    }
+
+    /// Refuses limits on domains with too few held-out documents, before the run starts.
+    pub(crate) fn check_limited_groups(&self, base: &ModelConfig) -> Result<(), FinetuneError> {
+        let Some(limits) = &self.config.retention.limits else {
+            return Ok(());
+        };
+        // The niche is first.
+        let retained = &self.data.watched_by_base[1..];
+        refuse_few(base, retained, limits, self.limited_windows())
     }
 
     /// Returns true if the run has limits, which are judged after training.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use polymath_data::{HeldoutSplit, TokenShard};
-use polymath_eval::statistics::{Against, LEVEL, LimitVerdict, PairedBootstrap, holm};
+use polymath_eval::statistics::{Against, LEVEL, LimitVerdict, PairedBootstrap, Side, holm};
 use polymath_eval::{DomainScores, WindowOptions, score_shard};
 use polymath_model::Transformer;
 use serde::{Deserialize, Serialize};
@@ -49,6 +49,11 @@ pub struct LimitedDomain {
     /// Verdict: kept if the one-sided 95 % upper bound is within the limit, and broken if the lower bound is beyond
     /// it.
     pub verdict: LimitVerdict,
+    /// Bound of the change that decides: the one-sided 95 % upper bound if the change is within the limit, else the
+    /// lower one, corrected for the number of limits that are passed. `None` below five groups of documents, and in
+    /// verdicts of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bound: Option<f64>,
     /// For an undecided limit: approximate number of similar groups that would decide it if the change stayed the
     /// same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -136,7 +141,7 @@ impl LimitsVerdict {
     pub(super) fn of(judged: Judged, scored: &[ScoredDomain]) -> Result<Self, FinetuneError> {
         let mut domains = Vec::new();
         let mut tested: Vec<(usize, f64, Against)> = Vec::new();
-        let mut deciding = Vec::new();
+        let (mut deciding, mut bootstraps) = (Vec::new(), Vec::new());
         for (at, scores) in scored.iter().enumerate() {
             let bootstrap = PairedBootstrap::new(&scores.base, &scores.tuned, RESAMPLES, 0)?;
             let change = bootstrap.change();
@@ -158,9 +163,11 @@ impl LimitsVerdict {
                 limited: scores.limit.map(|limit| LimitedDomain {
                     limit,
                     verdict: LimitVerdict::Undecided,
+                    bound: None,
                     deciding_groups: None,
                 }),
             });
+            bootstraps.push(bootstrap);
         }
         // A single false "broken" would fail the run, so these tests are corrected for their number. "All kept" needs
         // no correction.
@@ -176,10 +183,18 @@ impl LimitsVerdict {
                 false => against,
             };
             let verdict = judged.verdict(TWO_SIDED);
+            // A p-value is below its corrected level exactly if the corrected p-value is below the level.
+            let side = if against.above {
+                Side::Lower
+            } else {
+                Side::Upper
+            };
+            let level = TWO_SIDED * against.p_value / judged.p_value;
             let undecided = verdict == LimitVerdict::Undecided;
             domains[at].limited = Some(LimitedDomain {
                 limit,
                 verdict,
+                bound: bootstraps[at].bound(side, level),
                 deciding_groups: deciding[at].filter(|_| undecided),
             });
         }
@@ -228,21 +243,27 @@ impl fmt::Display for LimitsVerdict {
         )?;
         writeln!(
             formatter,
-            "  {:20} {:>8}  {:^18}  {:>6}  {:>7}",
-            "domain", "change", "95 % interval", "groups", "limit"
+            "  {:20} {:>8}  {:>17}  {:>7}  {:>6}",
+            "domain", "change", "deciding bound", "limit", "groups"
         )?;
         for domain in &self.domains {
             let (limit, word) = match &domain.limited {
                 None => (String::new(), ""),
                 Some(limited) => (limited.limit.to_string(), word(limited.verdict)),
             };
-            let interval = match domain.interval {
-                Some([low, high]) => format!("[{low:+.4}, {high:+.4}]"),
-                None => "too few groups".into(),
-            };
+            let bound = domain.limited.map_or(String::new(), |limited| {
+                let side = if domain.change > limited.limit {
+                    "at least"
+                } else {
+                    "at most"
+                };
+                limited.bound.map_or("too few groups".into(), |bound| {
+                    format!("{side} {bound:+.4}")
+                })
+            });
             writeln!(
                 formatter,
-                "  {:20} {:>+8.4}  {interval:^18}  {:>6}  {limit:>7}  {word}",
+                "  {:20} {:>+8.4}  {bound:>17}  {limit:>7}  {:>6}  {word}",
                 domain.domain, domain.change, domain.groups
             )?;
         }

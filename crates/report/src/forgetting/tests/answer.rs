@@ -34,7 +34,7 @@ fn the_run_with_the_most_gain_among_those_that_keep_everything_is_recommended() 
         "{markdown}"
     );
     assert!(
-        markdown.contains("| **middle** (take this) | full | +0.300 | "),
+        markdown.contains("| **middle** (take this) | method full | +0.300 | "),
         "{markdown}"
     );
     assert_eq!(markdown.matches("take this").count(), 1);
@@ -48,7 +48,7 @@ fn the_run_with_the_most_gain_among_those_that_keep_everything_is_recommended() 
         html.contains("<p class=\"lead\">middle keeps both"),
         "{html}"
     );
-    assert_eq!(html.matches("card recommended").count(), 1);
+    assert_eq!(html.matches("niche-row recommended").count(), 1);
 }
 
 /// Checks that a single run is recommended, or not, by its own results.
@@ -109,7 +109,7 @@ fn the_nearest_run_is_named_if_none_keeps_everything() {
     let unclear = report_of(&[("middle", [0.02, 0.3])]).answer().sentence;
     assert!(
         unclear.contains(
-            "and chemistry and leaky are undecided. More held-out documents of them would decide."
+            "and chemistry and leaky are undecided. More held-out documents would decide."
         ),
         "{unclear}"
     );
@@ -160,6 +160,43 @@ fn each_niche_has_an_answer() {
     let sentence = report.answer().sentence;
     assert!(
         sentence.contains("On chemistry: ") && sentence.contains("On competition: middle keeps"),
+        "{sentence}"
+    );
+}
+
+/// Checks that runs of which no niche is known still have an answer.
+#[test]
+fn runs_without_a_niche_have_an_answer() {
+    let unnamed = |path, forgotten| ModelScores {
+        niche: None,
+        ..run_of(path, [forgotten, 0.0])
+    };
+    let of = |runs: &[ModelScores]| {
+        let report = ForgettingReport::new(&base(), runs, Settings::default()).unwrap();
+        report.answer()
+    };
+    let answer = of(&[unnamed("a", 0.2), unnamed("b", 0.0)]);
+    assert!(answer.recommended.is_empty());
+    assert!(
+        answer.sentence.starts_with("b keeps all it was judged on")
+            && answer.sentence.contains("name the niche"),
+        "{}",
+        answer.sentence
+    );
+    let forgot = of(&[unnamed("a", 0.2)]).sentence;
+    assert!(forgot.starts_with("a is not shown to keep all"), "{forgot}");
+}
+
+/// Checks that a run that had limits and forgot is not told to use limits.
+#[test]
+fn a_run_with_limits_is_told_to_lower_them() {
+    let mut run = run_of("alone", [0.2, 0.3]);
+    let limits = ("retention.limits.default".to_owned(), "0.5".to_owned());
+    run.provenance.settings = [limits].into();
+    let report = ForgettingReport::new(&base(), &[run], Settings::default()).unwrap();
+    let sentence = report.answer().sentence;
+    assert!(
+        sentence.ends_with("than this report: lower them."),
         "{sentence}"
     );
 }

@@ -2,6 +2,7 @@
 
 mod answer;
 mod coverage;
+mod pages;
 mod sureness;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use polymath_data::{Overlap, Question};
 use super::*;
 use crate::evidence::{DomainEvidence, FrequencyGroup, Piece, WorstDocument};
 use polymath_eval::DocumentScore;
+use polymath_eval::statistics::{Figure, Verdict};
 
 fn scores(factor: f64) -> DomainScores {
     let documents = (1..40).map(|at| DocumentScore {
@@ -97,12 +99,25 @@ fn evidence() -> DomainEvidence {
             change: 0.75,
             interval: Some([0.5, 1.0]),
         }],
+        positions: Vec::new(),
         questions_lost: 12,
         questions: vec![Question {
             prompt: "What is <b>H2O</b>?".into(),
             answer: "water".into(),
             group: None,
         }],
+    }
+}
+
+/// Returns a retained domain that changed by so much, surely.
+pub(super) fn domain_report(name: &str, change: f64) -> DomainReport {
+    let domain = report().runs[0].domains[1].clone();
+    assert_eq!(domain.role, Role::Retained);
+    DomainReport {
+        name: name.into(),
+        change: Some(change),
+        interval: Some([change - 0.01, change + 0.01]),
+        ..domain
     }
 }
 
@@ -287,7 +302,7 @@ fn run_names_are_unique() {
 fn json_keeps_its_schema() {
     let report = report();
     let json = serde_json::to_value(&report).unwrap();
-    assert_eq!(json["schema"], 5);
+    assert_eq!(json["schema"], 6);
     assert_eq!(json["base"], "checkpoints/base/best");
     let run = &json["runs"][0];
     assert_eq!(run["path"], "checkpoints/tuned/best");
@@ -338,7 +353,7 @@ fn earlier_reports_are_read() {
     std::fs::write(&path, text.replace("\"schema\": 4", "\"schema\": 3")).unwrap();
     let error = ForgettingReport::read(&path).unwrap_err().to_string();
     assert!(
-        error.contains("its `schema` is 3, expected 4 or 5"),
+        error.contains("its `schema` is 3, expected 4 to 6"),
         "{error}"
     );
 }
@@ -365,7 +380,7 @@ fn every_form_is_written() {
         );
     }
     let html = read("report.html");
-    assert_eq!(html.matches("role=\"img\"").count(), 4);
+    assert_eq!(html.matches("role=\"img\"").count(), 6);
     for outside in ["http:", "https:", "src=", "@import", "url("] {
         assert!(!html.contains(outside), "{outside}");
     }

@@ -1,0 +1,117 @@
+//! Settings and circumstances of a run: what made it, with what, when and where.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::RunReport;
+use crate::wording::{count, duration};
+
+/// Keys of a configuration that differ between any two runs without saying anything.
+const OWN: [&str; 1] = ["run"];
+/// Key of the tokens of a training row, which is also the context of evaluations during training.
+const ROW: &str = "training.sequence_length";
+
+/// Settings and circumstances of a run. What the run folder does not say is `None`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// Values of the run's configuration by their full key, as in `training.learning_rate`, defaults included.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub settings: BTreeMap<String, String>,
+    /// Step of the scored checkpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<u64>,
+    /// Steps of the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps: Option<u64>,
+    /// Tokens trained on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<u64>,
+    /// Seconds of training, without evaluations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
+    /// Seed of the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    /// Date and time at which the run began, in UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun: Option<String>,
+    /// Version of the program that trained it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Machine that trained it: processor, threads and system, or the GPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<String>,
+}
+
+impl Provenance {
+    /// Returns whether nothing is known.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Returns the circumstances that are known, as pairs of a term and its text.
+    pub fn facts(&self) -> Vec<(&'static str, String)> {
+        let steps = match (self.step, self.steps) {
+            (Some(step), Some(steps)) if step != steps => {
+                Some(format!("{} (scored: step {})", count(steps), count(step)))
+            }
+            (step, steps) => steps.or(step).map(count),
+        };
+        let facts = [
+            ("Steps", steps),
+            ("Tokens", self.tokens.map(count)),
+            ("Time", self.seconds.map(duration)),
+            ("Seed", self.seed.map(|seed| seed.to_string())),
+            ("Begun", self.begun.clone()),
+            ("Version", self.version.clone()),
+            ("Machine", self.machine.clone()),
+        ];
+        let known = facts.into_iter();
+        known
+            .filter_map(|(term, text)| Some((term, text?)))
+            .collect()
+    }
+
+    /// Returns the context of the evaluations during training, in tokens.
+    pub fn evaluation_context(&self) -> Option<usize> {
+        self.settings.get(ROW)?.parse().ok()
+    }
+
+    /// Returns whether the run was given forgetting limits.
+    pub fn has_limits(&self) -> bool {
+        let mut keys = self.settings.keys();
+        keys.any(|key| key.starts_with("retention.limits"))
+    }
+}
+
+/// Returns the keys of the settings that are not the same in all runs.
+pub fn differing(runs: &[RunReport]) -> Vec<&str> {
+    let known = || {
+        let settings = runs.iter().map(|run| &run.provenance.settings);
+        settings.filter(|settings| !settings.is_empty())
+    };
+    let keys: BTreeSet<&String> = known().flat_map(BTreeMap::keys).collect();
+    let differs = |key: &&String| {
+        let values: BTreeSet<Option<&String>> =
+            known().map(|settings| settings.get(*key)).collect();
+        values.len() > 1 && !OWN.contains(&key.as_str())
+    };
+    keys.into_iter()
+        .filter(differs)
+        .map(String::as_str)
+        .collect()
+}
+
+/// Returns a note on a run whose evaluations during training had another context than the report.
+pub fn other_context(run: &RunReport, context: usize) -> Option<String> {
+    let own = run.provenance.evaluation_context()?;
+    (context > 0 && own != context).then(|| {
+        format!(
+            "Evaluations during the training of this run had a context of {} tokens, the report has {}: its curves and its limits \
+            are not in the same bits per byte as the figures here.",
+            count(own as u64),
+            count(context as u64)
+        )
+    })
+}

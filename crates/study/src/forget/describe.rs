@@ -1,0 +1,93 @@
+//! Method, niche, curve and provenance of a tuned checkpoint from its folder, and its relation to the base.
+
+use std::path::{Path, PathBuf};
+
+use polymath_finetune::Lineage;
+use polymath_report::ModelScores;
+
+use super::provenance;
+use crate::StudyError;
+
+/// Base of a report, checked against the lineages.
+pub struct Direction<'a> {
+    /// Base as resolved.
+    pub base: &'a Path,
+    /// SHA-256 of its weights.
+    pub base_sha256: String,
+}
+
+impl<'a> Direction<'a> {
+    /// Creates the direction from the base to the tuned models.
+    ///
+    /// # Errors
+    /// Fails for a base that was tuned from one of the `tuned` models: they are swapped.
+    pub fn of(base: &'a Path, tuned: &[PathBuf]) -> Result<Self, StudyError> {
+        if let Some(lineage) = Lineage::of(base)? {
+            let stages = lineage.stages();
+            for folder in tuned {
+                if polymath_model::is_adapter(folder) {
+                    continue;
+                }
+                let sha256 = polymath_model::sha256_of_weights(folder)?;
+                if stages.iter().any(|stage| stage.base_sha256 == sha256) {
+                    return Err(StudyError::refused(format!(
+                        "the base `{0}` was tuned from `{1}`: the two are swapped. Give `{1}` as the base, and `{0}` as the tuned \
+                         model",
+                        base.display(),
+                        folder.display()
+                    )));
+                }
+            }
+        }
+        Ok(Self {
+            base,
+            base_sha256: polymath_model::sha256_of_weights(base)?,
+        })
+    }
+
+    /// Returns a note on a model that was tuned from another base.
+    fn note(&self, folder: &Path, lineage: &Lineage) -> Option<String> {
+        let stages = lineage.stages();
+        let is_from = stages
+            .iter()
+            .any(|stage| stage.base_sha256 == self.base_sha256);
+        (!is_from).then(|| {
+            format!(
+                "`{}` was tuned from `{}`, and not from the base `{}` of this report: its change is not that of its fine-tuning \
+                 alone",
+                folder.display(),
+                lineage.base.display(),
+                self.base.display()
+            )
+        })
+    }
+}
+
+/// Fills in the method, the niche, the learning curve and the provenance of a run. Returns its lineage.
+pub fn describe(
+    scores: &mut ModelScores,
+    folder: &Path,
+    direction: &Direction,
+    niche: Option<&str>,
+) -> Result<Option<Lineage>, StudyError> {
+    let lineage = Lineage::of(folder)?;
+    if !polymath_model::is_adapter(folder) {
+        scores.sha256 = Some(polymath_model::sha256_of_weights(folder)?);
+    }
+    let recorded = lineage.as_ref();
+    scores.tuned_from = recorded.map(|lineage| lineage.base_sha256.clone());
+    scores.method = Some(recorded.map_or("tuned".into(), |lineage| lineage.method.clone()));
+    scores.niche = niche
+        .map(str::to_owned)
+        .or(recorded.map(|lineage| lineage.niche.clone()));
+    scores.earlier_niches = recorded
+        .map(|lineage| lineage.niches_since(&direction.base_sha256))
+        .unwrap_or_default();
+    scores.notes = recorded
+        .and_then(|lineage| direction.note(folder, lineage))
+        .into_iter()
+        .collect();
+    scores.curve = provenance::curve(folder)?;
+    scores.provenance = provenance::read(folder)?;
+    Ok(lineage)
+}

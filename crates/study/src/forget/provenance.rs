@@ -1,0 +1,105 @@
+//! Settings, circumstances and learning curve of a run, from its folder.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use polymath_report::forgetting::{CurvePoint, Provenance};
+use polymath_train::{Environment, RunState};
+use toml::Value;
+
+use crate::StudyError;
+
+/// Reads what the folder of a checkpoint and of its run say. A model from elsewhere says nothing.
+///
+/// # Errors
+/// Fails for a file that exists but can't be read.
+pub fn read(checkpoint: &Path) -> Result<Provenance, StudyError> {
+    let run = checkpoint.parent().unwrap_or(Path::new("."));
+    let config = run.join("run.toml");
+    if !polymath_input::exists(&config)? {
+        return Ok(Provenance::default());
+    }
+    let text = polymath_base::read_to_string(&config).map_err(StudyError::file(&config))?;
+    let mut settings = BTreeMap::new();
+    if let Ok(table) = text.parse::<toml::Table>() {
+        for (key, value) in polymath_config::values_by_key(&table) {
+            let text = match value {
+                Value::String(text) => text,
+                other => other.to_string(),
+            };
+            settings.insert(key, text);
+        }
+    }
+    let scored = state(checkpoint)?;
+    let latest = state(&run.join("latest"))?;
+    let last = latest.as_ref().or(scored.as_ref());
+    let environment = Environment::of(run);
+    Ok(Provenance {
+        settings,
+        step: scored.as_ref().map(|state| state.step),
+        steps: last.map(|state| state.step),
+        tokens: last.map(|state| state.tokens),
+        seconds: last.map(|state| state.seconds),
+        seed: last.map(|state| state.seed),
+        version: last.map(|state| state.program_version.clone()),
+        begun: environment.as_ref().map(|found| found.begun.clone()),
+        machine: environment.map(|found| found.machine),
+    })
+}
+
+/// Reads the evaluations of the run of a checkpoint; empty for a model from elsewhere.
+///
+/// # Errors
+/// Fails for a file that exists but can't be read.
+pub fn curve(checkpoint: &Path) -> Result<Vec<CurvePoint>, StudyError> {
+    let run = checkpoint.parent().unwrap_or(Path::new("."));
+    let metrics = run.join("metrics.jsonl");
+    let text = match polymath_input::exists(&metrics)? {
+        true => polymath_base::read(&metrics).map_err(StudyError::file(&metrics))?,
+        false => Vec::new(),
+    };
+    let lines = text.split(|byte| *byte == b'\n');
+    Ok(lines
+        .filter_map(|line| serde_json::from_slice::<CurvePoint>(line).ok())
+        .collect())
+}
+
+/// Reads the state of a checkpoint; `None` without one, and for one of an unknown form.
+fn state(checkpoint: &Path) -> Result<Option<RunState>, StudyError> {
+    let path = checkpoint.join("state.json");
+    if !polymath_input::exists(&path)? {
+        return Ok(None);
+    }
+    let bytes = polymath_base::read(&path).map_err(StudyError::file(&path))?;
+    Ok(serde_json::from_slice(&bytes).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks that settings are named by their full key, and a folder of a model from elsewhere says nothing.
+    #[test]
+    fn settings_are_read_by_their_full_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let checkpoint = folder.path().join("step-000001");
+        std::fs::create_dir(&checkpoint).unwrap();
+        assert!(read(&checkpoint).unwrap().is_empty());
+        assert!(curve(&checkpoint).unwrap().is_empty());
+        let text =
+            "seed = 3\nmethod = \"full\"\ntexts = [\"a\"]\n[retention.limits]\ndefault = 0.02\n";
+        std::fs::write(folder.path().join("run.toml"), text).unwrap();
+        let found = read(&checkpoint).unwrap().settings;
+        let found: Vec<(&str, &str)> = found
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str()))
+            .collect();
+        let expected = [
+            ("method", "full"),
+            ("retention.limits.default", "0.02"),
+            ("seed", "3"),
+            ("texts", "[\"a\"]"),
+        ];
+        assert_eq!(found, expected);
+    }
+}

@@ -1,0 +1,86 @@
+//! `environment.json` of a run folder: when a run began, with which version, on which machine.
+
+use std::path::Path;
+
+use candle_core::{Device, DeviceLocation};
+use serde::{Deserialize, Serialize};
+
+use crate::TrainError;
+
+/// Name of the file in a run folder.
+const FILE: &str = "environment.json";
+
+/// Circumstances in which a run began.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Environment {
+    /// Date and time in UTC.
+    pub begun: String,
+    /// Version of the program.
+    pub version: String,
+    /// Processor, threads and system, and the GPU if the run computes on one.
+    pub machine: String,
+}
+
+impl Environment {
+    /// Describes this machine, with `device` to compute on, and the present time.
+    pub fn here(device: &Device) -> Self {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let gpu = match device.location() {
+            DeviceLocation::Cpu => String::new(),
+            DeviceLocation::Cuda { gpu_id } => format!("CUDA GPU {gpu_id}, "),
+            DeviceLocation::Metal { gpu_id } => format!("Metal GPU {gpu_id}, "),
+        };
+        let plural = if threads == 1 { "" } else { "s" };
+        Self {
+            begun: chrono::Utc::now().format("%Y-%m-%d %H:%M UTC").to_string(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            machine: format!(
+                "{gpu}{}, {threads} thread{plural}, {} {}",
+                processor(),
+                std::env::consts::OS,
+                std::env::consts::ARCH
+            ),
+        }
+    }
+
+    /// Reads the circumstances of the run in the folder `run`; `None` for a run of an earlier version, and for a file
+    /// that is not of this form.
+    pub fn of(run: &Path) -> Option<Self> {
+        let bytes = polymath_base::read(run.join(FILE)).ok()?;
+        serde_json::from_slice(&bytes).ok()
+    }
+
+    /// Writes the circumstances into the folder `run`.
+    pub(crate) fn write(&self, run: &Path) -> Result<(), TrainError> {
+        let path = run.join(FILE);
+        let text = serde_json::to_string_pretty(self).expect("the environment is text") + "\n";
+        polymath_base::write(&path, text.as_bytes()).map_err(TrainError::file("write", &path))
+    }
+}
+
+/// Returns the name of the processor, where the system says it.
+fn processor() -> String {
+    let information = polymath_base::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let mut lines = information.lines();
+    let named = lines.find_map(|line| {
+        let (key, value) = line.split_once(':')?;
+        (key.trim() == "model name").then(|| value.trim().to_owned())
+    });
+    named.unwrap_or_else(|| "unknown processor".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks that the circumstances are read as written, and a folder without them has none.
+    #[test]
+    fn circumstances_are_read_as_written() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(Environment::of(folder.path()), None);
+        let here = Environment::here(&Device::Cpu);
+        assert!(here.machine.contains(std::env::consts::ARCH) && here.machine.contains("thread"));
+        here.write(folder.path()).unwrap();
+        assert_eq!(Environment::of(folder.path()), Some(here));
+    }
+}
