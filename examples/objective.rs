@@ -168,6 +168,8 @@ pub fn train(dataset: &Dataset, run: &Path, smoothing: f64) -> anyhow::Result<Ou
         batch_size: 8,
         sequence_length: SEQUENCE_LENGTH,
         learning_rate: 3e-3,
+        optimizer: polymath_train::OptimizerChoice::Adamw,
+        weight_decay: polymath_train::WEIGHT_DECAY,
         padding: 0.0,
         epoch_tokens: 0,
     });

@@ -133,33 +133,28 @@ fn bases_without_data_are_retained_by_their_own_text() {
         .success()
         .stderr(contains("generating 1500 tokens").and(contains("most likely 8 tokens")));
     assert!(at.join("runs/alone/teacher.safetensors").exists());
+    assert!(!at.join("runs/alone.replay").exists());
+    let mut texts = std::fs::read_dir(at.join("runs/base/self-replay")).unwrap();
+    let text = texts.next().unwrap().unwrap().path();
     polymath(at)
-        .args([
-            "dataset",
-            "text",
-            "runs/alone.replay",
-            "--domain",
-            "self",
-            "--split",
-            "train",
-        ])
+        .args(["dataset", "text"])
+        .arg(&text)
+        .args(["--domain", "self", "--split", "train"])
         .assert()
         .success();
     assert_resumes(at, "alone", 1, &ALONE);
     // The generated text is reused, not generated again.
-    let written = |path: &str| {
-        std::fs::metadata(at.join(path))
-            .unwrap()
-            .modified()
-            .unwrap()
+    let written = || {
+        let shard = text.join("self/train.safetensors");
+        std::fs::metadata(shard).unwrap().modified().unwrap()
     };
-    let before = written("runs/alone.replay/self/train.safetensors");
+    let before = written();
     std::fs::remove_dir_all(at.join("runs/alone")).unwrap();
     finetune(at, "alone", &ALONE)
         .assert()
         .success()
         .stderr(contains("generating").not());
-    assert_eq!(before, written("runs/alone.replay/self/train.safetensors"));
+    assert_eq!(before, written());
 }
 
 /// Checks that contradictory settings are refused before anything is written, with the key and the choices.

@@ -100,12 +100,13 @@ impl polymath_study::Progress for StudyConsole<'_> {
         if !self.environment.draws_bars() {
             return;
         }
-        let (name, unit) = match scored {
-            Scored::Domain(name) => (name, "tokens"),
-            Scored::Task(name) => (name, "choices"),
+        let (work, name, unit) = match scored {
+            Scored::Domain(name) => ("scoring ", name, "tokens"),
+            Scored::Task(name) => ("scoring ", name, "choices"),
+            Scored::Generated(work) => ("", work, "tokens"),
         };
         let template = format!(
-            "scoring {{msg:22}} {{wide_bar}} {{human_pos}}/{{human_len}} {unit} {{per_sec}}, {{eta}} left"
+            "{work}{{msg:22}} {{wide_bar}} {{human_pos}}/{{human_len}} {unit} {{per_sec}}, {{eta}} left"
         );
         *self.bar() = ProgressBar::new(0)
             .with_style(style(&template))
@@ -172,6 +173,27 @@ impl Observer for TrainingConsole {
         }
         if step > 0 {
             self.say(&resumed(step, total));
+        }
+    }
+
+    fn preparing(&mut self, work: &str, done: u64, total: u64) {
+        if self.draws {
+            if self.bar.is_hidden() {
+                self.bar = ProgressBar::new(total).with_style(style(
+                    "{msg} {wide_bar} {human_pos}/{human_len}, {eta} left",
+                ));
+                self.bar.set_message(work.to_owned());
+                lines::print_above(&self.bar);
+            }
+            self.bar.set_position(done);
+            if done >= total {
+                self.bar.finish_and_clear();
+                self.bar = ProgressBar::hidden();
+                lines::print_directly();
+            }
+        } else if self.visible && self.last_line.elapsed() > LINE_EVERY {
+            self.last_line = Instant::now();
+            self.say(&format!("{work}: {done} of {total} tokens"));
         }
     }
 

@@ -96,7 +96,7 @@ fn refuse_adapter_as_base(base: &Path) -> Result<(), FinetuneError> {
 }
 
 /// Returns true if the run has saved a checkpoint.
-fn has_checkpoints(run: &Path) -> bool {
+pub(crate) fn has_checkpoints(run: &Path) -> bool {
     let is_step = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with("step-");
     std::fs::read_dir(run)
         .is_ok_and(|entries| entries.flatten().any(|entry| is_step(&entry.file_name())))

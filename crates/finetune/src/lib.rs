@@ -17,6 +17,7 @@
 
 mod adapter;
 mod base;
+mod begun;
 mod config;
 mod durable;
 mod ending;
@@ -26,6 +27,7 @@ mod lineage;
 mod models;
 mod niche;
 mod open;
+mod recipe;
 mod resolve;
 pub mod retention;
 mod run;

@@ -267,6 +267,7 @@ impl TokenReader<'_> {
 }
 
 /// Data of a run. The files are kept open, since the datasets may be replaced or removed during the run.
+#[derive(Clone)]
 pub(crate) struct NicheData {
     /// Fingerprint of the niche's data in the tokens used for training.
     pub fingerprint: String,

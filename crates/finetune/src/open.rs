@@ -2,16 +2,19 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use candle_core::utils::cuda_is_available;
 use polymath_data::{Dataset, Progress, fitting_length};
 use polymath_model::{HEAD, LoraConfig, ModelConfig, available_memory};
 
 use crate::base::PinnedBase;
+use crate::begun::begun_with;
 use crate::config::Niche;
 use crate::niche::{
     NicheData, RawNiche, TokenReader, choose_niche, name_niche, niche_folder, prepare_niche,
 };
+use crate::recipe::base_optimizer;
 use crate::resolve::DEFAULT_SEQUENCE;
 use crate::retention::{RetainedText, RetentionFacts, limits, retained_domains};
 use crate::tuning::Trained;
@@ -49,16 +52,13 @@ impl Finetuning {
         mut config: FinetuneConfig,
         progress: &dyn Progress,
     ) -> Result<Self, FinetuneError> {
-        limits::fill_in_method(&mut config.retention);
-        config.training.validate()?;
-        config.evaluation.validate()?;
-        config.checkpoint.validate()?;
+        let has_begun = complete(&mut config)?;
         let scratch = tempfile::tempdir().map_err(|source| FinetuneError::File {
             path: std::env::temp_dir(),
             source,
         })?;
         let mut opened = OpenedModel::open(&config, scratch.path())?;
-        let mut facts = opened.facts();
+        let mut facts = opened.facts()?;
         // Raw text is prepared only if the run fits into memory. The memory of a GPU is not known here.
         if matches!(config.niche()?, Niche::Texts(_)) && !cuda_is_available() {
             opened.check_memory(&config, &facts)?;
@@ -95,21 +95,45 @@ impl Finetuning {
             niche,
             data,
             only_inspected: purpose == Purpose::Inspect,
-            _scratch: scratch,
+            _scratch: Arc::new(scratch),
+            generated: None,
             padding: 0.0,
             packings: Vec::new(),
         };
-        finetuning.measure_rows()?;
-        if finetuning.padding > 0.0 {
-            // Padding makes the run longer for the same number of tokens, and with it all defaults that depend on the
-            // length.
-            finetuning.facts.padding = finetuning.padding;
-            finetuning.config = config.resolve(&finetuning.facts)?;
+        finetuning.measure_padding(&config)?;
+        if has_begun {
+            // The run keeps what it was begun with: nothing is chosen.
+            finetuning.config.choices.clear();
         }
         let base = polymath_model::load_config(&finetuning.base.folder)?;
         finetuning.check_limited_groups(&base)?;
         Ok(finetuning)
     }
+
+    /// Measures the share of padding. It makes the run longer for the same number of tokens, and with it all defaults
+    /// that depend on the length.
+    fn measure_padding(&mut self, config: &FinetuneConfig) -> Result<(), FinetuneError> {
+        self.measure_rows()?;
+        if self.padding > 0.0 {
+            self.facts.padding = self.padding;
+            self.config = config.resolve(&self.facts)?;
+        }
+        Ok(())
+    }
+}
+
+/// Fills in the defaults that a run has begun with and those of limits, and checks the values. Returns true if the run
+/// has begun.
+fn complete(config: &mut FinetuneConfig) -> Result<bool, FinetuneError> {
+    let begun = begun_with(&config.run);
+    if let Some(begun) = &begun {
+        config.keep_defaults_of(begun);
+    }
+    limits::fill_in_method(&mut config.retention, config.retain.is_some());
+    config.training.validate()?;
+    config.evaluation.validate()?;
+    config.checkpoint.validate()?;
+    Ok(begun.is_some())
 }
 
 /// Model to train and its tokenizer, opened before the data.
@@ -176,14 +200,15 @@ impl OpenedModel {
 
     /// Returns what is known before the data. The row length that fits the examples is not; mostly it is no longer
     /// than the default.
-    fn facts(&self) -> BaseFacts {
-        BaseFacts {
+    fn facts(&self) -> Result<BaseFacts, FinetuneError> {
+        Ok(BaseFacts {
             context: self.model.max_position_embeddings,
             parameters: self.model.parameter_count(),
+            optimizer: base_optimizer(&self.base.folder)?,
             fitting: None,
             epoch_tokens: 1,
             padding: 0.0,
-        }
+        })
     }
 
     /// Checks the retention, and returns the training documents of the retained domains that the run reads.

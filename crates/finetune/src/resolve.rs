@@ -4,9 +4,12 @@ use std::path::PathBuf;
 
 use polymath_data::{GroupBy, OnBadRecord};
 use polymath_model::LoraConfig;
-use polymath_train::{BATCH_SIZE, Checkpointing, Evaluation, Length, Training, TrainingDefaults};
+use polymath_train::{
+    BATCH_SIZE, Checkpointing, Evaluation, Length, OptimizerChoice, Training, TrainingDefaults,
+};
 use serde::Serialize;
 
+use crate::recipe::{WEIGHT_DECAY, default_optimizer, learning_rate};
 use crate::retention::limits;
 use crate::{
     FinetuneConfig, FinetuneError, FrozenConfig, Method, RetentionConfig, VocabularyConfig,
@@ -15,21 +18,12 @@ use crate::{
 /// Default row length in tokens for text without prompts. A base's own context may be far longer than a CPU can train
 /// on.
 pub(crate) const DEFAULT_SEQUENCE: usize = 256;
-/// Default peak learning rate if the config sets the length of the run.
-const LEARNING_RATE: f64 = 3e-4;
 /// Default number of passes over the niche, as (maximum number of tokens, passes). Larger niches get one pass.
 const EPOCHS: [(u64, u64); 2] = [(1_000_000, 3), (5_000_000, 2)];
 /// Minimum number of steps of a run whose batch size is chosen automatically, if the batch can be made small enough.
 const STEPS: u64 = 100;
 /// Minimum batch size that is chosen automatically, in rows.
 const FEWEST_ROWS: u64 = 4;
-/// Default learning rates, as (maximum number of parameters of the base, rate for training weights, rate for an
-/// adapter). Larger bases get smaller rates.
-const RATES: [(u64, f64, f64); 3] = [
-    (10_000_000, 3e-4, 1e-3),
-    (200_000_000, 1e-4, 5e-4),
-    (u64::MAX, 5e-5, 2e-4),
-];
 
 /// Properties of the base and of the niche's data that determine the defaults.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -38,6 +32,8 @@ pub struct BaseFacts {
     pub context: usize,
     /// Number of parameters of the base.
     pub parameters: u64,
+    /// Optimizer that the base was trained with, if known.
+    pub optimizer: Option<OptimizerChoice>,
     /// Row length that fits the niche's examples, if these have prompts.
     pub fitting: Option<usize>,
     /// Number of training tokens in the niche.
@@ -106,18 +102,21 @@ impl FinetuneConfig {
             Some(fitting) => fitting,
             None => facts.context.min(DEFAULT_SEQUENCE),
         };
+        let chosen = default_optimizer(self.method, facts.optimizer);
+        let optimizer = self.training.optimizer.unwrap_or(chosen);
         let mut defaults = TrainingDefaults {
             length: Length::Tokens(chosen_tokens(facts.epoch_tokens)),
             batch_size: BATCH_SIZE,
             sequence_length,
-            learning_rate: LEARNING_RATE,
+            learning_rate: learning_rate(facts.parameters, self.method, optimizer),
+            optimizer: chosen,
+            weight_decay: WEIGHT_DECAY,
             padding: facts.padding,
             epoch_tokens: facts.epoch_tokens,
         };
         if !self.training.has_length() {
             let length = self.training.sequence_length.unwrap_or(sequence_length);
             defaults.batch_size = chosen_rows(chosen_tokens(facts.epoch_tokens), length);
-            defaults.learning_rate = chosen_rate(facts.parameters, self.method.adapts());
         }
         self.training.resolve(&defaults)
     }
@@ -139,8 +138,9 @@ impl FinetuneConfig {
         }
         training.validate()?;
         let mut retention = self.retention.clone();
-        limits::fill_in_method(&mut retention);
+        limits::fill_in_method(&mut retention, self.retain.is_some());
         let total = training.total_steps(facts.padding);
+        retention.fill_in_tokens(&training, total);
         let is_limited = retention.limits.is_some();
         let evaluation = match is_limited {
             true => limits::schedule(&self.evaluation, total),
@@ -180,16 +180,20 @@ impl FinetuneConfig {
             evaluation,
             free,
             choices: match self.training.has_length() {
-                true => Vec::new(),
-                false => choices(&training, facts),
+                true => self.optimization_choices(&training, facts),
+                false => {
+                    let mut choices = length_choices(&training, facts);
+                    choices.extend(self.optimization_choices(&training, facts));
+                    choices
+                }
             },
             training,
         })
     }
 }
 
-/// Returns sentences about the length, batch size and learning rate that were chosen automatically.
-fn choices(training: &Training, facts: &BaseFacts) -> Vec<String> {
+/// Returns sentences about the length and batch size that were chosen automatically.
+fn length_choices(training: &Training, facts: &BaseFacts) -> Vec<String> {
     let Length::Tokens(tokens) = training.length else {
         return Vec::new();
     };
@@ -200,11 +204,8 @@ fn choices(training: &Training, facts: &BaseFacts) -> Vec<String> {
             facts.epoch_tokens
         ),
         format!(
-            "rows: {} of {} tokens in a step; learning rate {:e}, for a base of {:.1} million parameters",
-            training.batch_size,
-            training.sequence_length,
-            training.learning_rate,
-            facts.parameters as f64 / 1e6
+            "rows: {} of {} tokens in a step (`training.batch_size` sets another number)",
+            training.batch_size, training.sequence_length
         ),
     ]
 }
@@ -222,15 +223,6 @@ fn chosen_rows(tokens: u64, sequence_length: usize) -> usize {
     rows.clamp(FEWEST_ROWS, BATCH_SIZE as u64) as usize
 }
 
-fn chosen_rate(parameters: u64, is_adapter: bool) -> f64 {
-    let [.., last] = RATES;
-    let (_, full, adapter) = *RATES
-        .iter()
-        .find(|(most, ..)| parameters < *most)
-        .unwrap_or(&last);
-    if is_adapter { adapter } else { full }
-}
-
 #[cfg(test)]
 mod tests {
     use polymath_train::Interval;
@@ -240,6 +232,7 @@ mod tests {
     const FACTS: BaseFacts = BaseFacts {
         context: 512,
         parameters: 1_000_000,
+        optimizer: None,
         fitting: None,
         epoch_tokens: 100_000,
         padding: 0.0,
@@ -262,8 +255,8 @@ mod tests {
             (small.training.batch_size, small.training.sequence_length),
             (8, 256)
         );
-        assert_eq!(small.training.learning_rate, 3e-4);
-        assert_eq!(small.choices.len(), 2);
+        assert_eq!(small.training.learning_rate, 1e-3);
+        assert!(small.choices[0].starts_with("length: 300000 tokens"));
         let total = small.training.total_steps(0.0);
         assert!(total >= STEPS, "{total}");
         assert_eq!(small.evaluation.every, Interval::Steps(total / 20));
@@ -279,13 +272,14 @@ mod tests {
             (large.training.batch_size, large.training.sequence_length),
             (16, 128)
         );
-        assert_eq!(large.training.learning_rate, 5e-4);
+        assert_eq!(large.training.learning_rate, 1e-3);
         assert_eq!(large.lora, Some(LoraConfig::default()));
     }
 
-    /// Checks that a config that sets the length gets the fixed batch size and learning rate, for any base and niche.
+    /// Checks that a config that sets the length gets the fixed batch size, for any base and niche, and the learning
+    /// rate of one that does not.
     #[test]
-    fn a_given_length_keeps_rows_and_rate() {
+    fn a_given_length_keeps_rows() {
         let facts = BaseFacts {
             parameters: 135_000_000,
             ..FACTS
@@ -295,8 +289,8 @@ mod tests {
                 .resolve(&facts)
                 .unwrap();
             let training = &config.training;
-            assert_eq!((training.batch_size, training.learning_rate), (16, 3e-4));
-            assert!(config.choices.is_empty());
+            assert_eq!((training.batch_size, training.learning_rate), (16, 1e-4));
+            assert!(!config.choices.iter().any(|said| said.starts_with("length")));
         }
     }
 
@@ -321,6 +315,7 @@ mod tests {
             let again: FinetuneConfig = toml::from_str(&saved).unwrap();
             let facts = BaseFacts {
                 parameters: 135_000_000,
+                optimizer: Some(OptimizerChoice::Muon),
                 epoch_tokens: 7,
                 padding: 0.5,
                 fitting: Some(64),

@@ -7,7 +7,7 @@ use polymath_train::{
     fit_controlled, step_name,
 };
 
-use crate::retention::{RetentionObjective, StartContext};
+use crate::retention::{LimitsVerdict, RetentionObjective, StartContext};
 use crate::{Divergence, Ending, FinetuneConfig, FinetuneError, Finetuning, Lineage};
 
 impl Finetuning {
@@ -41,6 +41,36 @@ impl Finetuning {
             None => self.lineage()?,
         };
         self.base.check()?;
+        let has_verdict = LimitsVerdict::read(run.path()).is_some();
+        if self.is_limited_on_generated_text() && self.generated.is_none() && !has_verdict {
+            let ops = launch.ops(self.config.training.precision);
+            let mut context = StartContext {
+                launch,
+                ops,
+                observer,
+            };
+            return match self.with_generated_text(&mut context) {
+                Ok(tuning) => tuning.run_in(&run, lineage, launch, observer),
+                Err(FinetuneError::Stopped) => Ok(Ending {
+                    outcome: Outcome::Interrupted {
+                        step: run.resumed().map_or(0, |from| from.state.step),
+                    },
+                    verdict: None,
+                }),
+                Err(error) => Err(error),
+            };
+        }
+        self.run_in(&run, lineage, launch, observer)
+    }
+
+    /// Trains in an open run folder unless the run is finished there, and concludes the run.
+    fn run_in(
+        &self,
+        run: &RunFolder,
+        lineage: Lineage,
+        launch: &Launch,
+        observer: &mut dyn Observer,
+    ) -> Result<Ending, FinetuneError> {
         let outcome = match run.finished_outcome(&self.config.checkpoint)? {
             Some(outcome) => {
                 let shown = run.path().display();
@@ -49,11 +79,11 @@ impl Finetuning {
             }
             None => {
                 Divergence::clear(run.path())?;
-                self.train(&run, lineage, launch, observer)
+                self.train(run, lineage, launch, observer)
                     .inspect_err(|error| Divergence::note(run.path(), error))?
             }
         };
-        self.conclude(outcome, &run, launch, observer)
+        self.conclude(outcome, run, launch, observer)
     }
 
     /// Trains in an open run folder.
@@ -200,7 +230,8 @@ impl Finetuning {
     /// Returns a saved config with the defaults that earlier versions left out, or `None` if it is not a valid
     /// config.
     fn complete(&self, saved: &str) -> Option<String> {
-        let saved: FinetuneConfig = toml::from_str(saved).ok()?;
+        let mut saved: FinetuneConfig = toml::from_str(saved).ok()?;
+        saved.keep_earlier_defaults();
         Some(saved.resolve(&self.facts).ok()?.to_toml())
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use polymath_data::{Dataset, DomainManifest, HeldoutSplit, NamedShard};
 use polymath_model::{LoraConfig, ModelConfig, TokenizerFiles};
@@ -10,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::base::PinnedBase;
 use crate::niche::NicheData;
-use crate::retention::{RetainedText, Sizes};
+use crate::retention::{DOMAIN, RetainedText, Sizes};
 use crate::vocabulary::Extension;
 use crate::{BaseFacts, FinetuneError, Lineage, ResolvedFinetune, RetentionConfig};
 
@@ -51,6 +52,7 @@ impl Trained<'_> {
 }
 
 /// Fine-tuning that is ready to start: the config is valid, and base and data are open.
+#[derive(Clone)]
 pub struct Finetuning {
     pub(crate) config: ResolvedFinetune,
     /// Properties of base and data that determine the defaults.
@@ -76,7 +78,9 @@ pub struct Finetuning {
     /// True if opened by [`Self::inspect`].
     pub(crate) only_inspected: bool,
     /// Temporary folder with data that were prepared for inspection only.
-    pub(crate) _scratch: TempDir,
+    pub(crate) _scratch: Arc<TempDir>,
+    /// Text that the base generated, once a run has it.
+    pub(crate) generated: Option<Arc<Dataset>>,
 }
 
 impl Finetuning {
@@ -99,6 +103,8 @@ impl Finetuning {
             plan.tokens = grown(plan.tokens);
             plan.positions = grown(plan.positions);
         }
+        // A forward pass takes two operations for each parameter.
+        plan.preparation_flops = 2.0 * plan.parameters as f64 * self.tokens_to_generate() as f64;
         plan
     }
 
@@ -143,7 +149,11 @@ impl Finetuning {
     /// Returns the names of the domains that are scored during training, the niche first.
     pub fn watched(&self) -> Vec<&str> {
         let watched = self.data.watched.iter();
-        watched.map(|domain| domain.name.as_str()).collect()
+        let mut names: Vec<&str> = watched.map(|domain| domain.name.as_str()).collect();
+        if self.is_limited_on_generated_text() && self.generated.is_none() {
+            names.push(DOMAIN);
+        }
+        names
     }
 
     /// Makes the run keep its checkpoint after the share `share` of its steps permanently. Returns the folder of that

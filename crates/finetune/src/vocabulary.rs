@@ -20,6 +20,7 @@ use crate::{FinetuneConfig, FinetuneError, Method};
 const MARK: &str = "extended.json";
 
 /// Base extended by new tokens.
+#[derive(Clone)]
 pub(crate) struct Extension {
     /// Folder of the extended base, written when the run begins.
     pub folder: PathBuf,

@@ -68,7 +68,7 @@ pub use adapter::{
     Adapter, AdapterBase, LoraConfig, NamedBase, is_adapter, load_adapter, named_base, save_adapter,
 };
 pub use checkpoint::{load, load_config, load_weights, parameter_names, save, save_weights};
-pub use compose::DocumentSampler;
+pub use compose::{ConversationFrame, DocumentSampler, SampledDocument};
 pub use config::{ArchitectureConfig, Family, ModelConfig};
 pub use error::ModelError;
 pub use generate::{Ending, Generation};
@@ -84,7 +84,7 @@ pub use polymath_ops::{
 pub use polymath_tokenizer::EndTokens;
 pub(crate) use rope::Rope;
 pub use rope_scaling::RopeScaling;
-pub use safetensors_file::write_safetensors;
+pub use safetensors_file::{tensor_names, write_safetensors};
 pub use sampling::SamplingConfig;
 pub use sliding_window::SlidingWindow;
 pub use source::{ModelSource, tokenizer_in};

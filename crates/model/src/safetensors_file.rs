@@ -206,6 +206,14 @@ fn in_chunks(
     Ok(is_finite)
 }
 
+/// Returns the names of the tensors in a safetensors file.
+///
+/// # Errors
+/// Fails if the file can't be read.
+pub fn tensor_names(path: &Path) -> Result<Vec<String>, ModelError> {
+    Ok(SafetensorsFile::open(path)?.names())
+}
+
 /// Writes tensors to the file `path`. The file gets the permissions of the file that it replaces, or those that the
 /// umask gives a new file. (The library's own temporary file would be readable by its owner only.)
 ///

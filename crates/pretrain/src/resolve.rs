@@ -104,6 +104,8 @@ impl PretrainConfig {
             batch_size: BATCH_SIZE,
             sequence_length,
             learning_rate: LEARNING_RATE,
+            optimizer: polymath_train::OptimizerChoice::Adamw,
+            weight_decay: polymath_train::WEIGHT_DECAY,
             padding: facts.padding,
             epoch_tokens: facts.epoch_tokens,
         };

@@ -17,7 +17,7 @@ pub mod sweep;
 pub mod transfer;
 
 pub use error::StudyError;
-pub use forget::{ForgetOptions, JudgedSplit, forget};
+pub use forget::{ForgetOptions, GeneratedText, JudgedSplit, forget};
 pub use interpolate::{BetweenOptions, InterpolateOptions, interpolate};
 pub use output::OutputFolder;
 pub use reset::reset;

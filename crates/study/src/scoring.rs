@@ -37,14 +37,14 @@ pub fn open_tasks(paths: &[PathBuf]) -> Result<Vec<Arc<Task>>, StudyError> {
     Ok(tasks.into_iter().map(Arc::new).collect())
 }
 
-/// Opens the named datasets, or else those of the checkpoints' own runs.
+/// Returns the dataset folders that are named, or else those that the checkpoints were trained on.
 ///
 /// # Errors
-/// Fails if no dataset is known or one can't be opened.
-pub fn open_datasets(
+/// Fails if the record of a checkpoint can't be read.
+pub fn own_datasets(
     named: &[PathBuf],
     checkpoints: &[PathBuf],
-) -> Result<Vec<Dataset>, StudyError> {
+) -> Result<Vec<PathBuf>, StudyError> {
     let mut paths = named.to_vec();
     if paths.is_empty() {
         for checkpoint in checkpoints {
@@ -55,6 +55,18 @@ pub fn open_datasets(
             }
         }
     }
+    Ok(paths)
+}
+
+/// Opens the named datasets, or else those of the checkpoints' own runs.
+///
+/// # Errors
+/// Fails if no dataset is known or one can't be opened.
+pub fn open_datasets(
+    named: &[PathBuf],
+    checkpoints: &[PathBuf],
+) -> Result<Vec<Dataset>, StudyError> {
+    let paths = own_datasets(named, checkpoints)?;
     if paths.is_empty() {
         return Err(StudyError::refused(
             "no dataset to score on: give `--dataset <folder>`",

@@ -37,13 +37,15 @@ impl Setup<'_> {
     }
 }
 
-/// Data that is being scored, for the progress display.
+/// Data that is being scored or generated, for the progress display.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scored<'a> {
     /// Domain. Its progress is counted in tokens.
     Domain(&'a str),
     /// Task. Its progress is counted in answer choices.
     Task(&'a str),
+    /// Text that a model generates. Its progress is counted in tokens.
+    Generated(&'a str),
 }
 
 /// Receiver of a study's progress.

@@ -32,6 +32,8 @@ pub enum OptimizerChoice {
 
 /// Rows of a step if a config sets the length of the run but not the number of rows.
 pub const BATCH_SIZE: usize = 16;
+/// Weight decay of a pretraining whose config has none.
+pub const WEIGHT_DECAY: f64 = 0.1;
 
 /// Pairs of keys of which a config may set only one, for `polymath_config::load_exclusive`.
 pub const EXCLUSIVE_KEYS: &[[&str; 2]] = &[
@@ -74,8 +76,8 @@ pub struct TrainingConfig {
     /// give the same result.
     #[serde(default = "default::accumulation_steps")]
     pub accumulation_steps: usize,
-    /// Peak learning rate; default: 1e-3 for pretraining and 3e-4 for fine-tuning, or a value that suits the model if
-    /// the program chooses the length.
+    /// Peak learning rate; default for pretraining: 1e-3, or a value that suits the model if the program chooses the
+    /// length; for fine-tuning: by method, optimizer and size of the base.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub learning_rate: Option<f64>,
     /// Learning rate at the end of the schedule, as a share of the peak.
@@ -90,15 +92,16 @@ pub struct TrainingConfig {
     /// Share of the run during which the learning rate decays, with `schedule = "wsd"`.
     #[serde(default = "default::decay_fraction")]
     pub decay_fraction: f64,
-    /// Optimizer. Both take the same learning rate.
-    #[serde(default)]
-    pub optimizer: OptimizerChoice,
+    /// Optimizer; default: AdamW for pretraining, and that of the base's run for fine-tuning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub optimizer: Option<OptimizerChoice>,
     /// Momentum of Muon, with `optimizer = "muon"`.
     #[serde(default = "default::momentum")]
     pub momentum: f64,
-    /// Decoupled weight decay, on matrices only.
-    #[serde(default = "default::weight_decay")]
-    pub weight_decay: f64,
+    /// Decoupled weight decay, on matrices only, towards zero; default: 0.1 for pretraining, and 0 for fine-tuning,
+    /// where zero is not the base.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight_decay: Option<f64>,
     /// AdamW β₁.
     #[serde(default = "default::beta1")]
     pub beta1: f64,
@@ -155,9 +158,6 @@ mod default {
     }
     pub fn momentum() -> f64 {
         0.95
-    }
-    pub fn weight_decay() -> f64 {
-        0.1
     }
     pub fn beta1() -> f64 {
         0.9

@@ -75,6 +75,8 @@ pub struct Plan {
     pub activation_bytes: u64,
     /// Estimated bytes of the retention methods, such as copies of the base.
     pub retention_bytes: u64,
+    /// Floating-point operations before the first step, such as those of generated text.
+    pub preparation_flops: f64,
     /// Precision of the matrix products.
     pub precision: Precision,
 }
@@ -105,6 +107,7 @@ impl Plan {
             state_bytes: 4 * (model.parameter_count() + 3 * trainable),
             activation_bytes: activation_bytes(model, training),
             retention_bytes: 0,
+            preparation_flops: 0.0,
             precision: training.precision,
         }
     }
@@ -164,9 +167,9 @@ impl Plan {
         )))
     }
 
-    /// Returns the floating-point operations of the whole run.
+    /// Returns the floating-point operations of the whole run, including those before the first step.
     pub fn flops(&self) -> f64 {
-        self.flops_per_token * self.positions as f64
+        self.flops_per_token * self.positions as f64 + self.preparation_flops
     }
 }
 
@@ -224,6 +227,8 @@ mod tests {
             batch_size: 16,
             sequence_length,
             learning_rate: 1e-3,
+            optimizer: crate::OptimizerChoice::Adamw,
+            weight_decay: crate::WEIGHT_DECAY,
             padding: 0.0,
             epoch_tokens: 1,
         })

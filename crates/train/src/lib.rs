@@ -86,7 +86,7 @@ pub use changes::changed_key;
 pub use checkpoint::{Best, Checkpoint, RunState, chosen_on, sha256_of, verify};
 pub use checkpoints::{finished, is_finished, step_name};
 pub use config::{
-    BATCH_SIZE, EXCLUSIVE_KEYS, OptimizerChoice, Recompute, Schedule, TrainingConfig,
+    BATCH_SIZE, EXCLUSIVE_KEYS, OptimizerChoice, Recompute, Schedule, TrainingConfig, WEIGHT_DECAY,
 };
 pub use control::{ControlPlan, Controller, Monitor, ReplayPlan};
 pub use environment::Environment;
@@ -96,7 +96,7 @@ pub use language_model::LanguageModel;
 pub use launch::{Launch, Plan};
 pub use metrics::{EvaluationMetrics, Metrics, StepMetrics, read_metrics};
 pub use objective::{BatchSource, Evaluator, Losses, Objective, Observer, SaveModel, Silent};
-pub use optimizer::Optimizer;
+pub use optimizer::{Optimizer, optimizer_of_state};
 pub use outcome::Outcome;
 pub use penalty::Penalty;
 pub use polymath_ops::{UpdateAt, gradient_norm};

@@ -247,6 +247,8 @@ pub trait Observer {
     fn begin(&mut self, _step: u64, _total: u64) {}
     /// Called after each step.
     fn after_step(&mut self, _metrics: &StepMetrics) {}
+    /// Called while work before the first step goes on, with its name, the amount done and the whole amount.
+    fn preparing(&mut self, _work: &str, _done: u64, _total: u64) {}
     /// Called with the number of held-out tokens scored so far, and the total number of the evaluation.
     fn evaluating(&mut self, _done: u64, _total: u64) {}
     /// Called after an evaluation. `best` is true if its score is the best so far.

@@ -6,6 +6,7 @@ use std::path::Path;
 use candle_core::{Device, Tensor, Var};
 use polymath_ops::{AdamW, Moments, Muon, MuonUpdate, Ops, UpdateAt};
 
+use crate::checkpoint::OPTIMIZER;
 use crate::{OptimizerChoice, TrainError, Training};
 
 /// Optimizer with its state for every trainable parameter.
@@ -168,6 +169,17 @@ impl Optimizer {
             }
         }
         Ok(())
+    }
+}
+
+/// Returns the optimizer whose state lies in a checkpoint's folder, or `None` if there is none.
+pub fn optimizer_of_state(checkpoint: &Path) -> Option<OptimizerChoice> {
+    let names = polymath_model::tensor_names(&checkpoint.join(OPTIMIZER)).ok()?;
+    let is = |end: &str| names.iter().any(|name| name.ends_with(end));
+    match (is(".momentum"), is(".first_moment")) {
+        (true, _) => Some(OptimizerChoice::Muon),
+        (false, true) => Some(OptimizerChoice::Adamw),
+        (false, false) => None,
     }
 }
 

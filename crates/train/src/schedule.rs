@@ -54,6 +54,8 @@ mod tests {
                 batch_size: 1,
                 sequence_length: 1,
                 learning_rate: peak,
+                optimizer: crate::OptimizerChoice::Adamw,
+                weight_decay: crate::WEIGHT_DECAY,
                 padding: 0.0,
                 epoch_tokens: 1,
             })

@@ -29,6 +29,10 @@ pub struct TrainingDefaults {
     pub sequence_length: usize,
     /// Peak learning rate.
     pub learning_rate: f64,
+    /// Optimizer of the trained parameters.
+    pub optimizer: OptimizerChoice,
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
     /// Share of padding among the positions.
     pub padding: f64,
     /// Number of tokens in one pass over the training text.
@@ -97,9 +101,9 @@ impl TrainingConfig {
             warmup_steps: 0,
             schedule: self.schedule,
             decay_fraction: self.decay_fraction,
-            optimizer: self.optimizer,
+            optimizer: self.optimizer.unwrap_or(defaults.optimizer),
             momentum: self.momentum,
-            weight_decay: self.weight_decay,
+            weight_decay: self.weight_decay.unwrap_or(defaults.weight_decay),
             beta1: self.beta1,
             beta2: self.beta2,
             epsilon: self.epsilon,
@@ -125,6 +129,8 @@ mod tests {
         batch_size: 2,
         sequence_length: 100,
         learning_rate: 0.5,
+        optimizer: OptimizerChoice::Muon,
+        weight_decay: 0.25,
         padding: 0.0,
         epoch_tokens: 3000,
     };
@@ -162,6 +168,8 @@ mod tests {
                 "warmup_steps",
                 "learning_rate",
                 "batch_size",
+                "optimizer",
+                "weight_decay",
             ] {
                 assert!(saved.contains(&format!("{key} = ")), "{saved}");
             }
@@ -171,6 +179,8 @@ mod tests {
                 batch_size: 7,
                 sequence_length: 9,
                 learning_rate: 0.1,
+                optimizer: OptimizerChoice::Adamw,
+                weight_decay: 0.0,
                 padding: 0.0,
                 epoch_tokens: 1,
             };

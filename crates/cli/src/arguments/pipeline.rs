@@ -85,6 +85,9 @@ pub struct Report {
     /// Base of tuned checkpoints that are adapters; default: the base that each names.
     #[arg(long = "base", value_name = "DIR")]
     pub adapter_base: Option<PathBuf>,
+    /// Tokens of text that the base generates, as a domain `self`: measures forgetting without any data.
+    #[arg(long, value_name = "TOKENS", value_parser = at_least_one::<u64>)]
+    pub generate: Option<u64>,
     /// Domain of the fine-tuning; default: the niche recorded by the tuned run.
     #[arg(long)]
     pub niche: Option<String>,

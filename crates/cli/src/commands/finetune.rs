@@ -43,7 +43,9 @@ pub fn run(
         let config = finetuning.config();
         let summary = summary(&folder, &finetuning.plan(), &config.training);
         results::line(&summary)?;
-        for said in finetuning.choices().iter().chain(&finetuning.packings()) {
+        let generation = finetuning.generation();
+        let said = finetuning.choices().iter().chain(&generation);
+        for said in said.chain(&finetuning.packings()) {
             results::line(said)?;
         }
         return dry_run(&finetuning.plan(), environment);
@@ -54,7 +56,7 @@ pub fn run(
     if !remarks.is_empty() {
         environment.say(remarks.trim_end());
     }
-    for choice in finetuning.choices() {
+    for choice in finetuning.choices().iter().chain(&finetuning.generation()) {
         environment.say(choice);
     }
     let config = finetuning.config();

@@ -1,6 +1,6 @@
 //! `polymath report`: writes the forgetting report of tuned checkpoints.
 
-use polymath_study::{ForgetOptions, JudgedSplit, forget};
+use polymath_study::{ForgetOptions, GeneratedText, JudgedSplit, forget};
 
 use crate::arguments;
 use crate::console::StudyConsole;
@@ -13,6 +13,11 @@ pub fn run(arguments: &arguments::Report, environment: &Environment) -> Result<(
     polymath_report::check_forms(&arguments.output, "report").map_err(Failure::usage)?;
     let options = ForgetOptions {
         datasets: arguments.scoring.dataset.clone(),
+        generated: arguments.generate.map(|tokens| GeneratedText {
+            tokens,
+            seed: arguments.seed,
+            folder: arguments.output.join("self-text"),
+        }),
         tasks: arguments.tasks.tasks.clone(),
         windows: arguments.scoring.windows(None),
         split: match (&arguments.split.split, arguments.split.choice()) {

@@ -3,10 +3,9 @@
 use polymath_data::{
     BatchShape, DomainSize, MixtureConfig, MixturePart, MixtureStream, Replay, ReplayStream, Split,
 };
-use polymath_model::{DocumentSampler, LoadOptions};
 
 use super::self_replay::DOMAIN;
-use super::{ReplayConfig, ReplaySource, SelfReplay, StartContext};
+use super::{ReplayConfig, ReplaySource, StartContext};
 use crate::{FinetuneError, Finetuning};
 
 /// Added to the seed, so that the order of replayed rows is independent of the niche's.
@@ -101,36 +100,13 @@ impl Finetuning {
     pub(super) fn replayed_parts(
         &self,
         replay: &ReplayConfig,
-        base_sha256: &str,
         fingerprint: &mut String,
         context: &mut StartContext,
     ) -> Result<Vec<MixturePart>, FinetuneError> {
         if replay.source == ReplaySource::Data {
             return self.retained_parts(replay.temperature);
         }
-        let mut output = self.config.run.clone().into_os_string();
-        output.push(".replay");
-        let replay_text = SelfReplay {
-            output: output.into(),
-            tokenizer: self
-                .base
-                .tokenizer
-                .get("tokenizer.json")
-                .unwrap_or_default()
-                .to_vec(),
-            base_sha256: base_sha256.to_owned(),
-            tokens: replay.tokens(),
-            composition: DocumentSampler {
-                temperature: replay.temperature,
-                max_tokens: self.sequence_length,
-                seed: self.config.seed,
-            },
-        };
-        let options = LoadOptions::frozen(&context.launch.device, context.ops);
-        let base = self.load_base(&options)?;
-        let observer = &mut *context.observer;
-        let say = &mut |text: &str| observer.message(text);
-        let dataset = replay_text.prepare(&base, &context.launch.stop, say)?;
+        let dataset = self.generated_text(context)?;
         *fingerprint = format!("{fingerprint}+{}", dataset.fingerprint());
         Ok(vec![MixturePart {
             name: DOMAIN.to_owned(),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use polymath_data::{Dataset, Split, TokenShard};
 use serde::{Deserialize, Serialize};
 
+use super::self_replay::DOMAIN;
 use super::{DistillConfig, EwcConfig, LimitsConfig, ReplayConfig, ReplaySource, positive};
 use crate::FinetuneError;
 
@@ -32,6 +33,7 @@ pub struct RetentionConfig {
 }
 
 /// Training documents of a retained domain.
+#[derive(Clone)]
 pub(crate) struct RetainedText {
     pub name: String,
     pub shard: Arc<TokenShard>,
@@ -101,7 +103,13 @@ impl RetentionConfig {
             distill.validate(self.replay.is_some(), vocabulary)?;
         }
         if let Some(limits) = &self.limits {
-            let names = retained.map_or_else(Vec::new, Dataset::domain_names);
+            if retained.is_none() && niche == DOMAIN {
+                return Err(FinetuneError::Config(format!(
+                    "the niche is named `{DOMAIN}`, as the text that the base generates for the limits: give it another \
+                     name with `domain`"
+                )));
+            }
+            let names = retained.map_or_else(|| vec![DOMAIN], Dataset::domain_names);
             let names: Vec<&str> = names.into_iter().filter(|name| *name != niche).collect();
             super::limits::check(limits, &names)?;
         }

@@ -4,6 +4,7 @@
 //! `start` makes the batch source, the penalties and the distillation of a run.
 
 mod batches;
+mod collapse;
 mod config;
 mod distill;
 mod ewc;
@@ -15,9 +16,11 @@ mod objective;
 mod quadratic;
 mod replay;
 mod self_replay;
+mod self_text;
 mod start;
 mod teacher;
 
+pub use collapse::Diversity;
 pub use config::RetentionConfig;
 pub use distill::{Base, DistillCache, DistillConfig, Distillation, Pool};
 pub use ewc::{Ewc, EwcConfig, combine};
@@ -29,10 +32,12 @@ pub use limits::{
 };
 pub use objective::RetentionObjective;
 pub use replay::{ReplayConfig, ReplaySource};
-pub use self_replay::SelfReplay;
+pub(crate) use self_replay::DOMAIN;
+pub use self_replay::{HeldOutPart, SelfReplay};
 
 pub(crate) use config::{RetainedText, RetentionFacts, retained_domains};
 pub(crate) use memory::Sizes;
+pub(crate) use replay::EARLIER_TOKENS;
 pub(crate) use start::StartContext;
 pub use teacher::TeacherPool;
 

@@ -30,7 +30,8 @@ pub struct ReplayConfig {
     pub source: ReplaySource,
     /// Share of each batch's rows that are replayed.
     pub share: f64,
-    /// Number of tokens that the base generates, with `source = "self"`; default: 200 000.
+    /// Number of tokens that the base generates, with `source = "self"`; default: as many as the run replays, from
+    /// 25 000 to 200 000.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokens: Option<u64>,
     /// Temperature. With `source = "data"`, the share of a domain is ∝ tokens^temperature, with a temperature from 0
@@ -49,7 +50,8 @@ fn is_one(weight: &f64) -> bool {
 }
 
 const SHARE: f64 = 0.05;
-const TOKENS: u64 = 200_000;
+/// Number of generated tokens in runs of earlier versions, whose `run.toml` has none.
+pub(crate) const EARLIER_TOKENS: u64 = 200_000;
 
 impl Default for ReplayConfig {
     fn default() -> Self {
@@ -109,7 +111,7 @@ impl ReplayConfig {
 
     /// Returns the number of tokens that the base generates.
     pub(crate) fn tokens(&self) -> u64 {
-        self.tokens.unwrap_or(TOKENS)
+        self.tokens.unwrap_or(EARLIER_TOKENS)
     }
 }
 

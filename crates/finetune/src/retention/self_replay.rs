@@ -1,5 +1,5 @@
 //! Self-generated replay, for a base whose training data are not available: text that the base generates, stored as a
-//! dataset beside the run.
+//! dataset, and checked for collapse.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,9 +10,10 @@ use polymath_data::{
     DataError, Dataset, DomainManifest, EndSources, Manifest, SCHEMA, ShardWriter, Split,
     TargetFolder, TokenizerManifest,
 };
-use polymath_model::{DocumentSampler, Transformer};
-use polymath_train::sha256_of;
+use polymath_model::{ConversationFrame, DocumentSampler, SampledDocument, Transformer};
+use polymath_train::{Observer, sha256_of};
 
+use super::collapse::Diversity;
 use crate::FinetuneError;
 use crate::durable;
 
@@ -20,6 +21,60 @@ use crate::durable;
 pub const DOMAIN: &str = "self";
 /// Number of documents that are generated in parallel.
 const AT_ONCE: usize = 32;
+/// Number of documents after which the text is checked for the first time, so that a base that repeats itself is
+/// refused early.
+const FIRST_LOOK: usize = 2 * AT_ONCE;
+/// Number of seeds that are tried.
+const ATTEMPTS: u64 = 3;
+/// Minimum number of documents of a text of which a quarter is held out: 20 each of the dev and test splits.
+pub(super) const FEWEST_DOCUMENTS: usize = 2 * 20 * 4;
+
+/// Distance of the seeds of two attempts.
+const SEEDS: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Part of a generated text that is held out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeldOutPart {
+    /// No document.
+    None,
+    /// Every fourth document.
+    Quarter,
+    /// All documents.
+    All,
+}
+
+impl HeldOutPart {
+    fn holds(self, document: usize) -> bool {
+        match self {
+            Self::None => false,
+            Self::Quarter => document % 4 == 3,
+            Self::All => true,
+        }
+    }
+
+    fn fraction(self) -> f64 {
+        match self {
+            Self::None => 0.0,
+            Self::Quarter => 0.25,
+            Self::All => 1.0,
+        }
+    }
+
+    fn fewest_documents(self) -> usize {
+        match self {
+            Self::None => 1,
+            Self::Quarter => FEWEST_DOCUMENTS,
+            Self::All => FEWEST_DOCUMENTS / 4,
+        }
+    }
+}
+
+/// Result of generating with one seed.
+enum Generated {
+    Text(Vec<SampledDocument>),
+    /// The text has collapsed, for this reason.
+    Collapsed(String),
+}
 
 /// Settings of the text to generate.
 #[derive(Debug, Clone)]
@@ -34,61 +89,112 @@ pub struct SelfReplay {
     pub tokens: u64,
     /// Sampling settings of a document.
     pub composition: DocumentSampler,
+    /// Frame of the conversations that a chat model writes; `None` for continuations of the begin token.
+    pub frame: Option<ConversationFrame>,
+    /// Part of the documents on which forgetting is measured, and which is not trained on.
+    pub held_out: HeldOutPart,
 }
 
 impl SelfReplay {
+    /// Returns the settings with another folder.
+    #[must_use]
+    pub fn at(self, output: PathBuf) -> Self {
+        Self { output, ..self }
+    }
+
     /// Returns the dataset. Generates it unless it exists already.
     ///
     /// # Errors
-    /// Fails if the model fails or the folder can't be written; with [`FinetuneError::Stopped`] if `stop` was set.
+    /// Fails if the text has collapsed with every seed, the model fails or the folder can't be written; with
+    /// [`FinetuneError::Stopped`] if `stop` was set.
     pub fn prepare(
         &self,
         base: &Transformer,
         stop: &AtomicBool,
-        say: &mut dyn FnMut(&str),
+        observer: &mut dyn Observer,
     ) -> Result<Dataset, FinetuneError> {
-        let source = self.source();
-        match self.existing(&source) {
+        match self.existing() {
             Ok(Some(dataset)) => return Ok(dataset),
             Ok(None) => {}
-            Err(reason) => say(&format!("{reason}: generated again")),
+            Err(reason) => observer.message(&format!("{reason}: generated again")),
         }
-        say(&format!(
+        let claimed = TargetFolder::claim(&self.output)?;
+        observer.message(&format!(
             "generating {} tokens from the base into `{}`",
             self.tokens,
             self.output.display()
         ));
-        let documents = self.generate(base, stop)?;
-        self.write(base, &documents, source)?;
-        Ok(Dataset::open(&self.output)?)
+        let mut reason = String::new();
+        for attempt in 0..ATTEMPTS {
+            let sampler = DocumentSampler {
+                seed: self.composition.seed ^ (attempt * SEEDS),
+                ..self.composition
+            };
+            match self.generate(base, sampler, stop, observer)? {
+                Generated::Text(documents) => {
+                    self.write(base, &documents, sampler.seed)?;
+                    drop(claimed);
+                    return Ok(Dataset::open(&self.output)?);
+                }
+                Generated::Collapsed(found) => {
+                    observer.message(&format!(
+                        "the text that the base generated with seed {} has collapsed: {found}",
+                        sampler.seed
+                    ));
+                    reason = found;
+                }
+            }
+        }
+        Err(FinetuneError::Config(format!(
+            "the base repeats itself, so that its text can't stand for what it knows: with {ATTEMPTS} seeds, the text has \
+             collapsed (at last: {reason}). Set `retain` to a dataset with text of what is to be retained, or raise \
+             `retention.replay.temperature`"
+        )))
+    }
+
+    /// Returns true if the dataset exists. Its content is checked when it is opened.
+    pub fn exists(&self) -> bool {
+        let manifest = Dataset::open(&self.output);
+        manifest.is_ok_and(|dataset| dataset.manifest().source == self.source())
     }
 
     /// Returns a hash of all settings that determine the text.
-    fn source(&self) -> String {
-        let text = format!(
-            "self-1 {} {} {:?}",
-            self.base_sha256, self.tokens, self.composition
-        );
+    pub fn source(&self) -> String {
+        let (base, tokens, sampler) = (&self.base_sha256, self.tokens, &self.composition);
+        let text = match (&self.frame, self.held_out) {
+            // Earlier versions had no other settings.
+            (None, HeldOutPart::None) => format!("self-1 {base} {tokens} {sampler:?}"),
+            (frame, held_out) => format!(
+                "self-2 {base} {tokens} {sampler:?} {} {held_out:?}",
+                frame.is_some()
+            ),
+        };
         sha256_of_bytes(text.as_bytes())
     }
 
     /// Returns the existing dataset, or `None` if there is none or it has other settings.
-    fn existing(&self, source: &str) -> Result<Option<Dataset>, FinetuneError> {
+    fn existing(&self) -> Result<Option<Dataset>, FinetuneError> {
         if !self.output.join("dataset.json").is_file() {
             return Ok(None);
         }
         let dataset = Dataset::open(&self.output)?;
-        if dataset.manifest().source != source {
+        if dataset.manifest().source != self.source() {
             return Ok(None);
         }
-        let path = self.shard(Split::Train);
-        let expected = dataset.manifest().domains.get(DOMAIN);
-        if expected.is_none_or(|domain| sha256_of(&path).ok() != Some(domain.train.sha256.clone()))
-        {
-            return Err(FinetuneError::Config(format!(
-                "`{}` was altered since it was written",
-                path.display()
-            )));
+        let Some(domain) = dataset.manifest().domains.get(DOMAIN) else {
+            return Ok(None);
+        };
+        for (split, written) in [
+            (Split::Train, &domain.train),
+            (Split::Heldout, &domain.heldout),
+        ] {
+            let path = self.shard(split);
+            if sha256_of(&path).ok().as_ref() != Some(&written.sha256) {
+                return Err(FinetuneError::Config(format!(
+                    "`{}` was altered since it was written",
+                    path.display()
+                )));
+            }
         }
         Ok(Some(dataset))
     }
@@ -100,21 +206,35 @@ impl SelfReplay {
     fn generate(
         &self,
         base: &Transformer,
+        sampler: DocumentSampler,
         stop: &AtomicBool,
-    ) -> Result<Vec<Vec<u32>>, FinetuneError> {
-        let mut documents = Vec::new();
+        observer: &mut dyn Observer,
+    ) -> Result<Generated, FinetuneError> {
+        let fewest = self.held_out.fewest_documents();
+        let mut documents: Vec<SampledDocument> = Vec::new();
         let mut tokens = 0;
-        while tokens < self.tokens {
+        while tokens < self.tokens || documents.len() < fewest {
             if stop.load(Ordering::SeqCst) {
                 return Err(FinetuneError::Stopped);
             }
+            observer.preparing("generating text", tokens.min(self.tokens), self.tokens);
             let first = documents.len() as u64;
-            for document in self.composition.documents(base, first, AT_ONCE)? {
-                tokens += document.len() as u64;
+            let numbers = first..first + AT_ONCE as u64;
+            for document in sampler.sample(base, self.frame.as_ref(), numbers)? {
+                tokens += document.tokens.len() as u64;
                 documents.push(document);
             }
+            if documents.len() == FIRST_LOOK
+                && let Some(reason) = Diversity::of(&documents).collapse()
+            {
+                return Ok(Generated::Collapsed(reason));
+            }
         }
-        Ok(documents)
+        observer.preparing("generating text", self.tokens, self.tokens);
+        Ok(match Diversity::of(&documents).collapse() {
+            Some(reason) => Generated::Collapsed(reason),
+            None => Generated::Text(documents),
+        })
     }
 
     /// Writes the documents as a dataset that `polymath dataset` can read. A truncated document gets no end token, so
@@ -122,10 +242,9 @@ impl SelfReplay {
     fn write(
         &self,
         base: &Transformer,
-        documents: &[Vec<u32>],
-        source: String,
+        documents: &[SampledDocument],
+        seed: u64,
     ) -> Result<(), FinetuneError> {
-        let _claimed = TargetFolder::claim(&self.output)?;
         let folder = self.output.join(DOMAIN);
         std::fs::create_dir_all(&folder).map_err(failed(&folder))?;
         let manifest = self.output.join("dataset.json");
@@ -137,17 +256,19 @@ impl SelfReplay {
         let decoder = polymath_tokenizer::open(&tokenizer).map_err(DataError::from)?;
         let config = base.config();
         let mut train = ShardWriter::create(&self.shard(Split::Train), config.vocab_size)?;
-        for document in documents {
-            let text = match document.split_last() {
-                Some((last, text)) if *last == config.eos_token_id => text,
-                _ => document,
-            };
+        let mut heldout = ShardWriter::create(&self.shard(Split::Heldout), config.vocab_size)?;
+        for (number, document) in documents.iter().enumerate() {
+            let mut text = document.drawn_tokens();
+            text.pop_if(|last| *last == config.eos_token_id);
             let text = decoder
-                .decode(text, false)
+                .decode(&text, false)
                 .map_err(|error| DataError::Tokenizer(error.to_string()))?;
-            train.push(document, &[], text.len() as u64)?;
+            let shard = match self.held_out.holds(number) {
+                true => &mut heldout,
+                false => &mut train,
+            };
+            shard.push(&document.tokens, &[], text.len() as u64)?;
         }
-        let heldout = ShardWriter::create(&self.shard(Split::Heldout), config.vocab_size)?;
         let domain = DomainManifest {
             train: train.finish()?,
             heldout: heldout.finish()?,
@@ -156,10 +277,10 @@ impl SelfReplay {
         };
         let found = Manifest {
             schema: SCHEMA,
-            source,
+            source: self.source(),
             reads_all_text: true,
-            seed: self.composition.seed,
-            heldout_fraction: 0.0,
+            seed,
+            heldout_fraction: self.held_out.fraction(),
             tokenizer: TokenizerManifest {
                 vocab_size: config.vocab_size,
                 sha256: sha256_of_bytes(&self.tokenizer),

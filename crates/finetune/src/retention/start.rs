@@ -72,7 +72,7 @@ impl Finetuning {
                 fingerprint,
             });
         };
-        let parts = self.replayed_parts(replay, &base_sha256, &mut fingerprint, context)?;
+        let parts = self.replayed_parts(replay, &mut fingerprint, context)?;
         let stream = self.replayed(niche, parts, replay)?;
         let controller = self.controller(Some(ControlledReplay::of(&stream, replay.share)));
         let mut distillation = None;

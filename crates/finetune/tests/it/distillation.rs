@@ -1,5 +1,4 @@
-//! Tests of distillation against its definition, of its cache against the live base, and of the text that the base
-//! generates.
+//! Tests of distillation against its definition, and of its cache against the live base.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,13 +6,10 @@ use std::sync::atomic::AtomicBool;
 
 use candle_core::{Tensor, Var};
 use polymath_data::{
-    Batch, BatchShape, MixturePart, MixtureStream, Replay, ReplayStream, Split, TokenShard,
+    Batch, BatchShape, MixturePart, MixtureStream, Replay, ReplayStream, TokenShard,
 };
-use polymath_finetune::FinetuneError;
-use polymath_finetune::retention::{
-    Base, Distillation, RetentionObjective, SelfReplay, TeacherPool,
-};
-use polymath_model::{DocumentSampler, TokenizerFiles, Transformer};
+use polymath_finetune::retention::{Base, Distillation, RetentionObjective, TeacherPool};
+use polymath_model::{TokenizerFiles, Transformer};
 use polymath_train::{LanguageModel, Objective};
 
 use crate::support::tiny::{VOCABULARY, assert_close, frozen, shard, trained, values};
@@ -290,108 +286,4 @@ fn a_pool_of_the_whole_vocabulary_equals_the_base() {
         damaged.contains("teacher.safetensors") && damaged.contains("damaged"),
         "{damaged}"
     );
-}
-
-/// Checks that documents generated in parallel equal those generated alone, whichever others end meanwhile.
-#[test]
-fn documents_do_not_depend_on_their_neighbors() {
-    let base = frozen(1);
-    let composition = DocumentSampler {
-        temperature: 0.9,
-        max_tokens: 16,
-        seed: 3,
-    };
-    let together = composition.documents(&base, 0, 24).unwrap();
-    assert!(
-        together
-            .iter()
-            .any(|document| document.len() < 16 && document.ends_with(&[0]))
-    );
-    assert!(together.iter().any(|document| document.len() == 16));
-    for (number, document) in together.iter().enumerate() {
-        assert!(
-            document[..document.len() - 1]
-                .iter()
-                .all(|token| *token != 0)
-        );
-        let alone = composition.documents(&base, number as u64, 1).unwrap();
-        assert_eq!(alone[0], *document);
-    }
-    let other = DocumentSampler {
-        seed: 4,
-        ..composition
-    };
-    assert_ne!(together, other.documents(&base, 0, 24).unwrap());
-}
-
-/// Checks that a complete dataset is written, reproducibly, and reused, and that it is generated again if it is
-/// damaged or of another base.
-#[test]
-fn generated_text_is_reused() {
-    let root = tempfile::tempdir().unwrap();
-    let base = frozen(1);
-    let replay = SelfReplay {
-        output: root.path().join("run.replay"),
-        tokenizer: tokenizer_json().into_bytes(),
-        base_sha256: "base".into(),
-        tokens: 500,
-        composition: DocumentSampler {
-            temperature: 1.0,
-            max_tokens: 16,
-            seed: 3,
-        },
-    };
-    let prepare = |replay: &SelfReplay| {
-        let mut said = Vec::new();
-        let stop = AtomicBool::new(false);
-        let dataset = replay.prepare(&base, &stop, &mut |text| said.push(text.to_owned()));
-        (dataset.unwrap(), said.join("; "))
-    };
-    let (first, said) = prepare(&replay);
-    assert!(said.contains("generating 500 tokens"), "{said}");
-    let shard = first.shard("self", Split::Train).unwrap();
-    assert!(shard.tokens() >= 500);
-    assert_eq!(first.shard("self", Split::Heldout).unwrap().documents(), 0);
-    let (again, said) = prepare(&replay);
-    assert_eq!(
-        (again.fingerprint(), said.as_str()),
-        (first.fingerprint(), "")
-    );
-
-    let path = root.path().join("run.replay/self/train.safetensors");
-    let mut bytes = std::fs::read(&path).unwrap();
-    *bytes.last_mut().unwrap() ^= 1;
-    drop(shard);
-    std::fs::remove_file(&path).unwrap();
-    std::fs::write(&path, bytes).unwrap();
-    let (again, said) = prepare(&replay);
-    assert!(
-        said.contains("train.safetensors") && said.contains("again"),
-        "{said}"
-    );
-    assert_eq!(again.fingerprint(), first.fingerprint());
-    let other = SelfReplay {
-        base_sha256: "another".into(),
-        ..replay
-    };
-    assert!(prepare(&other).1.contains("generating"));
-    // A stop prevents only the generation of new text.
-    let stopped = |replay: &SelfReplay| replay.prepare(&base, &AtomicBool::new(true), &mut |_| {});
-    assert!(stopped(&other).is_ok());
-    let new = SelfReplay {
-        output: root.path().join("new.replay"),
-        ..other
-    };
-    assert!(matches!(stopped(&new), Err(FinetuneError::Stopped)));
-}
-
-/// Returns a tokenizer with one word for each id.
-fn tokenizer_json() -> String {
-    let words: Vec<String> = (0..VOCABULARY)
-        .map(|id| format!("\"w{id}\": {id}"))
-        .collect();
-    format!(
-        "{{\"version\": \"1.0\", \"model\": {{\"type\": \"WordLevel\", \"vocab\": {{{}}}, \"unk_token\": \"w1\"}}}}",
-        words.join(", ")
-    )
 }

@@ -37,13 +37,17 @@ const PROJECTIONS: [&str; 7] = [
     "down_proj",
 ];
 
+/// Projections that are adapted by default: those of the MLP. Adapting the attention's projections too adds little to
+/// what is learned ([LoRA Without Regret 2025](https://thinkingmachines.ai/blog/lora/)).
+const MLP: [&str; 3] = ["gate_proj", "up_proj", "down_proj"];
+
 impl Default for LoraConfig {
     fn default() -> Self {
         Self {
-            rank: 8,
-            alpha: 16.0,
+            rank: 16,
+            alpha: 32.0,
             dropout: 0.0,
-            targets: PROJECTIONS.map(str::to_owned).to_vec(),
+            targets: MLP.map(str::to_owned).to_vec(),
             rank_stabilised: false,
             dora: false,
         }

@@ -1,6 +1,7 @@
 //! Forgetting report of finished checkpoints: loading, scores, lineage, leak ledger and evidence.
 
 mod describe;
+mod generated;
 mod ledger;
 mod provenance;
 
@@ -14,9 +15,10 @@ use polymath_report::forgetting::split_to_judge;
 use polymath_report::{ForgettingReport, ModelScores, Settings};
 use polymath_train::{Resolved, resolve, resolve_base, resolve_checkpoint};
 
-use crate::scoring::{Target, open_datasets, open_tasks, score};
+use crate::scoring::{Target, open_datasets, open_tasks, own_datasets, score};
 use crate::{Setup, StudyError};
 use describe::{Direction, describe};
+pub use generated::GeneratedText;
 use ledger::Ledger;
 
 /// Maximum number of tokens of each domain whose single scores are stored as evidence: 8 MB for each model.
@@ -40,6 +42,8 @@ pub enum JudgedSplit {
 pub struct ForgetOptions {
     /// Dataset folders. If empty, the datasets of the tuned checkpoints' own runs.
     pub datasets: Vec<PathBuf>,
+    /// Text that the base generates, on which forgetting is measured without any data; `None` for none.
+    pub generated: Option<GeneratedText>,
     /// Files or folders of multiple-choice tasks.
     pub tasks: Vec<PathBuf>,
     /// Context, stride and maximum number of tokens. Their `split` is ignored; `split` below applies.
@@ -63,6 +67,7 @@ impl Default for ForgetOptions {
         } = Settings::default();
         Self {
             datasets: Vec::new(),
+            generated: None,
             tasks: Vec::new(),
             windows: WindowOptions::default(),
             split: JudgedSplit::default(),
@@ -110,7 +115,13 @@ pub fn forget(
     let tuned: Vec<PathBuf> = resolved.iter().map(|run| run.folder.clone()).collect();
     let direction = Direction::of(&base, &tuned)?;
     let tasks = open_tasks(&options.tasks)?;
-    let datasets = open_datasets(&options.datasets, &tuned)?;
+    let mut datasets = match (&options.generated, own_datasets(&options.datasets, &tuned)?) {
+        (Some(_), paths) if paths.is_empty() => Vec::new(),
+        (_, paths) => open_datasets(&paths, &tuned)?,
+    };
+    if let Some(text) = &options.generated {
+        datasets.push(text.prepare(&base, setup)?);
+    }
     let context = match options.windows.context {
         Some(context) => context,
         None => polymath_model::load_config(&base)?.max_position_embeddings,

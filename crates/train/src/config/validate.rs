@@ -102,7 +102,11 @@ impl TrainingConfig {
             ("beta2", self.beta2, &below_one),
             ("epsilon", self.epsilon, &small),
             ("z_loss", self.z_loss, &share),
-            ("weight_decay", self.weight_decay, &any("0 or more")),
+            (
+                "weight_decay",
+                self.weight_decay.unwrap_or(0.0),
+                &any("0 or more"),
+            ),
             (
                 "gradient_clip",
                 self.gradient_clip,
@@ -225,6 +229,8 @@ mod tests {
                 batch_size: 16,
                 sequence_length: 100,
                 learning_rate: 1e-3,
+                optimizer: crate::OptimizerChoice::Adamw,
+                weight_decay: crate::WEIGHT_DECAY,
                 padding: 0.0,
                 epoch_tokens: 100,
             };

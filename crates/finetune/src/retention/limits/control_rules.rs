@@ -120,6 +120,8 @@ mod tests {
                 batch_size: 1,
                 sequence_length: 1,
                 learning_rate: 3.0,
+                optimizer: polymath_train::OptimizerChoice::Adamw,
+                weight_decay: polymath_train::WEIGHT_DECAY,
                 padding: 0.0,
                 epoch_tokens: 1,
             })

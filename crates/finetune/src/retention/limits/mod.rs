@@ -51,15 +51,16 @@ pub(crate) fn check(limits: &LimitsConfig, retained: &[&str]) -> Result<(), Fine
     }
     if retained.is_empty() {
         return refuse(
-            "`retention.limits` is measured on the retained domains, and `retain` names none: set it to the dataset that \
-             the base was trained on"
+            "`retention.limits` is measured on the retained domains, and `retain` has none: set it to a dataset with other \
+             domains than the niche, or leave it out, and the base generates the text"
                 .into(),
         );
     }
     for (name, limit) in limits {
         if name != DEFAULT && !retained.contains(&name.as_str()) {
             return refuse(format!(
-                "`retention.limits.{name}`: `retain` has no such domain; it has `{}` (and `{DEFAULT}` stands for all)",
+                "`retention.limits.{name}`: no retained domain has this name; there is `{}` (and `{DEFAULT}` stands for \
+                 all). `retain` names the dataset of the retained domains",
                 retained.join("`, `")
             ));
         }

@@ -2,7 +2,7 @@
 
 use polymath_train::{Evaluation, EvaluationConfig, Interval};
 
-use crate::retention::{DistillConfig, ReplayConfig, RetentionConfig};
+use crate::retention::{DistillConfig, ReplayConfig, ReplaySource, RetentionConfig};
 
 /// Initial share of replayed rows: one for every two rows of the niche.
 const SHARE: f64 = 1.0 / 3.0;
@@ -19,7 +19,9 @@ const MAX_TOKENS: u64 = 40_000;
 /// the replayed rows. The replayed domains have equal shares, because each has its own limit. The temperature is 1,
 /// at which bits per byte are measured. The gradient of the divergence is zero at the base and grows with the
 /// distance from it, whereas that of replayed text is noise at first.
-pub fn fill_in_method(retention: &mut RetentionConfig) {
+///
+/// If no text is retained, the base generates it.
+pub fn fill_in_method(retention: &mut RetentionConfig, has_text: bool) {
     let nothing = RetentionConfig {
         limits: retention.limits.clone(),
         ..RetentionConfig::default()
@@ -28,8 +30,12 @@ pub fn fill_in_method(retention: &mut RetentionConfig) {
         return;
     }
     retention.replay = Some(ReplayConfig {
+        source: match has_text {
+            true => ReplaySource::Data,
+            false => ReplaySource::Generated,
+        },
         share: SHARE,
-        temperature: 0.0,
+        temperature: if has_text { 0.0 } else { 1.0 },
         beside: true,
         ..ReplayConfig::default()
     });

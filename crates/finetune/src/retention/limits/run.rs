@@ -105,6 +105,7 @@ impl Finetuning {
         let mut judged = Judged {
             checkpoint: path.to_path_buf(),
             inside_on_the_way: best.score.is_within(),
+            on_generated_text: self.is_limited_on_generated_text(),
             mixed: None,
         };
         // Restores the links as training left them, since an earlier call may have been killed after it moved one.

@@ -39,6 +39,7 @@ fn verdict(rise: f64, own: &[f64], limit: f64) -> LimitsVerdict {
     let judged = Judged {
         checkpoint: PathBuf::new(),
         inside_on_the_way: true,
+        on_generated_text: false,
         mixed: None,
     };
     let scored = ScoredDomain {
@@ -211,6 +212,7 @@ fn the_worst_domain_decides_the_verdict() {
     let judged = |inside_on_the_way| Judged {
         checkpoint: PathBuf::from("runs/one/best"),
         inside_on_the_way,
+        on_generated_text: false,
         mixed: None,
     };
     let of = |scored: &[ScoredDomain]| LimitsVerdict::of(judged(true), scored).unwrap();

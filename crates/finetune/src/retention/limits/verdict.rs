@@ -13,6 +13,7 @@ use super::retained::ModelOnDomains;
 use super::{LimitsConfig, limit_of};
 use crate::FinetuneError;
 use crate::durable;
+use crate::retention::self_replay::DOMAIN;
 use polymath_eval::Shares;
 
 const RESAMPLES: usize = 4000;
@@ -67,6 +68,9 @@ pub struct Judged {
     pub checkpoint: PathBuf,
     /// True if an evaluation during training was within the limits, judged by the upper bound of each domain.
     pub inside_on_the_way: bool,
+    /// True if the limits were held on text that the base generated, since no text was retained.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub on_generated_text: bool,
     /// For a mix of base and last checkpoint: the share of the weight change in each layer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mixed: Option<Shares>,
@@ -272,6 +276,13 @@ impl fmt::Display for LimitsVerdict {
             writeln!(
                 formatter,
                 "`best` is the base plus {shares} of the run's change"
+            )?;
+        }
+        if self.judged.on_generated_text {
+            writeln!(
+                formatter,
+                "the limits were held on text that the base generated (`{DOMAIN}`); no other text was measured, and may lose \
+                 more"
             )?;
         }
         let broken = self.named(LimitVerdict::Broken);

@@ -137,6 +137,8 @@ pub fn training(text: &str) -> Training {
         batch_size: 16,
         sequence_length: 2,
         learning_rate: 2.0,
+        optimizer: polymath_train::OptimizerChoice::Adamw,
+        weight_decay: polymath_train::WEIGHT_DECAY,
         padding: 0.0,
         epoch_tokens: 1,
     })

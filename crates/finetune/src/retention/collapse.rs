@@ -1,0 +1,167 @@
+//! Check that text which a base generated is fit to stand for what the base knows: that it has not collapsed into
+//! repetitions.
+
+use std::collections::HashSet;
+use std::ops::RangeInclusive;
+
+use polymath_model::SampledDocument;
+
+/// Length of the n-grams that are compared.
+const N: usize = 4;
+/// Minimum length, in drawn tokens, of a document that is looked at.
+const FEWEST_TOKENS: usize = 8;
+/// Minimum share of all tokens that must be in documents of at least [`FEWEST_TOKENS`].
+const LEAST_IN_DOCUMENTS: f64 = 0.1;
+/// Minimum share of distinct n-grams among those of a document, in the mean over all n-grams. Running text has more
+/// than 0.9, and a loop nearly 0.
+const LEAST_DISTINCT: f64 = 0.3;
+/// Minimum share of distinct documents.
+const LEAST_DISTINCT_DOCUMENTS: f64 = 0.5;
+/// Minimum entropy of the base's next-token distribution, in nats, in the mean over the text.
+const LEAST_ENTROPY: f64 = 0.05;
+/// Range of the text's surprise to the base, as a multiple of the base's entropy on it. Text that is drawn from the
+/// base has 1 in expectation; less means that it is more uniform than the base.
+const SURPRISE: RangeInclusive<f64> = 0.5..=2.0;
+
+/// Diversity of generated text.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Diversity {
+    /// Share of the tokens that are in documents long enough to be looked at.
+    pub in_documents: f64,
+    /// Share of distinct 4-grams among those of a document, in the mean over all 4-grams.
+    pub distinct: f64,
+    /// Share of distinct documents.
+    pub distinct_documents: f64,
+    /// Mean entropy of the base's next-token distributions, in nats.
+    pub entropy: f64,
+    /// Mean surprise of the tokens to the base, in nats.
+    pub surprise: f64,
+}
+
+impl Diversity {
+    /// Measures documents that a base wrote.
+    pub fn of(documents: &[SampledDocument]) -> Self {
+        let drawn: Vec<Vec<u32>> = documents
+            .iter()
+            .map(SampledDocument::drawn_tokens)
+            .collect();
+        let tokens: usize = drawn.iter().map(Vec::len).sum();
+        let long: Vec<&Vec<u32>> = drawn
+            .iter()
+            .filter(|tokens| tokens.len() >= FEWEST_TOKENS)
+            .collect();
+        let (mut all, mut distinct) = (0, 0);
+        for tokens in &long {
+            all += tokens.len() + 1 - N;
+            distinct += tokens.windows(N).collect::<HashSet<_>>().len();
+        }
+        let share = |part: usize, whole: usize| part as f64 / whole.max(1) as f64;
+        let mean = |sum: f64| sum / tokens.max(1) as f64;
+        Self {
+            in_documents: share(long.iter().map(|tokens| tokens.len()).sum(), tokens),
+            distinct: share(distinct, all),
+            distinct_documents: share(long.iter().collect::<HashSet<_>>().len(), long.len()),
+            entropy: mean(documents.iter().map(|document| document.entropy).sum()),
+            surprise: mean(documents.iter().map(|document| document.surprise).sum()),
+        }
+    }
+
+    /// Returns the first reason why the text can't stand for what the base knows, with the measure and its limit.
+    /// Returns `None` if it can.
+    pub fn collapse(&self) -> Option<String> {
+        let ratio = self.surprise / self.entropy;
+        if self.in_documents < LEAST_IN_DOCUMENTS {
+            return Some(format!(
+                "{:.0} % of its tokens are in documents of {FEWEST_TOKENS} tokens or more: expected at least {:.0} %",
+                100.0 * self.in_documents,
+                100.0 * LEAST_IN_DOCUMENTS
+            ));
+        }
+        if self.distinct < LEAST_DISTINCT {
+            return Some(format!(
+                "{:.0} % of the {N}-grams of a document are distinct: expected at least {:.0} %",
+                100.0 * self.distinct,
+                100.0 * LEAST_DISTINCT
+            ));
+        }
+        if self.distinct_documents < LEAST_DISTINCT_DOCUMENTS {
+            return Some(format!(
+                "{:.0} % of its documents are distinct: expected at least {:.0} %",
+                100.0 * self.distinct_documents,
+                100.0 * LEAST_DISTINCT_DOCUMENTS
+            ));
+        }
+        if self.entropy < LEAST_ENTROPY {
+            return Some(format!(
+                "the base's entropy is {:.3} nats for each token: expected at least {LEAST_ENTROPY}",
+                self.entropy
+            ));
+        }
+        (!SURPRISE.contains(&ratio)).then(|| {
+            format!(
+                "its surprise to the base is {ratio:.2} times the base's entropy: expected {} to {}",
+                SURPRISE.start(),
+                SURPRISE.end()
+            )
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Makes a document of drawn tokens, each with an entropy and a surprise of 2 nats.
+    fn document(tokens: Vec<u32>) -> SampledDocument {
+        let nats = 2.0 * tokens.len() as f64;
+        SampledDocument {
+            drawn: vec![true; tokens.len()],
+            tokens,
+            surprise: nats,
+            entropy: nats,
+        }
+    }
+
+    fn documents(tokens: impl Fn(u32) -> Vec<u32>) -> Vec<SampledDocument> {
+        (0..40).map(|number| document(tokens(number))).collect()
+    }
+
+    fn reason(documents: &[SampledDocument]) -> String {
+        Diversity::of(documents).collapse().unwrap_or_default()
+    }
+
+    /// Checks each measure on text that fails it alone, and that diverse text passes.
+    #[test]
+    fn each_kind_of_collapse_is_named() {
+        let diverse = documents(|number| (0..30).map(|at| at * at + number).collect());
+        assert_eq!(reason(&diverse), "");
+        let looped = documents(|number| (0..30).map(|at| at % 3 + 10 * number).collect());
+        assert!(reason(&looped).starts_with("11 % of the 4-grams"));
+        let same = documents(|number| (0..30).map(|at| at + number % 4).collect());
+        assert!(reason(&same).starts_with("10 % of its documents are distinct"));
+        let short = documents(|number| vec![number, 0]);
+        assert!(reason(&short).starts_with("0 % of its tokens"));
+        let with = |entropy: f64, surprise: f64| {
+            let mut all = diverse.clone();
+            for document in &mut all {
+                document.entropy *= entropy;
+                document.surprise *= surprise;
+            }
+            reason(&all)
+        };
+        assert!(with(0.01, 0.01).starts_with("the base's entropy is 0.020 nats"));
+        assert!(with(1.0, 0.2).starts_with("its surprise to the base is 0.20 times"));
+        assert_eq!(with(1.0, 0.6), "");
+    }
+
+    /// Checks that the frame of a conversation, which repeats in each of them, does not count.
+    #[test]
+    fn the_frame_of_a_conversation_does_not_count() {
+        let mut all = documents(|number| (0..30).map(|at| at * at + number).collect());
+        for document in &mut all {
+            document.tokens.extend([7; 200]);
+            document.drawn.extend([false; 200]);
+        }
+        assert_eq!(reason(&all), "");
+    }
+}
