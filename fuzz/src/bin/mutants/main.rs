@@ -1,6 +1,7 @@
 //! `mutants`: reads altered files in a worker process that may crash, watched by a supervisor process that does not.
 
 mod supervisor;
+mod time;
 mod worker;
 
 use std::path::PathBuf;

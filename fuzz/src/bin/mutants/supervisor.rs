@@ -3,42 +3,18 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use polymath_fuzz::{FORMATS, corpus};
 
+use crate::time::{LastMessage, TimeLimits, time_limits};
 use crate::worker::{self, Event, PLANTED};
-
-/// Returns the time limits of a format. A reader that computes longer for one mutant hangs; so does one that waits
-/// longer than even a busy machine would let it wait. The limits of `planted`, which hangs on purpose, are short.
-fn time_limits(name: &str) -> TimeLimits {
-    let seconds = |computing, all| TimeLimits {
-        computing: Duration::from_secs(computing),
-        all: Duration::from_secs(all),
-    };
-    match name == PLANTED.name {
-        true => seconds(1, 1),
-        false => seconds(10, 60),
-    }
-}
-
-/// Time limits of one mutant.
-#[derive(Debug, Clone, Copy)]
-struct TimeLimits {
-    /// Processor time.
-    computing: Duration,
-    /// Wall-clock time.
-    all: Duration,
-}
 
 /// Interval between checks of a silent worker.
 const TICK: Duration = Duration::from_millis(500);
-/// Clock ticks per second in the system's counts of processor time: the same on every Linux.
-const TICKS_PER_SECOND: u64 = 100;
-
 /// Mutants per worker process.
 const PER_WORKER: u64 = 20_000;
 
@@ -228,43 +204,6 @@ struct Limits {
     stopped: Option<Instant>,
 }
 
-/// Time of a worker's last message.
-struct LastMessage {
-    clock: Instant,
-    computed: Duration,
-}
-
-impl LastMessage {
-    fn now(worker: &Child) -> Self {
-        Self {
-            clock: Instant::now(),
-            computed: computed(worker),
-        }
-    }
-
-    fn is_over(&self, limits: TimeLimits, worker: &Child) -> bool {
-        self.clock.elapsed() > limits.all
-            || computed(worker).saturating_sub(self.computed) > limits.computing
-    }
-}
-
-/// Returns the processor time of a worker; 0 if the process is gone.
-fn computed(worker: &Child) -> Duration {
-    let text = std::fs::read_to_string(format!("/proc/{}/stat", worker.id())).unwrap_or_default();
-    // The program name in parentheses may contain spaces. The 12th and 13th numbers after it are user and system time.
-    let fields = text
-        .rsplit(')')
-        .next()
-        .unwrap_or_default()
-        .split_whitespace();
-    let ticks: u64 = fields
-        .skip(11)
-        .take(2)
-        .filter_map(|count| count.parse::<u64>().ok())
-        .sum();
-    Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND)
-}
-
 /// Counts faults by kind.
 fn kinds(count: &Count) -> BTreeMap<Failure, usize> {
     let mut kinds = BTreeMap::new();
@@ -341,20 +280,24 @@ fn watch(mut process: Child, first: u64, limits: Limits, count: &mut Count) -> a
     let told = errors.join().unwrap_or_default();
     describe_panics(count, &told);
     if let Some(number) = reading.filter(|_| !status.success()) {
-        let memory = told.contains("memory allocation of") || told.contains("out of memory");
-        count.faults.push(Fault {
-            number,
-            kind: if memory {
-                Failure::Memory
-            } else {
-                Failure::Death
-            },
-            told: format!("{status}: {}", told.lines().last().unwrap_or_default()),
-        });
+        count.faults.push(death(number, status, &told));
     } else if !status.success() && next == first {
         anyhow::bail!("a worker can't begin: {status}: {told}");
     }
     Ok(next)
+}
+
+/// Returns the fault of a worker that died while it read a mutant.
+fn death(number: u64, status: ExitStatus, told: &str) -> Fault {
+    let memory = told.contains("memory allocation of") || told.contains("out of memory");
+    Fault {
+        number,
+        kind: match memory {
+            true => Failure::Memory,
+            false => Failure::Death,
+        },
+        told: format!("{status}: {}", told.lines().last().unwrap_or_default()),
+    }
 }
 
 /// Assigns the messages that the worker has printed to the newest panics, in order.
