@@ -65,7 +65,17 @@ pub fn compare(
         if role == Role::Retained && leak.is_none() {
             judged_retained.push(bootstrap.clone());
         }
-        let mut found = domain((name, role), (before, tuned), (&bootstrap, leak), settings);
+        let mut found = domain(
+            Measured {
+                name,
+                role,
+                before,
+                after: tuned,
+                bootstrap: &bootstrap,
+                leak,
+            },
+            settings,
+        );
         found.setback = Setback::of(base, &found);
         domains.push(found);
     }
@@ -142,13 +152,27 @@ fn leak<'a>(
         .max_by(|a, b| a.exact_share.total_cmp(&b.exact_share))
 }
 
+/// Scores of a domain by the base and a run, compared.
+struct Measured<'a> {
+    name: &'a str,
+    role: Role,
+    before: &'a DomainScores,
+    after: &'a DomainScores,
+    bootstrap: &'a PairedBootstrap,
+    /// Overlap with training text that exceeds the limit.
+    leak: Option<&'a Overlap>,
+}
+
 /// Returns the figures of a domain; [`super::judge::judge`] adds the verdict once all tests are known.
-fn domain(
-    (name, role): (&str, Role),
-    (before, after): (&DomainScores, &DomainScores),
-    (bootstrap, leak): (&PairedBootstrap, Option<&Overlap>),
-    settings: &Settings,
-) -> DomainReport {
+fn domain(measured: Measured, settings: &Settings) -> DomainReport {
+    let Measured {
+        name,
+        role,
+        before,
+        after,
+        bootstrap,
+        leak,
+    } = measured;
     let change = bootstrap.change();
     let withheld = leak.is_some();
     let shown = |value: f64| (!withheld).then_some(value);

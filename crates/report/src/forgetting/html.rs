@@ -44,14 +44,14 @@ pub fn render(report: &ForgettingReport) -> Result<String, ReportError> {
         ledger => ledger(report).map(of_ledger),
         overlap_limit => percent(report.settings.overlap_limit),
         base => &report.base,
-        overview => overview::rows(report, &answer).into_iter().enumerate().map(of_row).collect::<Vec<_>>(),
+        overview => overview::rows(report, &answer).into_iter().enumerate().map(|(number, row)| of_row(number, row)).collect::<Vec<_>>(),
         answer => answer.sentence,
         headline => report.headline(),
         several => report.runs.len() > 1,
         runs => runs.clone().map(|(number, run)| of_run(number, run, numbered, context)).collect::<Vec<_>>(),
         retained => both_widths(report, Part::Retained),
         gain => both_widths(report, Part::Niches),
-        setbacks => runs.filter_map(setback).collect::<Vec<_>>(),
+        setbacks => runs.filter_map(|(number, run)| setback(number, run)).collect::<Vec<_>>(),
         curves,
         tradeoff => tradeoff(&trades(report, &answer.recommended), report.settings.tolerance),
         chain => report.chain.as_ref().map(of_chain),
@@ -70,7 +70,7 @@ fn both_widths(report: &ForgettingReport, part: Part) -> Option<[String; 2]> {
     Some([wide, forest(report, part, Width::Narrow)?])
 }
 
-fn of_row((number, row): (usize, Row)) -> Value {
+fn of_row(number: usize, row: Row) -> Value {
     context! {
         key => key(number),
         name => row.name,
@@ -102,7 +102,7 @@ fn of_run(number: usize, run: &RunReport, numbered: bool, context: usize) -> Val
 }
 
 /// Returns the sentence on where the base's training had the domain of a run that fell back most.
-fn setback((number, run): (usize, &RunReport)) -> Option<Value> {
+fn setback(number: usize, run: &RunReport) -> Option<Value> {
     let found = run.retained().filter_map(|domain| {
         let setback = domain.setback?;
         Some((

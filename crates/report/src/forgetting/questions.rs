@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::tasks::PairedAnswers;
 use super::{AccuracyReport, ModelScores};
 use crate::ReportError;
 
@@ -48,7 +49,7 @@ pub fn compare(base: &ModelScores, run: &ModelScores) -> Result<Vec<QuestionRepo
                 domain: domain.clone(),
                 count: after.len(),
                 groups: number_of_groups(groups).unwrap_or(after.len()),
-                accuracy: AccuracyReport::of((before, after), groups),
+                accuracy: AccuracyReport::of(PairedAnswers { base: before, tuned: after }, groups),
             })
         })
         .collect()

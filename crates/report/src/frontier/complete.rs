@@ -20,7 +20,8 @@ impl Complete {
     pub fn of(
         methods: &[Method],
         numbers: &BTreeMap<String, Vec<usize>>,
-        (scored, diverged): (&[ScoredRun], &[Diverged]),
+        scored: &[ScoredRun],
+        diverged: &[Diverged],
     ) -> Self {
         let seeds: BTreeSet<u64> = scored.iter().map(|run| run.candidate.seed).collect();
         let mut complete = Self {

@@ -9,8 +9,9 @@ use super::comparisons::{Comparisons, Corner, Resampled};
 use super::complete::Complete;
 use super::method::{Difference, Method};
 use super::recommendation::{Confirmation, Inside, Judged, Recommendation, inside, recommend};
+use super::reference::reference;
 use super::runs::RunFigures;
-use super::scored::{Candidate, ScoredRun, SplitOfAll};
+use super::scored::{Candidate, ScoredRun, SplitOfAll, Splits};
 use crate::ReportError;
 use crate::diverged::Diverged;
 use polymath_eval::SplitScores;
@@ -26,8 +27,6 @@ const SCHEMA: u32 = 4;
 const RESAMPLES: usize = 4000;
 /// Number of groups below which a domain is marked, since its intervals are unreliable.
 const FEW_GROUPS: usize = 20;
-/// Default method that the others are compared with.
-const REFERENCE: &str = "full";
 
 /// Settings of a frontier.
 #[derive(Debug, Clone)]
@@ -110,13 +109,16 @@ impl Frontier {
     ) -> Result<Self, ReportError> {
         let test = SplitOfAll::new(base, scored, |scored| &scored.test);
         let dev = SplitOfAll::new(base, scored, |scored| &scored.dev);
-        let splits = (&test, &dev);
+        let splits = Splits {
+            test: &test,
+            dev: &dev,
+        };
         test.check(scored)?;
         dev.check(scored)?;
         let niche = settings.niche.as_str();
         let mut runs = Vec::new();
         for (number, run) in scored.iter().enumerate() {
-            runs.push(RunFigures::of(splits, (run, number), niche)?);
+            runs.push(RunFigures::of(splits, run, number, niche)?);
         }
         let mut numbers: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         for (number, run) in scored.iter().enumerate() {
@@ -128,11 +130,11 @@ impl Frontier {
         let mut methods = Vec::new();
         for numbers in numbers.values_mut() {
             numbers.sort_by_key(|number| scored[*number].candidate.seed);
-            methods.push(Method::of(splits, (&runs, numbers), niche)?);
+            methods.push(Method::of(splits, &runs, numbers, niche)?);
         }
         methods.sort_by(|a, b| b.gain.value.total_cmp(&a.gain.value));
-        let complete = Complete::of(&methods, &numbers, (scored, &settings.diverged));
-        let (reference, notes) = reference(&settings, (&methods, &complete))?;
+        let complete = Complete::of(&methods, &numbers, scored, &settings.diverged);
+        let (reference, notes) = reference(settings.reference.as_deref(), &methods, &complete)?;
         let inside = inside(&dev, &complete.runs, niche, settings.limit)?;
         let mut frontier = Self {
             schema: SCHEMA,
@@ -171,7 +173,7 @@ impl Frontier {
         if complete.runs.len() < 2 || seeds < 2 || few {
             return Ok(());
         }
-        let comparisons = comparisons(&domains, &self.niche, (&self.runs, &complete.runs));
+        let comparisons = comparisons(&domains, &self.niche, &self.runs, &complete.runs);
         let trained: Vec<bool> = complete
             .places
             .iter()
@@ -339,7 +341,8 @@ fn corner(methods: &[Method]) -> f64 {
 fn comparisons<'a>(
     domains: &'a [(&String, DomainSums)],
     niche: &str,
-    (runs, methods): (&[RunFigures], &[Vec<usize>]),
+    runs: &[RunFigures],
+    methods: &[Vec<usize>],
 ) -> Comparisons<'a> {
     let by_seed = |figure: &dyn Fn(&RunFigures) -> f64| -> Vec<Vec<f64>> {
         let of_method =
@@ -363,35 +366,6 @@ fn comparisons<'a>(
             true,
         ),
     }
-}
-
-/// Returns the method that the others are compared with, and a note if it is not the configured one.
-fn reference(
-    settings: &Settings,
-    (methods, complete): (&[Method], &Complete),
-) -> Result<(String, Option<String>), ReportError> {
-    let trained = |method: &&Method| method.share.is_none();
-    let mut all: Vec<&str> = methods
-        .iter()
-        .filter(trained)
-        .map(|method| &*method.name)
-        .collect();
-    all.sort_unstable();
-    let compared = |name: &&&str| complete.names.iter().any(|known| known == **name);
-    let wanted = settings.reference.as_deref().unwrap_or(REFERENCE);
-    if let Some(found) = all.iter().filter(compared).find(|name| **name == wanted) {
-        return Ok(((*found).to_owned(), None));
-    }
-    let first = all.iter().find(compared).or(all.first());
-    let Some(first) = first.map(|name| (*name).to_owned()) else {
-        return Err(ReportError::Report(
-            "a frontier needs at least one finished run".into(),
-        ));
-    };
-    let note = settings.reference.is_some().then(|| {
-        format!("`reference` = `{wanted}` does not have a finished run of every seed: the methods are compared with `{first}`")
-    });
-    Ok((first, note))
 }
 
 fn groups(split: &SplitOfAll, name: &'static str) -> Result<Vec<SplitGroups>, ReportError> {

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::estimates::{negated, of_domain, over_seeds};
 use super::runs::RunFigures;
-use super::scored::SplitOfAll;
+use super::scored::Splits;
 use crate::ReportError;
 use polymath_eval::statistics::{Figure, mean, mean_figure};
 
@@ -73,10 +73,12 @@ pub struct Method {
 impl Method {
     /// Computes the results over the runs with the given indices.
     pub(super) fn of(
-        (test, dev): (&SplitOfAll, &SplitOfAll),
-        (all, numbers): (&[RunFigures], &[usize]),
+        splits: Splits,
+        all: &[RunFigures],
+        numbers: &[usize],
         niche: &str,
     ) -> Result<Self, ReportError> {
+        let Splits { test, dev } = splits;
         let runs: Vec<&RunFigures> = numbers.iter().map(|number| &all[*number]).collect();
         let by_seed = |figure: &dyn Fn(&RunFigures) -> f64| -> Vec<f64> {
             runs.iter().map(|run| figure(run)).collect()

@@ -13,6 +13,7 @@ mod markdown;
 mod method;
 mod page;
 mod recommendation;
+mod reference;
 mod runs;
 mod scored;
 

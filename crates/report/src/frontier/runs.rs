@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::estimates::{negated, of_domain};
-use super::scored::{Candidate, ScoredRun, SplitOfAll};
+use super::scored::{Candidate, ScoredRun, SplitOfAll, Splits};
 use crate::ReportError;
 use polymath_eval::SplitScores;
 use polymath_eval::statistics::Figure;
@@ -41,15 +41,21 @@ impl RunFigures {
         for split in [&test, &dev] {
             split.check(runs)?;
         }
-        Self::of((&test, &dev), (run, 0), niche)
+        let splits = Splits {
+            test: &test,
+            dev: &dev,
+        };
+        Self::of(splits, run, 0, niche)
     }
 
     /// Computes the results of run `number` on both splits.
     pub(super) fn of(
-        (test, dev): (&SplitOfAll, &SplitOfAll),
-        (run, number): (&ScoredRun, usize),
+        splits: Splits,
+        run: &ScoredRun,
+        number: usize,
         niche: &str,
     ) -> Result<Self, ReportError> {
+        let Splits { test, dev } = splits;
         let mut rises = BTreeMap::new();
         for name in test.names().filter(|name| *name != niche) {
             rises.insert(name.clone(), of_domain(test, name, &[number])?);

@@ -49,6 +49,15 @@ pub struct SplitOfAll<'a> {
     runs: Vec<&'a ScoresByDomain>,
 }
 
+/// Scores of the base and of every run on the splits that a frontier uses.
+#[derive(Clone, Copy)]
+pub struct Splits<'a> {
+    /// Split that results are reported on.
+    pub test: &'a SplitOfAll<'a>,
+    /// Split that choices are made on.
+    pub dev: &'a SplitOfAll<'a>,
+}
+
 impl<'a> SplitOfAll<'a> {
     /// Takes the scores on the split that `of` selects.
     pub fn new(

@@ -9,7 +9,7 @@ use polymath_report::Diverged;
 use polymath_report::frontier::{Candidate, Frontier, ScoredRun, Settings};
 use polymath_train::Launch;
 
-use super::{FrontierConfig, FrontierRun};
+use super::{FrontierConfig, PlannedRun};
 use crate::scores::{digest, key, score};
 use polymath_finetune::Finetuning;
 
@@ -22,6 +22,14 @@ enum Weights {
     Tuned,
     /// Mixture with this share of the tuned weights; the rest is the base's.
     Mixed(f64),
+}
+
+/// Planned run whose base and data are open.
+pub struct FrontierRun {
+    /// The plan.
+    pub planned: PlannedRun,
+    /// The fine-tuning.
+    pub tuning: Finetuning,
 }
 
 /// Checks before training that every domain has documents in the dev and in the test split.

@@ -8,13 +8,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use polymath_config::Source;
+use polymath_finetune::FinetuneConfig;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-pub use comparison::{check_splits, compare, confirm};
+pub use comparison::{FrontierRun, check_splits, compare, confirm};
 pub use study::FrontierStudy;
-
-use polymath_finetune::{FinetuneConfig, Finetuning};
 
 use crate::StudyError;
 
@@ -116,14 +115,6 @@ pub struct PlannedRun {
     pub seed: u64,
     /// Complete configuration of the run.
     pub config: FinetuneConfig,
-}
-
-/// Planned run whose base and data are open.
-pub struct FrontierRun {
-    /// The plan.
-    pub planned: PlannedRun,
-    /// The fine-tuning.
-    pub tuning: Finetuning,
 }
 
 impl FrontierConfig {

@@ -25,8 +25,9 @@ use polymath_eval::score_shard;
 use polymath_model::{LoadOptions, Precision};
 use polymath_train::{Launch, Observer, RunFolder, resolve_checkpoint};
 
+use super::ModelOnDomains;
 use super::bracket::{Bracket, LEAST, LOOKS};
-use super::retained::{ModelOnDomains, RetainedDomains};
+use super::retained::RetainedDomains;
 use super::tilt::{Price, along, as_far_as, tilt};
 use crate::{FinetuneError, Finetuning, Lineage};
 use polymath_eval::{Endpoints, Interpolation, Shares};

@@ -27,6 +27,9 @@ pub use controller::{ControlledReplay, LimitController, ReplayedDomain};
 pub(crate) use recipe::{fill_in_method, schedule};
 pub use verdict::{DomainVerdict, Judged, LimitedDomain, LimitsVerdict};
 
+use polymath_data::NamedShard;
+use polymath_model::Transformer;
+
 use crate::FinetuneError;
 
 /// The `[retention.limits]` table: maximum increase of each domain in bits per byte. The key `default` applies to
@@ -39,6 +42,15 @@ const DEFAULT: &str = "default";
 /// Returns the limit of a domain, or `None` if it has none.
 pub(crate) fn limit_of(limits: &LimitsConfig, domain: &str) -> Option<f64> {
     limits.get(domain).or_else(|| limits.get(DEFAULT)).copied()
+}
+
+/// Model, and held-out documents of domains in its own tokens.
+#[derive(Clone, Copy)]
+pub(crate) struct ModelOnDomains<'a> {
+    /// The model.
+    pub model: &'a Transformer,
+    /// Documents in its tokens.
+    pub domains: &'a [NamedShard],
 }
 
 /// Checks the limits, and that each listed domain is retained.

@@ -12,7 +12,7 @@ use polymath_eval::{DomainScores, ScoredGroups, WindowOptions, score_shard, scor
 use polymath_model::{ModelConfig, Transformer};
 
 use super::verdict::TWO_SIDED;
-use super::{LimitsConfig, limit_of};
+use super::{LimitsConfig, ModelOnDomains, limit_of};
 use crate::FinetuneError;
 
 /// Number of bootstrap resamples of a bound during training.
@@ -75,15 +75,6 @@ impl LimitUse {
     pub fn share(&self) -> f64 {
         self.worst.as_ref().map_or(0.0, |worst| worst.share)
     }
-}
-
-/// Model, and held-out documents of domains in its own tokens.
-#[derive(Clone, Copy)]
-pub(crate) struct ModelOnDomains<'a> {
-    /// The model.
-    pub model: &'a Transformer,
-    /// Documents in its tokens.
-    pub domains: &'a [NamedShard],
 }
 
 impl RetainedDomains {

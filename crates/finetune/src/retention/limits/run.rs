@@ -7,9 +7,9 @@ use polymath_train::{Evaluator, Launch, Observer, RunFolder, resolve_checkpoint,
 
 use super::limited::Limited;
 use super::mix::{FOLDER, RunCheckpoints};
-use super::retained::{ModelOnDomains, RetainedDomains, refuse_few};
+use super::retained::{RetainedDomains, refuse_few};
 use super::verdict::{FILE, Judged};
-use super::{LimitsConfig, LimitsVerdict};
+use super::{LimitsConfig, LimitsVerdict, ModelOnDomains};
 use crate::{FinetuneError, Finetuning};
 
 impl Finetuning {

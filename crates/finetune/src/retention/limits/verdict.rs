@@ -9,7 +9,7 @@ use polymath_eval::{DomainScores, WindowOptions, score_shard};
 use polymath_model::Transformer;
 use serde::{Deserialize, Serialize};
 
-use super::retained::ModelOnDomains;
+use super::ModelOnDomains;
 use super::{LimitsConfig, limit_of};
 use crate::FinetuneError;
 use crate::durable;

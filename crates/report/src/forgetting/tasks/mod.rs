@@ -56,10 +56,20 @@ pub struct AccuracyReport {
     pub adjusted_p_value: f64,
 }
 
+/// Answers of two models to the same items: true if correct.
+#[derive(Clone, Copy)]
+pub(super) struct PairedAnswers<'a> {
+    /// Answers of the base.
+    pub base: &'a [bool],
+    /// Answers of the tuned model.
+    pub tuned: &'a [bool],
+}
+
 impl AccuracyReport {
     /// Compares answers to the same items. `groups` contains the group of each item; if it is empty, each item is its
     /// own group.
-    pub(super) fn of((base, tuned): (&[bool], &[bool]), groups: &[u64]) -> Self {
+    pub(super) fn of(answers: PairedAnswers, groups: &[u64]) -> Self {
+        let PairedAnswers { base, tuned } = answers;
         let p_value = mcnemar(base, tuned, groups);
         Self {
             base: proportion::share(base, groups),
@@ -101,7 +111,7 @@ pub fn compare(base: &ModelScores, run: &ModelScores) -> Result<Vec<TaskReport>,
     let names: BTreeSet<&String> = base.tasks.keys().chain(run.tasks.keys()).collect();
     let mut reports = Vec::new();
     for name in names {
-        let same = match (base.tasks.get(name), run.tasks.get(name)) {
+        let (before, after) = match (base.tasks.get(name), run.tasks.get(name)) {
             (Some(before), Some(after)) if before.task.items == after.task.items => (before, after),
             _ => {
                 return Err(ReportError::Report(format!(
@@ -110,12 +120,14 @@ pub fn compare(base: &ModelScores, run: &ModelScores) -> Result<Vec<TaskReport>,
                 )));
             }
         };
-        reports.push(of_task(name, same));
+        reports.push(of_task(name, before, after));
     }
     Ok(reports)
 }
 
-fn of_task(name: &str, (before, after): (&TaskScores, &TaskScores)) -> TaskReport {
+fn of_task(name: &str, before: &TaskScores, after: &TaskScores) -> TaskReport {
+    let accuracy =
+        |base: &[bool], tuned: &[bool]| AccuracyReport::of(PairedAnswers { base, tuned }, &[]);
     let (base, tuned) = (before.right(), after.right());
     let normalized = before.right_normalized().zip(after.right_normalized());
     let pairs = || before.items.iter().zip(&after.items);
@@ -127,9 +139,8 @@ fn of_task(name: &str, (before, after): (&TaskScores, &TaskScores)) -> TaskRepor
         task: name.to_owned(),
         items: before.items.len(),
         items_cut: before.items_cut(),
-        accuracy: AccuracyReport::of((&base, &tuned), &[]),
-        normalized_accuracy: normalized
-            .map(|(base, tuned)| AccuracyReport::of((&base, &tuned), &[])),
+        accuracy: accuracy(&base, &tuned),
+        normalized_accuracy: normalized.map(|(base, tuned)| accuracy(&base, &tuned)),
         lost_lines: lost().map(|(item, _)| item.line).collect(),
         won_lines: won.map(|(item, _)| item.line).collect(),
         lost: texts
