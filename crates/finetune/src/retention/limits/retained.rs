@@ -9,7 +9,7 @@ use polymath_eval::statistics::{
     Compared, FEWEST_EFFECTIVE, FEWEST_GROUPS, Family, LEVEL, PairedBootstrap, Side,
 };
 use polymath_eval::{DomainScores, ScoredGroups, WindowOptions, score_shard, scored_groups};
-use polymath_model::{ModelConfig, Transformer};
+use polymath_model::ModelConfig;
 
 use super::verdict::TWO_SIDED;
 use super::{LimitsConfig, ModelOnDomains, limit_of};
