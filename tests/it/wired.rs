@@ -38,7 +38,7 @@ fn settings_of_training_reach_both_phases() {
         let text = std::fs::read_to_string(at.join(config)).unwrap();
         std::fs::write(at.join(config), text.replace("learning_rate = 1e-2\n", "")).unwrap();
     }
-    for (phase, peak) in [("pretrain", 1e-3), ("finetune", 3e-4)] {
+    for (phase, peak) in [("pretrain", 1e-3), ("finetune", 1e-3)] {
         let plain = steps(
             at,
             phase,

@@ -101,8 +101,32 @@ fn loss(model: &Transformer) -> f64 {
     f64::from(model.loss(&batch()).unwrap().to_scalar::<f32>().unwrap())
 }
 
+/// Returns the settings of an adapter beside every projection.
+fn everywhere() -> LoraConfig {
+    let attention = ["q_proj", "k_proj", "v_proj", "o_proj"];
+    let all = attention
+        .into_iter()
+        .chain(["gate_proj", "up_proj", "down_proj"]);
+    LoraConfig {
+        rank: 8,
+        alpha: 16.0,
+        targets: all.map(str::to_owned).collect(),
+        ..LoraConfig::default()
+    }
+}
+
+/// Checks that an adapter is beside the projections of the MLP by default, at a scale of 2.
+#[test]
+fn the_mlp_is_adapted_by_default() {
+    let lora = LoraConfig::default();
+    assert_eq!((lora.rank, lora.scale()), (16, 2.0));
+    let modules = lora.modules(&config());
+    assert_eq!(modules.len(), 2 * 3);
+    assert!(modules.iter().all(|(name, _)| name.contains(".mlp.")));
+}
+
 fn kinds() -> [LoraConfig; 3] {
-    let plain = LoraConfig::default();
+    let plain = everywhere();
     [
         LoraConfig {
             dora: true,
@@ -150,7 +174,7 @@ fn initial_adapters_are_uniform_in_a_and_zero_in_b() {
     let lora = LoraConfig {
         rank: 12,
         targets: vec!["q_proj".into(), "k_proj".into(), "down_proj".into()],
-        ..LoraConfig::default()
+        ..everywhere()
     };
     let flat = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
     let (mut seen, mut widths) = (Vec::new(), BTreeSet::new());
@@ -242,7 +266,7 @@ fn gradients_are_finite_differences() {
 fn dropout_is_reproducible() {
     let lora = LoraConfig {
         dropout: 0.5,
-        ..LoraConfig::default()
+        ..everywhere()
     };
     let (model, other) = (with(learned(lora.clone())), with(learned(lora)));
     model.begin_step(1, 4);
@@ -254,10 +278,7 @@ fn dropout_is_reproducible() {
     other.begin_step(2, 4);
     assert_ne!(first.to_bits(), loss(&other).to_bits());
     // Scoring ignores dropout in every step.
-    assert_eq!(
-        difference(&model, &with(learned(LoraConfig::default()))),
-        0.0
-    );
+    assert_eq!(difference(&model, &with(learned(everywhere()))), 0.0);
 }
 
 /// Checks that values out of range and targets without a match are refused by name.
@@ -301,7 +322,7 @@ fn bad_settings_are_refused() {
 fn operations_are_counted() {
     let lora = LoraConfig {
         targets: vec!["model.layers.1.mlp.down_proj".into()],
-        ..LoraConfig::default()
+        ..everywhere()
     };
     let config = config();
     let forward: f64 = config.training_flops_per_token(16, &|_| false);

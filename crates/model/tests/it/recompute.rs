@@ -106,6 +106,7 @@ fn recomputed_blocks_drop_the_same_inputs() {
             let lora = LoraConfig {
                 dropout: 0.3,
                 dora,
+                targets: vec!["q_proj".into(), "o_proj".into(), "down_proj".into()],
                 ..LoraConfig::default()
             };
             let nowhere = AdapterBase {

@@ -240,7 +240,7 @@ fn peft_keys_are_accepted_one_by_one() {
 #[test]
 fn non_finite_adapters_are_neither_read_nor_saved() {
     let folder = tempfile::tempdir().unwrap();
-    let mut adapter = learned(LoraConfig::default());
+    let mut adapter = learned(everywhere());
     adapter.base.folder = base_folder(folder.path());
     let name = format!("{QUERY}.lora_B.weight");
     let broken = (&adapter.weights[&name] * f64::NAN).unwrap();
