@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use polymath_data::Question;
-use polymath_model::{ModelConfig, Transformer};
-use polymath_tokenizer::Continuation;
+use polymath_model::{Generation, ModelConfig, SamplingConfig, Transformer};
+use polymath_tokenizer::{Continuation, TextStream};
 use tokenizers::Tokenizer;
 
 use crate::EvalError;
@@ -65,6 +65,48 @@ pub fn answer_questions(
         }
     }
     Ok(right)
+}
+
+/// Maximum number of tokens of a generated answer.
+const ANSWER_TOKENS: usize = 24;
+
+/// Returns the answer that greedy decoding generates to each question, up to the end of its first line and
+/// [`ANSWER_TOKENS`] tokens, without white space around it.
+///
+/// # Errors
+/// Fails if the tokenizer can't be read, or if a prompt fills the model's context.
+pub fn generate_answers(
+    model: &Transformer,
+    tokenizer: &Path,
+    questions: &[Question],
+) -> Result<Vec<String>, EvalError> {
+    let tokenizer = polymath_tokenizer::open(tokenizer)?;
+    let greedy = SamplingConfig {
+        temperature: 0.0,
+        ..SamplingConfig::default()
+    };
+    questions
+        .iter()
+        .map(|question| {
+            let row = row(model.config(), &tokenizer, question, Ending::EndOfText)?;
+            let prompt = &row.tokens[..row.prompt];
+            let (mut stream, mut text) = (TextStream::new(&tokenizer), String::new());
+            for token in Generation::new(model, prompt, greedy)?.take(ANSWER_TOKENS) {
+                text += &stream.push(token?);
+                if text.trim_start().contains('\n') {
+                    break;
+                }
+            }
+            text += &stream.finish();
+            Ok(text
+                .trim_start()
+                .lines()
+                .next()
+                .unwrap_or("")
+                .trim_end()
+                .to_owned())
+        })
+        .collect()
 }
 
 fn too_long(config: &ModelConfig, question: &Question, row: &Row) -> EvalError {

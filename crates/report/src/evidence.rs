@@ -3,9 +3,9 @@
 
 mod groups;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use polymath_data::{Dataset, Question, Spelling, Split};
+use polymath_data::{Dataset, Spelling, Split};
 use serde::{Deserialize, Serialize};
 
 use crate::ReportError;
@@ -32,8 +32,20 @@ pub struct DomainEvidence {
     pub positions: Vec<PositionGroup>,
     /// Number of questions that the base answers correctly and the tuned model does not.
     pub questions_lost: usize,
-    /// Some of the questions that only the base answers correctly.
-    pub questions: Vec<Question>,
+    /// Some of the questions that only the base answers correctly. Those with a generated answer are first.
+    pub questions: Vec<LostQuestion>,
+}
+
+/// Question that the base answers correctly and the tuned model does not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LostQuestion {
+    /// Prompt with the question.
+    pub prompt: String,
+    /// Correct answer, which is the base's.
+    pub answer: String,
+    /// Answer that the tuned model generates by greedy decoding; `None` if it was not generated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generated: Option<String>,
 }
 
 /// Document with a large loss, and its worst section.
@@ -103,6 +115,9 @@ pub struct Evidence<'a> {
     pub tuned: &'a DomainScores,
     /// For each question, whether the answer is correct: of the base and of the tuned model.
     pub answers: (&'a [bool], &'a [bool]),
+    /// Generated answers of the tuned model to a few of the questions that only the base answers, by the question's
+    /// index.
+    pub generated: &'a BTreeMap<usize, String>,
     /// Context in tokens that both were scored with: tokens further on in a document have less than the whole text
     /// before them as context.
     pub context: usize,
@@ -152,14 +167,22 @@ impl Evidence<'_> {
     }
 
     /// Returns the questions that the base answers correctly and the tuned model does not.
-    fn lost_questions(&self) -> Result<Vec<Question>, ReportError> {
+    fn lost_questions(&self) -> Result<Vec<LostQuestion>, ReportError> {
         let asked = self.dataset.questions(self.domain)?;
         let (before, after) = self.answers;
-        let lost = asked
+        let mut lost: Vec<LostQuestion> = asked
             .into_iter()
             .zip(before.iter().zip(after))
-            .filter(|(_, (before, after))| **before && !**after);
-        Ok(lost.map(|(question, _)| question).collect())
+            .enumerate()
+            .filter(|(_, (_, (before, after)))| **before && !**after)
+            .map(|(at, (question, _))| LostQuestion {
+                prompt: question.prompt,
+                answer: question.answer,
+                generated: self.generated.get(&at).cloned(),
+            })
+            .collect();
+        lost.sort_by_key(|question| question.generated.is_none());
+        Ok(lost)
     }
 
     /// Returns the documents with the largest loss per byte, each with its worst section.

@@ -1,17 +1,22 @@
 //! Scores of a checkpoint on the domains of datasets and on tasks, each tokenized with the model's tokenizer.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use polymath_data::{Dataset, Reading, Split, Task, question_groups, read_tasks};
+use polymath_data::{Dataset, Question, Reading, Split, Task, question_groups, read_tasks};
 use polymath_eval::{
-    EncodedTask, TaskEncoder, TaskScores, WindowOptions, answer_questions, score_task,
+    EncodedTask, TaskEncoder, TaskScores, WindowOptions, answer_questions, generate_answers,
+    score_task,
 };
 use polymath_finetune::Lineage;
 use polymath_model::{ModelConfig, ModelSource, Transformer};
 use polymath_report::ModelScores;
 
 use crate::{Scored, Setup, StudyError};
+
+/// Maximum number of answers of a domain that are stored.
+const LOST_ANSWERS: usize = 3;
 
 /// Data and settings to score a checkpoint with.
 #[derive(Debug, Clone)]
@@ -26,6 +31,9 @@ pub struct Target<'a> {
     pub or_all: bool,
     /// Maximum number of tokens of each domain whose single scores are stored.
     pub keep: u64,
+    /// For each question of a domain, whether the base's answer is correct; `None` for the base itself. Of questions
+    /// that only the base answers, a few answers of the scored model are stored.
+    pub base_answers: Option<&'a BTreeMap<String, Vec<bool>>>,
 }
 
 /// Reads the tasks in files or folders.
@@ -187,6 +195,8 @@ impl DomainScorer<'_> {
             let questions = dataset.questions(name)?;
             if !questions.is_empty() {
                 let right = answer_questions(model, tokenizer, &questions)?;
+                let lost = self.lost_answers(name, &questions, &right)?;
+                scores.lost_answers.insert(name.to_owned(), lost);
                 scores.questions.insert(name.to_owned(), right);
                 let groups = question_groups(&questions);
                 if !groups.is_empty() {
@@ -196,6 +206,32 @@ impl DomainScorer<'_> {
             setup.progress.finish();
         }
         Ok(())
+    }
+}
+
+impl DomainScorer<'_> {
+    /// Generates answers to a few questions of a domain that the base answers and this model does not, spread over all
+    /// such questions. Returns them by the question's index.
+    fn lost_answers(
+        &self,
+        domain: &str,
+        questions: &[Question],
+        right: &[bool],
+    ) -> Result<BTreeMap<usize, String>, StudyError> {
+        let base = self.target.base_answers.and_then(|base| base.get(domain));
+        let Some(base) = base.filter(|base| base.len() == right.len()) else {
+            return Ok(BTreeMap::new());
+        };
+        let lost: Vec<usize> = (0..right.len())
+            .filter(|at| base[*at] && !right[*at])
+            .collect();
+        let count = lost.len().min(LOST_ANSWERS);
+        let shown: Vec<usize> = (0..count)
+            .map(|place| lost[(2 * place + 1) * lost.len() / (2 * count)])
+            .collect();
+        let asked: Vec<Question> = shown.iter().map(|at| questions[*at].clone()).collect();
+        let answers = generate_answers(self.model, self.tokenizer, &asked)?;
+        Ok(shown.into_iter().zip(answers).collect())
     }
 }
 

@@ -110,8 +110,8 @@ pub struct Demo {
     /// Megabytes of synthetic text for each domain.
     #[arg(long, default_value_t = 3, value_parser = at_least_one::<u64>)]
     pub megabytes: u64,
-    /// Number of pretraining steps. Fine-tuning takes a share of them.
-    #[arg(long, default_value_t = 320, value_parser = at_least_one::<u64>)]
+    /// Number of pretraining steps. Each fine-tuning takes a tenth of them.
+    #[arg(long, default_value_t = 800, value_parser = at_least_one::<u64>)]
     pub steps: u64,
     /// Random seed of the corpus and of training.
     #[arg(long, default_value_t = 1)]

@@ -44,6 +44,7 @@ pub fn run(arguments: &arguments::Evaluate, environment: &Environment) -> Result
         windows: arguments.scoring.windows(arguments.split.choice()),
         or_all: false,
         keep: 0,
+        base_answers: None,
     };
     let console = StudyConsole::new(environment);
     let scores = score(source, &target, &environment.setup(&console))?;

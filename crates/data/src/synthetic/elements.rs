@@ -64,7 +64,7 @@ pub fn about(random: &mut Random) -> String {
 }
 
 #[rustfmt::skip]
-static ELEMENTS: [Element; 118] = [
+pub static ELEMENTS: [Element; 118] = [
     Element { symbol: "H", name: "hydrogen", number: 1, weight: 101 },
     Element { symbol: "He", name: "helium", number: 2, weight: 400 },
     Element { symbol: "Li", name: "lithium", number: 3, weight: 694 },

@@ -1,13 +1,18 @@
 //! The built-in synthetic corpus.
 //!
-//! It has four subjects and a niche, competition mathematics. Every subject except literature consists of *problems*.
-//! A problem has a fact (its kind and its numbers), a question, worked steps and one exact answer. A tenth of all
-//! facts, chosen by a hash of the fact, is held out: these facts are asked in `questions.jsonl` and are in no
-//! training document in any phrasing. The same seed gives the same bytes on every platform.
+//! It has four subjects and a niche, competition mathematics. Literature consists of stories, mathematics and the niche
+//! of *problems*, chemistry and physics of problems (skills) and of *knowledge*, facts that are stated and asked in
+//! many phrasings. A problem has a fact (its kind and its numbers), a question, worked steps and one exact answer.
+//!
+//! `questions.jsonl` of chemistry and physics asks for every known fact, in phrasings that occur in no document.
+//! A tenth of all problems, chosen by a hash of the fact, is held out and is in no document in any phrasing:
+//! `questions.jsonl` of mathematics and the niche, and `skills.jsonl` of chemistry and physics, ask for these.
+//! The same seed gives the same bytes on every platform.
 
 mod chemistry;
 mod competition;
 mod elements;
+mod knowledge;
 mod lexicon;
 mod literature;
 mod mathematics;
@@ -22,6 +27,7 @@ use std::path::Path;
 use serde_json::json;
 
 use crate::{DataError, DomainConfig, PrepareConfig, TokenizerConfig};
+use knowledge::Knowledge;
 use problem::{Draw, Problem, Style};
 use random::Random;
 
@@ -31,8 +37,14 @@ pub const DOMAINS: [&str; 5] = ["chemistry", "literature", "mathematics", "physi
 /// The niche: the domain to specialize in.
 pub const NICHE: &str = "competition";
 
-/// Number of questions per domain with problems.
-const QUESTIONS: usize = 300;
+/// Number of held-out problems per domain with problems.
+const PROBLEMS: usize = 300;
+
+/// Change of the seed for questions, so that they are not drawn like the documents.
+const QUESTIONS_SEED: u64 = 0x5eed;
+
+/// Share of the pages of knowledge in a domain that has knowledge, in percent.
+const KNOWLEDGE_PERCENT: i64 = 60;
 
 /// Size and seed of the corpus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +55,8 @@ pub struct SchoolConfig {
     pub bytes_per_domain: u64,
 }
 
-/// Writes `<folder>/<domain>/documents.jsonl` and `questions.jsonl` for every domain.
+/// Writes `<folder>/<domain>/documents.jsonl` for every domain, `questions.jsonl` for every domain but literature, and
+/// `skills.jsonl`, a task of problems, for domains whose questions ask for knowledge.
 ///
 /// # Errors
 /// Fails if the folder can't be written.
@@ -55,9 +68,17 @@ pub fn write(config: &SchoolConfig, folder: &Path) -> Result<(), DataError> {
             &place.join("documents.jsonl"),
             documents(config, domain).map(|text| json!({ "text": text })),
         )?;
-        let asked = questions(config, domain);
-        if !asked.is_empty() {
-            let lines = asked.iter().map(|problem| json!({ "prompt": problem.prompt(), "answer": format!(" {}", problem.answer), "group": problem.kind() }));
+        let problems = held_out_problems(config, domain);
+        if let Some(knowledge) = Knowledge::of(domain) {
+            let asked = knowledge.questions(&mut Random::new(config.seed ^ QUESTIONS_SEED, domain));
+            let lines = asked.iter().map(
+                |asked| json!({ "prompt": asked.prompt, "answer": format!(" {}", asked.answer) }),
+            );
+            write_lines(&place.join("questions.jsonl"), lines)?;
+            let lines = problems.iter().map(|problem| json!({ "context": problem.prompt(), "choices": [problem.answer], "answer": 0 }));
+            write_lines(&place.join("skills.jsonl"), lines)?;
+        } else if !problems.is_empty() {
+            let lines = problems.iter().map(|problem| json!({ "prompt": problem.prompt(), "answer": format!(" {}", problem.answer), "group": problem.kind() }));
             write_lines(&place.join("questions.jsonl"), lines)?;
         }
     }
@@ -69,16 +90,15 @@ pub fn write(config: &SchoolConfig, folder: &Path) -> Result<(), DataError> {
 pub fn prepare_config(folder: &Path, output: &Path) -> PrepareConfig {
     let domain = |name: &str| {
         let place = folder.join(name);
-        let questions = place.join("questions.jsonl");
         DomainConfig {
             paths: vec![place.join("documents.jsonl").display().to_string()],
-            questions: questions.exists().then_some(questions),
+            questions: has_questions(name).then(|| place.join("questions.jsonl")),
             ..DomainConfig::default()
         }
     };
     PrepareConfig {
         output: output.to_path_buf(),
-        heldout_fraction: 0.03,
+        heldout_fraction: 0.04,
         seed: 1,
         tokenizer: TokenizerConfig {
             vocab_size: Some(1024),
@@ -90,6 +110,11 @@ pub fn prepare_config(folder: &Path, output: &Path) -> PrepareConfig {
             .map(|name| ((*name).to_owned(), domain(name)))
             .collect(),
     }
+}
+
+/// Returns true for a domain that has questions: every one with problems.
+fn has_questions(domain: &str) -> bool {
+    draws(domain).is_some()
 }
 
 fn write_lines(
@@ -122,14 +147,18 @@ fn draws(domain: &str) -> Option<&'static [Draw]> {
 /// Generates documents of a domain until there is enough text.
 fn documents(config: &SchoolConfig, domain: &'static str) -> impl Iterator<Item = String> {
     let mut random = Random::new(config.seed, domain);
+    let knowledge = Knowledge::of(domain);
     let mut left = config.bytes_per_domain as i64;
     std::iter::from_fn(move || {
         if left <= 0 {
             return None;
         }
-        let text = match draws(domain) {
-            Some(draws) => document(&mut random, domain, draws),
-            None => literature::story(&mut random),
+        let text = match (draws(domain), &knowledge) {
+            (_, Some(knowledge)) if random.below(100) < KNOWLEDGE_PERCENT => {
+                knowledge.page(&mut random)
+            }
+            (Some(draws), _) => document(&mut random, domain, draws),
+            (None, _) => literature::story(&mut random),
         };
         left -= text.len() as i64;
         Some(text)
@@ -160,24 +189,24 @@ fn document(random: &mut Random, domain: &str, draws: &[Draw]) -> String {
 }
 
 /// Generates held-out problems of all kinds in turn, each fact once.
-fn questions(config: &SchoolConfig, domain: &'static str) -> Vec<Problem> {
+fn held_out_problems(config: &SchoolConfig, domain: &'static str) -> Vec<Problem> {
     let Some(draws) = draws(domain) else {
         return Vec::new();
     };
-    let mut random = Random::new(config.seed ^ 0x5eed, domain);
+    let mut random = Random::new(config.seed ^ QUESTIONS_SEED, domain);
     let mut asked = BTreeSet::new();
-    let mut questions = Vec::new();
+    let mut problems = Vec::new();
     // A kind with few facts runs out of them; the other kinds continue.
-    for attempt in 0..QUESTIONS * 200 {
+    for attempt in 0..PROBLEMS * 200 {
         let problem = draws[attempt % draws.len()](&mut random);
         if problem.is_held_out() && asked.insert(problem.fact.clone()) {
-            questions.push(problem);
-            if questions.len() == QUESTIONS {
+            problems.push(problem);
+            if problems.len() == PROBLEMS {
                 break;
             }
         }
     }
-    questions
+    problems
 }
 
 #[cfg(test)]
@@ -211,7 +240,7 @@ mod tests {
     fn held_out_facts_are_never_taught() {
         for domain in DOMAINS {
             let taught: String = documents(&SMALL, domain).collect();
-            let asked = questions(&SMALL, domain);
+            let asked = held_out_problems(&SMALL, domain);
             assert_eq!(asked.is_empty(), domain == "literature");
             for problem in asked {
                 assert!(
@@ -233,9 +262,9 @@ mod tests {
     fn a_tenth_of_the_facts_is_held_out() {
         for domain in ["chemistry", "mathematics", "physics", NICHE] {
             assert!(
-                questions(&SMALL, domain).len() >= 100,
+                held_out_problems(&SMALL, domain).len() >= 100,
                 "{domain}: {}",
-                questions(&SMALL, domain).len()
+                held_out_problems(&SMALL, domain).len()
             );
             let mut random = Random::new(5, domain);
             let facts: BTreeSet<(String, bool)> = (0..4000)

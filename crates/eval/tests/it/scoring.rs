@@ -7,8 +7,8 @@ use polymath_data::{
     TokenShard,
 };
 use polymath_eval::{
-    HeldoutEvaluator, ScoredGroups, WindowOptions, answer_questions, score_shard, score_tokens,
-    scored_groups,
+    HeldoutEvaluator, ScoredGroups, WindowOptions, answer_questions, generate_answers, score_shard,
+    score_tokens, scored_groups,
 };
 
 use crate::support::machine::{Machine, VOCABULARY};
@@ -280,4 +280,34 @@ fn answers_end_with_their_line_or_text() {
     let machine = Machine::from_pairs(&["ab", "b$"]);
     let found = answer_questions(&machine.model(), &tokenizer, &[question]).unwrap();
     assert_eq!(found, [false]);
+}
+
+/// Checks that generated answers are what greedy decoding gives, up to the end of the line or of the text, and that
+/// they agree with what counts as right.
+#[test]
+fn generated_answers_end_with_their_line_or_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let tokenizer = folder.path().join("tokenizer.json");
+    let question = |prompt: &str| Question {
+        prompt: prompt.into(),
+        answer: "bc".into(),
+        group: None,
+    };
+    let asked = [question("a"), question("xb")];
+    for end in ["c$", "c\n"] {
+        let machine = Machine::from_pairs(&["ab", "bc", end]);
+        machine.save_tokenizer(&tokenizer);
+        let answers = generate_answers(&machine.model(), &tokenizer, &asked).unwrap();
+        assert_eq!(answers, ["bc", "c"], "{end:?}");
+        let right = answer_questions(&machine.model(), &tokenizer, &asked).unwrap();
+        assert_eq!(right, [true, false], "{end:?}");
+    }
+    // An answer without an end is cut.
+    let machine = Machine::from_pairs(&["ab", "ba"]);
+    machine.save_tokenizer(&tokenizer);
+    let answers = generate_answers(&machine.model(), &tokenizer, &asked[..1]).unwrap();
+    assert!(
+        answers[0].starts_with("baba") && answers[0].len() <= 24,
+        "{answers:?}"
+    );
 }

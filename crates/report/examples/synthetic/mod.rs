@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use polymath_data::{Overlap, Question};
+use polymath_data::Overlap;
 use polymath_eval::statistics::Figure;
 use polymath_eval::{DocumentScore, DomainScores, Endpoints, SplitScores};
 use polymath_report::evidence::{
-    DomainEvidence, FrequencyGroup, Piece, PositionGroup, WorstDocument,
+    DomainEvidence, FrequencyGroup, LostQuestion, Piece, PositionGroup, WorstDocument,
 };
 use polymath_report::forgetting::{CurvePoint, Provenance};
 use polymath_report::frontier::{Candidate, Frontier, ScoredRun, Settings as FrontierSettings};
@@ -324,10 +324,10 @@ fn evidence(changes: &[f64]) -> BTreeMap<String, DomainEvidence> {
             "10 to 100",
             "under 10, or never",
         ];
-        let question = |number: u64| Question {
+        let question = |number: u64| LostQuestion {
             prompt: format!("Question: how many protons has element {number}?\nAnswer: "),
             answer: number.to_string(),
-            group: None,
+            generated: Some((number + 1).to_string()),
         };
         let evidence = DomainEvidence {
             documents: vec![document.clone(), document],

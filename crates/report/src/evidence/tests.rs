@@ -111,6 +111,7 @@ fn losses_are_found_by_position() {
         base: &base,
         tuned: &tuned,
         answers: (&[], &[]),
+        generated: &BTreeMap::new(),
         context: 64,
         seed: 1,
     };
@@ -140,18 +141,19 @@ fn losses_are_found() {
         base: &scores(&shard, 0.0),
         tuned: &scores(&shard, 1.0),
         answers: (&answers.0, &answers.1),
+        generated: &BTreeMap::from([(12, "no".to_owned()), (29, "unused".to_owned())]),
         context: 64,
         seed: 1,
     };
     let found = evidence.gather().unwrap();
     assert_eq!((found.questions_lost, found.questions.len()), (23, 20));
-    assert_eq!(
-        (
-            found.questions[0].prompt.as_str(),
-            found.questions[19].prompt.as_str()
-        ),
-        ("1?", "20?")
-    );
+    let shown = |at: usize| {
+        let question = &found.questions[at];
+        (question.prompt.as_str(), question.generated.as_deref())
+    };
+    // The question with a generated answer is first, the others keep their order.
+    assert_eq!(shown(0), ("12?", Some("no")));
+    assert_eq!((shown(1), shown(19)), (("1?", None), ("20?", None)));
     assert_worst_documents(&found.documents, &shard);
     assert_frequencies(&found.frequencies, &dataset, &shard);
 }

@@ -53,7 +53,13 @@ pub fn of_run(run: &RunReport, number: usize) -> Option<Value> {
             let documents: Vec<Value> = evidence.documents.iter().map(document).collect();
             let questions = evidence.questions.iter();
             let questions: Vec<Value> = questions
-                .map(|question| context! { prompt => &question.prompt, answer => &question.answer })
+                .map(|question| {
+                    context! {
+                        prompt => &question.prompt,
+                        answer => &question.answer,
+                        generated => &question.generated,
+                    }
+                })
                 .collect();
             context! {
                 name => &domain.name,

@@ -2,13 +2,13 @@
 
 use minijinja::{Value, context};
 
-use super::forgotten;
 use super::ledger::{Ledger, ledger};
 use super::overview::{self, Row};
 use super::{
     Chain, DomainReport, ForgettingReport, Provenance, QuestionReport, Role, RunReport, sureness,
     tasks, wording,
 };
+use super::{forgotten, knowledge};
 use crate::charts::{
     Cell, Colors, Heatmap, Part, Trade, Width, curve, forest, heatmap, key, tradeoff,
 };
@@ -46,6 +46,7 @@ pub fn render(report: &ForgettingReport) -> Result<String, ReportError> {
         base => &report.base,
         overview => overview::rows(report, &answer).into_iter().enumerate().map(|(number, row)| of_row(number, row)).collect::<Vec<_>>(),
         answer => answer.sentence,
+        knowledge => knowledge::sentences(report),
         headline => report.headline(),
         several => report.runs.len() > 1,
         runs => runs.clone().map(|(number, run)| of_run(number, run, numbered, context)).collect::<Vec<_>>(),

@@ -4,7 +4,7 @@ use super::forgotten;
 use super::ledger::ledger;
 use super::sureness;
 use super::tasks;
-use super::{Answer, Chain, ForgettingReport, Provenance, RunReport, overview, wording};
+use super::{Answer, Chain, ForgettingReport, Provenance, RunReport, knowledge, overview, wording};
 use crate::evidence::DomainEvidence;
 use crate::untrusted::{code, inline};
 use crate::wording::{
@@ -17,7 +17,7 @@ pub fn render(report: &ForgettingReport) -> String {
     let answer = report.answer();
     let mut text = format!(
         "# Forgetting report\n\n{}{}\n\n{}Base: {}. Bits per byte on held-out documents; lower is better.\n",
-        opening(&answer),
+        opening(&answer) + &answers(report),
         inline(&report.headline()),
         overview(report, &answer),
         code(&report.base)
@@ -51,6 +51,13 @@ pub fn render(report: &ForgettingReport) -> String {
         );
     }
     text
+}
+
+fn answers(report: &ForgettingReport) -> String {
+    match knowledge::sentences(report) {
+        text if text.is_empty() => text,
+        text => inline(&text).to_string() + "\n\n",
+    }
 }
 
 fn opening(answer: &Answer) -> String {
@@ -253,10 +260,14 @@ fn of_evidence(domain: &str, evidence: &DomainEvidence) -> String {
     for question in &evidence.questions {
         let prompt: Vec<&str> = question.prompt.split_whitespace().collect();
         text += &format!(
-            "- {} → {}\n",
+            "- {} → {}",
             inline(&prompt.join(" ")),
             inline(&question.answer)
         );
+        if let Some(generated) = &question.generated {
+            text += &format!(" (now: {})", inline(generated));
+        }
+        text += "\n";
     }
     text
 }

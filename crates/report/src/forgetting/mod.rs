@@ -7,6 +7,7 @@ mod definitions;
 mod forgotten;
 mod html;
 mod judge;
+mod knowledge;
 mod ledger;
 mod markdown;
 mod overview;
@@ -78,6 +79,9 @@ pub struct ModelScores {
     pub domains: BTreeMap<String, DomainScores>,
     /// For each question of a domain, whether the answer is correct.
     pub questions: BTreeMap<String, Vec<bool>>,
+    /// Generated answers to a few questions of a domain that only the base answers, by the question's index; empty for
+    /// the base.
+    pub lost_answers: BTreeMap<String, BTreeMap<usize, String>>,
     /// Group of each question, if the dataset stores groups: questions made from one template are not independent.
     pub question_groups: BTreeMap<String, Vec<u64>>,
     /// Scores on multiple-choice tasks, by name.

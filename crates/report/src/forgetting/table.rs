@@ -1,6 +1,6 @@
 //! Plain-text form of the report for a terminal.
 
-use super::{ForgettingReport, RunReport, tasks, wording};
+use super::{ForgettingReport, RunReport, knowledge, tasks, wording};
 use crate::aligned;
 use crate::wording::{
     asked, bound, interval, percent, plain, points, points_interval, probability,
@@ -79,7 +79,11 @@ pub fn render(report: &ForgettingReport) -> String {
         sentence if sentence.is_empty() => sentence,
         sentence => sentence + "\n",
     };
-    text + "\n" + &answer + &report.headline() + "\n"
+    let knowledge = match knowledge::sentences(report) {
+        sentences if sentences.is_empty() => sentences,
+        sentences => sentences + "\n",
+    };
+    text + "\n" + &answer + &knowledge + &report.headline() + "\n"
 }
 
 fn rows(run: &RunReport) -> Vec<Vec<String>> {

@@ -5,6 +5,7 @@ mod generated;
 mod ledger;
 mod provenance;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use polymath_data::{Dataset, HeldoutSplit};
@@ -142,8 +143,13 @@ pub fn forget(
         },
         or_all: options.split == JudgedSplit::ByLineage,
         keep: KEPT_TOKENS,
+        base_answers: None,
     };
     let before = score_base(&direction, &target, setup)?;
+    let target = Target {
+        base_answers: Some(&before.questions),
+        ..target
+    };
     let mut ledger = Ledger::new(&datasets, setup.progress);
     let mut runs = Vec::new();
     for run in &resolved {
@@ -234,7 +240,7 @@ fn gather_evidence(
     context: usize,
     seed: u64,
 ) -> Result<(), StudyError> {
-    let none = Vec::new();
+    let (none, unknown) = (Vec::new(), BTreeMap::new());
     for (name, base) in &before.domains {
         let holds = |dataset: &&Dataset| dataset.domain_names().contains(&name.as_str());
         let (Some(tuned), Some(dataset)) = (run.domains.get(name), datasets.iter().find(holds))
@@ -250,6 +256,7 @@ fn gather_evidence(
                 before.questions.get(name).unwrap_or(&none),
                 run.questions.get(name).unwrap_or(&none),
             ),
+            generated: run.lost_answers.get(name).unwrap_or(&unknown),
             context,
             seed,
         };

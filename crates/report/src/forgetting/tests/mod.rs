@@ -7,10 +7,10 @@ mod sureness;
 
 use std::collections::BTreeMap;
 
-use polymath_data::{Overlap, Question};
+use polymath_data::Overlap;
 
 use super::*;
-use crate::evidence::{DomainEvidence, FrequencyGroup, Piece, WorstDocument};
+use crate::evidence::{DomainEvidence, FrequencyGroup, LostQuestion, Piece, WorstDocument};
 use polymath_eval::DocumentScore;
 use polymath_eval::statistics::{Figure, Verdict};
 
@@ -101,10 +101,10 @@ fn evidence() -> DomainEvidence {
         }],
         positions: Vec::new(),
         questions_lost: 12,
-        questions: vec![Question {
+        questions: vec![LostQuestion {
             prompt: "What is <b>H2O</b>?".into(),
             answer: "water".into(),
-            group: None,
+            generated: Some("<i>ice</i>".into()),
         }],
     }
 }
@@ -449,6 +449,7 @@ fn evidence_is_shown() {
     let page = html::render(&report).unwrap();
     assert!(page.contains("title=\"+6.5 bits\""));
     assert!(!page.contains("<i>water") && !page.contains("<b>H2O"));
+    assert!(page.contains("now: &lt;i&gt;ice") && !page.contains("<i>ice"));
     assert!(page.contains("&lt;i&gt;water&lt;&#x2f;i&gt;"), "{page}");
     let text = markdown::render(&report);
     assert!(!text.contains("<i>") && !text.contains("<b>"));
