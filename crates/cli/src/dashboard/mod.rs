@@ -107,6 +107,10 @@ impl Observer for Dashboard {
         self.state().after_step(metrics);
     }
 
+    fn preparing(&mut self, _work: &str, done: u64, total: u64) {
+        self.state().preparing(done, total);
+    }
+
     fn evaluating(&mut self, done: u64, total: u64) {
         self.state().evaluating(done, total);
     }

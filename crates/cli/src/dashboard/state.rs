@@ -44,6 +44,8 @@ impl Group {
 pub enum Activity {
     /// Loading the model, and measuring before the first step.
     Starting,
+    /// Work before the first step that can be counted, such as generating text: amount done, and the whole amount.
+    Preparing(u64, u64),
     Training,
     /// Scoring held-out text: number of scored tokens, and their total.
     Scoring(u64, u64),
@@ -118,6 +120,14 @@ impl DashboardState {
         self.losses.push(metrics.step, metrics.loss);
         self.pace.push(metrics.tokens_per_second);
         self.last = Some(metrics.clone());
+        self.changes += 1;
+    }
+
+    pub fn preparing(&mut self, done: u64, total: u64) {
+        self.activity = match done < total {
+            true => Activity::Preparing(done, total),
+            false => Activity::Starting,
+        };
         self.changes += 1;
     }
 

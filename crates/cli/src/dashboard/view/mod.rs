@@ -136,9 +136,13 @@ fn end_of(text: &str, room: usize) -> String {
 }
 
 fn draw_progress(frame: &mut Frame, area: Rect, state: &DashboardState) {
-    let done = state.step as f64 / state.total.max(1) as f64;
+    let done = match state.activity {
+        Activity::Preparing(done, all) => done as f64 / all.max(1) as f64,
+        _ => state.step as f64 / state.total.max(1) as f64,
+    };
     let label = match state.activity {
         Activity::Starting => "starting".to_owned(),
+        Activity::Preparing(made, all) => format!("generating text: {made} of {all} tokens"),
         Activity::Training => format!(
             "step {} of {}, {:.0} %",
             state.step,

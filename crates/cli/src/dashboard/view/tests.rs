@@ -118,6 +118,21 @@ fn scoring_and_stopping() {
     insta::assert_snapshot!(picture((80, 24), &moment));
 }
 
+/// Checks that the progress of generating text is shown before the first step, and that it ends.
+#[test]
+fn generated_text_is_counted() {
+    let mut state = pretraining();
+    state.preparing(12_500, 50_000);
+    let frame = picture((80, 24), &moment(&state, &[]));
+    assert!(
+        frame.contains("generating text: 12500 of 50000 tokens"),
+        "{frame}"
+    );
+    state.preparing(50_000, 50_000);
+    let frame = picture((80, 24), &moment(&state, &[]));
+    assert!(frame.contains("starting"), "{frame}");
+}
+
 /// Checks that a resumed run shows the curve and the first evaluation of its earlier part.
 #[test]
 fn resumed() {
