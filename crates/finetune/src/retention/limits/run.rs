@@ -32,6 +32,8 @@ impl Finetuning {
             model: &base,
             domains: &self.data.watched_by_base[1..],
         };
+        // Text that the base generates is known only now.
+        refuse_few(base.config(), read.domains, limits, windows)?;
         let retained = RetainedDomains::score(read, watched, limits, windows)?;
         Ok(Box::new(Limited::new(
             transformer,
