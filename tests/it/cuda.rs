@@ -63,7 +63,7 @@ fn gpt2() -> ModelConfig {
 }
 
 fn gpu() -> Device {
-    Device::new_cuda(0).expect("this test needs a GPU")
+    polymath_model::cuda_device(0).expect("this test needs a GPU")
 }
 
 fn options(device: &Device, precision: Precision) -> LoadOptions<'static> {

@@ -2,7 +2,8 @@
 
 use anyhow::{Context, anyhow, bail};
 use candle_core::Device;
-use polymath_model::{Implementation, ModelSource, Ops, Precision};
+use candle_core::utils::cuda_is_available;
+use polymath_model::{Implementation, ModelSource, Ops, Precision, cuda_device};
 use polymath_study::{Progress, Setup};
 
 use crate::arguments::{Global, LogFormat, OpsChoice};
@@ -119,7 +120,8 @@ impl Environment {
 fn open_device(name: &str) -> anyhow::Result<Device> {
     match name {
         "cpu" => Ok(Device::Cpu),
-        "auto" => Ok(Device::cuda_if_available(0).unwrap_or(Device::Cpu)),
+        "auto" if cuda_is_available() => Ok(cuda_device(0).unwrap_or(Device::Cpu)),
+        "auto" => Ok(Device::Cpu),
         other => {
             let Some(ordinal) = other.strip_prefix("cuda:") else {
                 bail!("`--device {other}`: expected `auto`, `cpu` or `cuda:N`");
@@ -127,7 +129,7 @@ fn open_device(name: &str) -> anyhow::Result<Device> {
             let ordinal = ordinal
                 .parse()
                 .with_context(|| format!("`--device {other}`: `{ordinal}` is not a number"))?;
-            Device::new_cuda(ordinal).map_err(|error| {
+            cuda_device(ordinal).map_err(|error| {
                 let reason = error.to_string();
                 let reason = reason.lines().next().unwrap_or_default();
                 anyhow!(

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use polymath_ops::Segments;
 
 use crate::initialize::mix;
@@ -199,7 +199,7 @@ fn next_logits(
 ) -> Result<Vec<f32>, ModelError> {
     let pending: Vec<u32> = rows.iter().map(|row| row.pending).collect();
     let input = NetworkInput {
-        input_ids: Tensor::from_slice(&pending, (rows.len(), 1), model.device())?,
+        input_ids: Tensor::from_slice(&pending, (rows.len(), 1), &Device::Cpu)?,
         positions: vec![position as u32; rows.len()].into(),
         segments: Segments::causal(rows.len(), 1, position + 1),
     };

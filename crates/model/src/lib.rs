@@ -78,8 +78,9 @@ pub use names::{EMBEDDING, HEAD, block_of, layer_of};
 pub use new_rows::NewRows;
 pub use polymath_base::Batch;
 pub use polymath_ops::{
-    Comparison, DistilledLoss, IGNORED, Implementation, Ops, Precision, Scores, Teacher, TopK,
-    calm_candle, keep_freed_memory, processor_peak_flops,
+    Comparison, DeviceMemory, DistilledLoss, IGNORED, Implementation, Ops, Precision, Scores,
+    Teacher, TopK, calm_candle, cuda_device, device_memory, keep_freed_memory,
+    processor_peak_flops,
 };
 pub use polymath_tokenizer::EndTokens;
 pub(crate) use rope::Rope;

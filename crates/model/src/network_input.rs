@@ -1,4 +1,4 @@
-//! Input of the network, on the device.
+//! Input of the network.
 
 use std::sync::Arc;
 
@@ -7,17 +7,17 @@ use polymath_ops::Segments;
 
 use crate::{Batch, ModelError};
 
-/// Tokens on the device, with values that all layers share.
+/// Tokens of a batch, with values that all layers share.
 pub(crate) struct NetworkInput {
-    /// Input tokens: `(batch, sequence)`.
+    /// Input tokens, on the CPU: `(batch, sequence)`.
     pub input_ids: Tensor,
     pub positions: Arc<[u32]>,
     pub segments: Segments,
 }
 
 impl NetworkInput {
-    /// Moves the inputs of a batch to the device.
-    pub fn new(batch: &Batch, device: &Device) -> Result<Self, ModelError> {
+    /// Takes the inputs of a batch.
+    pub fn new(batch: &Batch) -> Result<Self, ModelError> {
         let (rows, sequence) = (batch.rows, batch.sequence_length());
         let total = rows * sequence;
         if batch.input_ids.len() != total
@@ -40,7 +40,7 @@ impl NetworkInput {
             .map(|(at, start)| ((at % sequence) as u32).saturating_sub(*start))
             .collect();
         Ok(Self {
-            input_ids: Tensor::from_slice(&batch.input_ids, (rows, sequence), device)?,
+            input_ids: Tensor::from_slice(&batch.input_ids, (rows, sequence), &Device::Cpu)?,
             positions,
             segments: Segments::new(rows, sequence, batch.document_starts.as_slice().into())?,
         })

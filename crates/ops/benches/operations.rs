@@ -164,7 +164,7 @@ fn optimizer(criterion: &mut Criterion) {
         });
     }
     group.bench_function("gradient_norm", |bencher| {
-        bencher.iter(|| black_box(gradient_norm(&[&gradient])));
+        bencher.iter(|| black_box(gradient_norm(Ops::fused(Precision::F32), &[&gradient])));
     });
 }
 

@@ -112,7 +112,7 @@ impl Model {
             .iter()
             .filter_map(|w| gradients.get(w))
             .collect();
-        let norm = gradient_norm(&gradients)?;
+        let norm = gradient_norm(self.ops, &gradients)?;
         let adamw = AdamW {
             learning_rate: 1e-3,
             beta1: 0.9,

@@ -6,7 +6,7 @@
 use candle_core::{Result, Tensor, bail};
 
 use crate::operations::check_positions;
-use crate::{FeedForward, Ops, Placement, SelfAttention, fused};
+use crate::{FeedForward, Ops, Placement, Precision, SelfAttention, fused, gpu};
 
 impl Ops {
     /// Applies the attention sublayer: norm, attention and residual. Works on whole rows, without a key/value cache.
@@ -65,6 +65,12 @@ impl Ops {
         if self.fuses(&operands) {
             return fused::self_attention(x, weights, placement, self.precision);
         }
+        if self.runs_kernels(&operands)
+            && x.elem_count() > 0
+            && gpu::takes_attention(weights, placement, self.precision)
+        {
+            return gpu::self_attention(x, weights, placement);
+        }
         let normed = self.rms_norm(x, norm, epsilon)?;
         let project = |weight: &Tensor, heads: usize| -> Result<Tensor> {
             let shape = (batch, sequence, heads, head_dim);
@@ -108,6 +114,10 @@ impl Ops {
         }
         if self.fuses(&[x, norm, gate, up, down]) {
             return fused::feed_forward(x, weights, self.precision);
+        }
+        let operands = [x, norm, gate, up, down];
+        if self.precision == Precision::Bf16 && x.elem_count() > 0 && self.runs_kernels(&operands) {
+            return gpu::feed_forward(x, weights);
         }
         let normed = self.rms_norm(x, norm, epsilon)?;
         let gate = self.linear(&normed, gate, None)?;

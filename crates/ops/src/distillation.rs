@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use crate::targets::{IGNORED, check_targets};
 use crate::teacher::{Comparison, DistilledLoss, Teacher, TopK};
-use crate::{Ops, fused, reference};
+use crate::{Ops, fused, gpu, reference};
 
 /// Number of rows of logits that are in memory at a time.
 const ROWS: usize = 512;
@@ -36,6 +36,15 @@ impl Ops {
         check(hidden.dims2()?, weight, teacher, temperature)?;
         if self.fuses_with(hidden, weight, teacher) {
             return fused::distillation((hidden, weight), teacher, temperature, self.precision);
+        }
+        if let Teacher::Live {
+            hidden: of_teacher,
+            weight: head,
+        } = teacher
+            && self.runs_kernels(&[hidden, weight, of_teacher, head])
+        {
+            let teacher = (of_teacher, head);
+            return gpu::distillation((hidden, weight), teacher, temperature, self.precision);
         }
         reference::distillation((hidden, weight), teacher, temperature, self.precision)
     }

@@ -1,9 +1,9 @@
-//! Differentiable operations and the optimizer step: fused kernels on the CPU, Candle's operations elsewhere.
+//! Differentiable operations and the optimizer step: own kernels on the CPU and on CUDA devices.
 //!
 //! A model holds an [`Ops`], which chooses the implementation and whose methods are the operations. All
 //! implementations take and return Candle tensors, and Candle's `backward` differentiates them. `fused` holds the CPU
-//! kernels, `gpu` the operations with a hand-written backward pass on a GPU, and `reference` the compositions of
-//! Candle's operations that tests compare with. Read `implementation`, `operations` and `blocks` first.
+//! kernels, `gpu` launches the CUDA kernels in `crates/ops/kernels`, and `reference` holds the compositions of Candle's
+//! operations that tests compare with. Read `implementation`, `operations` and `blocks` first.
 //!
 //! ```
 //! use candle_core::{Device, Var};
@@ -21,6 +21,7 @@
 mod block_weights;
 mod blocks;
 mod computed;
+mod cuda_device;
 mod distillation;
 mod finite;
 mod fused;
@@ -49,10 +50,12 @@ pub fn processor_peak_flops(precision: Precision, time: std::time::Duration) -> 
 }
 
 pub use block_weights::{FeedForward, Placement, SelfAttention};
+pub use cuda_device::{DeviceMemory, cuda_device, device_memory};
 pub use finite::{all_finite, is_finite};
+pub use gpu::{EmulatedWork, Emulator, emulated_work, install_emulator};
 pub use implementation::{Implementation, Ops};
 pub use memory::keep_freed_memory;
-pub use optimizer::{AdamW, Moments, Muon, MuonUpdate, Pull, UpdateAt, gradient_norm};
+pub use optimizer::{AdamW, AdamWUpdate, Moments, Muon, MuonUpdate, Pull, UpdateAt, gradient_norm};
 pub use precision::Precision;
 pub use recompute::recomputed;
 pub use rotary::RotaryTable;

@@ -36,6 +36,9 @@ impl Ops {
         if self.fuses(&[x, weight]) && bias.is_none_or(|bias| self.fuses(&[bias])) {
             return fused::linear(x, weight, bias, self.precision);
         }
+        if self.runs_kernels(&[x, weight]) && bias.is_none_or(|bias| self.runs_kernels(&[bias])) {
+            return gpu::linear(x, weight, bias, self.precision);
+        }
         reference::linear(x, weight, bias, self.precision)
     }
 
@@ -56,6 +59,9 @@ impl Ops {
         }
         if self.fuses(&[x, weight]) {
             return fused::rms_norm(x, weight, epsilon);
+        }
+        if self.runs_kernels(&[x, weight]) {
+            return gpu::rms_norm(x, weight, epsilon);
         }
         reference::rms_norm(x, weight, epsilon)
     }
@@ -88,6 +94,9 @@ impl Ops {
         if self.fuses(&[x, weight, bias]) {
             return fused::layer_norm(x, weight, bias, epsilon);
         }
+        if self.runs_kernels(&[x, weight, bias]) {
+            return gpu::layer_norm(x, weight, bias, epsilon);
+        }
         reference::layer_norm(x, weight, bias, epsilon)
     }
 
@@ -102,6 +111,9 @@ impl Ops {
     pub fn gelu(&self, x: &Tensor) -> Result<Tensor> {
         if self.fuses(&[x]) {
             return fused::gelu(x);
+        }
+        if self.runs_kernels(&[x]) {
+            return gpu::gelu(x);
         }
         reference::gelu(x)
     }
@@ -123,6 +135,9 @@ impl Ops {
         }
         if self.fuses(&[gate, up]) {
             return fused::swiglu(gate, up);
+        }
+        if self.runs_kernels(&[gate, up]) {
+            return gpu::swiglu(gate, up);
         }
         reference::swiglu(gate, up)
     }
@@ -146,6 +161,9 @@ impl Ops {
         check_positions((batch, sequence), table, positions)?;
         if self.fuses(&[x]) {
             return fused::rope(x, table, positions);
+        }
+        if self.runs_kernels(&[x]) {
+            return gpu::rope(x, table, positions);
         }
         reference::rope(x, table, positions)
     }
@@ -189,13 +207,18 @@ impl Ops {
         if self.fuses(&[q, k, v]) {
             return fused::attention([q, k, v], segments, self.precision);
         }
-        if self.has_gpu_kernels(q) {
-            return gpu::attention([q, k, v], segments, self.precision);
+        let is_attended = gpu::attends(head_dim, self.precision) && segments.is_in_order();
+        if is_attended && q.elem_count() > 0 && self.runs_kernels(&[q, k, v]) {
+            return gpu::attention([q, k, v], segments);
+        }
+        if self.has_own_backward(q) {
+            return gpu::composed_attention([q, k, v], segments, self.precision);
         }
         reference::attention([q, k, v], segments, self.precision)
     }
 
-    /// Returns the rows of `weight` with the given ids.
+    /// Returns the rows of `weight` with the given ids. The ids may be on the CPU even if the weight is not: on a GPU
+    /// the backward pass sorts them on the CPU.
     ///
     /// # Shapes
     /// (vocabulary, hidden), (batch, sequence) of u32 → (batch, sequence, hidden)
@@ -210,7 +233,10 @@ impl Ops {
         if self.fuses(&[weight]) {
             return fused::embedding(weight, ids);
         }
-        reference::embedding(weight, ids)
+        if self.runs_kernels(&[weight]) {
+            return gpu::embedding(weight, ids);
+        }
+        reference::embedding(weight, &gpu::ids_on(weight.device(), ids)?)
     }
 
     /// Computes `Σ −ln softmax(logits)[target] + z_loss·(ln Σ e^logit)²` in nats, over the targets other than
@@ -234,8 +260,11 @@ impl Ops {
         if self.fuses(&[hidden, weight]) {
             return fused::cross_entropy(hidden, weight, (targets, z_loss), self.precision);
         }
-        if self.has_gpu_kernels(hidden) {
+        if self.runs_kernels(&[hidden, weight]) {
             return gpu::cross_entropy(hidden, weight, (targets, z_loss), self.precision);
+        }
+        if self.has_own_backward(hidden) {
+            return gpu::composed_cross_entropy(hidden, weight, (targets, z_loss), self.precision);
         }
         reference::cross_entropy(hidden, weight, (targets, z_loss), self.precision)
     }
@@ -251,6 +280,9 @@ impl Ops {
         check_targets("score", hidden, weight, targets)?;
         if self.fuses(&[hidden, weight]) {
             return fused::score(hidden, weight, targets, self.precision);
+        }
+        if self.runs_kernels(&[hidden, weight]) {
+            return gpu::score(hidden, weight, targets, self.precision);
         }
         reference::score(hidden, weight, targets, self.precision)
     }

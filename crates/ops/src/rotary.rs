@@ -25,6 +25,8 @@ struct Table {
     /// cos and sin of the first positions on the device, (positions, frequencies) each; `None` until first used
     /// there.
     on_device: Mutex<Option<(Tensor, Tensor)>>,
+    /// Positions that were uploaded last: all layers of a pass have the same.
+    positions: Mutex<Option<(Arc<[u32]>, Tensor)>>,
 }
 
 impl fmt::Debug for Table {
@@ -63,6 +65,7 @@ impl RotaryTable {
             parts: [const { OnceLock::new() }; PARTS],
             device: device.clone(),
             on_device: Mutex::new(None),
+            positions: Mutex::new(None),
         })))
     }
 
@@ -87,12 +90,34 @@ impl RotaryTable {
 
     /// Returns cos and sin of the given positions as tensors on the device: (positions, frequencies) each.
     pub(crate) fn select(&self, positions: &Arc<[u32]>, dtype: DType) -> Result<(Tensor, Tensor)> {
-        let (cos, sin) = self.on_device(positions.iter().copied().max().unwrap_or(0))?;
-        let positions = Tensor::from_slice(positions, positions.len(), &self.0.device)?;
+        let (cos, sin) = self.on_device_for(positions)?;
+        let positions = self.positions_on_device(positions)?;
         Ok((
             cos.index_select(&positions, 0)?.to_dtype(dtype)?,
             sin.index_select(&positions, 0)?.to_dtype(dtype)?,
         ))
+    }
+
+    /// Returns cos and sin of the first positions on the device, up to the last of `positions` at least.
+    pub(crate) fn on_device_for(&self, positions: &[u32]) -> Result<(Tensor, Tensor)> {
+        self.on_device(positions.iter().copied().max().unwrap_or(0))
+    }
+
+    /// Returns positions on the device; the same list is uploaded once.
+    pub(crate) fn positions_on_device(&self, positions: &Arc<[u32]>) -> Result<Tensor> {
+        let mut last = self
+            .0
+            .positions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some((list, uploaded)) = last.as_ref()
+            && Arc::ptr_eq(list, positions)
+        {
+            return Ok(uploaded.clone());
+        }
+        let uploaded = Tensor::from_slice(positions, positions.len(), &self.0.device)?;
+        *last = Some((Arc::clone(positions), uploaded.clone()));
+        Ok(uploaded)
     }
 
     /// Returns cos and sin of the first positions on the device, up to the end of the part that contains `last`.

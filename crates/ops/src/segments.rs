@@ -18,6 +18,16 @@ pub struct Segments {
     window: Option<usize>,
     mask: Arc<OnceLock<Tensor>>,
     mask_of_heads: Arc<OnceLock<Tensor>>,
+    bounds: Arc<OnceLock<Bounds>>,
+}
+
+/// Bounds of the visible keys on a device, which kernels take in the place of a mask.
+#[derive(Debug)]
+struct Bounds {
+    /// First key that each query sees: batch × query.
+    starts: Tensor,
+    /// One past the last query that sees each key: batch × key.
+    ends: Tensor,
 }
 
 impl Segments {
@@ -51,6 +61,7 @@ impl Segments {
             window: None,
             mask: Arc::default(),
             mask_of_heads: Arc::default(),
+            bounds: Arc::default(),
         })
     }
 
@@ -64,6 +75,7 @@ impl Segments {
             window: None,
             mask: Arc::default(),
             mask_of_heads: Arc::default(),
+            bounds: Arc::default(),
         }
     }
 
@@ -74,6 +86,7 @@ impl Segments {
             window: Some(window.max(1)),
             mask: Arc::default(),
             mask_of_heads: Arc::default(),
+            bounds: Arc::default(),
             ..self.clone()
         }
     }
@@ -142,6 +155,54 @@ impl Segments {
             .contiguous()?;
         self.mask_of_heads.get_or_init(|| mask.clone());
         Ok(mask)
+    }
+
+    /// Returns true if the first visible key never decreases from one query of a row to the next. Attention kernels
+    /// require it; it holds for documents that are packed one after the other.
+    pub(crate) fn is_in_order(&self) -> bool {
+        let Some(starts) = &self.starts else {
+            return true;
+        };
+        let mut rows = starts.chunks(self.query.max(1));
+        rows.all(|row| row.is_sorted())
+    }
+
+    /// Returns the first key that each query sees, on a device.
+    pub(crate) fn starts_on(&self, device: &Device) -> Result<Tensor> {
+        Ok(self.bounds_on(device)?.0)
+    }
+
+    /// Returns one past the last query that sees each key, on a device; 0 for a key that none sees.
+    pub(crate) fn ends_on(&self, device: &Device) -> Result<Tensor> {
+        Ok(self.bounds_on(device)?.1)
+    }
+
+    fn bounds_on(&self, device: &Device) -> Result<(Tensor, Tensor)> {
+        if let Some(bounds) = self.bounds.get()
+            && bounds.starts.device().same_device(device)
+        {
+            return Ok((bounds.starts.clone(), bounds.ends.clone()));
+        }
+        let mut starts = Vec::with_capacity(self.batch * self.query);
+        let mut ends = vec![0; self.batch * self.key];
+        for row in 0..self.batch {
+            let ends = &mut ends[row * self.key..(row + 1) * self.key];
+            for query in 0..self.query {
+                let visible = self.visible(row, query);
+                starts.push(visible.start as u32);
+                ends[visible].fill(query as u32 + 1);
+            }
+        }
+        let upload = |list: Vec<u32>| {
+            let count = list.len();
+            Tensor::from_vec(list, count, device)
+        };
+        let bounds = Bounds {
+            starts: upload(starts)?,
+            ends: upload(ends)?,
+        };
+        let bounds = self.bounds.get_or_init(|| bounds);
+        Ok((bounds.starts.clone(), bounds.ends.clone()))
     }
 
     /// Computes the mask on the device from the bounds of each query, so that only these are copied, not (batch ×

@@ -2,6 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+/// Advice for a run whose activations do not fit into memory.
+pub(crate) const SMALLER_ACTIVATIONS: &str = "raise `training.accumulation_steps`, set `training.recompute = \"block\"`, \
+    or lower `training.batch_size` or `training.sequence_length`";
+
 /// Error of this crate. Each names the file, key or parameter that caused it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -59,5 +63,35 @@ impl TrainError {
             path,
             source,
         }
+    }
+
+    /// Adds the keys to lower to an error of a GPU whose memory is full.
+    pub(crate) fn with_memory_advice(self) -> Self {
+        let text = self.to_string();
+        if !text.contains("OUT_OF_MEMORY") && !text.contains("out of memory") {
+            return self;
+        }
+        let first = text.lines().next().unwrap_or_default();
+        Self::Config(format!(
+            "the memory of the GPU is full ({first}): {SMALLER_ACTIVATIONS}"
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks that a full GPU is answered with keys, and that other errors stay as they are.
+    #[test]
+    fn a_full_gpu_gets_advice() {
+        let of = |text: &str| {
+            let error = TrainError::from(candle_core::Error::Msg(text.into()));
+            error.with_memory_advice().to_string()
+        };
+        let advice = of("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")\nbacktrace");
+        assert!(advice.contains("`training.recompute"), "{advice}");
+        assert!(!advice.contains("backtrace"), "{advice}");
+        assert_eq!(of("shape mismatch"), "shape mismatch");
     }
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use candle_core::Var;
 use polymath_data::{Batch, IGNORED};
-use polymath_ops::{UpdateAt, gradient_norm, is_finite};
+use polymath_ops::{UpdateAt, is_finite};
 
 use crate::backward::backward;
 use crate::gradient_check::GradientCheck;
@@ -90,6 +90,7 @@ pub fn fit_controlled<'a, O: Objective + SaveModel>(
             learning_rate: update.learning_rate,
             gradient_norm: update.gradient_norm,
             tokens_per_second: tokens as f64 / seconds,
+            gpu_memory_bytes: learner.gpu_memory(),
             seconds_left: at.seconds_left(seconds, total),
         })?;
 
@@ -197,6 +198,12 @@ impl<'a, O: Objective + SaveModel> Learner<'a, O> {
         at.save(self.objective, &self.optimizer)
     }
 
+    /// Returns the peak memory of the tensors on the parameters' GPU; `None` for other devices.
+    fn gpu_memory(&self) -> Option<u64> {
+        let device = self.objective.trainable().values().next()?.device();
+        Some(polymath_ops::device_memory(device)?.peak)
+    }
+
     /// Computes the loss and the gradients of a batch, and updates the parameters.
     fn update(
         &mut self,
@@ -207,9 +214,10 @@ impl<'a, O: Objective + SaveModel> Learner<'a, O> {
         let training = self.fit.training;
         let parameters = self.objective.trainable();
         self.objective.begin_step(self.fit.seed, step - 1);
-        let found = backward(self.objective, batch, training.accumulation_steps, strength)?;
+        let found = backward(self.objective, batch, training.accumulation_steps, strength)
+            .map_err(TrainError::with_memory_advice)?;
         let (loss, scored, gradients) = (found.loss, found.scored, found.gradients);
-        let gradient_norm = gradient_norm(&gradients.values().collect::<Vec<_>>())? / scored;
+        let gradient_norm = self.optimizer.gradient_norm(&gradients)? / scored;
         if !loss.is_finite() || !gradient_norm.is_finite() {
             return Err(diverged(step, loss, gradient_norm));
         }
@@ -227,8 +235,9 @@ impl<'a, O: Objective + SaveModel> Learner<'a, O> {
             gradient_scale: clip / scored,
         };
         let learning_rate = learning_rate(training, step, self.total);
-        let optimizer = &mut self.optimizer;
-        optimizer.step(parameters, &gradients, update, learning_rate)?;
+        self.optimizer
+            .step(parameters, &gradients, update, learning_rate)
+            .map_err(TrainError::with_memory_advice)?;
         if let (Some(check), 2) = (&self.check, step) {
             check.check_changed(parameters, learning_rate)?;
         }

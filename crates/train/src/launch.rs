@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use candle_core::Device;
-use polymath_model::{LoraConfig, ModelConfig, available_memory};
+use polymath_model::{LoraConfig, ModelConfig, available_memory, device_memory};
 use polymath_ops::{Implementation, Ops, Precision};
 
+use crate::error::SMALLER_ACTIVATIONS;
 use crate::{Recompute, TrainError, Training};
 
 /// Launch settings, which come from the command line and are not part of the config.
@@ -33,15 +34,12 @@ impl Launch {
         }
     }
 
-    /// Checks that a run fits into main memory. The memory of other devices is not known.
+    /// Checks that a run fits into the memory of its device.
     ///
     /// # Errors
     /// Fails like [`Plan::check_memory`].
     pub fn check_memory(&self, plan: &Plan) -> Result<(), TrainError> {
-        match self.device.is_cpu() {
-            true => plan.check_memory(available_memory()),
-            false => Ok(()),
-        }
+        plan.check_memory(memory_of(&self.device))
     }
 
     /// Returns the chosen implementation of the operations, at `precision`.
@@ -50,6 +48,14 @@ impl Launch {
             implementation: self.implementation,
             precision,
         }
+    }
+}
+
+/// Returns the available memory of a device in bytes: main memory for the CPU. `None` if it is not known.
+pub fn memory_of(device: &Device) -> Option<u64> {
+    match device.is_cpu() {
+        true => available_memory(),
+        false => device_memory(device).map(|memory| memory.available),
     }
 }
 
@@ -153,8 +159,7 @@ impl Plan {
         } else if model <= available {
             "choose a method of `[retention]` that keeps less of the base, such as `replay` alone"
         } else {
-            "raise `training.accumulation_steps`, set `training.recompute = \"block\"`, or lower `training.batch_size` or \
-             `training.sequence_length`"
+            SMALLER_ACTIVATIONS
         };
         Err(TrainError::Config(format!(
             "the run would take about {} MB of memory ({} MB of parameters, gradients and moments, {} MB of activations, {} MB \

@@ -36,6 +36,9 @@ pub struct StepMetrics {
     pub gradient_norm: f64,
     /// Tokens per second of this step.
     pub tokens_per_second: f64,
+    /// Peak memory of the tensors on a GPU so far, in bytes; absent for other devices.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu_memory_bytes: Option<u64>,
     /// Estimated seconds of training that remain, at the average pace. For the console only, not in the file.
     #[serde(skip)]
     pub seconds_left: f64,
@@ -235,6 +238,7 @@ mod tests {
             learning_rate: 1e-3,
             gradient_norm: 0.5,
             tokens_per_second: 16.0,
+            gpu_memory_bytes: None,
             seconds_left: 0.0,
         };
         let evaluation = EvaluationMetrics {

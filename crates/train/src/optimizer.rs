@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use candle_core::{Device, Tensor, Var};
-use polymath_ops::{AdamW, Moments, Muon, MuonUpdate, Ops, UpdateAt};
+use polymath_ops::{AdamW, AdamWUpdate, Moments, Muon, MuonUpdate, Ops, UpdateAt};
 
 use crate::checkpoint::OPTIMIZER;
 use crate::{OptimizerChoice, TrainError, Training};
@@ -63,6 +63,15 @@ impl Optimizer {
         })
     }
 
+    /// Returns the norm of all gradients together.
+    ///
+    /// # Errors
+    /// Fails if a tensor operation on the device fails.
+    pub fn gradient_norm(&self, gradients: &BTreeMap<String, Tensor>) -> Result<f64, TrainError> {
+        let gradients: Vec<&Tensor> = gradients.values().collect();
+        Ok(polymath_ops::gradient_norm(self.ops, &gradients)?)
+    }
+
     /// Updates every parameter that has a gradient.
     ///
     /// # Errors
@@ -75,7 +84,7 @@ impl Optimizer {
         learning_rate: f64,
     ) -> Result<(), TrainError> {
         debug_assert!(gradients.keys().all(|name| self.states.contains_key(name)));
-        let mut matrices = Vec::new();
+        let (mut matrices, mut others) = (Vec::new(), Vec::new());
         for (name, state) in &mut self.states {
             let Some(gradient) = gradients.get(name) else {
                 continue;
@@ -87,20 +96,22 @@ impl Optimizer {
                     gradient,
                     momentum,
                 }),
-                ParameterState::Adamw(moments) => {
-                    let weight_decay = match decays(name, parameter) {
+                ParameterState::Adamw(moments) => others.push(AdamWUpdate {
+                    parameter,
+                    gradient,
+                    moments,
+                    weight_decay: match decays(name, parameter) {
                         true => self.adamw.weight_decay,
                         false => 0.0,
-                    };
-                    let adamw = AdamW {
-                        learning_rate,
-                        weight_decay,
-                        ..self.adamw
-                    };
-                    adamw.step(self.ops, parameter, gradient, moments, at)?;
-                }
+                    },
+                }),
             }
         }
+        let adamw = AdamW {
+            learning_rate,
+            ..self.adamw
+        };
+        adamw.step_all(self.ops, at, others)?;
         let muon = Muon {
             learning_rate,
             ..self.muon

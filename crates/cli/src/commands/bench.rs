@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use polymath_data::BatchShape;
-use polymath_model::{Batch, EndTokens, LoadOptions, Transformer};
+use polymath_model::{Batch, EndTokens, LoadOptions, Transformer, device_memory};
 use polymath_pretrain::{DatasetFacts, PretrainConfig};
 use polymath_train::Optimizer;
 
@@ -45,6 +45,7 @@ pub fn run(arguments: &arguments::Bench, environment: &Environment) -> Result<()
     let mut steps = Vec::new();
     let mut scorings = Vec::new();
     let mut peaks = Vec::new();
+    let mut gpu_memory = None;
     for step in 1..=arguments.steps + WARM_UP {
         let begin = Instant::now();
         let size = BatchShape {
@@ -54,6 +55,10 @@ pub fn run(arguments: &arguments::Bench, environment: &Environment) -> Result<()
         let batch = synthetic(size, arguments.vocabulary, step);
         let data = begin.elapsed().as_secs_f64();
         let [forward, backward, update] = time_step(&model, &mut optimizer, &batch, step)?;
+        if step == WARM_UP {
+            // Read before the measurement of the peak rate, whose matrices take memory too.
+            gpu_memory = device_memory(&environment.device).map(|memory| memory.peak);
+        }
         if step > WARM_UP {
             steps.push([data, forward, backward, update]);
             // Scoring is timed between the training steps, so that both are measured under the same load of the
@@ -81,6 +86,7 @@ pub fn run(arguments: &arguments::Bench, environment: &Environment) -> Result<()
         flops: tokens_per_second * flops_per_token,
         peak: median(peaks),
         memory: peak_memory(),
+        gpu_memory,
     };
     if arguments.json {
         results::line(&format!("{:#}", result.json()))
@@ -100,6 +106,8 @@ struct Timing {
     flops: f64,
     peak: f64,
     memory: Option<u64>,
+    /// Peak memory of the tensors on a GPU.
+    gpu_memory: Option<u64>,
 }
 
 impl Timing {
@@ -115,6 +123,9 @@ impl Timing {
         });
         for (name, time) in PHASES.iter().zip(self.phases) {
             value[format!("{name}_seconds")] = time.into();
+        }
+        if let Some(memory) = self.gpu_memory {
+            value["gpu_memory_bytes"] = memory.into();
         }
         value
     }
@@ -143,6 +154,9 @@ impl Timing {
         if let Some(memory) = self.memory {
             text += &format!("{} MB peak memory\n", memory / 1_000_000);
         }
+        if let Some(memory) = self.gpu_memory {
+            text += &format!("{} MB peak memory of the GPU\n", memory / 1_000_000);
+        }
         text
     }
 }
@@ -152,7 +166,9 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// Runs one training step. Returns the seconds of forward, backward and optimizer.
+/// Runs one training step and returns the seconds of forward, backward and optimizer. A GPU computes asynchronously: a
+/// phase of it lasts until its work is queued, except that the gradient norm waits for all work before it, as in
+/// training, and the end of the step for the rest.
 fn time_step(
     model: &Transformer,
     optimizer: &mut Optimizer,
@@ -160,29 +176,23 @@ fn time_step(
     step: u64,
 ) -> Result<[f64; 3], Failure> {
     let begin = Instant::now();
-    // A GPU computes asynchronously, so each phase waits for it.
-    let since = || {
-        model
-            .device()
-            .synchronize()
-            .map(|()| begin.elapsed().as_secs_f64())
-    };
     let loss = model.loss(batch)?;
-    let forward = since()?;
+    let forward = begin.elapsed().as_secs_f64();
     let gradients = loss.backward()?;
-    let backward = since()?;
+    let backward = begin.elapsed().as_secs_f64();
     let parameters = model.trainable();
     let found: BTreeMap<_, _> = parameters
         .iter()
         .filter_map(|(name, parameter)| Some((name.clone(), gradients.get(parameter)?.clone())))
         .collect();
-    let norm = polymath_train::gradient_norm(&found.values().collect::<Vec<_>>())?;
+    let norm = optimizer.gradient_norm(&found)?;
     let at = polymath_train::UpdateAt {
         step,
         gradient_scale: 1.0 / norm.max(1.0),
     };
     optimizer.step(parameters, &found, at, 1e-4)?;
-    let all = since()?;
+    model.device().synchronize()?;
+    let all = begin.elapsed().as_secs_f64();
     Ok([forward, backward - forward, all - backward])
 }
 

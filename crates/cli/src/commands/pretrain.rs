@@ -3,9 +3,8 @@
 use std::path::Path;
 
 use anyhow::Context;
-use polymath_model::available_memory;
 use polymath_pretrain::{PretrainConfig, Pretraining};
-use polymath_train::{Launch, Observer, Outcome, Plan, Training};
+use polymath_train::{Launch, Observer, Outcome, Plan, Training, memory_of};
 
 use crate::arguments;
 use crate::console::TrainingConsole;
@@ -159,7 +158,8 @@ pub fn dry_run(plan: &Plan, environment: &Environment) -> Result<(), Failure> {
             plan.retention_bytes / 1_000_000
         );
     }
-    if let Some(available) = available_memory().filter(|_| environment.device.is_cpu()) {
+    let available = memory_of(&environment.device);
+    if let Some(available) = available {
         text += &format!(
             "                      {:>13} MB  available\n",
             available / 1_000_000
@@ -172,10 +172,7 @@ pub fn dry_run(plan: &Plan, environment: &Environment) -> Result<(), Failure> {
         peak / 1e9
     );
     results::print(&text)?;
-    if environment.device.is_cpu() {
-        plan.check_memory(available_memory())
-            .map_err(Failure::usage)?;
-    }
+    plan.check_memory(available).map_err(Failure::usage)?;
     Ok(())
 }
 

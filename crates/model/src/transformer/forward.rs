@@ -47,7 +47,7 @@ impl Transformer {
     /// Fails as [`Self::loss`] does.
     pub fn hidden_states(&self, batch: &Batch) -> Result<Tensor, ModelError> {
         self.check(batch)?;
-        let input = NetworkInput::new(batch, &self.device)?;
+        let input = NetworkInput::new(batch)?;
         let pass = Pass {
             noise: self.noise_for(batch),
             recompute: self.recompute,
@@ -73,7 +73,7 @@ impl Transformer {
     /// Returns the output of the final norm at each position, `(tokens, hidden)`, outside of the graph.
     pub(crate) fn detached_states(&self, batch: &Batch) -> Result<Tensor, ModelError> {
         self.check(batch)?;
-        let input = NetworkInput::new(batch, &self.device)?;
+        let input = NetworkInput::new(batch)?;
         Ok(self.hidden(&self.detached, &input, None)?.flatten_to(1)?)
     }
 
@@ -88,7 +88,7 @@ impl Transformer {
     /// Fails as [`Self::loss`] does.
     pub fn score(&self, batch: &Batch) -> Result<Scores, ModelError> {
         self.check(batch)?;
-        let input = NetworkInput::new(batch, &self.device)?;
+        let input = NetworkInput::new(batch)?;
         let hidden = self.hidden(&self.detached, &input, None)?.flatten_to(1)?; // (tokens, hidden)
         Ok(self.ops.score(
             &hidden,
@@ -104,11 +104,7 @@ impl Transformer {
     /// Fails as [`Self::loss`] does.
     pub fn logits(&self, batch: &Batch) -> Result<Tensor, ModelError> {
         self.check(batch)?;
-        let hidden = self.hidden(
-            &self.detached,
-            &NetworkInput::new(batch, &self.device)?,
-            None,
-        )?;
+        let hidden = self.hidden(&self.detached, &NetworkInput::new(batch)?, None)?;
         Ok(self.ops.linear(&hidden, self.detached.head(), None)?)
     }
 

@@ -3,6 +3,8 @@
 mod adapter_definition;
 mod adapters;
 mod definition;
+#[cfg(unix)]
+mod emulated;
 mod families;
 mod gguf;
 mod gpt2;

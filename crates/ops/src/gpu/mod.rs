@@ -1,33 +1,49 @@
-//! GPU operations: forward passes from Candle's kernels, backward passes by formula.
+//! GPU operations: own CUDA kernels for f32 tensors, with bf16 factors of products at that precision.
 //!
-//! In Candle's graph, attention and the loss take a dozen passes over their largest tensors in the forward pass and
-//! twice as many in the backward pass. A third of those run over broadcast tensors, which its CUDA kernels read eight
-//! times as slowly. These operations compute the same on any device, so that the CPU tests cover them.
+//! The kernels are in `crates/ops/kernels`. On a GPU, NVRTC compiles them at run time (`cuda`). In tests, the code of
+//! this module runs the same kernels in an emulator on the CPU (`host`). No kernel uses atomics, so that a step has the
+//! same bits in every run. Operations without a kernel are compositions of Candle's operations with hand-written
+//! backward passes (`composed`); the tests run them on the CPU.
 
+mod activation;
 mod attention;
-mod cross_entropy;
+mod composed;
+mod composed_attention;
+mod composed_loss;
+#[cfg(feature = "cuda")]
+mod cuda;
+mod embedding;
+mod flash;
+mod gates;
+mod graph;
+mod host;
+mod launch;
+mod loss;
+mod memory;
+mod norm;
+mod optimizer;
+mod product;
+mod rope;
+mod run;
+mod source;
+mod sublayers;
 
 #[cfg(test)]
+mod composed_tests;
+#[cfg(all(test, unix))]
 mod tests;
 
+pub(crate) use activation::{gelu, swiglu};
 pub(crate) use attention::attention;
-pub(crate) use cross_entropy::cross_entropy;
+pub(crate) use composed_attention::attention as composed_attention;
+pub(crate) use composed_loss::cross_entropy as composed_cross_entropy;
+pub(crate) use embedding::{embedding, ids_on};
+pub(crate) use flash::attends;
+pub(crate) use loss::{cross_entropy, distillation, score};
+pub(crate) use norm::{layer_norm, rms_norm};
+pub(crate) use optimizer::{AdamwTensors, adamw, apply, momentum, polynomial, square_sum};
+pub(crate) use product::linear;
+pub(crate) use rope::rope;
+pub(crate) use sublayers::{feed_forward, self_attention, takes_attention};
 
-use candle_core::{DType, Result, Tensor};
-
-use crate::Precision;
-use crate::round::Round;
-
-/// Rounds an operand of a matrix product as `precision` says; the result is in no graph.
-fn factor(x: &Tensor, precision: Precision) -> Result<Tensor> {
-    match precision {
-        Precision::F32 => Ok(x.clone()),
-        Precision::Bf16 if x.device().is_cpu() => x.contiguous()?.apply_op1_no_bwd(&Round::Value),
-        Precision::Bf16 => x.contiguous()?.to_dtype(DType::BF16),
-    }
-}
-
-/// Computes a·b in the data type of `like`.
-fn product(a: &Tensor, b: &Tensor, like: &Tensor) -> Result<Tensor> {
-    a.matmul(b)?.to_dtype(like.dtype())
-}
+pub use host::{EmulatedWork, Emulator, emulated_work, install_emulator};

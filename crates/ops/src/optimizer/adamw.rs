@@ -3,6 +3,7 @@
 use candle_core::{Result, Tensor, Var, bail};
 
 use crate::fused::{self, UpdateFactors};
+use crate::gpu::{self, AdamwTensors};
 use crate::optimizer::moments::Storage;
 use crate::{Moments, Ops};
 
@@ -35,7 +36,54 @@ pub struct UpdateAt {
     pub gradient_scale: f64,
 }
 
+/// Parameter to update, with its gradient and moments.
+pub struct AdamWUpdate<'a> {
+    /// p.
+    pub parameter: &'a Var,
+    /// g, before it is scaled.
+    pub gradient: &'a Tensor,
+    /// m and v.
+    pub moments: &'a mut Moments,
+    /// λ of this parameter, in the place of [`AdamW::weight_decay`].
+    pub weight_decay: f64,
+}
+
 impl AdamW {
+    /// Updates many parameters in place; on a GPU in a single launch.
+    ///
+    /// # Errors
+    /// Fails if a gradient has another shape than its parameter.
+    pub fn step_all(&self, ops: Ops, at: UpdateAt, updates: Vec<AdamWUpdate>) -> Result<()> {
+        let mut tensors = Vec::new();
+        let mut device = None;
+        for update in updates {
+            let of_parameter = AdamW {
+                weight_decay: update.weight_decay,
+                ..*self
+            };
+            let (parameter, gradient, moments) =
+                (update.parameter, update.gradient, update.moments);
+            if !ops.runs_kernels(&[parameter, gradient]) {
+                of_parameter.step(ops, parameter, gradient, moments, at)?;
+                continue;
+            }
+            check_shapes(parameter, gradient)?;
+            let [first, second] = moments.on_device()?;
+            tensors.push(AdamwTensors {
+                parameter: parameter.as_detached_tensor(),
+                gradient: gradient.detach().contiguous()?,
+                first,
+                second,
+                kept: of_parameter.factors(at).kept,
+            });
+            device = Some(parameter.device().clone());
+        }
+        match device {
+            Some(device) => gpu::adamw(&device, &tensors, &self.factors(at)),
+            None => Ok(()),
+        }
+    }
+
     /// Updates `parameter` and `moments` in place.
     ///
     /// # Errors
@@ -48,12 +96,15 @@ impl AdamW {
         moments: &mut Moments,
         at: UpdateAt,
     ) -> Result<()> {
-        if gradient.dims() != parameter.dims() {
-            bail!(
-                "the gradient is `{:?}` and its parameter `{:?}`: they must be equal",
-                gradient.dims(),
-                parameter.dims()
-            )
+        check_shapes(parameter, gradient)?;
+        if ops.runs_kernels(&[parameter, gradient]) {
+            let update = AdamWUpdate {
+                parameter,
+                gradient,
+                moments,
+                weight_decay: self.weight_decay,
+            };
+            return self.step_all(ops, at, vec![update]);
         }
         if !ops.fuses(&[parameter, gradient]) {
             return self.reference(parameter, gradient, moments, at);
@@ -102,4 +153,15 @@ impl AdamW {
             1.0 - self.beta2.powf(step as f64),
         )
     }
+}
+
+fn check_shapes(parameter: &Var, gradient: &Tensor) -> Result<()> {
+    if gradient.dims() != parameter.dims() {
+        bail!(
+            "the gradient is `{:?}` and its parameter `{:?}`: they must be equal",
+            gradient.dims(),
+            parameter.dims()
+        )
+    }
+    Ok(())
 }

@@ -9,7 +9,7 @@ mod muon;
 pub(crate) mod newton_schulz;
 mod pull;
 
-pub use self::adamw::{AdamW, UpdateAt};
+pub use self::adamw::{AdamW, AdamWUpdate, UpdateAt};
 pub use self::gradient_norm::gradient_norm;
 pub use self::moments::Moments;
 pub use self::muon::{Muon, MuonUpdate};

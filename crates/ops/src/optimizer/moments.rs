@@ -3,18 +3,18 @@
 use candle_core::{DType, Result, Tensor, Var, bail};
 
 /// Running means of one parameter's gradient and squared gradient.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Moments(pub(crate) Storage);
 
-/// Storage of the moments: on the host they are updated in place, on a device they are replaced by new tensors.
-#[derive(Clone, Debug)]
+/// Storage of the moments: kernels update it in place, the reference replaces tensors by new ones.
+#[derive(Debug)]
 pub(crate) enum Storage {
     Host(HostMoments),
     Device { first: Tensor, second: Tensor },
 }
 
 /// Moments on the host, as vectors.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct HostMoments {
     pub first: Vec<f32>,
     pub second: Vec<f32>,
@@ -31,13 +31,14 @@ impl Moments {
         Self::from_tensors(parameter, &zeros, &zeros)
     }
 
-    /// Returns the running means of the gradient and of its square as tensors, to save them.
+    /// Returns copies of the running means of the gradient and of its square, to save them.
     ///
     /// # Errors
     /// Fails if a tensor operation on the device fails.
     pub fn to_tensors(&self) -> Result<(Tensor, Tensor)> {
         match &self.0 {
-            Storage::Device { first, second } => Ok((first.clone(), second.clone())),
+            // Kernels write over the originals.
+            Storage::Device { first, second } => Ok((first.copy()?, second.copy()?)),
             Storage::Host(moments) => {
                 let tensor = |values: &[f32]| {
                     Tensor::from_slice(values, &moments.dims[..], &candle_core::Device::Cpu)
@@ -61,11 +62,14 @@ impl Moments {
                 )
             }
         }
+        // Both are copies, so that kernels can write to them.
         let place = |moment: &Tensor| {
             moment
                 .detach()
                 .to_device(parameter.device())?
-                .to_dtype(parameter.dtype())
+                .to_dtype(parameter.dtype())?
+                .copy()?
+                .contiguous()
         };
         let (first, second) = (place(first)?, place(second)?);
         let mut moments = Self(Storage::Device { first, second });
@@ -73,6 +77,18 @@ impl Moments {
             moments.host()?;
         }
         Ok(moments)
+    }
+
+    /// Returns the moments as tensors that kernels update in place, converting them from vectors the first time.
+    pub(crate) fn on_device(&mut self) -> Result<[Tensor; 2]> {
+        if let Storage::Host(_) = &self.0 {
+            let (first, second) = self.to_tensors()?;
+            self.0 = Storage::Device { first, second };
+        }
+        match &self.0 {
+            Storage::Device { first, second } => Ok([first.clone(), second.clone()]),
+            Storage::Host(_) => unreachable!("just replaced"),
+        }
     }
 
     /// Returns the moments as host vectors, converting them from tensors the first time.

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::newton_schulz::{ITERATIONS, QUINTIC};
 use crate::fused::{self, MuonFactors};
-use crate::{Ops, Precision, UpdateAt, reference};
+use crate::{Ops, Precision, UpdateAt, gpu, reference};
 
 /// Number of elements from which the products of one matrix keep all threads busy. Smaller matrices are updated in
 /// parallel, one thread each.
@@ -71,6 +71,13 @@ impl Muon {
         }
         let fuses =
             |update: &MuonUpdate| ops.fuses(&[update.parameter, update.gradient, update.momentum]);
+        let runs_kernels = |update: &MuonUpdate| {
+            ops.runs_kernels(&[update.parameter, update.gradient, update.momentum])
+        };
+        if updates.iter().all(runs_kernels) {
+            let mut updates = updates.iter_mut();
+            return updates.try_for_each(|update| self.by_kernels(update, at));
+        }
         if !updates.iter().all(fuses) {
             let mut updates = updates.iter_mut();
             return updates.try_for_each(|update| self.reference(update, at));
@@ -86,12 +93,28 @@ impl Muon {
         updates.par_iter_mut().with_max_len(1).try_for_each(fused)
     }
 
+    /// Updates with kernels between the products; the momentum is updated in place.
+    fn by_kernels(&self, update: &mut MuonUpdate, at: UpdateAt) -> Result<()> {
+        let scale = at.gradient_scale;
+        let direction = gpu::momentum(update.gradient, update.momentum, self.momentum, scale)?;
+        let factor = |square: &Tensor, fourth: Tensor, weights: [f64; 2]| {
+            gpu::polynomial(square, &fourth, weights)?;
+            Ok(fourth)
+        };
+        let step = orthogonal(&direction, factor)?;
+        let parameter = update.parameter.as_detached_tensor();
+        let numbers = [self.kept(), self.step_size(update.parameter)?];
+        gpu::apply(&parameter, &step, numbers)
+    }
+
     fn reference(&self, update: &mut MuonUpdate, at: UpdateAt) -> Result<()> {
         let new = (update.gradient.detach() * ((1.0 - self.momentum) * at.gradient_scale))?;
         *update.momentum = ((&*update.momentum * self.momentum)? + &new)?;
         let direction = ((&*update.momentum * self.momentum)? + &new)?;
         let kept = (update.parameter.as_detached_tensor() * self.kept())?;
-        let step = (orthogonal(&direction)? * self.step_size(update.parameter)?)?;
+        let factor =
+            |square: &Tensor, fourth: Tensor, [b, c]: [f64; 2]| (square * b)? + (fourth * c)?;
+        let step = (orthogonal(&direction, factor)? * self.step_size(update.parameter)?)?;
         update.parameter.set(&(kept - step)?)
     }
 
@@ -115,8 +138,11 @@ impl Muon {
 }
 
 /// Returns an approximation of U·Vᵀ, where x = U·Σ·Vᵀ is the singular value decomposition: (rows, columns) → (rows,
-/// columns).
-fn orthogonal(x: &Tensor) -> Result<Tensor> {
+/// columns). `factor` computes b·square + c·fourth.
+fn orthogonal(
+    x: &Tensor,
+    factor: impl Fn(&Tensor, Tensor, [f64; 2]) -> Result<Tensor>,
+) -> Result<Tensor> {
     let (rows, columns) = x.dims2()?;
     // Works on the transposed matrix if that makes the products smaller.
     let tall = rows > columns;
@@ -136,7 +162,7 @@ fn orthogonal(x: &Tensor) -> Result<Tensor> {
     for _ in 0..ITERATIONS {
         let square = reference::product(&x, &x.t()?, Precision::F32)?;
         let fourth = reference::product(&square, &square, Precision::F32)?;
-        let factor = ((&square * b)? + (fourth * c)?)?;
+        let factor = factor(&square, fourth, [b, c])?;
         x = ((&x * a)? + reference::product(&factor, &x, Precision::F32)?)?;
     }
     if tall { x.t()?.contiguous() } else { Ok(x) }

@@ -1,7 +1,7 @@
 //! Tests of the AdamW step and the gradient norm.
 
 use candle_core::{Result, Var};
-use polymath_ops::{AdamW, Moments, UpdateAt, gradient_norm};
+use polymath_ops::{AdamW, Moments, Ops, Precision, UpdateAt, gradient_norm};
 
 use crate::support::{FUSED, REFERENCE, assert_close, tensor, values};
 
@@ -76,6 +76,7 @@ fn implementations_can_alternate() -> Result<()> {
 /// Checks that the gradient norm equals the one in f64, has the same bits on any number of threads, and keeps a NaN.
 #[test]
 fn norm() -> Result<()> {
+    let ops = Ops::fused(Precision::F32);
     let gradients = [tensor(&[300, 201], 1), tensor(&[7], 2), tensor(&[0], 3)];
     let gradients: Vec<_> = gradients.iter().collect();
     let expected: f64 = gradients
@@ -83,15 +84,15 @@ fn norm() -> Result<()> {
         .flat_map(|g| values(g))
         .map(|x| x * x)
         .sum();
-    let found = gradient_norm(&gradients)?;
+    let found = gradient_norm(ops, &gradients)?;
     assert!((found - expected.sqrt()).abs() < 1e-9 * found);
     for threads in 1..=3 {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
         let norm = pool
             .expect("threads start")
-            .install(|| gradient_norm(&gradients))?;
+            .install(|| gradient_norm(ops, &gradients))?;
         assert_eq!(norm, found);
     }
-    assert!(gradient_norm(&[&(tensor(&[5], 1) * f64::NAN)?])?.is_nan());
+    assert!(gradient_norm(ops, &[&(tensor(&[5], 1) * f64::NAN)?])?.is_nan());
     Ok(())
 }

@@ -2,7 +2,8 @@ use std::sync::Arc;
 
 use candle_core::{D, DType, Device, Result, Tensor, Var};
 
-use super::{attention, cross_entropy};
+use super::composed_attention::attention;
+use super::composed_loss::cross_entropy;
 use crate::targets::IGNORED;
 use crate::{Precision, Segments, reference};
 

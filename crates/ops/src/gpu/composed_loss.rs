@@ -1,11 +1,11 @@
-//! Output projection and cross-entropy for some rows at a time.
+//! Output projection and cross-entropy from Candle's operations, for some rows at a time: for what has no kernel.
 
 use std::sync::Arc;
 
 use candle_core::{D, Result, Tensor};
 use candle_nn::ops::softmax_last_dim;
 
-use super::{factor, product};
+use super::composed::{factor, product};
 use crate::Precision;
 use crate::computed::with_derivatives;
 use crate::reference::{kept_rows, zero_of};

@@ -1,0 +1,91 @@
+// All kernels by name, and the function that Rust calls.
+#include "launch.h"
+#include "device.h"
+namespace {
+#include "activation.cu"
+#include "adamw.cu"
+#include "cast.cu"
+#include "embedding.cu"
+#include "loss.cu"
+#include "muon.cu"
+#include "norm.cu"
+#include "reduce.cu"
+#include "rope.cu"
+}
+using emulated::Kernel;
+#define DIMENSION(d) void attention_kernels_##d(std::vector<Kernel>&);
+#include "dimensions.h"
+#undef DIMENSION
+
+static std::vector<Kernel> all() {
+    std::vector<Kernel> to;
+#define ADD(name) to.push_back(emulated::kernel_of(#name, 0, name))
+    ADD(adamw);
+    ADD(cross_entropy_bf16);
+    ADD(cross_entropy_f32);
+    ADD(divergence);
+    ADD(embedding);
+    ADD(embedding_backward);
+    ADD(gelu);
+    ADD(gelu_backward);
+    ADD(layer_norm_backward);
+    ADD(layer_norm);
+    ADD(layer_norm_weight);
+    ADD(muon_apply);
+    ADD(muon_momentum);
+    ADD(muon_polynomial);
+    ADD(rms_norm_backward);
+    ADD(rms_norm);
+    ADD(rms_norm_rounded);
+    ADD(rms_norm_weight);
+    ADD(rope);
+    ADD(rope_sides);
+    ADD(rope_sides_rounded);
+    ADD(round_rows);
+    ADD(score);
+    ADD(square_sums);
+    ADD(sum_rows);
+    ADD(swiglu_backward);
+    ADD(swiglu);
+    ADD(swiglu_sides);
+    ADD(swiglu_sides_backward);
+    ADD(widen);
+#define DIMENSION(d) attention_kernels_##d(to);
+#include "dimensions.h"
+    return to;
+}
+
+struct Request {
+    const char* name;
+    int head_dim;
+    unsigned grid[3], block[3], shared;
+    unsigned order, eager, seed;
+    const emulated::Argument* arguments;
+    unsigned argument_count;
+};
+struct Counts { uint64_t read, written, operations; };
+
+// Runs a kernel. Returns 0, or 1 with the reason in `reason`.
+extern "C" int polymath_emulate(const Request* request, Counts* counts, char* reason, size_t length) {
+    static const std::vector<Kernel> kernels = all();
+    std::string failure = "there is no such kernel";
+    for (auto& kernel : kernels) {
+        if (strcmp(kernel.name, request->name) || kernel.head_dim != request->head_dim) continue;
+        if (kernel.arguments != request->argument_count) {
+            failure = "it takes " + std::to_string(kernel.arguments) + " arguments";
+            break;
+        }
+        auto& state = emulated::state;
+        state.read = state.written = state.operations = 0;
+        emulated::Schedule schedule = {(emulated::Order)request->order, request->eager != 0, request->seed};
+        dim3 grid = {request->grid[0], request->grid[1], request->grid[2]};
+        dim3 block = {request->block[0], request->block[1], request->block[2]};
+        failure = emulated::launch(grid, block, request->shared, schedule, [&] { kernel.run(request->arguments); });
+        *counts = {state.read, state.written, state.operations};
+        break;
+    }
+    if (failure.empty()) return 0;
+    size_t end = failure.copy(reason, length - 1);
+    reason[end] = 0;
+    return 1;
+}

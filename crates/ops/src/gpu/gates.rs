@@ -1,0 +1,68 @@
+//! Stand-ins for weights in Candle's graph: an operation of many weights takes a tensor of one number for up to three
+//! of them.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use candle_core::{DType, Result, Tensor, bail};
+
+use super::graph::operation;
+use super::memory::Buffer;
+
+/// Gradient of a weight, between the operation that computes it and the weight's gate.
+type Slot = Arc<Mutex<Option<Tensor>>>;
+
+/// Gradients of an operation: of its input, and of its weights in order; `None` where nothing is tracked.
+pub(crate) struct Gradients {
+    pub of_x: Option<Tensor>,
+    pub of_weights: Vec<Option<Tensor>>,
+}
+
+/// Puts an output into the graph of x and of any number of weights.
+pub(crate) fn operation_of_weights(
+    name: &'static str,
+    x: &Tensor,
+    weights: &[&Tensor],
+    output: Buffer,
+    backward: impl Fn(&Tensor) -> Result<Gradients> + Send + Sync + 'static,
+) -> Result<Tensor> {
+    let tracked: Vec<bool> = weights.iter().map(|weight| weight.track_op()).collect();
+    let mut gates = Vec::new();
+    let mut slots = Vec::new();
+    let moving: Vec<&Tensor> = weights
+        .iter()
+        .copied()
+        .filter(|weight| weight.track_op())
+        .collect();
+    for group in moving.chunks(3) {
+        let of_group: Vec<Slot> = group.iter().map(|_| Slot::default()).collect();
+        slots.extend(of_group.iter().cloned());
+        let nothing = Buffer::new(1, DType::F32, x.device())?;
+        gates.push(operation("gate", group, nothing, move |_| {
+            Ok(of_group.iter().map(take).collect())
+        })?);
+    }
+    if gates.len() > 2 {
+        bail!("{name}: `{}` weights that are trained", moving.len())
+    }
+    let mut inputs = vec![x];
+    inputs.extend(&gates);
+    let (gate_count, x_tracked) = (gates.len(), x.track_op());
+    operation(name, &inputs, output, move |gradient| {
+        let found = backward(gradient)?;
+        let of_tracked = found.of_weights.into_iter().zip(&tracked);
+        let of_tracked = of_tracked.filter_map(|(gradient, tracked)| tracked.then_some(gradient));
+        for (slot, gradient) in slots.iter().zip(of_tracked) {
+            *slot.lock().unwrap_or_else(PoisonError::into_inner) = gradient;
+        }
+        let mut all = vec![found.of_x.filter(|_| x_tracked)];
+        for _ in 0..gate_count {
+            // The gates' own gradient means nothing, but it makes Candle ask them for those of their weights.
+            all.push(Some(Tensor::zeros(1, DType::F32, gradient.device())?));
+        }
+        Ok(all)
+    })
+}
+
+fn take(slot: &Slot) -> Option<Tensor> {
+    slot.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
