@@ -106,7 +106,7 @@ fn run(objective: &Sloping, parts: usize) -> (Vec<f32>, Vec<StepMetrics>) {
             settings,
             &folder,
             TrainingTask {
-                objective: objective,
+                objective,
                 batches: &Steps,
             },
             &mut Scores(0),

@@ -106,7 +106,7 @@ impl Kind {
                 run,
                 TrainingTask {
                     objective: model,
-                    batches: batches,
+                    batches,
                 },
                 &mut scores,
                 observer,

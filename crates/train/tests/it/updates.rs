@@ -222,7 +222,7 @@ fn assert_is(expected: &ByHand, optimizer: &str, parts: usize, recompute: bool) 
             &folder,
             TrainingTask {
                 objective: &objective,
-                batches: batches,
+                batches,
             },
             &mut Scores(0),
             &mut told,
