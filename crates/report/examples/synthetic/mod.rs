@@ -1,5 +1,7 @@
 //! Reports of synthetic scores, for examples and tests.
 
+mod curves;
+
 use std::collections::BTreeMap;
 
 use polymath_data::Overlap;
@@ -13,6 +15,8 @@ use polymath_report::frontier::{Candidate, Frontier, ScoredRun, Settings as Fron
 use polymath_report::reset::{BeforeAfter, Block, Reset, ResetSetting, Step, place};
 use polymath_report::transfer::{Row, Setting, Transfer};
 use polymath_report::{ForgettingReport, ModelScores, ReportError, Settings};
+
+use curves::{curve, curve_of_base, provenance};
 
 /// Domains: name, number of documents, and the base's bits per byte.
 const DOMAINS: [(&str, usize, f64); 7] = [
@@ -358,70 +362,6 @@ fn positions(change: f64) -> Vec<PositionGroup> {
         }
     };
     places.into_iter().enumerate().map(group).collect()
-}
-
-/// Returns the settings and circumstances of a run with a method.
-fn provenance(method: &str, seconds: f64) -> Provenance {
-    let own = match method {
-        "lora" => vec![("lora.rank", "16"), ("lora.alpha", "32")],
-        "frozen" => vec![("frozen.train_last_layers", "2")],
-        _ => Vec::new(),
-    };
-    let shared = [
-        ("method", method),
-        ("training.learning_rate", "0.0003"),
-        ("training.sequence_length", "256"),
-        ("training.tokens", "400000"),
-    ];
-    let settings = shared.into_iter().chain(own);
-    Provenance {
-        settings: settings
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
-            .collect(),
-        step: Some(800),
-        steps: Some(800),
-        tokens: Some(400_000),
-        seconds: Some(seconds),
-        seed: Some(1),
-        begun: Some("2026-11-30 09:00 UTC".into()),
-        version: Some("0.1.0".into()),
-        machine: Some("AMD EPYC 9R14, 16 threads, Linux x86_64".into()),
-    }
-}
-
-/// Returns the curve of the base's own training: every domain falls to its end.
-fn curve_of_base() -> Vec<CurvePoint> {
-    let point = |step: u64| {
-        let share = (-(step as f64) / 300.0).exp();
-        let bits = DOMAINS
-            .iter()
-            .map(|(name, _, base)| ((*name).to_owned(), base + 1.8 * share));
-        CurvePoint {
-            step,
-            heldout_bits_per_byte: bits.collect(),
-        }
-    };
-    (0..=16).map(|at| point(at * 100)).collect()
-}
-
-fn curve(changes: &[f64]) -> Vec<CurvePoint> {
-    let point = |step: u64| {
-        let share = 1.0 - (-(step as f64) / 220.0).exp();
-        let of_domain = DOMAINS.iter().zip(changes).enumerate();
-        let heldout_bits_per_byte = of_domain.map(|(at, ((name, _, base), change))| {
-            let noise = if step == 0 {
-                0.0
-            } else {
-                0.01 * waves(at + step as usize, 5)
-            };
-            ((*name).to_owned(), base + change * share + noise)
-        });
-        CurvePoint {
-            step,
-            heldout_bits_per_byte: heldout_bits_per_byte.collect(),
-        }
-    };
-    (0..=16).map(|at| point(at * 50)).collect()
 }
 
 /// Returns a reproducible pseudo-random number from 0 to 1.

@@ -7,8 +7,7 @@ use std::f64::consts::LN_2;
 use libm::{exp, pow};
 
 use crate::forgetting::{ForgettingReport, ModelScores, Settings};
-use polymath_eval::statistics::Verdict;
-use polymath_eval::statistics::{LEVEL, LimitVerdict, PairedBootstrap, Random};
+use polymath_eval::statistics::{LEVEL, LimitVerdict, PairedBootstrap, Random, Verdict};
 use polymath_eval::{DocumentScore, DomainScores};
 
 /// Number of bootstrap resamples: fewer than in a report, since a simulation averages over many trials.
