@@ -81,7 +81,7 @@ pub struct Plan {
     pub activation_bytes: u64,
     /// Estimated bytes of the retention methods, such as copies of the base.
     pub retention_bytes: u64,
-    /// Floating-point operations before the first step, such as those of generated text.
+    /// Floating-point operations before the first step, such as those of generated text, at the rate of training.
     pub preparation_flops: f64,
     /// Precision of the matrix products.
     pub precision: Precision,
