@@ -29,7 +29,7 @@ fn controls(run: &Path) -> Vec<BTreeMap<String, f64>> {
 }
 
 /// Prepares a base, a niche, and enough held-out documents to show that a limit is kept.
-fn prepare(at: &Path) {
+pub fn prepare(at: &Path) {
     fixture::write_corpus(at);
     // No two documents are near-duplicates: those would form one group.
     let counting = (0..160u32).map(|number| {

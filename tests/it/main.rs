@@ -11,7 +11,10 @@ mod cuda;
 mod dashboard;
 #[cfg(all(feature = "hub", feature = "parquet"))]
 mod documented;
+mod dry_runs;
+mod elsewhere;
 mod examples;
+mod extended;
 mod gguf;
 mod gpt2;
 #[cfg(feature = "hub")]
@@ -21,6 +24,7 @@ mod hub_datasets;
 mod inference;
 mod killed;
 mod limits;
+mod listed;
 mod log;
 mod matrix;
 mod old_runs;

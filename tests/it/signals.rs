@@ -6,13 +6,18 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::fixture::{PREPARE, device, prepare_data, succeed, write_corpus};
+use crate::support::fixture::{PREPARE, device, polymath, prepare_data, succeed, write_corpus};
 
 /// Time limit: longer than any machine needs, short enough to notice a hang.
 const SOON: Duration = Duration::from_secs(60);
 
 /// Starts the command from a shell that ignores the signals in `ignored`, a list or an empty string.
 fn start(at: &Path, ignored: &str, arguments: &str) -> Child {
+    start_in(None, at, ignored, arguments)
+}
+
+/// Starts the command in a job of this id, if there is one.
+fn start_in(job: Option<&str>, at: &Path, ignored: &str, arguments: &str) -> Child {
     let trap = match ignored {
         "" => String::new(),
         signals => format!("trap '' {signals}; "),
@@ -25,6 +30,8 @@ fn start(at: &Path, ignored: &str, arguments: &str) -> Child {
     );
     Command::new("sh")
         .args(["-c", &line])
+        .env_remove("SLURM_JOB_ID")
+        .envs(job.map(|id| ("SLURM_JOB_ID", id)))
         .current_dir(at)
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -96,6 +103,76 @@ fn ignored_signals_stay_ignored() {
     send("HUP", &run);
     assert_eq!(end(&mut run).code(), Some(130));
     assert!(at.join("runs/hung/latest/state.json").is_file());
+}
+
+/// Checks that a batch system's warning stops a run after its step; it saves and ends with 75, also when the signal
+/// comes twice. SIGTERM does the same in a job.
+#[test]
+fn a_warning_of_a_batch_system_saves() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    prepare_data(at);
+    for (signal, job) in [("USR1", None), ("USR2", None), ("TERM", Some("7"))] {
+        let arguments = format!("pretrain pretrain.toml run=runs/{signal} {LONG}");
+        let mut run = start_in(job, at, "", &arguments);
+        let metrics = at.join(format!("runs/{signal}/metrics.jsonl"));
+        wait_for("it trains", || lines(&metrics) > 1);
+        for _ in 0..2 {
+            // It may have ended in between.
+            let _sent = Command::new("kill")
+                .args([&format!("-{signal}"), &run.id().to_string()])
+                .stderr(Stdio::null())
+                .status();
+        }
+        assert_eq!(end(&mut run).code(), Some(75), "{signal}");
+        assert!(
+            at.join(format!("runs/{signal}/latest/state.json"))
+                .is_file()
+        );
+    }
+    // Without a run there is nothing to save.
+    let mut preparing = start(at, "", "prepare prepare.toml output=again --force");
+    wait_for("it prepares", || at.join("again").is_dir());
+    send("USR1", &preparing);
+    let code = end(&mut preparing).code();
+    assert!(code == Some(75) || code == Some(0), "{code:?}");
+}
+
+/// Checks that `--max-time` stops and saves in the same way, and the run goes on; a sweep too.
+#[test]
+fn a_run_ends_when_its_time_is_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    prepare_data(at);
+    let state = at.join("runs/long/latest/state.json");
+    let step = || {
+        let text = std::fs::read_to_string(&state).unwrap_or_default();
+        let state: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+        state["step"].as_u64().unwrap_or(0)
+    };
+    let mut before = 0;
+    for resume in ["", "--resume"] {
+        // A busy machine may take long to begin.
+        for limit in [2, 4, 8, 16, 32] {
+            let resume = if before > 0 { "--resume" } else { resume };
+            let arguments =
+                format!("pretrain pretrain.toml run=runs/long {LONG} {resume} --max-time {limit}s");
+            let mut run = start(at, "", &arguments);
+            assert_eq!(end(&mut run).code(), Some(75));
+            if step() > before {
+                break;
+            }
+        }
+        assert!(step() > before);
+        before = step();
+    }
+    polymath(at)
+        .args(["pretrain", "pretrain.toml", "--max-time", "90"])
+        .assert()
+        .code(2)
+        .stderr(predicates::str::contains(
+            "a time with its unit, such as `90m`",
+        ));
 }
 
 /// Checks that SIGTERM ends a preparation or a long evaluation at once, that nothing unfinished is left behind, and

@@ -2,6 +2,8 @@
 
 use polymath_study::StudyError;
 
+use crate::signals;
+
 /// Reason why a command failed. It determines the exit code.
 #[derive(Debug)]
 pub enum Failure {
@@ -14,7 +16,7 @@ pub enum Failure {
     /// A forgetting limit is undecided: the test split shows neither that all limits were kept nor that one was
     /// broken. The run and its verdict are saved: exit code 4.
     LimitUndecided,
-    /// A signal stopped the run after saving: exit code 130.
+    /// The run was stopped and saved: exit code 130 for a signal, 75 for a batch system or `--max-time`.
     Interrupted,
     /// The reader of stdout is closed, which is not an error: exit code 0.
     OutputClosed,
@@ -35,7 +37,7 @@ impl Failure {
             Self::Usage(_) => 2,
             Self::LimitBroken => 3,
             Self::LimitUndecided => 4,
-            Self::Interrupted => 130,
+            Self::Interrupted => signals::exit_code(),
             Self::OutputClosed => 0,
             Self::Told(code) => *code,
         }

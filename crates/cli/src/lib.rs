@@ -30,7 +30,8 @@ use failure::Failure;
 /// Runs the command that the process was started with.
 ///
 /// Returns exit code 0 for success, 1 for failure, 2 for wrong usage or configuration, 3 for a broken forgetting
-/// limit, 4 for an undecided one, and 130 for a run that was interrupted and saved.
+/// limit, 4 for an undecided one, 75 for a run that was saved when its time was up, and 130 for a run that was
+/// interrupted and saved.
 pub fn run() -> ExitCode {
     let done = parse().and_then(|arguments| dispatch(&arguments));
     // A command fails if its results could not be printed, even if its work is done.
@@ -123,6 +124,7 @@ fn run_command(command: &Command, environment: &Environment) -> Result<(), Failu
         Command::Export(arguments) => commands::export::run(arguments, environment),
         Command::Import(arguments) => commands::import::run(arguments),
         Command::Dataset(command) => commands::dataset::run(command),
+        Command::Runs(arguments) => commands::runs::run(arguments, environment),
         Command::Bench(arguments) => commands::bench::run(arguments, environment),
         Command::Completions(arguments) => commands::completions::print(arguments),
         Command::ManPages(arguments) => commands::completions::write_man_pages(arguments),

@@ -17,6 +17,17 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Stop flag of the process, shared by all its runs.
 static STOP: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
+/// Exit code after a stop by a person.
+pub const INTERRUPTED: u8 = 130;
+/// Exit code after a stop by the batch system or `--max-time`: `EX_TEMPFAIL` of `sysexits.h`, to be tried again.
+pub const TIME_UP: u8 = 75;
+
+/// Variables that batch systems set in a job: Slurm, PBS and Torque, LSF, Grid Engine.
+const JOBS: [&str; 4] = ["SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "SGE_TASK_ID"];
+
+/// True if the first stop was by the batch system or `--max-time`.
+static IS_TIME_UP: AtomicBool = AtomicBool::new(false);
+
 /// Current phase, which determines the effect of a signal.
 static PHASE: AtomicU8 = AtomicU8::new(Phase::Idle as u8);
 
@@ -54,18 +65,30 @@ pub fn install() -> Result<(), Failure> {
 
 #[cfg(unix)]
 fn listen() -> std::io::Result<()> {
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU};
     // If the system does not tell which signals are ignored, SIGHUP is not handled: by default, it ends the process.
     let (handled, ignored) = match ignored() {
-        Some(mask) => (&[SIGINT, SIGTERM, SIGHUP][..], mask),
-        None => (&[SIGINT, SIGTERM][..], 0),
+        Some(mask) => (
+            &[SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU, SIGHUP][..],
+            mask,
+        ),
+        None => (&[SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU][..], 0),
     };
     let handled = handled
         .iter()
         .filter(|signal| ignored & (1 << (**signal - 1)) == 0);
+    let is_job = JOBS.iter().any(|name| std::env::var_os(name).is_some());
     let mut signals = signal_hook::iterator::Signals::new(handled)?;
     let thread = std::thread::Builder::new().name("signals".into());
-    thread.spawn(move || signals.forever().for_each(|_| interrupt()))?;
+    thread.spawn(move || {
+        for signal in signals.forever() {
+            match signal {
+                SIGUSR1 | SIGUSR2 | SIGXCPU => time_is_up("the batch system warns"),
+                SIGTERM if is_job => time_is_up("the batch system ends the job"),
+                _ => interrupt(),
+            }
+        }
+    })?;
     Ok(())
 }
 
@@ -87,18 +110,68 @@ fn listen() -> Result<(), ctrlc::Error> {
 /// Has the effect of SIGINT. The dashboard calls it for its keys.
 pub fn interrupt() {
     if STOP.swap(true, Ordering::SeqCst) || is_in(Phase::Idle) {
-        leave();
+        leave(INTERRUPTED);
     }
     if is_in(Phase::Training) {
         lines::say("\nstopping after this step, then saving; once more to leave at once");
         return;
     }
     lines::say("\nstopping; once more to leave at once");
+    leave_without_run(INTERRUPTED);
+}
+
+/// Stops as [`interrupt`] does, without a person: a second call changes nothing, since a batch system warns before it
+/// kills.
+fn time_is_up(reason: &str) {
+    if is_in(Phase::Idle) {
+        lines::say(&format!("{reason}: nothing to save"));
+        leave(TIME_UP);
+    }
+    if STOP.swap(true, Ordering::SeqCst) {
+        return;
+    }
+    IS_TIME_UP.store(true, Ordering::SeqCst);
+    if is_in(Phase::Training) {
+        lines::say(&format!(
+            "\n{reason}: stopping after this step, then saving"
+        ));
+        return;
+    }
+    lines::say(&format!("\n{reason}: stopping"));
+    leave_without_run(TIME_UP);
+}
+
+/// Stops the runs of the process after `limit`, counted from now.
+///
+/// # Errors
+/// Fails if the thread can't be started.
+pub fn stop_after(limit: Duration) -> Result<(), Failure> {
+    let clock = std::thread::Builder::new().name("max-time".into());
+    let wait = move || {
+        std::thread::sleep(limit);
+        time_is_up("`--max-time` is up");
+    };
+    clock
+        .spawn(wait)
+        .context("`--max-time`: no clock can be started")?;
+    Ok(())
+}
+
+/// Returns the exit code of a run that was stopped and saved.
+pub fn exit_code() -> u8 {
+    match IS_TIME_UP.load(Ordering::SeqCst) {
+        true => TIME_UP,
+        false => INTERRUPTED,
+    }
+}
+
+/// Ends work around training that does not end by itself within [`PATIENCE`].
+fn leave_without_run(code: u8) {
     if is_in(Phase::Serving) {
         return;
     }
     let watch = std::thread::Builder::new().name("patience".into());
-    let watching = watch.spawn(|| {
+    let watching = watch.spawn(move || {
         let begin = Instant::now();
         while begin.elapsed() < PATIENCE {
             std::thread::sleep(Duration::from_millis(50));
@@ -107,19 +180,19 @@ pub fn interrupt() {
             }
         }
         lines::say("stopped; the same command goes on, a run with `--resume`");
-        leave();
+        leave(code);
     });
     if watching.is_err() {
-        leave();
+        leave(code);
     }
 }
 
 /// Ends the process: restores the terminal and removes unfinished files.
-fn leave() -> ! {
+fn leave(code: u8) -> ! {
     dashboard::leave();
     lines::release();
     polymath_base::abandon();
-    std::process::exit(130);
+    std::process::exit(i32::from(code));
 }
 
 /// Returns true if the run was asked to stop.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use polymath_model::TokenizerFiles;
-use polymath_train::resolve_checkpoint;
+use polymath_train::{is_same_place, resolve_checkpoint};
 
 use crate::{FinetuneConfig, FinetuneError, Lineage};
 
@@ -55,7 +55,8 @@ impl PinnedBase {
         let Some(lineage) = Lineage::of(&config.run)? else {
             return Ok(None);
         };
-        let Some(folder) = lineage.checkpoint.filter(|_| lineage.base == config.base) else {
+        let is_named = is_same_place(&lineage.base, &config.base);
+        let Some(folder) = lineage.checkpoint.filter(|_| is_named) else {
             return Ok(None);
         };
         let unchanged = polymath_model::sha256_of_weights(&folder)

@@ -37,10 +37,10 @@ impl Finetuning {
 
 /// Evaluator of a run without limits: scores every domain on the dev split. The niche's score chooses the best
 /// checkpoint.
-struct NicheEvaluator<'a> {
-    evaluator: HeldoutEvaluator,
-    transformer: &'a Transformer,
-    niche: &'a str,
+pub(crate) struct NicheEvaluator<'a> {
+    pub evaluator: HeldoutEvaluator,
+    pub transformer: &'a Transformer,
+    pub niche: &'a str,
 }
 
 impl Evaluator for NicheEvaluator<'_> {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use polymath_data::{Dataset, HeldoutSplit};
+use polymath_train::{is_same_place, locate};
 use serde::{Deserialize, Serialize};
 
 use crate::FinetuneError;
@@ -122,9 +123,10 @@ impl Lineage {
     pub fn is_of_other_data(&self, found: &Dataset) -> bool {
         let own = (Some(self.dataset.as_path()), &self.dataset_sha256);
         let retained = (self.retain.as_deref(), &self.retain_sha256);
+        let is_there = |path: &Path| is_same_place(path, found.path());
         let mut there = [own, retained]
             .into_iter()
-            .filter(|(path, _)| *path == Some(found.path()));
+            .filter(|(path, _)| path.is_some_and(is_there));
         there.any(|(_, sha256)| {
             sha256
                 .as_deref()
@@ -161,6 +163,24 @@ impl Lineage {
     /// # Errors
     /// Fails if the file exists but can't be read.
     pub fn of(checkpoint: &Path) -> Result<Option<Self>, FinetuneError> {
+        let found = Self::recorded(checkpoint)?;
+        Ok(found.map(|lineage| lineage.located(checkpoint)))
+    }
+
+    /// Returns the lineage with its paths as they lie now, seen from the files of `folder`.
+    fn located(mut self, folder: &Path) -> Self {
+        let own = [&mut self.base, &mut self.dataset].into_iter();
+        let own = own.chain(&mut self.checkpoint).chain(&mut self.retain);
+        let earlier = self.earlier.iter_mut();
+        let earlier = earlier.flat_map(|stage| [&mut stage.base, &mut stage.dataset]);
+        for path in own.chain(earlier) {
+            *path = locate(path, folder);
+        }
+        self
+    }
+
+    /// Returns the lineage as it is written.
+    pub(crate) fn recorded(checkpoint: &Path) -> Result<Option<Self>, FinetuneError> {
         let beside = checkpoint.parent().unwrap_or(Path::new("."));
         for folder in [checkpoint, beside] {
             let path = folder.join(FILE);
@@ -202,7 +222,8 @@ pub fn datasets_of(checkpoint: &Path) -> Result<Vec<PathBuf>, FinetuneError> {
         FinetuneError::Config(format!("can't read `{}`: {error}", path.display()))
     })?;
     let dataset = table.get("dataset").and_then(toml::Value::as_str);
-    Ok(dataset.into_iter().map(PathBuf::from).collect())
+    let dataset = dataset.map(|dataset| locate(Path::new(dataset), checkpoint));
+    Ok(dataset.into_iter().collect())
 }
 
 /// Returns the split of the held-out documents whose scores chose `checkpoint`: by its lineage if it was fine-tuned

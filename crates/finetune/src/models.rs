@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use polymath_model::{LoadOptions, ModelSource, Ops, Precision, Transformer};
-use polymath_train::{Launch, RunFolder};
+use polymath_train::Launch;
 
 use polymath_model::{EMBEDDING, HEAD};
 
@@ -38,7 +38,7 @@ impl Finetuning {
     /// Loads the model to train, from the base or from the current position of the run.
     pub(crate) fn transformer(
         &self,
-        run: &RunFolder,
+        resumed: Option<&Path>,
         launch: &Launch,
         ops: Ops,
     ) -> Result<Transformer, FinetuneError> {
@@ -48,7 +48,6 @@ impl Finetuning {
             ops,
             trainable: &moves,
         };
-        let resumed = run.resumed().map(|from| from.path.as_path());
         let transformer = match &self.adapter {
             Some(lora) => self.adapted(lora, resumed, &options)?,
             None => self.load(resumed.unwrap_or(self.start()), &options)?,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use candle_core::utils::cuda_is_available;
 use polymath_data::{Dataset, Progress, fitting_length};
 use polymath_model::{HEAD, LoraConfig, ModelConfig, available_memory};
+use polymath_train::saved_config;
 
 use crate::base::PinnedBase;
 use crate::begun::begun_with;
@@ -77,6 +78,12 @@ impl Finetuning {
             .has_loss_mask()
             .then(|| fitting_length(&data.train, DEFAULT_SEQUENCE, facts.context));
         facts.epoch_tokens = data.train.tokens();
+        let saved = saved_config::<FinetuneConfig>(&config.run);
+        let continues = saved.is_some_and(|saved| {
+            config
+                .training
+                .continue_from(&saved.training, facts.epoch_tokens)
+        });
         let resolved = config.resolve(&facts)?;
         let retained_texts = opened.retained_texts(&config, retained.as_ref(), &niche)?;
         let mut finetuning = Self {
@@ -107,6 +114,10 @@ impl Finetuning {
         }
         let base = polymath_model::load_config(&finetuning.base.folder)?;
         finetuning.check_limited_groups(&base)?;
+        if continues {
+            let kept = finetuning.config.training.kept();
+            finetuning.config.choices.push(kept);
+        }
         Ok(finetuning)
     }
 

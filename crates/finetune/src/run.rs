@@ -7,8 +7,12 @@ use polymath_train::{
     fit_controlled, step_name,
 };
 
+use crate::base::has_checkpoints;
 use crate::retention::{LimitsVerdict, RetentionObjective, StartContext};
 use crate::{Divergence, Ending, FinetuneConfig, FinetuneError, Finetuning, Lineage};
+
+/// Key of a run's extensions.
+const EXTENSIONS: &str = "training.extensions";
 
 impl Finetuning {
     /// Trains from the base or from the current position of the run folder, and judges the limits, if any. For a
@@ -32,21 +36,30 @@ impl Finetuning {
             self.refuse_unjudged()?;
         }
         launch.check_memory(&self.plan())?;
-        let text = self.config.to_toml();
-        let run = RunFolder::open_resolving(&self.config.run, &text, launch.resume, &|saved| {
-            self.complete(saved)
-        })?;
+        let mut config = self.config.clone();
+        let mut run =
+            RunFolder::open_resolving(&config.run, &config.to_toml(), launch.resume, &|saved| {
+                self.complete(saved)
+            })?;
+        let continued = run.lengthen(&config.training, self.padding)?;
+        config.training = continued.training;
+        run.keep_config(config.to_toml());
         let lineage = match run.resumed() {
             Some(from) => self.check_origin(&from.path)?,
             None => self.lineage()?,
         };
         self.base.check()?;
+        if let Some(said) = &continued.said {
+            observer.message(said);
+            self.set_verdict_aside(&run)?;
+        }
         let has_verdict = LimitsVerdict::read(run.path()).is_some();
         if self.is_limited_on_generated_text() && self.generated.is_none() && !has_verdict {
-            let ops = launch.ops(self.config.training.precision);
+            let training = &config.training;
             let mut context = StartContext {
                 launch,
-                ops,
+                training,
+                ops: launch.ops(training.precision),
                 observer,
             };
             return match self.with_generated_text(&mut context) {
@@ -79,6 +92,7 @@ impl Finetuning {
             }
             None => {
                 Divergence::clear(run.path())?;
+                self.disk().check()?;
                 self.train(run, lineage, launch, observer)
                     .inspect_err(|error| Divergence::note(run.path(), error))?
             }
@@ -104,10 +118,13 @@ impl Finetuning {
         for packing in self.packings() {
             observer.message(&packing);
         }
-        let ops = launch.ops(self.config.training.precision);
-        let transformer = self.transformer(run, launch, ops)?;
+        let training = run.training().unwrap_or(&self.config.training);
+        let ops = launch.ops(training.precision);
+        let resumed = run.resumed().map(|from| from.path.as_path());
+        let transformer = self.transformer(resumed, launch, ops)?;
         let retention = match self.start_retention(&mut StartContext {
             launch,
+            training,
             ops,
             observer,
         }) {
@@ -132,7 +149,10 @@ impl Finetuning {
             controller.resume(&from.path)?;
         }
         let mut evaluator = self.evaluator(&transformer, launch, ops)?;
-        let settings = self.settings(launch, retention.fingerprint);
+        let settings = Fit {
+            training,
+            ..self.settings(launch, retention.fingerprint)
+        };
         let monitor = Monitor {
             evaluator: &mut *evaluator,
             controller: controller.as_mut().map(|controller| controller as _),
@@ -163,16 +183,18 @@ impl Finetuning {
         }
     }
 
-    /// Returns true if the run is finished with these settings, base and data, and its limits are judged.
+    /// Returns true if the run is finished with these settings, base and data, and its limits are judged: a comparison
+    /// of runs takes it as it is.
     ///
     /// # Errors
-    /// Fails if the run is finished with other settings.
+    /// Fails if the run is finished with other settings, or if it was or would be extended.
     pub fn is_done(&self) -> Result<bool, FinetuneError> {
         let Some(state) = polymath_train::finished(&self.config.run) else {
+            self.refuse_other_length()?;
             return Ok(false);
         };
-        if !self.is_same()? {
-            return Err(self.finished_otherwise());
+        if let Some(changed) = self.changed_key()? {
+            return Err(self.finished_otherwise(&changed));
         }
         self.check_origin(&self.config.run.join(step_name(state.step)))?;
         Ok(self.is_judged())
@@ -198,7 +220,7 @@ impl Finetuning {
                 saved.display()
             )));
         }
-        match Lineage::of(checkpoint)? {
+        match Lineage::recorded(checkpoint)? {
             Some(before) => {
                 before.check_same(&now, &self.config.run)?;
                 Ok(before)
@@ -209,22 +231,54 @@ impl Finetuning {
 
     /// Returns true if the run in the folder has these settings.
     pub(crate) fn is_same(&self) -> Result<bool, FinetuneError> {
+        Ok(self.changed_key()?.is_none())
+    }
+
+    /// Returns the first key in which the run in the folder has other settings.
+    fn changed_key(&self) -> Result<Option<String>, FinetuneError> {
         let path = self.config.run.join("run.toml");
         match polymath_base::read_to_string(&path) {
             Ok(saved) => {
                 let before = self.complete(&saved).unwrap_or(saved);
                 let (now, free) = (self.config.to_toml(), &self.config.free);
-                Ok(polymath_train::changed_key(&before, &now, free).is_none())
+                Ok(polymath_train::changed_key(&before, &now, free))
             }
             Err(source) => Err(FinetuneError::File { path, source }),
         }
     }
 
-    fn finished_otherwise(&self) -> FinetuneError {
+    fn finished_otherwise(&self, changed: &str) -> FinetuneError {
+        let why = match changed {
+            "evaluation.every" | "evaluation.max_tokens" if self.is_limited() => {
+                "; under limits the evaluations steer the run, so that it has to run again"
+            }
+            "evaluation.every" | "evaluation.max_tokens" => {
+                "; the evaluations chose its best checkpoint, so that it has to run again (the `max_tokens` of the comparison \
+                 itself can be raised at any time)"
+            }
+            EXTENSIONS => "; it was extended, and had another learning rate than a run of one part",
+            _ => "",
+        };
         FinetuneError::Config(format!(
-            "`{}` is finished with other settings: remove it, or choose another folder",
+            "`{}` is finished with other settings: `{changed}` differs{why}. Remove it, or choose another folder",
             self.config.run.display()
         ))
+    }
+
+    /// Refuses a run that has begun with another length, or was extended: to go on would extend it.
+    fn refuse_other_length(&self) -> Result<(), FinetuneError> {
+        if !has_checkpoints(&self.config.run) {
+            return Ok(());
+        }
+        let lengths = ["training.tokens", "training.steps", EXTENSIONS];
+        match self.changed_key()? {
+            Some(changed) if lengths.contains(&&*changed) => Err(FinetuneError::Config(format!(
+                "`{}` has begun with another length: `{changed}` differs, and the runs of a comparison are not extended, since \
+                 their learning rate would be another one. Remove it, or choose another folder",
+                self.config.run.display()
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// Returns a saved config with the defaults that earlier versions left out, or `None` if it is not a valid

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use polymath_data::{Dataset, DomainManifest, HeldoutSplit, NamedShard};
 use polymath_model::{LoraConfig, ModelConfig, TokenizerFiles};
-use polymath_train::{Plan, Training, resolve_checkpoint, step_name};
+use polymath_train::{DiskPlan, Plan, Training, resolve_checkpoint, step_name};
 use tempfile::TempDir;
 
 use crate::base::PinnedBase;
@@ -108,6 +108,14 @@ impl Finetuning {
         let each = 2.0 * 2.0 * plan.parameters as f64;
         plan.preparation_flops = each * self.tokens_to_generate() as f64;
         plan
+    }
+
+    /// Returns the disk space of the run's checkpoints. Under limits, the model that the search finds is one more.
+    pub fn disk(&self) -> DiskPlan {
+        let kept = &self.config.checkpoint;
+        let mut disk = DiskPlan::new(&self.plan(), self.adapter.is_some(), kept, &self.config.run);
+        disk.checkpoints += u64::from(self.config.retention.limits.is_some());
+        disk
     }
 
     /// Returns the number of optimizer steps of the run.

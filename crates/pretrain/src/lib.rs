@@ -15,6 +15,7 @@
 //! ```
 
 mod config;
+mod cost;
 mod error;
 mod resolve;
 
@@ -33,8 +34,8 @@ use polymath_data::{
 use polymath_eval::{EvalError, HeldoutEvaluator, WindowOptions};
 use polymath_model::{EndTokens, LoadOptions, ModelConfig, TokenizerFiles, Transformer};
 use polymath_train::{
-    Evaluator, Fit, LanguageModel, Launch, Observer, Outcome, Plan, RunFolder, Score, TrainError,
-    TrainingTask, fit,
+    DiskPlan, Evaluator, Fit, LanguageModel, Launch, Observer, Outcome, Plan, RunFolder, Score,
+    TrainError, TrainingTask, fit, saved_config,
 };
 
 /// A pretraining run that is ready to start: the config is valid, and the dataset is open.
@@ -53,7 +54,7 @@ impl Pretraining {
     ///
     /// # Errors
     /// Fails with every error that can be found before training.
-    pub fn open(config: PretrainConfig) -> Result<Self, PretrainError> {
+    pub fn open(mut config: PretrainConfig) -> Result<Self, PretrainError> {
         config.training.validate()?;
         config.evaluation.validate()?;
         config.checkpoint.validate()?;
@@ -80,6 +81,7 @@ impl Pretraining {
             epoch_tokens: corpus.tokens_of(&config.mixture),
             padding: 0.0,
         };
+        let kept = continue_config(&mut config, facts.epoch_tokens);
         let mut resolved = config.resolve(&facts)?;
         let mut mixture = corpus.mixture(&resolved, facts.padding)?;
         let mut stream = corpus.stream(&mixture, &resolved)?;
@@ -92,6 +94,9 @@ impl Pretraining {
             // Other shares give another share of padding, on which the number of steps and the warmup depend.
             facts.padding = stream.padding();
             resolved = config.resolve(&facts)?;
+        }
+        if kept {
+            resolved.choices.push(resolved.training.kept());
         }
         let mut model = resolved.architecture.clone();
         // A token that ends the assistant's turns in the data also ends a generated text.
@@ -116,6 +121,16 @@ impl Pretraining {
             &self.config.training,
             self.stream.padding(),
             &|_| true,
+        )
+    }
+
+    /// Returns the disk space of the run's checkpoints.
+    pub fn disk(&self) -> DiskPlan {
+        DiskPlan::new(
+            &self.plan(),
+            false,
+            &self.config.checkpoint,
+            &self.config.run,
         )
     }
 
@@ -168,8 +183,12 @@ impl Pretraining {
             let saved: PretrainConfig = toml::from_str(saved).ok()?;
             Some(saved.resolve(&self.facts).ok()?.to_toml())
         };
-        let text = self.config.to_toml();
-        let run = RunFolder::open_resolving(&self.config.run, &text, launch.resume, &complete)?;
+        let mut config = self.config.clone();
+        let mut run =
+            RunFolder::open_resolving(&config.run, &config.to_toml(), launch.resume, &complete)?;
+        let continued = run.lengthen(&config.training, self.stream.padding())?;
+        config.training = continued.training;
+        run.keep_config(config.to_toml());
         if let Some(outcome) = run.finished_outcome(&self.config.checkpoint)? {
             if let Some(from) = run.resumed() {
                 run.mark_best(&from.state)?;
@@ -177,6 +196,10 @@ impl Pretraining {
             let shown = run.path().display();
             observer.message(&format!("`{shown}` is finished: nothing left to do"));
             return Ok(outcome);
+        }
+        self.disk().check()?;
+        if let Some(said) = &continued.said {
+            observer.message(said);
         }
         run.note_environment(&launch.device)?;
         let ops = launch.ops(self.config.training.precision);
@@ -198,7 +221,7 @@ impl Pretraining {
                 .collect(),
         };
         let settings = Fit {
-            training: &self.config.training,
+            training: &config.training,
             evaluation: &self.config.evaluation,
             evaluate_first: false,
             checkpoint: &self.config.checkpoint,
@@ -256,6 +279,19 @@ impl Pretraining {
         };
         Ok(HeldoutEvaluator::new(shards, windows))
     }
+}
+
+/// Takes from the run that has begun in the config's folder what the config leaves out, if it extends that run. Returns
+/// true if it does.
+fn continue_config(config: &mut PretrainConfig, epoch_tokens: u64) -> bool {
+    let Some(saved) = saved_config::<PretrainConfig>(&config.run) else {
+        return false;
+    };
+    let extends = config.training.continue_from(&saved.training, epoch_tokens);
+    if extends && config.model.is_none() {
+        config.model = saved.model;
+    }
+    extends
 }
 
 /// Training splits of all domains.

@@ -51,4 +51,4 @@ pub use diverged::Diverged;
 pub use error::ReportError;
 pub use forgetting::{ForgettingReport, ModelScores, Settings, write};
 pub use page::check_forms;
-pub use wording::duration;
+pub use wording::{bytes, duration};

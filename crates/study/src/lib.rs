@@ -1,6 +1,7 @@
 //! Studies of finished checkpoints, one function each: the forgetting report ([`forget`]), the models between a base
 //! and a tuned model ([`interpolate()`]), the layers worth resetting ([`reset()`]), a comparison of several methods
-//! ([`frontier`]), the transfer between domains ([`transfer`]), and the model card ([`card`]).
+//! ([`frontier`]), the transfer between domains ([`transfer`]), the model card ([`card`]), and the list of runs
+//! ([`runs`]).
 
 mod cache;
 pub mod card;
@@ -10,6 +11,7 @@ pub mod frontier;
 pub mod interpolate;
 mod output;
 mod reset;
+pub mod runs;
 mod scores;
 pub mod scoring;
 mod setup;
@@ -22,4 +24,4 @@ pub use interpolate::{BetweenOptions, InterpolateOptions, interpolate};
 pub use output::OutputFolder;
 pub use reset::reset;
 pub use setup::{Progress, Scored, Setup, Silent};
-pub use sweep::{RunStatus, Runner, SweepEnd, check_bases};
+pub use sweep::{RunStatus, Runner, SweepEnd, SweepStatus, check_bases};

@@ -5,7 +5,7 @@ use std::error::Error;
 use polymath_data::Progress as PreparationProgress;
 use polymath_finetune::{Divergence, Ending, FinetuneConfig, FinetuneError, Finetuning};
 use polymath_report::Diverged;
-use polymath_train::{Launch, Observer, Silent, TrainError, check_batch_rules};
+use polymath_train::{Cost, Launch, Observer, Silent, TrainError, check_batch_rules};
 use toml::Table;
 
 use crate::StudyError;
@@ -56,7 +56,7 @@ pub enum Progress {
 }
 
 /// Status of a run before training.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct RunStatus {
     /// Display name of the run.
     pub name: String,
@@ -64,6 +64,21 @@ pub struct RunStatus {
     pub tokens: u64,
     /// Progress of the run.
     pub progress: Progress,
+    /// Estimated bytes of memory.
+    pub memory_bytes: u64,
+    /// Bytes of disk that the run still takes at most.
+    pub disk_bytes: u64,
+    /// Measured time of the run, if it is to be trained.
+    pub cost: Option<Cost>,
+}
+
+/// Status of a sweep before training.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SweepStatus {
+    /// The runs.
+    pub runs: Vec<RunStatus>,
+    /// Measured time of the work after the runs.
+    pub after: Cost,
 }
 
 /// Result of a sweep, and its diverged runs.
@@ -105,24 +120,67 @@ impl<T> SweepEnd<T> {
     }
 }
 
-/// Returns the number of training tokens and the progress of each run.
+/// Returns size and progress of each run, and the time of each that is to be trained, measured on a few of its steps.
+/// Runs that differ in their seed alone take as long as one another.
 ///
 /// # Errors
-/// Fails if the runs can't be compared, or if a finished run has other settings.
-pub(crate) fn status(runs: &[NamedRun]) -> Result<Vec<RunStatus>, StudyError> {
+/// Fails if the runs can't be compared, if a finished run has other settings, or if a run does not fit into memory or
+/// on the disk.
+pub(crate) fn status(runs: &[NamedRun], launch: &Launch) -> Result<Vec<RunStatus>, StudyError> {
     let mut found = Vec::new();
-    for (NamedRun { name, tuning }, done) in runs.iter().zip(done(runs)?) {
+    let mut measured: Vec<(String, Cost)> = Vec::new();
+    let done = done(runs)?;
+    check_disk(runs, &done)?;
+    for (NamedRun { name, tuning }, done) in runs.iter().zip(done) {
+        let progress = match tuning.divergence()? {
+            _ if done => Progress::Done,
+            Some(_) => Progress::Diverged,
+            None => Progress::ToDo,
+        };
+        let plan = tuning.plan();
+        let mut cost = None;
+        if progress == Progress::ToDo {
+            let refused = |error| StudyError::refused(format!("{name}: {error}"));
+            launch.check_memory(&plan).map_err(refused)?;
+            let kind = without_seed(tuning);
+            let known = measured.iter().find(|(known, _)| *known == kind);
+            let time = match known {
+                Some((_, time)) => time.clone(),
+                None => tuning.cost(launch)?,
+            };
+            measured.push((kind, time.clone()));
+            cost = Some(time);
+        }
         found.push(RunStatus {
             name: name.clone(),
-            tokens: tuning.plan().tokens,
-            progress: match tuning.divergence()? {
-                _ if done => Progress::Done,
-                Some(_) => Progress::Diverged,
-                None => Progress::ToDo,
+            tokens: plan.tokens,
+            progress,
+            memory_bytes: (plan.state_bytes)
+                .saturating_add(plan.activation_bytes)
+                .saturating_add(plan.retention_bytes),
+            disk_bytes: match progress {
+                Progress::ToDo => tuning.disk().bytes(),
+                Progress::Done | Progress::Diverged => 0,
             },
+            cost,
         });
     }
     Ok(found)
+}
+
+/// Returns the config and the position of a run, without its seed and its folder.
+fn without_seed(tuning: &Finetuning) -> String {
+    let mut config = tuning.config().clone();
+    config.seed = 0;
+    config.run = "".into();
+    format!("{} {}", tuning.steps_done(), config.to_toml())
+}
+
+/// Fails if the checkpoints of the runs that are not done don't fit on the disk together.
+fn check_disk(runs: &[NamedRun], done: &[bool]) -> Result<(), StudyError> {
+    let left = runs.iter().zip(done).filter(|(_, done)| !**done);
+    let disks: Vec<_> = left.map(|(run, _)| run.tuning.disk()).collect();
+    polymath_train::check_all(&disks).map_err(StudyError::refused)
 }
 
 /// Returns for each run whether it is finished. Fails if a finished run has other settings, or another version of the
@@ -203,6 +261,7 @@ impl Trained {
 /// it.
 pub(crate) fn train(runs: &[NamedRun], runner: &dyn Runner) -> Result<Trained, StudyError> {
     let done = done(runs)?;
+    check_disk(runs, &done)?;
     let launch = runner.begin();
     let mut reasons = Vec::new();
     let mut train_all = || {

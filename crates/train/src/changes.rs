@@ -2,18 +2,38 @@
 
 use std::path::Path;
 
-use crate::TrainError;
+use crate::saved::training_of;
+use crate::{TrainError, Training, is_same_place, locate};
 
-/// Fails if a configuration differs from the saved one, other than in the intervals of evaluation and saving.
+/// Keys that a resumed run may change: those of evaluation and saving, and the length, which `RunFolder::lengthen`
+/// compares. The path of the run folder may be spelled differently: the open folder is the right one.
+const FREE: [&str; 6] = [
+    "evaluation",
+    "checkpoint",
+    "run",
+    "training.tokens",
+    "training.steps",
+    "training.extensions",
+];
+
+/// Keys whose values are paths: another spelling, as from another working directory, is no other value.
+const PLACES: [&str; 3] = ["base", "dataset", "retain"];
+
+fn text_at<'a>(config: &'a toml::Table, key: &str) -> Option<&'a str> {
+    config.get(key)?.as_str()
+}
+
+/// Returns the `[training]` table of the saved configuration. Fails if the configuration `config` differs from it,
+/// other than in the length and the intervals of evaluation and saving.
 /// `resolve` fills in the defaults of the saved one; if it returns `None`, the saved one is compared as it is.
 pub(crate) fn refuse_changes(
     saved: &Path,
     config: &str,
     resolve: &dyn Fn(&str) -> Option<String>,
-) -> Result<(), TrainError> {
+) -> Result<Option<Training>, TrainError> {
     let text = polymath_base::read_to_string(saved).map_err(TrainError::file("read", saved))?;
     let resolved = resolve(&text).unwrap_or(text);
-    let before: toml::Table = resolved.parse().map_err(|error: toml::de::Error| {
+    let mut before: toml::Table = resolved.parse().map_err(|error: toml::de::Error| {
         TrainError::Run(format!(
             "`{}`, the configuration the run was started with, is not valid TOML: {}",
             saved.display(),
@@ -21,9 +41,17 @@ pub(crate) fn refuse_changes(
         ))
     })?;
     let now: toml::Table = config.parse().unwrap_or_default();
-    // The path of the run folder may be written differently or have changed: the open folder is the right one.
-    match first_difference(&before, &now, &["evaluation", "checkpoint", "run"]) {
-        None => Ok(()),
+    let folder = saved.parent().unwrap_or(Path::new("."));
+    for key in PLACES {
+        let (Some(old), Some(new)) = (text_at(&before, key), text_at(&now, key)) else {
+            continue;
+        };
+        if is_same_place(&locate(Path::new(old), folder), Path::new(new)) {
+            before.insert(key.into(), new.into());
+        }
+    }
+    match first_difference(&before, &now, &FREE) {
+        None => Ok(training_of(&before)),
         Some(changed) => Err(TrainError::Run(format!(
             "`{changed}` differs from what this run was started with (see `{}`): resume with the same config, or \
              choose another `run`",

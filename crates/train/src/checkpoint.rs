@@ -24,6 +24,9 @@ pub struct RunState {
     pub schema: u32,
     /// Number of finished optimizer steps.
     pub step: u64,
+    /// Optimizer steps that the run has in all; not recorded by earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub planned_steps: Option<u64>,
     /// Number of tokens trained on.
     pub tokens: u64,
     /// Seconds of training so far.
@@ -75,6 +78,7 @@ impl RunState {
         Self {
             schema: SCHEMA,
             step: 0,
+            planned_steps: None,
             tokens: 0,
             seconds: 0.0,
             seed,
@@ -90,6 +94,12 @@ impl RunState {
             sha256: BTreeMap::new(),
             checksum: String::new(),
         }
+    }
+
+    /// Records that the run has `total` steps: a finished run that was extended is not finished any more.
+    pub(crate) fn plan(&mut self, total: u64) {
+        self.planned_steps = Some(total);
+        self.finished &= self.step >= total;
     }
 
     /// Fills in the checksum and returns the text of `state.json`.
@@ -180,8 +190,8 @@ pub fn verify(folder: &Path) -> Result<RunState, TrainError> {
     Ok(state)
 }
 
-/// Reads a checkpoint's `state.json`. Checks it against its checksum and the name of its folder.
-fn read_state(folder: &Path) -> Result<RunState, TrainError> {
+/// Reads a checkpoint's `state.json` and checks it against itself and the folder's name.
+pub(crate) fn read_state(folder: &Path) -> Result<RunState, TrainError> {
     let broken = |message: String| TrainError::Broken {
         path: folder.to_path_buf(),
         message,

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use crate::TrainError;
 use crate::checkpoint::{self, Checkpoint, RunState};
+use crate::lengthen::last_extension;
+use crate::saved::training_of_run;
 
 /// Returns the name of the checkpoint after `step` in a run folder.
 pub fn step_name(step: u64) -> String {
@@ -44,9 +46,9 @@ pub fn finished(run: &Path) -> Option<RunState> {
         return None;
     }
     let (found, _) = newest(run).ok()?;
-    found
-        .map(|found| found.state)
-        .filter(|state| state.finished)
+    let state = found?.state;
+    let extended = training_of_run(run).as_ref().and_then(last_extension);
+    (state.finished && extended.is_none_or(|after| after < state.step)).then_some(state)
 }
 
 /// Returns true if the folder holds a finished run.

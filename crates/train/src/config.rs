@@ -5,6 +5,8 @@ mod validate;
 use polymath_ops::Precision;
 use serde::{Deserialize, Serialize};
 
+use crate::Extension;
+
 /// Shape of the learning-rate schedule.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -125,6 +127,10 @@ pub struct TrainingConfig {
     /// Precision: `f32`, or `bf16` for the inputs of matrix products.
     #[serde(default)]
     pub precision: Precision,
+    /// Points from which on the run has more steps than before; `--resume` writes them into `run.toml` where it extends
+    /// a run. Not for a config.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extensions: Vec<Extension>,
 }
 
 /// Activations that the backward pass recomputes.

@@ -59,8 +59,10 @@ pub fn fit_controlled<'a, O: Objective + SaveModel>(
 ) -> Result<Outcome, TrainError> {
     let TrainingTask { objective, batches } = task;
     let total = fit.training.total_steps(batches.padding());
+    run.check_length()?;
     let mut learner = Learner::new(fit, objective, total)?;
     let mut at = Progress::begin(fit, run, monitor, observer)?;
+    at.state.plan(total);
     learner.resume(run)?;
     let due = at.evaluate_what_is_due(total, |at| learner.save(at))?;
     if due == Evaluated::Stopped || at.state.step < total && at.is_stopping() {

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use polymath_hub::{HubError, Repository};
 use polymath_model::NamedBase;
 
-use crate::TrainError;
 use crate::checkpoint::{STATE, verify};
+use crate::{TrainError, locate};
 
 /// Maximum number of attempts to resolve a link that moves at the same time. A run moves its links seconds apart.
 const ATTEMPTS: usize = 5;
@@ -113,9 +113,9 @@ pub fn resolve_base(folder: &Path, given: Option<&Path>) -> Result<Option<PathBu
         return resolve_checkpoint(given).map(Some);
     }
     let named = polymath_model::named_base(folder)?;
-    let here = Path::new(&named.name);
-    if polymath_base::exists(here).map_err(TrainError::file("look up", here))? {
-        return resolve_checkpoint(here).map(Some);
+    let here = locate(Path::new(&named.name), folder);
+    if polymath_base::exists(&here).map_err(TrainError::file("look up", &here))? {
+        return resolve_checkpoint(&here).map(Some);
     }
     let Some(repository) = Repository::parse(&named.name) else {
         return Ok(None);

@@ -13,25 +13,14 @@ pub(crate) fn refuse_unfit(run: &Path, state: &RunState, resume: bool) -> Result
     let (run, step) = (run.display(), state.step);
     if state.finished && !resume {
         return Err(TrainError::Run(format!(
-            "the run `{run}` is finished ({step} steps): choose another `run`, or delete the folder to train it anew"
+            "the run `{run}` is finished ({step} steps): raise `training.tokens`, `steps` or `epochs` and give `--resume` to \
+             extend it, choose another `run`, or delete the folder to train it anew"
         )));
     }
     if state.finished {
         return Ok(());
     }
-    if state.batch_rule != BATCH_RULE {
-        return Err(other_batches(state, &run.to_string()));
-    }
-    if state.evaluation_rule != EVALUATION_RULE && state.best.is_some() {
-        return Err(other_documents(state, &run.to_string()));
-    }
-    if state.schema < SCHEMA {
-        return Err(TrainError::Run(format!(
-            "the run `{run}` was interrupted after step {step} of an older version of Polymath ({}): finish it with that version, or \
-             train anew in another `run`",
-            state.program_version
-        )));
-    }
+    refuse_older(&run.to_string(), state)?;
     if !resume {
         return Err(TrainError::Run(format!(
             "the run `{run}` was interrupted after step {step}: go on with `--resume`, or choose another `run`"
@@ -40,24 +29,58 @@ pub(crate) fn refuse_unfit(run: &Path, state: &RunState, resume: bool) -> Result
     Ok(())
 }
 
+/// Refuses to go on with a run of other rules.
+pub(crate) fn refuse_older(run: &str, state: &RunState) -> Result<(), TrainError> {
+    if state.batch_rule != BATCH_RULE {
+        return Err(other_batches(state, run));
+    }
+    if state.evaluation_rule != EVALUATION_RULE && state.best.is_some() {
+        return Err(other_documents(state, run));
+    }
+    if state.schema < SCHEMA {
+        return Err(TrainError::Run(format!(
+            "the run `{run}` was {} after step {} of an older version of Polymath ({}): go on with that version, or train \
+             anew in another `run`",
+            ended(state),
+            state.step,
+            state.program_version
+        )));
+    }
+    Ok(())
+}
+
+/// Returns the word for the end of a run so far.
+fn ended(state: &RunState) -> &'static str {
+    match state.finished {
+        true => "finished",
+        false => "interrupted",
+    }
+}
+
 /// Makes the error for a run whose remaining batches would differ from those that it began with.
 fn other_batches(state: &RunState, run: &str) -> TrainError {
     TrainError::Run(format!(
-        "the run `{run}` was interrupted after step {} by version {} of this program, which makes batches by rule {} where \
+        "the run `{run}` was {} after step {} by version {} of this program, which makes batches by rule {} where \
          this one has rule {BATCH_RULE}: it would go on with other data, in another order. End it with the program that \
          began it, or choose another `run` and train anew; its checkpoints can still be evaluated",
-        state.step, state.program_version, state.batch_rule
+        ended(state),
+        state.step,
+        state.program_version,
+        state.batch_rule
     ))
 }
 
 /// Makes the error for a run whose best checkpoint would be chosen by scores of different documents.
 fn other_documents(state: &RunState, run: &str) -> TrainError {
     TrainError::Run(format!(
-        "the run `{run}` was interrupted after step {} by version {} of this program, which evaluates on held-out documents \
+        "the run `{run}` was {} after step {} by version {} of this program, which evaluates on held-out documents \
          chosen by rule {} where this one has rule {EVALUATION_RULE}: its earlier scores are of other documents, and `best` \
          would compare the two. End it with the program that began it, or choose another `run` and train anew; its \
          checkpoints can still be evaluated",
-        state.step, state.program_version, state.evaluation_rule
+        ended(state),
+        state.step,
+        state.program_version,
+        state.evaluation_rule
     ))
 }
 

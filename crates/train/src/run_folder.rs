@@ -10,21 +10,31 @@ mod rotation;
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use claim::CONFIG;
+pub(crate) use claim::{LOCK, lock};
+pub(crate) use rotation::discard;
+
 use polymath_base::{Lock, StagedFolder};
 
 use crate::changes::refuse_changes;
 use crate::checkpoint::{self, Best, Checkpoint, OPTIMIZER, RunState};
 use crate::checkpoints::{newest, step_name};
+use crate::lengthen::{continue_run, last_extension};
 use crate::metrics::{METRICS, MetricsFile};
-use crate::resumable::refuse_unfit;
-use crate::{Checkpointing, Environment, Optimizer, Outcome, SaveModel, TrainError};
+use crate::resumable::{refuse_older, refuse_unfit};
+use crate::saved::{CONFIG, training_in};
+use crate::{
+    Checkpointing, Continued, Environment, Optimizer, Outcome, SaveModel, TrainError, Training,
+};
 
 /// Folder of one run, locked for this process.
 pub struct RunFolder {
     path: PathBuf,
     /// Text of `run.toml`.
     config: String,
+    /// The `[training]` table that a resumed run was saved with.
+    saved: Option<Training>,
+    /// Step after which the run was last extended.
+    extended_after: Option<u64>,
     resumed: Option<Checkpoint>,
     skipped: Vec<String>,
     // Held for the lifetime of the run; the system releases it when the process ends.
@@ -62,10 +72,11 @@ impl RunFolder {
         claim::refuse_foreign(path)?;
         claim::clear_leftovers(path)?;
         let (found, skipped) = newest(path)?;
+        let mut training = None;
         match &found {
             Some(found) => {
                 refuse_unfit(path, &found.state, resume)?;
-                refuse_changes(&saved, config, resolve)?;
+                training = refuse_changes(&saved, config, resolve)?;
             }
             None if !skipped.is_empty() => {
                 return Err(TrainError::Run(format!(
@@ -81,6 +92,8 @@ impl RunFolder {
         let run = Self {
             path: path.to_path_buf(),
             config: config.to_owned(),
+            extended_after: training.as_ref().and_then(last_extension),
+            saved: training,
             resumed: found,
             skipped,
             _lock: lock,
@@ -89,6 +102,53 @@ impl RunFolder {
             write(&saved, run.config.as_bytes())?;
         }
         Ok(run)
+    }
+
+    /// Compares the length of a resumed run with that of `training`, for rows of which the share `padding` is padding,
+    /// and returns the table with the run's extensions. A longer one extends the run from its newest checkpoint on; the
+    /// caller saves that with [`Self::keep_config`].
+    ///
+    /// # Errors
+    /// Fails if the run was longer, had other extensions, or is to be extended and was trained by older rules.
+    pub fn lengthen(&mut self, training: &Training, padding: f64) -> Result<Continued, TrainError> {
+        let (Some(from), Some(saved)) = (&self.resumed, &self.saved) else {
+            return Ok(Continued {
+                training: training.clone(),
+                said: None,
+            });
+        };
+        let shown = self.path.display().to_string();
+        let continued = continue_run((&shown, from.state.step), saved, training, padding)?;
+        if continued.said.is_some() {
+            refuse_older(&shown, &from.state)?;
+        }
+        self.extended_after = last_extension(&continued.training);
+        self.saved = Some(continued.training.clone());
+        Ok(continued)
+    }
+
+    /// Returns the `[training]` table of a resumed run, with its extensions.
+    pub fn training(&self) -> Option<&Training> {
+        self.saved.as_ref()
+    }
+
+    /// Replaces the configuration that is saved with the run.
+    pub fn keep_config(&mut self, config: String) {
+        self.config = config;
+    }
+
+    /// Refuses a length other than the saved one that [`Self::lengthen`] has not compared.
+    pub(crate) fn check_length(&self) -> Result<(), TrainError> {
+        let now = training_in(&self.config);
+        match (&self.saved, now) {
+            (Some(saved), Some(now)) if saved.length != now.length => {
+                Err(TrainError::Run(format!(
+                    "the run `{}` was saved with another length: compare them by `RunFolder::lengthen` first",
+                    self.path.display()
+                )))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Prepares the folder of a resumed run after all checks: saves the config, renames broken checkpoints, moves the
@@ -135,9 +195,12 @@ impl RunFolder {
     }
 
     fn is_finished(&self) -> bool {
-        self.resumed
-            .as_ref()
-            .is_some_and(|from| from.state.finished)
+        self.resumed.as_ref().is_some_and(|from| {
+            from.state.finished
+                && self
+                    .extended_after
+                    .is_none_or(|after| after < from.state.step)
+        })
     }
 
     /// Returns the outcome of a run that is already finished, or `None`. Completes the work after the last checkpoint

@@ -1,9 +1,36 @@
 //! Learning rate of each step.
 
-use crate::{Schedule, Training};
+use crate::{Extension, Schedule, Training};
 
 /// Returns the learning rate of optimizer step `step` (from 1) of `total`.
+///
+/// Up to an [`Extension`], the rate is that of the run as it was before. After it, the gap between the last rate and
+/// the schedule of the longer run closes linearly over as many steps as the warmup has. Without a gap, nothing changes.
 pub fn learning_rate(config: &Training, step: u64, total: u64) -> f64 {
+    extended(config, &config.extensions, (step, total))
+}
+
+fn extended(config: &Training, extensions: &[Extension], (step, total): (u64, u64)) -> f64 {
+    let Some((last, earlier)) = extensions.split_last() else {
+        return scheduled(config, step, total);
+    };
+    if step <= last.after {
+        return extended(config, earlier, (step, last.steps));
+    }
+    let after = (step - last.after) as f64;
+    let rate = scheduled(config, step, total);
+    let closed = after / config.warmup_steps.max(1) as f64;
+    if closed >= 1.0 {
+        return rate;
+    }
+    let before = extended(config, earlier, (last.after, last.steps));
+    let gap = scheduled(config, last.after, total) - before;
+    // The schedule may fall faster than the gap closes.
+    (rate - gap * (1.0 - closed)).max(before.min(rate))
+}
+
+/// Returns the rate of a run that has `total` steps from its start.
+fn scheduled(config: &Training, step: u64, total: u64) -> f64 {
     let (peak, warmup) = (config.learning_rate, config.warmup_steps);
     let minimum = peak * config.minimum_learning_rate_ratio;
     // 1) Linear warmup. The first step has a learning rate above 0.

@@ -3,7 +3,7 @@
 use polymath_ops::Precision;
 use serde::Serialize;
 
-use crate::{OptimizerChoice, Recompute, Schedule, TrainingConfig};
+use crate::{Extension, OptimizerChoice, Recompute, Schedule, TrainingConfig};
 
 /// Maximum of the default warmup, in steps.
 const MAX_DEFAULT_WARMUP: u64 = 500;
@@ -39,6 +39,20 @@ pub struct TrainingDefaults {
     pub epoch_tokens: u64,
 }
 
+impl TrainingDefaults {
+    /// Placeholders for a table that leaves nothing out, such as that of a saved run.
+    pub(crate) const UNUSED: Self = Self {
+        length: Length::Steps(0),
+        batch_size: 1,
+        sequence_length: 1,
+        learning_rate: 1.0,
+        optimizer: OptimizerChoice::Adamw,
+        weight_decay: 0.0,
+        padding: 0.0,
+        epoch_tokens: 1,
+    };
+}
+
 /// Resolved `[training]` table. Its fields are those of [`TrainingConfig`].
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[allow(missing_docs, reason = "documented in `TrainingConfig`")]
@@ -64,6 +78,8 @@ pub struct Training {
     pub z_loss: f64,
     pub recompute: Recompute,
     pub precision: Precision,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub extensions: Vec<Extension>,
 }
 
 impl Training {
@@ -111,6 +127,7 @@ impl TrainingConfig {
             z_loss: self.z_loss,
             recompute: self.recompute,
             precision: self.precision,
+            extensions: self.extensions.clone(),
         };
         let total = training.total_steps(defaults.padding);
         training.warmup_steps = self

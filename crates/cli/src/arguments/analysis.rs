@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::Scoring;
+use super::values::TimeLimit;
 
 /// Arguments of the commands that run several fine-tunings of one config.
 #[derive(Debug, Args)]
@@ -13,7 +14,10 @@ pub struct Sweep {
     pub config: PathBuf,
     /// Changes to the config, as `key.sub=value`.
     pub overrides: Vec<String>,
-    /// Check every run and list which ones are finished, without starting any.
+    #[command(flatten)]
+    pub limit: TimeLimit,
+    /// Check every run, list which ones are finished, and measure the time of the rest on a few steps, without starting
+    /// any.
     #[arg(long)]
     pub dry_run: bool,
     /// Show each run on the whole terminal: loss, domains, throughput, time left. `q` stops and saves it.

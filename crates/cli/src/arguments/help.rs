@@ -32,7 +32,7 @@ const GROUPS: [Group; 5] = [
     },
     Group {
         heading: "Tools",
-        commands: &["dataset", "tokenizer", "bench", "completions"],
+        commands: &["runs", "dataset", "tokenizer", "bench", "completions"],
     },
 ];
 

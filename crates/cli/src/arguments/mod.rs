@@ -14,9 +14,11 @@ pub use inference::{Chat, Generate, Sampling, Serve};
 pub use pipeline::{Demo, Evaluate, Finetune, Prepare, Report, Train};
 pub use scoring::{Scoring, SplitChoice, SplitFilter, Tasks};
 pub use sharing::{Export, GgufKind, Import, Merge};
-pub use tools::{Bench, Completions, DatasetCommand, DatasetText, ManPages, Tokenizer};
+pub use tools::{Bench, Completions, DatasetCommand, DatasetText, ManPages, Runs, Tokenizer};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use values::TimeLimit;
 
 use values::example;
 
@@ -132,6 +134,9 @@ pub enum Command {
     /// Inspect a prepared dataset.
     #[command(subcommand, after_help = example!("polymath dataset info data/science"))]
     Dataset(DatasetCommand),
+    /// List runs with state, size and lineage; remove old checkpoints.
+    #[command(after_help = example!("polymath runs checkpoints"))]
+    Runs(Runs),
     /// Write a fine-tuning's tokenizer: the base's with the new tokens.
     #[command(after_help = example!("polymath tokenizer finetune.toml --output tokenizer"))]
     Tokenizer(Tokenizer),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::scoring::{Scoring, SplitFilter, Tasks};
-use super::values::at_least_one;
+use super::values::{TimeLimit, at_least_one};
 
 #[derive(Debug, Args)]
 pub struct Prepare {
@@ -27,10 +27,13 @@ pub struct Train {
     pub config: PathBuf,
     /// Changes to the config, as `key.sub=value`.
     pub overrides: Vec<String>,
-    /// Resume an interrupted run.
+    /// Resume an interrupted run; extend a finished one whose length was raised.
     #[arg(long)]
     pub resume: bool,
-    /// Print the cost of the run without starting it: parameters, tokens, operations, memory, time.
+    #[command(flatten)]
+    pub limit: TimeLimit,
+    /// Print the cost of the run without starting it: parameters, tokens, operations, memory, disk, and the time that a
+    /// few steps measure.
     #[arg(long)]
     pub dry_run: bool,
     /// Show the run on the whole terminal: loss, domains, throughput, time left. `q` stops and saves it.

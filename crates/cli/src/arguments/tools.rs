@@ -79,3 +79,22 @@ pub struct ManPages {
     #[arg(long, short, value_name = "DIR")]
     pub output: PathBuf,
 }
+
+#[derive(Debug, Args)]
+pub struct Runs {
+    /// Folders in which runs are looked for; default: the current one.
+    pub folders: Vec<PathBuf>,
+    /// Compare the SHA-256 of every checkpoint's files. By default, only their presence and length are checked.
+    #[arg(long)]
+    pub verify: bool,
+    /// List the checkpoints that nothing needs, and remove them after a confirmation. A run keeps its newest and its
+    /// best one, its milestones, and those that another run or model came from.
+    #[arg(long)]
+    pub prune: bool,
+    /// Remove without a confirmation.
+    #[arg(long, requires = "prune")]
+    pub yes: bool,
+    /// Print JSON.
+    #[arg(long, conflicts_with = "prune")]
+    pub json: bool,
+}

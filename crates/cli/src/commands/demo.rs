@@ -139,6 +139,7 @@ fn train_file(config: &Path) -> arguments::Train {
         overrides: Vec::new(),
         // A demo that was stopped is resumed.
         resume: true,
+        limit: arguments::TimeLimit::default(),
         dry_run: false,
         dashboard: false,
     }

@@ -5,10 +5,10 @@ use std::path::Path;
 use polymath_eval::statistics::LimitVerdict;
 use polymath_finetune::{Ending, FinetuneConfig, Finetuning};
 use polymath_model::ModelSource;
-use polymath_train::Outcome;
+use polymath_train::{Launch, Outcome};
 
-use super::prepare;
-use super::pretrain::{conclude, dry_run, launch, summary, watcher};
+use super::pretrain::{conclude, launch, summary, watcher};
+use super::{dry_run, prepare};
 use crate::arguments;
 use crate::console::Stages;
 use crate::dashboard::{About, Group};
@@ -26,6 +26,7 @@ pub fn run(
     environment: &Environment,
 ) -> Result<(), Failure> {
     environment.check_dashboard(arguments.dashboard)?;
+    arguments.limit.start()?;
     let mut overrides = arguments.overrides.clone();
     overrides.extend(limits.iter().flat_map(|limits| as_overrides(limits)));
     let config: FinetuneConfig = super::load_run(&arguments.config, &overrides)?;
@@ -48,7 +49,9 @@ pub fn run(
         for said in said.chain(&finetuning.packings()) {
             results::line(said)?;
         }
-        return dry_run(&finetuning.plan(), environment);
+        let (plan, disk) = (finetuning.plan(), finetuning.disk());
+        let measure = |launch: &Launch| Ok(finetuning.cost(launch)?);
+        return dry_run::print((&plan, &disk), environment, measure);
     }
     let finetuning = Finetuning::open(config, &stages).map_err(Failure::usage)?;
     environment.say_what_is_left_out(ModelSource::of(finetuning.base()))?;

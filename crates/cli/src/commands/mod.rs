@@ -6,6 +6,7 @@ pub mod chat;
 pub mod completions;
 pub mod dataset;
 pub mod demo;
+mod dry_run;
 pub mod evaluate;
 pub mod export;
 pub mod finetune;
@@ -19,14 +20,17 @@ pub mod pretrain;
 mod publish;
 pub mod report;
 pub mod reset;
-mod runs;
+pub mod runs;
 #[cfg(feature = "serve")]
 pub mod serve;
+mod sweep;
 pub mod tasks;
 pub mod tokenizer;
 pub mod transfer;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
 
 use crate::failure::Failure;
 
@@ -42,6 +46,24 @@ fn load_run<T: serde::de::DeserializeOwned>(
             .collect();
         return polymath_config::from_overrides(&all).map_err(Failure::usage);
     }
-    polymath_config::load_exclusive(file, overrides, polymath_train::EXCLUSIVE_KEYS)
+    let file = enter_project(file)?;
+    polymath_config::load_exclusive(&file, overrides, polymath_train::EXCLUSIVE_KEYS)
         .map_err(Failure::usage)
+}
+
+/// Goes to the folder that the paths of a run's own `run.toml` start from, wherever the command was given. Returns the
+/// path of the file from there. Any other file is left as it is.
+fn enter_project(file: &Path) -> Result<PathBuf, Failure> {
+    let run = file
+        .parent()
+        .filter(|_| file.file_name().is_some_and(|name| name == "run.toml"));
+    let Some(project) = run.and_then(polymath_train::project_of) else {
+        return Ok(file.to_path_buf());
+    };
+    let whole = file
+        .canonicalize()
+        .with_context(|| format!("can't read `{}`", file.display()))?;
+    std::env::set_current_dir(&project)
+        .with_context(|| format!("can't enter `{}`", project.display()))?;
+    Ok(whole)
 }

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use anyhow::Context;
 use polymath_pretrain::{PretrainConfig, Pretraining};
-use polymath_train::{Launch, Observer, Outcome, Plan, Training, memory_of};
+use polymath_train::{Launch, Observer, Outcome, Plan, Training};
 
+use super::dry_run;
 use crate::arguments;
 use crate::console::TrainingConsole;
 use crate::dashboard::{About, Dashboard, Group};
@@ -13,7 +14,6 @@ use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::signals::StopSignal;
 use crate::{lines, peak, results};
-use polymath_report::duration;
 
 /// Time for which the machine's peak rate is measured before a run.
 const PEAK_TIME: std::time::Duration = std::time::Duration::from_millis(300);
@@ -21,6 +21,7 @@ const PEAK_TIME: std::time::Duration = std::time::Duration::from_millis(300);
 /// Trains, or prints the cost of training.
 pub fn run(arguments: &arguments::Train, environment: &Environment) -> Result<(), Failure> {
     environment.check_dashboard(arguments.dashboard)?;
+    arguments.limit.start()?;
     let config: PretrainConfig = super::load_run(&arguments.config, &arguments.overrides)?;
     let folder = config.run.clone();
     let pretraining = Pretraining::open(config).map_err(Failure::usage)?;
@@ -39,7 +40,9 @@ pub fn run(arguments: &arguments::Train, environment: &Environment) -> Result<()
         for said in pretraining.choices().iter().chain(&pretraining.packings()) {
             results::line(said)?;
         }
-        return dry_run(&pretraining.plan(), environment);
+        let (plan, disk) = (pretraining.plan(), pretraining.disk());
+        let measure = |launch: &Launch| Ok(pretraining.cost(launch)?);
+        return dry_run::print((&plan, &disk), environment, measure);
     }
     for choice in pretraining.choices() {
         environment.say(choice);
@@ -121,59 +124,6 @@ pub fn watcher(
     Ok(Box::new(
         dashboard.context("`--dashboard`: can't take the terminal")?,
     ))
-}
-
-/// Prints the cost of a run without starting it.
-pub fn dry_run(plan: &Plan, environment: &Environment) -> Result<(), Failure> {
-    // Cautious guess of the share of the machine's peak rate that training reaches. `polymath bench` measures it.
-    const USUAL_SHARE: f64 = 0.35;
-    let peak = peak::measure(&environment.device, plan.precision, PEAK_TIME)?;
-    let mut text = format!(
-        "parameters            {:>16}  ({} of them trained)\n",
-        plan.parameters, plan.trainable_parameters
-    );
-    text += &format!("steps                 {:>16}\n", plan.steps);
-    text += &format!("tokens                {:>16}", plan.tokens);
-    let padding = plan.positions - plan.tokens.min(plan.positions);
-    if padding > 0 {
-        let share = padding as f64 * 100.0 / plan.positions as f64;
-        text += &format!("  and {share:.1} % of all positions are padding");
-    }
-    text += &format!(
-        "\noperations            {:>16.3e}  floating-point, {:.3e} per position\n",
-        plan.flops(),
-        plan.flops_per_token
-    );
-    text += &format!(
-        "memory                {:>13} MB  of parameters, gradients and moments\n",
-        plan.state_bytes / 1_000_000
-    );
-    text += &format!(
-        "                      {:>13} MB  of activations, estimated\n",
-        plan.activation_bytes / 1_000_000
-    );
-    if plan.retention_bytes > 0 {
-        text += &format!(
-            "                      {:>13} MB  for retention: copies of the base and the like\n",
-            plan.retention_bytes / 1_000_000
-        );
-    }
-    let available = memory_of(&environment.device);
-    if let Some(available) = available {
-        text += &format!(
-            "                      {:>13} MB  available\n",
-            available / 1_000_000
-        );
-    }
-    text += &format!(
-        "time                  {:>16}  at {:.0} % of this machine's {:.0} GFLOP/s, estimated\n",
-        duration(plan.flops() / (USUAL_SHARE * peak)),
-        USUAL_SHARE * 100.0,
-        peak / 1e9
-    );
-    results::print(&text)?;
-    plan.check_memory(available).map_err(Failure::usage)?;
-    Ok(())
 }
 
 /// Prints the final message of a run, and fails if the run was interrupted.

@@ -1,86 +1,191 @@
-//! Running `frontier` and `transfer` from the command line.
+//! `polymath runs`: lists the runs on the disk, and removes checkpoints that nothing needs.
 
-use std::cell::RefCell;
-use std::error::Error;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::time::SystemTime;
 
-use polymath_data::Progress as PreparationProgress;
-use polymath_finetune::Finetuning;
-use polymath_study::sweep::Progress;
-use polymath_study::{RunStatus, Runner};
-use polymath_train::{Launch, Observer};
+use anyhow::anyhow;
+use polymath_report::bytes;
+use polymath_study::runs::{LastScore, PrunePlan, Run, RunCondition, plan_prune, prune, runs};
+use polymath_train::Check;
 
-use super::finetune::about;
-use super::pretrain::{launch, watcher};
-use crate::console::Stages;
+use crate::arguments;
 use crate::environment::Environment;
 use crate::failure::Failure;
-use crate::signals::StopSignal;
 use crate::{lines, results};
 
-/// Environment of the runs of a sweep: a dashboard or progress lines, and signals that stop the runs.
-pub struct ConsoleRunner<'a> {
-    environment: &'a Environment,
-    dashboard: bool,
-    signal: RefCell<Option<StopSignal>>,
+/// Lists the runs, or removes old checkpoints.
+pub fn run(arguments: &arguments::Runs, environment: &Environment) -> Result<(), Failure> {
+    let folders = match arguments.folders.is_empty() {
+        true => vec![PathBuf::from(".")],
+        false => arguments.folders.clone(),
+    };
+    let check = match arguments.verify {
+        true => Check::Digests,
+        false => Check::Lengths,
+    };
+    let found = runs(&folders, check)?;
+    if arguments.json {
+        return results::line(&serde_json::to_string_pretty(&as_json(&found))?);
+    }
+    if found.is_empty() {
+        let shown: Vec<String> = folders
+            .iter()
+            .map(|folder| folder.display().to_string())
+            .collect();
+        return results::line(&format!("no run in `{}`", shown.join("`, `")));
+    }
+    if !arguments.prune {
+        return results::print(&table(&found));
+    }
+    let plan = plan_prune(&found, &folders)?;
+    results::print(&list(&plan))?;
+    if plan.removals.is_empty() {
+        return Ok(());
+    }
+    if !arguments.yes && !is_confirmed(&plan)? {
+        environment.say("nothing was removed");
+        return Ok(());
+    }
+    prune(&plan)?;
+    results::announce(&format!(
+        "removed {} folders, {}",
+        plan.removals.len(),
+        bytes(plan.bytes())
+    ));
+    Ok(())
 }
 
-impl<'a> ConsoleRunner<'a> {
-    /// Makes the environment of a sweep's runs.
-    pub fn new(environment: &'a Environment, dashboard: bool) -> Self {
-        Self {
-            environment,
-            dashboard,
-            signal: RefCell::default(),
+/// Asks before a removal; where nobody can answer, it needs `--yes`.
+fn is_confirmed(plan: &PrunePlan) -> Result<bool, Failure> {
+    if !(std::io::stdin().is_terminal() && lines::is_terminal()) {
+        return Err(Failure::usage(anyhow!(
+            "`--prune`: nothing was removed; give `--yes` to remove what is listed"
+        )));
+    }
+    lines::say(&format!(
+        "remove these {} folders, {}? [y/N]",
+        plan.removals.len(),
+        bytes(plan.bytes())
+    ));
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
+}
+
+/// Lists what would be removed, and what stays for a reason that is not plain.
+fn list(plan: &PrunePlan) -> String {
+    let mut text = String::new();
+    for removal in &plan.removals {
+        let path = removal.path.display().to_string();
+        text += &format!(
+            "remove  {path:40} {:>10}  {}\n",
+            bytes(removal.bytes),
+            removal.why
+        );
+    }
+    for kept in &plan.kept {
+        text += &format!(
+            "keep    {:40} {:>10}  {}\n",
+            kept.path.display().to_string(),
+            "",
+            kept.why
+        );
+    }
+    if plan.removals.is_empty() {
+        text += "nothing to remove\n";
+    }
+    text
+}
+
+fn as_json(found: &[Run]) -> serde_json::Value {
+    let runs = found.iter().map(|run| {
+        let mut value = serde_json::to_value(run).expect("a run is numbers and names");
+        value["date"] = run.date.map(date).into();
+        value
+    });
+    runs.collect()
+}
+
+/// Returns one line for each run, and below them what is broken.
+fn table(found: &[Run]) -> String {
+    let heads = ["run", "state", "size", "date (UTC)", "from", "held-out"];
+    let mut rows = vec![heads.map(str::to_owned)];
+    let mut reasons = String::new();
+    for run in found {
+        rows.push([
+            run.folder.display().to_string(),
+            state(&run.condition),
+            bytes(run.bytes),
+            run.date.map_or_else(|| "–".into(), date),
+            origin(run),
+            run.last_score.as_ref().map_or_else(|| "–".into(), score),
+        ]);
+        if let RunCondition::Broken { message } | RunCondition::Diverged { message } =
+            &run.condition
+        {
+            reasons += &format!("{}: {message}\n", run.folder.display());
         }
     }
+    aligned(&rows) + &reasons
 }
 
-impl Runner for ConsoleRunner<'_> {
-    fn preparation(&self) -> Box<dyn PreparationProgress + '_> {
-        Box::new(Stages::new(self.environment))
-    }
-
-    fn begin(&self) -> Launch {
-        let signal = StopSignal::listen();
-        let launch = launch(self.environment, true, &signal);
-        *self.signal.borrow_mut() = Some(signal);
-        launch
-    }
-
-    fn end(&self) {
-        self.signal.borrow_mut().take();
-    }
-
-    fn observer(
-        &self,
-        title: &str,
-        tuning: &Finetuning,
-    ) -> Result<Box<dyn Observer>, Box<dyn Error + Send + Sync>> {
-        let shown = self
-            .dashboard
-            .then(|| about(title, tuning, tuning.run_folder()));
-        watcher(self.environment, &tuning.plan(), shown).map_err(Into::into)
-    }
-
-    fn say(&self, text: &str) {
-        self.environment.say(text);
-    }
-
-    fn warn(&self, text: &str) {
-        lines::say(text);
-    }
-}
-
-/// Prints the training tokens and the progress of each run.
-pub fn list(runs: &[RunStatus]) -> Result<(), Failure> {
+/// Joins rows into lines with columns of equal width.
+fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
     let mut text = String::new();
-    for run in runs {
-        let left = match run.progress {
-            Progress::Done => "done",
-            Progress::Diverged => "diverged",
-            Progress::ToDo => "to do",
-        };
-        text += &format!("{:24} {:>12} tokens  {left}\n", run.name, run.tokens);
+    for row in rows {
+        let cells = row.iter().enumerate();
+        let line: String = cells
+            .map(|(column, cell)| {
+                let space = width(column).unwrap_or(0) + 2 - cell.chars().count();
+                format!("{cell}{}", " ".repeat(space))
+            })
+            .collect();
+        text += line.trim_end();
+        text.push('\n');
     }
-    results::print(&text)
+    text
+}
+
+fn state(condition: &RunCondition) -> String {
+    let of = |of: &Option<u64>| of.map_or(String::new(), |of| format!(" of {of}"));
+    match condition {
+        RunCondition::Finished { step } => format!("finished, {step} steps"),
+        RunCondition::Running {
+            step,
+            of: all,
+            process,
+        } => {
+            let process = process.map_or(String::new(), |id| format!(" (process {id})"));
+            format!("running, saved at step {step}{}{process}", of(all))
+        }
+        RunCondition::Interrupted { step, of: all } => {
+            format!("interrupted, step {step}{}", of(all))
+        }
+        RunCondition::Unjudged { step } => format!("{step} steps, limits not judged"),
+        RunCondition::NotBegun => "no checkpoint".into(),
+        RunCondition::Diverged { .. } => "diverged".into(),
+        RunCondition::Broken { .. } => "broken".into(),
+    }
+}
+
+/// Returns the base, the method and the niche of a fine-tuning.
+fn origin(run: &Run) -> String {
+    let (Some(base), Some(niche)) = (&run.base, &run.niche) else {
+        return run.kind.clone();
+    };
+    let niches = run.earlier_niches.iter().chain([niche]);
+    let niches: Vec<&str> = niches.map(String::as_str).collect();
+    format!("{} → {} ({})", base.display(), niches.join(" → "), run.kind)
+}
+
+fn score(last: &LastScore) -> String {
+    format!("{} {:.4}", last.name, last.bits_per_byte)
+}
+
+/// Returns a time to the minute.
+fn date(time: SystemTime) -> String {
+    let text = humantime::format_rfc3339_seconds(time).to_string();
+    text[..16].replace('T', " ")
 }

@@ -6,6 +6,7 @@
 mod batches;
 mod collapse;
 mod config;
+mod cost;
 mod distill;
 mod ewc;
 mod fisher;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use candle_core::Tensor;
 use polymath_data::ReplayStream;
 use polymath_model::{LoadOptions, Ops, Precision, Transformer};
-use polymath_train::{BatchSource, Launch, Observer, Penalty};
+use polymath_train::{BatchSource, Launch, Observer, Penalty, Training};
 
 use super::{
     Allowance, Base, ControlledReplay, DistillConfig, Distillation, Ewc, L2sp, LimitController,
@@ -28,6 +28,8 @@ pub(crate) struct Retention {
 /// Launch settings, operations and observer with which the retention of a run is made.
 pub(crate) struct StartContext<'a> {
     pub launch: &'a Launch,
+    /// Settings of training, with the extensions of the run.
+    pub training: &'a Training,
     pub ops: Ops,
     pub observer: &'a mut dyn Observer,
 }
@@ -63,7 +65,7 @@ impl Finetuning {
         }
         let penalties = self.penalties(&base_sha256, context)?;
         let Some(replay) = &retention.replay else {
-            let controller = self.controller(None);
+            let controller = self.controller(None, context.training);
             return Ok(Retention {
                 penalties,
                 distillation: None,
@@ -74,7 +76,8 @@ impl Finetuning {
         };
         let parts = self.replayed_parts(replay, &mut fingerprint, context)?;
         let stream = self.replayed(niche, parts, replay)?;
-        let controller = self.controller(Some(ControlledReplay::of(&stream, replay.share)));
+        let controlled = ControlledReplay::of(&stream, replay.share);
+        let controller = self.controller(Some(controlled), context.training);
         let mut distillation = None;
         if let Some(distill) = &retention.distill {
             distillation = Some(self.distillation(distill, &stream, &fingerprint, context)?);
@@ -105,9 +108,12 @@ impl Finetuning {
     }
 
     /// Returns the controller of a run with limits, or `None`.
-    fn controller(&self, replay: Option<ControlledReplay>) -> Option<LimitController> {
+    fn controller(
+        &self,
+        replay: Option<ControlledReplay>,
+        training: &Training,
+    ) -> Option<LimitController> {
         self.config.retention.limits.as_ref()?;
-        let training = &self.config.training;
         let allowance = Allowance::new(training, self.total_steps());
         Some(LimitController::new(replay, allowance))
     }

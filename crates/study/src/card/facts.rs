@@ -9,7 +9,7 @@ use polymath_model::{LoraConfig, ModelConfig, ModelSource, NamedBase};
 use polymath_pretrain::{PretrainConfig, Pretraining};
 use polymath_report::ForgettingReport;
 use polymath_report::forgetting::{CurvePoint, RunReport, Settings};
-use polymath_train::{RunState, resolve_base, resolve_checkpoint};
+use polymath_train::{RunState, locate, resolve_base, resolve_checkpoint};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -86,7 +86,7 @@ impl Facts {
             .report
             .map(|path| report_of(path, folder))
             .transpose()?;
-        let datasets = datasets_of(config.as_ref(), lineage.as_ref())?;
+        let datasets = datasets_of(folder, config.as_ref(), lineage.as_ref())?;
         Ok(Self {
             place: options.place.clone(),
             license: given.or_else(|| license_of(base.as_ref()?)),
@@ -177,10 +177,11 @@ fn scores_at(run: &Path, step: u64) -> Result<Option<CurvePoint>, StudyError> {
 
 /// Opens the datasets of a run that still exist. Warns about those that can't be opened.
 fn datasets_of(
+    folder: &Path,
     config: Option<&toml::Table>,
     lineage: Option<&Lineage>,
 ) -> Result<Vec<Dataset>, StudyError> {
-    let named = |key: &str| Some(PathBuf::from(config?.get(key)?.as_str()?));
+    let named = |key: &str| Some(locate(Path::new(config?.get(key)?.as_str()?), folder));
     let mut paths: Vec<PathBuf> = match lineage {
         Some(lineage) => [Some(lineage.dataset.clone()), lineage.retain.clone()]
             .into_iter()

@@ -76,7 +76,12 @@ pub fn describe(
     }
     let recorded = lineage.as_ref();
     scores.tuned_from = recorded.map(|lineage| lineage.base_sha256.clone());
-    scores.method = Some(recorded.map_or("tuned".into(), |lineage| lineage.method.clone()));
+    let mut method = recorded.map_or("tuned".into(), |lineage| lineage.method.clone());
+    // A run that was made longer had another learning rate than one of that length from the start.
+    for extension in polymath_train::extensions_of(folder) {
+        method += &format!(", extended after step {}", extension.after);
+    }
+    scores.method = Some(method);
     scores.niche = niche
         .map(str::to_owned)
         .or(recorded.map(|lineage| lineage.niche.clone()));

@@ -3,10 +3,11 @@
 use polymath_config::Source;
 use polymath_finetune::Finetuning;
 use polymath_report::frontier::Frontier;
+use polymath_train::{Cost, Launch};
 
 use super::{FrontierConfig, FrontierRun, PlannedRun, check_splits, compare, confirm};
 use crate::StudyError;
-use crate::sweep::{self, NamedRun, RunStatus, Runner, SweepEnd, status, train};
+use crate::sweep::{self, NamedRun, Runner, SweepEnd, SweepStatus, status, train};
 
 /// Frontier whose runs are all open.
 pub struct FrontierStudy<'a> {
@@ -46,12 +47,28 @@ impl<'a> FrontierStudy<'a> {
         })
     }
 
-    /// Returns the number of training tokens and the progress of each run.
+    /// Returns size, progress and time of each run, and the time of the comparison.
     ///
     /// # Errors
-    /// Fails if the runs can't be compared, or if a finished run has other settings.
-    pub fn status(&self) -> Result<Vec<RunStatus>, StudyError> {
-        status(&self.named())
+    /// Fails if the runs can't be compared, if a finished run has other settings, or if a run does not fit into memory
+    /// or on the disk.
+    pub fn status(&self, launch: &Launch) -> Result<SweepStatus, StudyError> {
+        let runs = status(&self.named(), launch)?;
+        let mut after = Cost::default();
+        let confirmed = runs
+            .iter()
+            .filter_map(|run| run.cost.as_ref())
+            .map(Cost::seconds);
+        if self.config.confirm_seed.is_some() {
+            let longest = confirmed.fold(0.0, f64::max);
+            after.add("a run with the fresh seed, at most", 1, longest);
+        }
+        if let Some(FrontierRun { tuning: first, .. }) = self.runs.first() {
+            let each = first.time_scoring(launch, first.shards(), self.config.max_tokens)?;
+            let models = 1 + self.runs.len() * (1 + self.config.interpolate.len());
+            after.add(format!("scoring of {models} models"), models as u64, each);
+        }
+        Ok(SweepStatus { runs, after })
     }
 
     /// Trains the unfinished runs, scores all runs, and writes the comparison to the configured `output`.

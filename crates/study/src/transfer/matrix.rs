@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use polymath_data::{BATCH_RULE, NamedShard, Split};
 use polymath_eval::statistics::Figure;
@@ -67,6 +68,35 @@ pub fn measure(
         .map(|domain| domain.name.clone())
         .collect();
     Ok(Transfer::new(setting, names, rows))
+}
+
+/// Returns the seconds of a token of the gradients, measured on two rows of the first domain.
+pub(super) fn time_gradient(
+    tuning: &Finetuning,
+    data: &TransferData,
+    launch: &Launch,
+) -> Result<f64, StudyError> {
+    let options = LoadOptions {
+        device: launch.device.clone(),
+        ops: launch.ops(Precision::F32),
+        trainable: &|_| true,
+    };
+    let base = polymath_model::load(tuning.base(), &options)?;
+    let Some(dataset) = data.datasets.first() else {
+        return Ok(0.0);
+    };
+    let Some(name) = dataset.domain_names().into_iter().next() else {
+        return Ok(0.0);
+    };
+    let length = tuning.sequence_length();
+    let tokens = 2 * length as u64;
+    let begin = Instant::now();
+    let domain = NamedShard {
+        name: name.to_owned(),
+        shard: dataset.shard(name, Split::Train)?,
+    };
+    Gradient::of(&base, domain, tokens, length)?;
+    Ok(begin.elapsed().as_secs_f64() / tokens as f64)
 }
 
 struct Matrix<'a> {

@@ -2,10 +2,12 @@
 
 use polymath_config::Source;
 use polymath_report::transfer::Transfer;
+use polymath_train::{Cost, Launch};
 
+use super::matrix::time_gradient;
 use super::{OpenRun, TransferConfig, TransferData, measure};
 use crate::StudyError;
-use crate::sweep::{self, NamedRun, RunStatus, Runner, SweepEnd, status, train};
+use crate::sweep::{self, NamedRun, Runner, SweepEnd, SweepStatus, status, train};
 
 /// Transfer matrix whose runs are all open.
 pub struct TransferStudy<'a> {
@@ -38,12 +40,33 @@ impl<'a> TransferStudy<'a> {
         Ok(Self { config, data, runs })
     }
 
-    /// Returns the number of training tokens and the progress of each run.
+    /// Returns size, progress and time of each run, and the time of the matrix.
     ///
     /// # Errors
-    /// Fails if the runs can't be compared, or if a finished run has other settings.
-    pub fn status(&self) -> Result<Vec<RunStatus>, StudyError> {
-        status(&self.named())
+    /// Fails if the runs can't be compared, if a finished run has other settings, or if a run does not fit into memory
+    /// or on the disk.
+    pub fn status(&self, launch: &Launch) -> Result<SweepStatus, StudyError> {
+        let runs = status(&self.named(), launch)?;
+        let mut after = Cost::default();
+        if let Some((first, _)) = self.runs.first() {
+            let heldout = &self.data.heldout;
+            let tuning = &first.tuning;
+            let each = tuning.time_scoring(launch, heldout, self.config.max_tokens)?;
+            let models = 1 + self.runs.len() as u64;
+            after.add(format!("scoring of {models} models"), models, each);
+            let tokens = heldout.len() as u64 * self.config.gradient_tokens;
+            let each_token = time_gradient(tuning, &self.data, launch)?;
+            after.add(format!("gradients on {tokens} tokens"), tokens, each_token);
+            // Two models read the niche, on both splits.
+            let niche = 2.0 * each / heldout.len() as f64;
+            let early = self.runs.len() as u64;
+            after.add(
+                format!("divergence of {early} early checkpoints"),
+                early,
+                niche,
+            );
+        }
+        Ok(SweepStatus { runs, after })
     }
 
     /// Tunes the base on each domain separately, scores all runs, and writes the matrix to the configured `output`.

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use polymath_base::{Attempt, Lock};
 
+use crate::saved::CONFIG;
 use crate::{TrainError, checkpoint};
 
-/// Name of the file with the run's config.
-pub(super) const CONFIG: &str = "run.toml";
-const LOCK: &str = ".lock";
+/// Name of the lock file.
+pub(crate) const LOCK: &str = ".lock";
 /// Names of unfinished files of older versions. This version uses names that nothing else uses
 /// ([`polymath_base::is_leftover`]).
 const OLD_LEFTOVERS: [&str; 7] = [
@@ -56,7 +56,7 @@ fn is_unused(path: &Path) -> Result<bool, TrainError> {
 }
 
 /// Locks the folder for this process.
-pub(super) fn lock(path: &Path) -> Result<Lock, TrainError> {
+pub(crate) fn lock(path: &Path) -> Result<Lock, TrainError> {
     let file = path.join(LOCK);
     match polymath_base::lock(&file).map_err(TrainError::file("lock", &file))? {
         Attempt::Locked(lock) => Ok(lock),

@@ -34,18 +34,19 @@ impl RunFolder {
         let old = steps.len().saturating_sub(kept.keep.max(1));
         for (step, path) in stopped.iter().chain(&steps[..old]) {
             if Some(*step) != best {
-                self.discard(path)?;
+                discard(&self.path, path)?;
             }
         }
         Ok(())
     }
+}
 
-    /// Removes a checkpoint. Renames it first, so that a partly removed folder is not taken for a checkpoint.
-    fn discard(&self, checkpoint: &Path) -> Result<(), TrainError> {
-        let name = checkpoint.file_name().unwrap_or_default().to_string_lossy();
-        let aside = self.path.join(format!(".old-{name}.polymath-tmp"));
-        remove(&aside)?;
-        std::fs::rename(checkpoint, &aside).map_err(TrainError::file("remove", checkpoint))?;
-        remove(&aside)
-    }
+/// Removes a folder of the run folder `run`. Renames it first, so that a partly removed one is not taken for a
+/// checkpoint. The caller holds the run's lock.
+pub(crate) fn discard(run: &Path, checkpoint: &Path) -> Result<(), TrainError> {
+    let name = checkpoint.file_name().unwrap_or_default().to_string_lossy();
+    let aside = run.join(format!(".old-{name}.polymath-tmp"));
+    remove(&aside)?;
+    std::fs::rename(checkpoint, &aside).map_err(TrainError::file("remove", checkpoint))?;
+    remove(&aside)
 }

@@ -2,6 +2,7 @@
 
 mod boundaries;
 mod damage;
+mod extending;
 mod penalties;
 mod recovery;
 mod resuming;

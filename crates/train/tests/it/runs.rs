@@ -182,8 +182,8 @@ fn run_folders_are_not_overwritten() {
     assert!(
         refused(&path, false, CONFIG).contains("interrupted after step 5: go on with `--resume`")
     );
-    let changed = CONFIG.replace("steps = 20", "steps = 30");
-    assert!(refused(&path, true, &changed).contains("`training.steps` differs"));
+    let changed = CONFIG.replace("steps = 20", "steps = 20\nbatch_size = 7");
+    assert!(refused(&path, true, &changed).contains("`training.batch_size` differs"));
 
     straight(&root.path().join("done"));
     assert!(refused(&root.path().join("done"), false, CONFIG).contains("is finished (20 steps)"));

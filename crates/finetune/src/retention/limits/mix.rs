@@ -37,6 +37,16 @@ const TILTS: [f64; 2] = [0.5, 1.0];
 /// Name of the folder for the mixed model, in the run's folder.
 pub(super) const FOLDER: &str = "mixed";
 
+/// Number of evaluations of the search and of the verdict after a run, for a model of `layers` layers: the ends of the
+/// line and the layers one by one, a few looks along each direction, and both models on the test split.
+pub(crate) fn usual_scorings(layers: usize) -> u64 {
+    const ENDS: u64 = 4;
+    const USUAL_LOOKS: u64 = 4;
+    const TESTED: u64 = 2;
+    let directions = 1 + TILTS.len() as u64;
+    ENDS + layers as u64 + 2 + directions * USUAL_LOOKS + TESTED
+}
+
 /// Scored model on a line from the base through the last checkpoint, or beyond.
 #[derive(Debug, Clone)]
 struct Candidate {

@@ -74,6 +74,17 @@ impl Finetuning {
         !self.is_limited() || self.config.run.join(FILE).is_file()
     }
 
+    /// Renames the verdict on a run that is extended: a new one is made at its new end.
+    pub(crate) fn set_verdict_aside(&self, run: &RunFolder) -> Result<(), FinetuneError> {
+        let path = run.path().join(FILE);
+        let Some(from) = run.resumed().filter(|_| path.is_file()) else {
+            return Ok(());
+        };
+        let aside = format!("limits-{}.json", step_name(from.state.step));
+        std::fs::rename(&path, run.path().join(aside))
+            .map_err(|source| FinetuneError::File { path, source })
+    }
+
     /// Fails if the run has done its steps but was stopped before the verdict on its limits.
     pub(crate) fn refuse_unjudged(&self) -> Result<(), FinetuneError> {
         if self.is_judged() || !polymath_train::is_finished(&self.config.run) {

@@ -85,6 +85,7 @@ fn rows(finetuning: &Finetuning) -> [Vec<Vec<u32>>; 2] {
     let mut context = StartContext {
         ops: launch.ops(Precision::F32),
         launch: &launch,
+        training: &finetuning.config.training,
         observer: &mut Silent,
     };
     let retention = finetuning.start_retention(&mut context).unwrap();

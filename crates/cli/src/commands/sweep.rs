@@ -1,0 +1,107 @@
+//! Running `frontier` and `transfer` from the command line.
+
+use std::cell::RefCell;
+use std::error::Error;
+
+use polymath_data::Progress as PreparationProgress;
+use polymath_finetune::Finetuning;
+use polymath_report::{bytes, duration};
+use polymath_study::sweep::Progress;
+use polymath_study::{Runner, SweepStatus};
+use polymath_train::{Launch, Observer};
+
+use super::finetune::about;
+use super::pretrain::{launch, watcher};
+use crate::console::Stages;
+use crate::environment::Environment;
+use crate::failure::Failure;
+use crate::signals::StopSignal;
+use crate::{lines, results};
+
+/// Environment of the runs of a sweep: a dashboard or progress lines, and signals that stop the runs.
+pub struct ConsoleRunner<'a> {
+    environment: &'a Environment,
+    dashboard: bool,
+    signal: RefCell<Option<StopSignal>>,
+}
+
+impl<'a> ConsoleRunner<'a> {
+    /// Makes the environment of a sweep's runs.
+    pub fn new(environment: &'a Environment, dashboard: bool) -> Self {
+        Self {
+            environment,
+            dashboard,
+            signal: RefCell::default(),
+        }
+    }
+}
+
+impl Runner for ConsoleRunner<'_> {
+    fn preparation(&self) -> Box<dyn PreparationProgress + '_> {
+        Box::new(Stages::new(self.environment))
+    }
+
+    fn begin(&self) -> Launch {
+        let signal = StopSignal::listen();
+        let launch = launch(self.environment, true, &signal);
+        *self.signal.borrow_mut() = Some(signal);
+        launch
+    }
+
+    fn end(&self) {
+        self.signal.borrow_mut().take();
+    }
+
+    fn observer(
+        &self,
+        title: &str,
+        tuning: &Finetuning,
+    ) -> Result<Box<dyn Observer>, Box<dyn Error + Send + Sync>> {
+        let shown = self
+            .dashboard
+            .then(|| about(title, tuning, tuning.run_folder()));
+        watcher(self.environment, &tuning.plan(), shown).map_err(Into::into)
+    }
+
+    fn say(&self, text: &str) {
+        self.environment.say(text);
+    }
+
+    fn warn(&self, text: &str) {
+        lines::say(text);
+    }
+}
+
+/// Prints size, time and progress of each run, and the sum of all.
+pub fn list(status: &SweepStatus) -> Result<(), Failure> {
+    let mut text = String::new();
+    let mut seconds = status.after.seconds();
+    for run in &status.runs {
+        let left = match run.progress {
+            Progress::Done => "done".to_owned(),
+            Progress::Diverged => "diverged".to_owned(),
+            Progress::ToDo => "to do".to_owned(),
+        };
+        let time = run.cost.as_ref().map_or(String::new(), |cost| {
+            seconds += cost.seconds();
+            format!(
+                ", {}, {} of memory",
+                duration(cost.seconds()),
+                bytes(run.memory_bytes)
+            )
+        });
+        text += &format!("{:24} {:>12} tokens  {left}{time}\n", run.name, run.tokens);
+    }
+    for part in &status.after.parts {
+        text += &format!("{:24} {}\n", part.name, duration(part.seconds));
+    }
+    let disk = status.runs.iter().map(|run| run.disk_bytes).sum();
+    let memory = status.runs.iter().map(|run| run.memory_bytes).max();
+    text += &format!(
+        "all that is left         about {}, measured on a few steps; at most {} of memory and {} of disk\n",
+        duration(seconds),
+        bytes(memory.unwrap_or(0)),
+        bytes(disk)
+    );
+    results::print(&text)
+}

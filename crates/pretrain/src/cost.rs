@@ -1,0 +1,64 @@
+//! Time of a pretraining, measured on a few steps before it starts. Nothing is written outside of a temporary folder.
+
+use polymath_model::{LoadOptions, Transformer};
+use polymath_train::{
+    Check, Cost, Inspection, LanguageModel, Launch, Occasions, TrainError, TrainingTask,
+    time_evaluation, time_steps,
+};
+
+use crate::{MixtureEvaluator, PretrainError, Pretraining};
+
+impl Pretraining {
+    /// Measures a few steps, an evaluation and a checkpoint, and returns the time of the whole run from its current
+    /// position.
+    ///
+    /// # Errors
+    /// Fails if the model or the data can't be used, or if the temporary folder can't be written.
+    pub fn cost(&self, launch: &Launch) -> Result<Cost, PretrainError> {
+        let scratch = tempfile::tempdir()
+            .map_err(TrainError::file("make a folder in", &std::env::temp_dir()))?;
+        let ops = launch.ops(self.config.training.precision);
+        let options = LoadOptions::trained(&launch.device, ops);
+        let transformer = Transformer::initialize(self.model.clone(), self.config.seed, &options)?
+            .with_z_loss(self.config.training.z_loss)
+            .with_recompute(!self.config.training.recompute.is_none());
+        let task = LanguageModel {
+            transformer: &transformer,
+            tokenizer: self.tokenizer.clone(),
+        };
+        let training = &self.config.training;
+        let timed = TrainingTask {
+            objective: &task,
+            batches: &self.stream,
+        };
+        let time = time_steps(training, timed, ops, scratch.path())?;
+        let mut heldout = MixtureEvaluator {
+            evaluator: self.evaluator()?,
+            transformer: &transformer,
+            trained: Vec::new(),
+        };
+        let evaluation = time_evaluation(&mut heldout)?;
+        let total = self.plan().steps;
+        let found = Inspection::of(&self.config.run, Check::Lengths).ok();
+        let newest = found.as_ref().and_then(Inspection::newest);
+        let left = total - newest.map_or(0, |newest| newest.step).min(total);
+        let kept = (&self.config.evaluation, &self.config.checkpoint);
+        let all = Occasions::of(total, kept, false);
+        let share = |of_all: u64| (of_all * left).div_ceil(total.max(1));
+        let mut cost = Cost::default();
+        cost.add(format!("{left} steps"), left, time.step);
+        let evaluations = share(all.evaluations);
+        cost.add(
+            format!("{evaluations} evaluations"),
+            evaluations,
+            evaluation,
+        );
+        let checkpoints = share(all.checkpoints);
+        cost.add(
+            format!("{checkpoints} checkpoints"),
+            checkpoints,
+            time.checkpoint,
+        );
+        Ok(cost)
+    }
+}

@@ -1,0 +1,258 @@
+//! Removal of checkpoints that nothing needs.
+//!
+//! A run keeps what its links point to, its newest checkpoint, its milestones, and every checkpoint that another run or
+//! model came from, by the path or the SHA-256 of its base. Of a run that is in use, or whose newest checkpoint is not
+//! whole, nothing is removed.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use polymath_finetune::Lineage;
+use polymath_train::{Check, Inspection, StoredCheckpoint, linked, locate, project_of};
+use serde::Serialize;
+
+use super::walk::{self, Walk};
+use super::{Run, RunCondition};
+use crate::StudyError;
+
+/// Folder to remove.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Removal {
+    /// Run that it belongs to.
+    pub run: PathBuf,
+    /// The folder.
+    pub path: PathBuf,
+    /// Bytes of its files.
+    pub bytes: u64,
+    /// Reason why nothing needs it.
+    pub why: &'static str,
+}
+
+/// Checkpoint or run that keeps what a removal would take, and the reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Skipped {
+    /// Folder of the run or checkpoint.
+    pub path: PathBuf,
+    /// The reason.
+    pub why: String,
+}
+
+/// Folders that a removal takes, and those that it leaves for a reason.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct PrunePlan {
+    /// Folders to remove.
+    pub removals: Vec<Removal>,
+    /// Folders that stay, with the reasons.
+    pub kept: Vec<Skipped>,
+}
+
+impl PrunePlan {
+    /// Bytes of all folders to remove.
+    pub fn bytes(&self) -> u64 {
+        self.removals.iter().map(|removal| removal.bytes).sum()
+    }
+}
+
+/// Plans the removal of the checkpoints of `runs` that nothing needs. Runs and models that need one are looked for in
+/// `folders`, in the working directory, and in the projects of the runs.
+///
+/// # Errors
+/// Fails if a folder or a lineage can't be read, since what it needs is then unknown.
+pub fn plan_prune(runs: &[Run], folders: &[PathBuf]) -> Result<PrunePlan, StudyError> {
+    let needed = Needed::of(runs, folders)?;
+    let mut plan = PrunePlan::default();
+    for run in runs {
+        plan_run(run, &needed, &mut plan)?;
+    }
+    Ok(plan)
+}
+
+/// Removes what is planned. A run that began to train meanwhile is an error, after which the rest is still there.
+///
+/// # Errors
+/// Fails if a run is in use, or if a folder can't be removed.
+pub fn prune(plan: &PrunePlan) -> Result<(), StudyError> {
+    for removals in plan.removals.chunk_by(|one, next| one.run == next.run) {
+        let folders: Vec<PathBuf> = removals
+            .iter()
+            .map(|removal| removal.path.clone())
+            .collect();
+        polymath_train::remove_checkpoints(&removals[0].run, &folders)?;
+    }
+    Ok(())
+}
+
+fn plan_run(run: &Run, needed: &Needed, plan: &mut PrunePlan) -> Result<(), StudyError> {
+    let folder = &run.folder;
+    let mut keep = |path: &Path, why: String| {
+        plan.kept.push(Skipped {
+            path: path.to_path_buf(),
+            why,
+        });
+    };
+    match &run.condition {
+        RunCondition::Running { .. } => {
+            keep(folder, "a process trains it".into());
+            return Ok(());
+        }
+        RunCondition::Broken { message } => {
+            keep(folder, format!("it is broken: {message}"));
+            return Ok(());
+        }
+        _ => {}
+    }
+    // The newest checkpoint may be all that is left of a run: its digests are compared before others go.
+    let found = Inspection::of(folder, Check::Lengths)?;
+    let Some(newest) = found.newest() else {
+        return Ok(());
+    };
+    if let Err(error) = polymath_train::verify(&newest.path) {
+        keep(folder, format!("it is broken: {error}"));
+        return Ok(());
+    }
+    let links = linked(folder);
+    let milestones = milestones(folder);
+    for checkpoint in &found.checkpoints {
+        let name = checkpoint
+            .path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy();
+        let why = if checkpoint.step == newest.step || links.iter().any(|link| *link == name) {
+            None
+        } else if milestones.contains(&checkpoint.step) {
+            Some("it is one of `checkpoint.milestones`".into())
+        } else if let Some(by) = needed.by(checkpoint) {
+            Some(format!("`{}` came from it", by.display()))
+        } else {
+            plan.removals
+                .push(removal(folder, &checkpoint.path, "neither newest nor best"));
+            continue;
+        };
+        if let Some(why) = why {
+            plan.kept.push(Skipped {
+                path: checkpoint.path.clone(),
+                why,
+            });
+        }
+    }
+    for (name, path) in walk::folders(folder) {
+        if name.starts_with("broken-step-") {
+            plan.removals.push(removal(
+                folder,
+                &path,
+                "broken, and set aside when the run went on",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn removal(run: &Path, path: &Path, why: &'static str) -> Removal {
+    Removal {
+        run: run.to_path_buf(),
+        path: path.to_path_buf(),
+        bytes: walk::size(path),
+        why,
+    }
+}
+
+/// Returns the steps that the run's config keeps for good.
+fn milestones(run: &Path) -> BTreeSet<u64> {
+    let config: Option<toml::Table> = polymath_train::saved_config(run);
+    let listed = config
+        .as_ref()
+        .and_then(|config| config.get("checkpoint")?.get("milestones")?.as_array());
+    let steps = listed.into_iter().flatten();
+    steps
+        .filter_map(|step| step.as_integer()?.try_into().ok())
+        .collect()
+}
+
+/// Checkpoints that runs and models came from.
+#[derive(Debug, Default)]
+struct Needed {
+    places: Vec<Origin>,
+}
+
+/// Origin of a run or model.
+#[derive(Debug)]
+struct Origin {
+    /// Run or model that came from it.
+    of: PathBuf,
+    /// Folder without links.
+    folder: Option<PathBuf>,
+    /// SHA-256 of its weights, if recorded.
+    sha256: Option<String>,
+}
+
+impl Needed {
+    fn of(runs: &[Run], folders: &[PathBuf]) -> Result<Self, StudyError> {
+        let mut scopes = vec![PathBuf::from(".")];
+        scopes.extend(folders.iter().cloned());
+        scopes.extend(runs.iter().filter_map(|run| project_of(&run.folder)));
+        let mut seen = BTreeSet::new();
+        let mut needed = Self::default();
+        for scope in scopes {
+            let Walk { runs, models } = walk::walk(&scope)?;
+            for folder in runs.into_iter().chain(models) {
+                let is_new = folder
+                    .canonicalize()
+                    .is_ok_and(|folder| seen.insert(folder));
+                if is_new {
+                    needed.add(&folder)?;
+                }
+            }
+        }
+        Ok(needed)
+    }
+
+    /// Adds what a run or model came from, and what that came from.
+    fn add(&mut self, folder: &Path) -> Result<(), StudyError> {
+        // A model beside others in a folder is no checkpoint of a run: its lineage is its own.
+        let mut lineages = vec![(folder.to_path_buf(), Lineage::of(folder)?)];
+        for (name, path) in walk::folders(folder) {
+            if name.starts_with("step-") || name == "mixed" {
+                self.add_adapter(folder, &path);
+                lineages.push((path.clone(), Lineage::of(&path)?));
+            }
+        }
+        self.add_adapter(folder, folder);
+        for lineage in lineages.into_iter().filter_map(|(_, lineage)| lineage) {
+            for place in lineage.checkpoint.iter().chain([&lineage.base]) {
+                self.push(folder, Some(place), Some(&lineage.base_sha256));
+            }
+            for stage in &lineage.earlier {
+                self.push(folder, Some(&stage.base), Some(&stage.base_sha256));
+            }
+        }
+        Ok(())
+    }
+
+    fn add_adapter(&mut self, of: &Path, folder: &Path) {
+        if let Ok(named) = polymath_model::named_base(folder) {
+            let place = locate(Path::new(&named.name), folder);
+            self.push(of, Some(&place), None);
+        }
+    }
+
+    fn push(&mut self, of: &Path, place: Option<&Path>, sha256: Option<&str>) {
+        self.places.push(Origin {
+            of: of.to_path_buf(),
+            folder: place.and_then(|place| place.canonicalize().ok()),
+            sha256: sha256.map(str::to_owned),
+        });
+    }
+
+    /// Returns what came from a checkpoint, if anything did.
+    fn by(&self, checkpoint: &StoredCheckpoint) -> Option<&Path> {
+        let folder = checkpoint.path.canonicalize().ok();
+        let state = checkpoint.state.as_ref().ok();
+        let sha256 = state.and_then(|state| state.sha256.get("model.safetensors"));
+        let is_it = |origin: &&Origin| {
+            folder.is_some() && origin.folder == folder
+                || sha256.is_some() && origin.sha256.as_ref() == sha256
+        };
+        self.places.iter().find(is_it).map(|origin| &*origin.of)
+    }
+}

@@ -1,0 +1,135 @@
+//! Disk space of a run's checkpoints, compared with the free space before the run starts.
+
+use std::path::{Path, PathBuf};
+
+use crate::{Check, Checkpointing, Inspection, Plan, TrainError};
+
+/// Bytes of a parameter and of each of AdamW's two moments.
+const NUMBER: u64 = 4;
+
+/// Disk space that a run takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiskPlan {
+    /// Folder of the run.
+    pub run: PathBuf,
+    /// Bytes of a checkpoint: weights and moments.
+    pub checkpoint_bytes: u64,
+    /// Number of checkpoints at once: those that are kept, the best one, the milestones, and the one being written.
+    pub checkpoints: u64,
+    /// Bytes of the run's checkpoints that are there already.
+    pub stored_bytes: u64,
+}
+
+impl DiskPlan {
+    /// Returns the space for the checkpoints of the run in the folder `run`. Those of an adapter hold it alone.
+    pub fn new(plan: &Plan, is_adapter: bool, kept: &Checkpointing, run: &Path) -> Self {
+        let saved = match is_adapter {
+            true => plan.trainable_parameters,
+            false => plan.parameters,
+        };
+        let found = Inspection::of(run, Check::Lengths).ok();
+        let stored = found.iter().flat_map(|found| &found.checkpoints);
+        Self {
+            run: run.to_path_buf(),
+            checkpoint_bytes: NUMBER * (saved + 2 * plan.trainable_parameters),
+            checkpoints: (kept.keep.max(1) + kept.milestones.len()) as u64 + 2,
+            stored_bytes: stored.map(|checkpoint| size(&checkpoint.path)).sum(),
+        }
+    }
+
+    /// Bytes that the run still takes at most.
+    pub fn bytes(&self) -> u64 {
+        let all = self.checkpoint_bytes.saturating_mul(self.checkpoints);
+        all.saturating_sub(self.stored_bytes)
+    }
+
+    /// Fails if the run does not fit on its disk. The free space of some systems is unknown.
+    ///
+    /// # Errors
+    /// Fails with the space required, the space that is free, and the keys to change.
+    pub fn check(&self) -> Result<(), TrainError> {
+        check_all(std::slice::from_ref(self))
+    }
+
+    fn refuse(&self, needed: u64, free: u64) -> TrainError {
+        let megabytes = |bytes: u64| bytes.div_ceil(1_000_000);
+        TrainError::Config(format!(
+            "the checkpoints of `{}` would take about {} MB of disk ({} of {} MB at once, the best one and the one being \
+             written among them), and {} MB are free there: lower `checkpoint.keep`, leave out `checkpoint.milestones`, \
+             train less of the model (`method = \"lora\"` or `\"frozen\"`), or choose a `run` on another disk",
+            self.run.display(),
+            megabytes(needed),
+            self.checkpoints,
+            megabytes(self.checkpoint_bytes),
+            free / 1_000_000
+        ))
+    }
+}
+
+/// Fails if several runs do not fit on their disks together; runs are taken to be on the disk of the first.
+///
+/// # Errors
+/// Fails as [`DiskPlan::check`] does.
+pub fn check_all(runs: &[DiskPlan]) -> Result<(), TrainError> {
+    let Some(first) = runs.first() else {
+        return Ok(());
+    };
+    check_against(runs, polymath_base::free_space(&first.run))
+}
+
+fn check_against(runs: &[DiskPlan], free: Option<u64>) -> Result<(), TrainError> {
+    let needed = runs
+        .iter()
+        .map(DiskPlan::bytes)
+        .fold(0, u64::saturating_add);
+    match (runs.first(), free.filter(|free| needed > *free)) {
+        (Some(first), Some(free)) => Err(first.refuse(needed, free)),
+        _ => Ok(()),
+    }
+}
+
+/// Returns the bytes of the files in a folder.
+fn size(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| Some(entry.metadata().ok()?.len()))
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(checkpoint_bytes: u64, checkpoints: u64, stored_bytes: u64) -> DiskPlan {
+        DiskPlan {
+            run: "runs/a".into(),
+            checkpoint_bytes,
+            checkpoints,
+            stored_bytes,
+        }
+    }
+
+    /// Checks that a run is refused where its checkpoints do not fit, with the keys that would help; those that are
+    /// there already take no more space, and several runs are counted together.
+    #[test]
+    fn too_little_disk_is_refused() {
+        let run = of(3_000_000, 4, 0);
+        check_against(&[run.clone()], Some(12_000_000)).unwrap();
+        check_against(&[run.clone()], None).unwrap();
+        let error = check_against(&[run.clone()], Some(11_999_999))
+            .unwrap_err()
+            .to_string();
+        for part in [
+            "`runs/a`",
+            "about 12 MB",
+            "4 of 3 MB",
+            "and 11 MB are free",
+            "`checkpoint.keep`",
+        ] {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+        check_against(&[of(3_000_000, 4, 9_000_000)], Some(3_000_000)).unwrap();
+        check_against(&[run.clone(), run], Some(23_000_000)).unwrap_err();
+        check_against(&[of(u64::MAX, 4, 0)], Some(1 << 50)).unwrap_err();
+    }
+}

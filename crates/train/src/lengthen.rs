@@ -1,0 +1,216 @@
+//! Resuming a run with another length: what it keeps, and a description of its learning rate.
+
+use crate::{Extension, TrainError, Training, TrainingConfig, TrainingDefaults, learning_rate};
+
+/// Settings of a run that is resumed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Continued {
+    /// The `[training]` table with all extensions of the run.
+    pub training: Training,
+    /// Sentence about the extension, if the run is extended now.
+    pub said: Option<String>,
+}
+
+impl TrainingConfig {
+    /// Returns true if a config with this table makes a run of `saved` longer or shorter, or did so before. One epoch
+    /// has `epoch_tokens`.
+    fn changes_length_of(&self, saved: &Self, epoch_tokens: u64) -> bool {
+        let defaults = TrainingDefaults {
+            epoch_tokens,
+            ..TrainingDefaults::UNUSED
+        };
+        let length = |table: &Self| table.resolve(&defaults).length;
+        !saved.extensions.is_empty() || self.has_length() && length(self) != length(saved)
+    }
+
+    /// Takes from the table of a run that has begun what this one leaves out, if it extends the run or did so before.
+    /// Returns true if it does. What the program chooses follows from the length: it would change with it.
+    pub fn continue_from(&mut self, saved: &Self, epoch_tokens: u64) -> bool {
+        if !self.changes_length_of(saved, epoch_tokens) {
+            return false;
+        }
+        if !self.has_length() {
+            (self.tokens, self.steps) = (saved.tokens, saved.steps);
+        }
+        self.batch_size = self.batch_size.or(saved.batch_size);
+        self.learning_rate = self.learning_rate.or(saved.learning_rate);
+        self.warmup_steps = self.warmup_steps.or(saved.warmup_steps);
+        self.optimizer = self.optimizer.or(saved.optimizer);
+        self.weight_decay = self.weight_decay.or(saved.weight_decay);
+        true
+    }
+}
+
+impl Training {
+    /// Describes what a run that is continued keeps.
+    pub fn kept(&self) -> String {
+        format!(
+            "as the run began: {} rows of {} tokens in a step, learning rate {:e}, {} steps of warmup",
+            self.batch_size, self.sequence_length, self.learning_rate, self.warmup_steps
+        )
+    }
+}
+
+/// Compares the length of a run that was saved with the table `saved` with that of `training`, and returns the latter
+/// with the run's extensions; see [`crate::RunFolder::lengthen`]. `shown` is the folder, `after` the step it resumes
+/// from.
+pub(crate) fn continue_run(
+    (shown, after): (&str, u64),
+    saved: &Training,
+    training: &Training,
+    padding: f64,
+) -> Result<Continued, TrainError> {
+    let mut continued = Continued {
+        training: training.clone(),
+        said: None,
+    };
+    let extensions = &mut continued.training.extensions;
+    if !extensions.is_empty() && *extensions != saved.extensions {
+        return Err(TrainError::Run(format!(
+            "`training.extensions` differs from what is saved in `{shown}`: leave it out, it is written where a run is extended"
+        )));
+    }
+    extensions.clone_from(&saved.extensions);
+    let (before, now) = (saved.total_steps(padding), training.total_steps(padding));
+    if now < before {
+        return Err(TrainError::Run(format!(
+            "the run `{shown}` has {before} steps, and `training` asks for {now}: a run can be made longer, not shorter. Give \
+             its own length, or choose another `run`"
+        )));
+    }
+    if now > before {
+        // Extended twice at one point: the rates up to there are those of the first.
+        if extensions.last().is_none_or(|last| last.after < after) {
+            extensions.push(Extension {
+                after,
+                steps: before,
+            });
+        }
+        continued.said = Some(format!("`{shown}` {}", describe(&continued.training, now)));
+    }
+    Ok(continued)
+}
+
+/// Describes the last extension of a run that now has `total` steps, with its learning rate from there on.
+pub(crate) fn describe(training: &Training, total: u64) -> String {
+    let Some(Extension { after, steps }) = training.extensions.last().copied() else {
+        return String::new();
+    };
+    let whole = Training {
+        extensions: Vec::new(),
+        ..training.clone()
+    };
+    let rate = |training: &Training, step| learning_rate(training, step, total);
+    // Rates never rise after the warmup: where they agree after a step, they agree before it.
+    let same = (training.extensions.iter())
+        .all(|extension| rate(training, extension.after) == rate(&whole, extension.after));
+    let rates = if same {
+        format!(
+            "the learning rate goes on with its schedule and is that of a run of {total} steps from the start"
+        )
+    } else {
+        let first = (after + training.warmup_steps.max(1)).min(total);
+        let (before, joined) = (rate(training, after), rate(training, first));
+        format!(
+            "the learning rate {} from {before:.2e} at step {after} to {joined:.2e} at step {first}, joins the schedule of \
+             {total} steps there, and ends at {:.2e}; a run of {total} steps from the start would have had higher rates \
+             before",
+            if joined > before { "rises" } else { "goes" },
+            rate(training, total)
+        )
+    };
+    format!("goes on after step {after} to step {total}, in place of {steps}: {rates}")
+}
+
+/// Returns the step after which a run was last extended.
+pub(crate) fn last_extension(training: &Training) -> Option<u64> {
+    training.extensions.last().map(|last| last.after)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Length;
+
+    fn training(text: &str) -> Training {
+        let config: TrainingConfig = toml::from_str(text).unwrap();
+        config.resolve(&TrainingDefaults {
+            length: Length::Steps(200),
+            ..TrainingDefaults::UNUSED
+        })
+    }
+
+    /// Checks that before an extension the rate is that of the shorter run; after it, the gap to the schedule of the
+    /// longer run closes over the warmup, and the last step has the minimum.
+    #[test]
+    fn an_extended_cosine_rises_to_the_longer_schedule() {
+        let short = training("steps = 100\nwarmup_steps = 10");
+        let long = training("warmup_steps = 10");
+        let extended = training("warmup_steps = 10\nextensions = [{ after = 100, steps = 100 }]");
+        let rate = |step| learning_rate(&extended, step, 200);
+        for step in 1..=100 {
+            assert_eq!(rate(step), learning_rate(&short, step, 100));
+        }
+        let gap = learning_rate(&long, 100, 200) - 0.1;
+        let half = learning_rate(&long, 105, 200) - gap / 2.0;
+        assert!((rate(105) - half).abs() < 1e-12);
+        for step in 110..=200 {
+            assert_eq!(rate(step), learning_rate(&long, step, 200));
+        }
+        let said = describe(&extended, 200);
+        assert!(said.contains("from 1.00e-1 at step 100 to "), "{said}");
+        assert!(
+            said.contains("ends at 1.00e-1; a run of 200 steps from the start would"),
+            "{said}"
+        );
+    }
+
+    /// Checks that a run whose rate does not depend on its length yet has the rates of one run: constant, or before the
+    /// decay.
+    #[test]
+    fn an_extension_within_the_stable_phase_changes_no_rate() {
+        for (shape, after) in [("constant", 100), ("wsd", 70)] {
+            let long = training(&format!("schedule = \"{shape}\"\nwarmup_steps = 5"));
+            let extended = training(&format!(
+                "schedule = \"{shape}\"\nwarmup_steps = 5\nextensions = [{{ after = {after}, steps = 100 }}]"
+            ));
+            for step in 1..=200 {
+                assert_eq!(
+                    learning_rate(&extended, step, 200),
+                    learning_rate(&long, step, 200),
+                    "{shape} {step}"
+                );
+            }
+            assert!(describe(&extended, 200).contains("that of a run of 200 steps from the start"));
+        }
+    }
+
+    /// Checks that the rate never leaves the range of the schedule for any extensions; each begins at the rate
+    /// before it.
+    #[test]
+    fn rates_of_extensions_stay_in_range_and_are_continuous() {
+        for shape in ["cosine", "wsd"] {
+            for warmup in [0, 1, 30, 150] {
+                let extended = training(&format!(
+                    "schedule = \"{shape}\"\nwarmup_steps = {warmup}\n\
+                     extensions = [{{ after = 50, steps = 100 }}, {{ after = 160, steps = 160 }}]"
+                ));
+                let rate = |step| learning_rate(&extended, step, 200);
+                for step in warmup.max(1)..=200 {
+                    assert!(
+                        (0.1 - 1e-9..=1.0 + 1e-9).contains(&rate(step)),
+                        "{shape} {step}"
+                    );
+                }
+                if warmup == 30 {
+                    for after in [50, 160] {
+                        assert!(
+                            (rate(after + 1) - rate(after)).abs() < 0.05,
+                            "{shape} {after}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! Configuration that is saved with a run.
+
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+
+use crate::{Extension, Training, TrainingConfig, TrainingDefaults};
+
+/// Name of the file of a run's configuration.
+pub(crate) const CONFIG: &str = "run.toml";
+
+/// Reads the config that the run in `folder` was started with. Returns `None` if no run has begun there, or if it can't
+/// be read.
+pub fn saved_config<T: DeserializeOwned>(folder: &Path) -> Option<T> {
+    let text = polymath_base::read_to_string(folder.join(CONFIG)).ok()?;
+    toml::from_str(&text).ok()
+}
+
+/// Returns the extensions of the run of a checkpoint, as far as it contains them: those before its step.
+pub fn extensions_of(checkpoint: &Path) -> Vec<Extension> {
+    let run = checkpoint.parent().unwrap_or(Path::new("."));
+    let training = training_of_run(run);
+    let mut extensions = training.map_or_else(Vec::new, |training| training.extensions);
+    let name = checkpoint.file_name().unwrap_or_default().to_string_lossy();
+    if let Some(step) = crate::checkpoint::step_of(&name) {
+        extensions.retain(|extension| extension.after < step);
+    }
+    extensions
+}
+
+/// Returns the `[training]` table of the run in `folder`, if it can be read.
+pub(crate) fn training_of_run(folder: &Path) -> Option<Training> {
+    training_in(&polymath_base::read_to_string(folder.join(CONFIG)).ok()?)
+}
+
+/// Returns the `[training]` table of the text of a resolved config.
+pub(crate) fn training_in(config: &str) -> Option<Training> {
+    training_of(&config.parse().ok()?)
+}
+
+/// Returns the `[training]` table of a resolved config.
+pub(crate) fn training_of(config: &toml::Table) -> Option<Training> {
+    let table: TrainingConfig = config.get("training")?.clone().try_into().ok()?;
+    Some(table.resolve(&TrainingDefaults::UNUSED))
+}

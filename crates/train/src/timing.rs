@@ -1,0 +1,228 @@
+//! Time of a run, measured on a few steps of its own before it starts.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use polymath_data::{Batch, IGNORED};
+use polymath_ops::{Ops, UpdateAt};
+use serde::Serialize;
+
+use crate::backward::backward;
+use crate::checkpoint::OPTIMIZER;
+use crate::{
+    Checkpointing, Evaluation, Evaluator, Interval, Objective, Optimizer, SaveModel, TrainError,
+    Training, TrainingTask,
+};
+
+/// Steps that are timed, after one that fills caches and memory pools.
+const TIMED: u64 = 2;
+/// Time after which an evaluation that is timed ends; the rest takes as long in proportion.
+const GLANCE: Duration = Duration::from_secs(2);
+/// Steps that are looked at for batches with something to learn.
+const LOOKED_AT: u64 = 1000;
+
+/// Expected time of a run, part by part.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Cost {
+    /// The parts in the order in which they are run.
+    pub parts: Vec<CostPart>,
+}
+
+/// Expected time of a part of a run.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CostPart {
+    /// Name of the work, and its number.
+    pub name: String,
+    /// Seconds of all of it.
+    pub seconds: f64,
+}
+
+impl Cost {
+    /// Adds a part that is done `times` times.
+    pub fn add(&mut self, name: impl Into<String>, times: u64, seconds: f64) {
+        self.parts.push(CostPart {
+            name: name.into(),
+            seconds: times as f64 * seconds,
+        });
+    }
+
+    /// Seconds of the whole run.
+    pub fn seconds(&self) -> f64 {
+        self.parts.iter().map(|part| part.seconds).sum()
+    }
+}
+
+/// Number of evaluations and checkpoints of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Occasions {
+    /// Evaluations, that of the initial weights included.
+    pub evaluations: u64,
+    /// Checkpoints, if every evaluation is the best so far.
+    pub checkpoints: u64,
+}
+
+impl Occasions {
+    /// Counts those of a run of `total` steps.
+    pub fn of(
+        total: u64,
+        (evaluation, checkpoint): (&Evaluation, &Checkpointing),
+        evaluate_first: bool,
+    ) -> Self {
+        let number = |every: Interval| match every {
+            Interval::Steps(every) => total.div_ceil(every.max(1)),
+            Interval::Word(_) => 1,
+        };
+        let evaluations = number(evaluation.every);
+        let milestones = checkpoint
+            .milestones
+            .iter()
+            .filter(|step| **step <= total)
+            .count() as u64;
+        // If one interval divides the other, the steps of the longer are steps of the shorter.
+        let both = match (evaluation.every, checkpoint.every) {
+            (Interval::Steps(one), Interval::Steps(other))
+                if !one.is_multiple_of(other) && !other.is_multiple_of(one) =>
+            {
+                evaluations + number(checkpoint.every)
+            }
+            _ => evaluations.max(number(checkpoint.every)),
+        };
+        Self {
+            evaluations: evaluations + u64::from(evaluate_first),
+            checkpoints: (both + milestones).min(total.max(1)),
+        }
+    }
+}
+
+/// Seconds of a step and of a checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepTime {
+    /// Seconds of an optimizer step, its batch included.
+    pub step: f64,
+    /// Seconds of a checkpoint.
+    pub checkpoint: f64,
+}
+
+/// Takes a few steps as [`crate::fit`] does, and saves a checkpoint into the empty folder `scratch`. The objective's
+/// parameters are other ones afterwards.
+///
+/// # Errors
+/// Fails if the objective or the disk fails, or if no batch has anything to learn.
+pub fn time_steps<O: Objective + SaveModel>(
+    training: &Training,
+    task: TrainingTask<O>,
+    ops: Ops,
+    scratch: &Path,
+) -> Result<StepTime, TrainError> {
+    let TrainingTask { objective, batches } = task;
+    let parameters = objective.trainable();
+    let mut optimizer = Optimizer::new(training, parameters, ops)?;
+    let is_of_use = |batch: &Batch| batch.targets.iter().any(|target| *target != IGNORED);
+    let steps = (0..LOOKED_AT).filter(|step| is_of_use(&batches.batch(*step)));
+    let mut seconds = Vec::new();
+    for (number, step) in (0..=TIMED).zip(steps) {
+        let begin = Instant::now();
+        let batch = batches.batch(step);
+        objective.begin_step(0, step);
+        let found = backward(objective, &batch, training.accumulation_steps, 1.0)?;
+        let norm = optimizer.gradient_norm(&found.gradients)?;
+        let update = UpdateAt {
+            step: number + 1,
+            gradient_scale: 1.0 / norm.max(found.scored),
+        };
+        // A rate of next to nothing: the steps measure time.
+        optimizer.step(parameters, &found.gradients, update, f64::MIN_POSITIVE)?;
+        if let Some(any) = parameters.values().next() {
+            any.device().synchronize()?;
+        }
+        seconds.push(begin.elapsed().as_secs_f64());
+    }
+    let [_, timed @ ..] = &seconds[..] else {
+        return Err(TrainError::Config(
+            "no batch has a position to learn: there is nothing to train on".into(),
+        ));
+    };
+    let timed = if timed.is_empty() {
+        &seconds[..]
+    } else {
+        timed
+    };
+    Ok(StepTime {
+        step: timed.iter().sum::<f64>() / timed.len() as f64,
+        checkpoint: time_checkpoint(objective, &optimizer, scratch)?,
+    })
+}
+
+/// Saves the model and the optimizer and reads them for their digests, as a checkpoint is made.
+fn time_checkpoint(
+    model: &impl SaveModel,
+    optimizer: &Optimizer,
+    scratch: &Path,
+) -> Result<f64, TrainError> {
+    let begin = Instant::now();
+    model.save(scratch)?;
+    optimizer.save(&scratch.join(OPTIMIZER))?;
+    let entries = std::fs::read_dir(scratch).map_err(TrainError::file("read", scratch))?;
+    for entry in entries {
+        let path = entry.map_err(TrainError::file("read", scratch))?.path();
+        if path.is_file() {
+            crate::sha256_of(&path)?;
+        }
+    }
+    Ok(begin.elapsed().as_secs_f64())
+}
+
+/// Returns the seconds of one evaluation; a long one is begun and reckoned up.
+///
+/// # Errors
+/// Fails if the evaluation does.
+pub fn time_evaluation(evaluator: &mut dyn Evaluator) -> Result<f64, TrainError> {
+    let begin = Instant::now();
+    let mut seen = (0, 0, 0.0);
+    let found: Result<BTreeMap<String, f64>, TrainError> = evaluator.evaluate(&mut |done, all| {
+        let seconds = begin.elapsed().as_secs_f64();
+        seen = (done, all, seconds);
+        match done > 0 && begin.elapsed() > GLANCE {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    });
+    match (found, seen) {
+        (Ok(_), _) => Ok(begin.elapsed().as_secs_f64()),
+        (Err(TrainError::Stopped), (done, all, seconds)) if done > 0 => {
+            Ok(seconds * all as f64 / done as f64)
+        }
+        (Err(error), _) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks that the function counts evaluations and checkpoints as the loop makes them.
+    #[test]
+    fn occasions_are_counted() {
+        let of = |total, evaluate, save, milestones: &[u64]| {
+            let evaluation = Evaluation {
+                every: evaluate,
+                max_tokens: 1,
+            };
+            let checkpoint = Checkpointing {
+                every: save,
+                keep: 2,
+                milestones: milestones.to_vec(),
+            };
+            let found = Occasions::of(total, (&evaluation, &checkpoint), true);
+            (found.evaluations, found.checkpoints)
+        };
+        let every = Interval::Steps;
+        assert_eq!(of(20, every(5), every(5), &[]), (5, 4));
+        assert_eq!(of(22, every(5), every(10), &[]), (6, 5));
+        assert_eq!(of(20, Interval::NEVER, Interval::NEVER, &[3, 99]), (2, 2));
+        assert_eq!(of(20, every(20), every(1), &[]), (2, 20));
+        assert_eq!(of(30, every(3), every(5), &[]), (11, 16));
+    }
+}

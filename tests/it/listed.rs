@@ -1,0 +1,237 @@
+//! `polymath runs`: what a list says of each run, and what a removal takes and leaves.
+
+use std::path::Path;
+
+use predicates::prelude::PredicateBooleanExt;
+use predicates::str::{contains, is_match};
+use serde_json::Value;
+
+use crate::support::fixture::{finetune, polymath, prepare, write};
+
+/// Returns the runs below `at` by their folder, as JSON.
+fn listed(at: &Path, arguments: &[&str]) -> std::collections::BTreeMap<String, Value> {
+    let output = polymath(at)
+        .args(["runs", "--json"])
+        .args(arguments)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let runs: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+    runs.into_iter()
+        .map(|run| (run["folder"].as_str().unwrap().to_owned(), run))
+        .collect()
+}
+
+fn steps(run: &Path) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(run)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.contains("step-"))
+        .collect();
+    names.sort();
+    names
+}
+
+/// Checks that each run is listed with its state, lineage and last score: finished, interrupted, broken, without a
+/// checkpoint.
+#[test]
+fn runs_are_listed_with_their_state() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    prepare(at);
+    for run in ["full", "cut", "altered", "early"] {
+        finetune(at, run, &["checkpoint.every=5", "checkpoint.keep=9"])
+            .assert()
+            .success();
+    }
+    // As a killed process leaves a run between two checkpoints.
+    std::fs::remove_dir_all(at.join("runs/cut/step-000020")).unwrap();
+    let weights = |run: &str| {
+        at.join("runs")
+            .join(run)
+            .join("step-000020/model.safetensors")
+    };
+    let bytes = std::fs::read(weights("full")).unwrap();
+    std::fs::write(weights("altered"), &bytes[..bytes.len() - 1]).unwrap();
+    for step in steps(&at.join("runs/early")) {
+        std::fs::remove_dir_all(at.join("runs/early").join(step)).unwrap();
+    }
+    let found = listed(at, &[]);
+    let state = |run: &str| found[run]["state"].as_str().unwrap().to_owned();
+    assert_eq!(state("runs/base"), "finished");
+    assert_eq!(state("runs/full"), "finished");
+    assert_eq!(state("runs/cut"), "interrupted");
+    assert_eq!(
+        (&found["runs/cut"]["step"], &found["runs/cut"]["of"]),
+        (&15.into(), &20.into())
+    );
+    assert_eq!(state("runs/altered"), "broken");
+    assert!(
+        found["runs/altered"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("was cut off or altered")
+    );
+    assert_eq!(state("runs/early"), "not-begun");
+    let full = &found["runs/full"];
+    assert_eq!(
+        (&full["base"], &full["niche"]),
+        (&"runs/base/best".into(), &"asked".into())
+    );
+    assert_eq!(full["last_score"]["name"], "asked");
+    assert!(full["bytes"].as_u64().unwrap() > bytes.len() as u64);
+    assert!(found["runs/base"].get("base").is_none());
+    // Two of the three domains were trained on.
+    assert_eq!(found["runs/base"]["last_score"]["name"], "mean");
+
+    polymath(at)
+        .args(["runs", "runs"])
+        .assert()
+        .success()
+        .stdout(
+            contains("interrupted, step 15 of 20")
+                .and(contains("runs/base/best → asked (full)"))
+                .and(is_match(r"asked \d+\.\d{4}").unwrap())
+                .and(is_match(r"20\d\d-\d\d-\d\d \d\d:\d\d").unwrap())
+                .and(contains("runs/altered: `runs/altered/step-000020`")),
+        );
+    // A byte that was altered shows in the digests alone.
+    let mut altered = bytes.clone();
+    *altered.last_mut().unwrap() ^= 1;
+    std::fs::write(weights("full"), &altered).unwrap();
+    assert_eq!(listed(at, &["runs/full"])["runs/full"]["state"], "finished");
+    assert_eq!(
+        listed(at, &["runs/full", "--verify"])["runs/full"]["state"],
+        "broken"
+    );
+    polymath(at)
+        .args(["runs", "gone"])
+        .assert()
+        .code(2)
+        .stderr(contains("`gone` is not a folder"));
+    polymath(at)
+        .args(["runs", "data"])
+        .assert()
+        .success()
+        .stdout(contains("no run in `data`"));
+}
+
+/// Checks that a removal lists what it takes, asks, and leaves the newest and the best checkpoint, milestones, and what
+/// another run or adapter came from, wherever the project lies.
+#[test]
+fn a_removal_leaves_what_is_needed() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = folder.path().join("first");
+    std::fs::create_dir(&first).unwrap();
+    prepare(&first);
+    polymath(&first)
+        .args([
+            "pretrain",
+            "pretrain.toml",
+            "run=runs/kept",
+            "checkpoint.every=3",
+            "checkpoint.keep=99",
+        ])
+        .args(["evaluation.every=30", "checkpoint.milestones=[6]"])
+        .assert()
+        .success();
+    finetune(
+        &first,
+        "full",
+        &["base=runs/kept/step-000009", "training.steps=3"],
+    )
+    .assert()
+    .success();
+    let lora = [
+        "base=runs/kept/step-000012",
+        "method=lora",
+        "training.steps=3",
+    ];
+    finetune(&first, "lora", &lora).assert().success();
+    let broken = first.join("runs/kept/broken-step-000004");
+    std::fs::create_dir(&broken).unwrap();
+    write(&broken, "state.json", "{}");
+    let at = folder.path().join("second");
+    std::fs::rename(&first, &at).unwrap();
+
+    let kept = at.join("runs/kept");
+    let before = steps(&kept);
+    let prune = |arguments: &[&str]| {
+        let mut command = polymath(folder.path());
+        command
+            .args(["runs", "--prune", "second/runs/kept"])
+            .args(arguments);
+        command.assert()
+    };
+    prune(&[])
+        .code(2)
+        .stdout(
+            contains("remove  second/runs/kept/step-000003")
+                .and(contains("remove  second/runs/kept/broken-step-000004"))
+                .and(contains("step-000006").and(contains("`checkpoint.milestones`")))
+                .and(
+                    is_match(r"keep    second/runs/kept/step-000009 .*runs/full` came from it")
+                        .unwrap(),
+                )
+                .and(
+                    is_match(r"keep    second/runs/kept/step-000012 .*runs/lora` came from it")
+                        .unwrap(),
+                ),
+        )
+        .stderr(contains("give `--yes`"));
+    assert_eq!(steps(&kept), before);
+    prune(&["--yes"]).success().stdout(contains("removed "));
+    let needed = ["step-000006", "step-000009", "step-000012", "step-000030"];
+    assert_eq!(steps(&kept), needed);
+    for link in ["best", "latest"] {
+        assert!(kept.join(link).join("model.safetensors").is_file());
+    }
+    prune(&[]).success().stdout(contains("nothing to remove"));
+    // The adapter's base is where it was, and the run is as finished as before.
+    polymath(&at)
+        .args(["evaluate", "runs/lora"])
+        .assert()
+        .success();
+    polymath(&at)
+        .args(["pretrain", "runs/kept/run.toml", "--resume"])
+        .assert()
+        .success()
+        .stderr(contains("nothing left to do"));
+}
+
+/// Checks that nothing is removed of a run that a process trains, or whose newest checkpoint is not whole.
+#[test]
+fn a_removal_passes_over_runs_in_use_and_broken_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    prepare(at);
+    for run in ["used", "broken"] {
+        polymath(at)
+            .args(["pretrain", "pretrain.toml", &format!("run=runs/{run}")])
+            .args(["checkpoint.every=5", "checkpoint.keep=99"])
+            .assert()
+            .success();
+    }
+    let [used, broken] = ["used", "broken"].map(|run| at.join("runs").join(run));
+    let lock = std::fs::OpenOptions::new()
+        .write(true)
+        .open(used.join(".lock"))
+        .unwrap();
+    lock.lock().unwrap();
+    let optimizer = broken.join("step-000030/optimizer.safetensors");
+    let mut bytes = std::fs::read(&optimizer).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&optimizer, bytes).unwrap();
+    let before = [steps(&used), steps(&broken)];
+    polymath(at)
+        .args(["runs", "runs/used", "runs/broken", "--prune", "--yes"])
+        .assert()
+        .success()
+        .stdout(
+            contains("a process trains it")
+                .and(contains("it is broken"))
+                .and(contains("nothing to remove")),
+        );
+    assert_eq!([steps(&used), steps(&broken)], before);
+    assert_eq!(listed(at, &["runs/used"])["runs/used"]["state"], "running");
+}
