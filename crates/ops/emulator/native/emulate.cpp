@@ -14,7 +14,14 @@ namespace emulated {
 thread_local State state;
 
 static constexpr size_t STACK = 128 << 10;
-static thread_local std::vector<unsigned char*> stacks; // of earlier launches, to be used again
+// Stacks of earlier launches, to be used again.
+struct Stacks {
+    std::vector<unsigned char*> all;
+    ~Stacks() {
+        for (auto stack : all) munmap(stack, STACK);
+    }
+};
+static thread_local Stacks stacks;
 static thread_local void* scheduler;
 static thread_local unsigned block_generation, block_arrived, block_threads;
 struct Warp { unsigned generation = 0, arrived = 0; unsigned slots[2][32][12]; };
@@ -97,10 +104,10 @@ const unsigned (*exchange(const unsigned* words, int count))[12] {
 }
 
 static unsigned char* take_stack() {
-    if (stacks.empty())
+    if (stacks.all.empty())
         return (unsigned char*)mmap(nullptr, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON, -1, 0);
-    unsigned char* stack = stacks.back();
-    stacks.pop_back();
+    unsigned char* stack = stacks.all.back();
+    stacks.all.pop_back();
     return stack;
 }
 
@@ -178,7 +185,7 @@ std::string launch(dim3 grid, dim3 threads, unsigned shared, const Schedule& sch
         }
         run_block(fibers, turn, schedule.order, random);
     }
-    for (auto& fiber : fibers) stacks.push_back(fiber.stack);
+    for (auto& fiber : fibers) stacks.all.push_back(fiber.stack);
     munmap(memory, bytes);
     return failure;
 }

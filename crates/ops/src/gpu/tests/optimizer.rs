@@ -154,7 +154,7 @@ fn muon_matches_f64() {
             for (found, expected) in found.iter().zip(&expected) {
                 let error = relative(found, expected);
                 // Directions with little gradient amplify rounding errors.
-                assert!(error <= 10.0 * F32, "{size:?}, {schedule}: {error:e}");
+                assert!(error <= 100.0 * F32, "{size:?}, {schedule}: {error:e}");
             }
         });
     }
