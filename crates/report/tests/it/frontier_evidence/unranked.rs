@@ -20,7 +20,12 @@ fn insufficient_evidence_is_not_ranked() {
             .iter()
             .all(|method| method.beaten_by.is_none())
     );
-    assert!(frontier.markdown().contains("One seed"));
+    assert!(frontier.recommended.is_none());
+    let said = frontier.markdown();
+    assert!(
+        said.contains("Nothing is recommended: one seed") && said.contains("One seed: a run"),
+        "{said}"
+    );
 
     let few = Truth {
         groups: 4,
