@@ -69,8 +69,12 @@ fn opening(answer: &Answer) -> String {
 
 /// Renders a table with one row per run.
 fn overview(report: &ForgettingReport, answer: &Answer) -> String {
-    let mut text = String::from(
-        "| run | settings that differ | gain | worst retained domain | verdict |\n|---|---|--:|---|---|\n",
+    let settings = match report.runs.len() {
+        1 => "method",
+        _ => "settings that differ",
+    };
+    let mut text = format!(
+        "| run | {settings} | gain | worst retained domain | verdict |\n|---|---|--:|---|---|\n"
     );
     for row in overview::rows(report, answer) {
         let name = match row.recommended {

@@ -1,6 +1,6 @@
 //! Plain-text form of the report for a terminal.
 
-use super::{ForgettingReport, RunReport, knowledge, tasks, wording};
+use super::{Answer, ForgettingReport, RunReport, knowledge, overview, tasks, wording};
 use crate::aligned;
 use crate::wording::{
     asked, bound, interval, percent, plain, points, points_interval, probability,
@@ -75,7 +75,11 @@ pub fn render(report: &ForgettingReport) -> String {
             );
         }
     }
-    let answer = match report.answer().sentence {
+    let answer = report.answer();
+    if report.runs.len() > 1 {
+        text += &format!("\n{}", aligned(&overview(report, &answer)));
+    }
+    let answer = match answer.sentence {
         sentence if sentence.is_empty() => sentence,
         sentence => sentence + "\n",
     };
@@ -84,6 +88,24 @@ pub fn render(report: &ForgettingReport) -> String {
         sentences => sentences + "\n",
     };
     text + "\n" + &answer + &knowledge + &report.headline() + "\n"
+}
+
+/// Returns a row for each run, the first row their heads.
+fn overview(report: &ForgettingReport, answer: &Answer) -> Vec<Vec<String>> {
+    let head = ["run", "gain", "worst retained", "", "verdict"];
+    let rows = overview::rows(report, answer).into_iter().map(|row| {
+        let mark = if row.recommended { " (take this)" } else { "" };
+        vec![
+            row.name + mark,
+            row.gain,
+            row.worst,
+            row.worst_change,
+            row.verdict,
+        ]
+    });
+    std::iter::once(head.map(str::to_owned).to_vec())
+        .chain(rows)
+        .collect()
 }
 
 fn rows(run: &RunReport) -> Vec<Vec<String>> {

@@ -38,6 +38,7 @@ fn the_run_with_the_most_gain_among_those_that_keep_everything_is_recommended() 
         "{markdown}"
     );
     assert_eq!(markdown.matches("take this").count(), 1);
+    assert_eq!(report.table().matches("middle (take this)").count(), 1);
     assert!(
         report
             .table()
