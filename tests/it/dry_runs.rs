@@ -73,7 +73,7 @@ fn the_time_of_a_run_is_measured() {
 fn every_method_is_measured_without_writing() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
-    prepare(at);
+    crate::limits::prepare(at);
     let before = files(at);
     for (settings, parts) in [
         (
@@ -99,7 +99,10 @@ fn every_method_is_measured_without_writing() {
         (&["method=lora"], &["20 steps"]),
         (&["control=true"], &["20 steps"]),
         (
-            &["retention.limits.default=0.5"],
+            &[
+                "retention.limits.default=0.5",
+                "evaluation.max_tokens=100000",
+            ],
             &["the search and the verdict of the limits", "evaluations"],
         ),
     ] {

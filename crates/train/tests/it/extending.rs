@@ -40,7 +40,8 @@ fn train(
     }
     let table = match run.resumed() {
         Some(from) => {
-            case.evaluated = 1 + from.state.step / 2;
+            // Before the first step, and after every second one.
+            case.evaluated = 1 + from.state.step / 2 - u64::from(from.state.evaluation_due);
             Table::load(&from.path)
         }
         None => Table::new(),
