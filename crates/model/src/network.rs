@@ -19,8 +19,8 @@ pub(crate) struct Pass<'a> {
     pub segments: &'a Segments,
     /// Attention segments for layers with a sliding window.
     pub windowed: Segments,
-    /// Seed of the adapters' dropout; `None` for no dropout.
-    pub noise: Option<u64>,
+    /// Seed of the adapters' dropout in each row of the batch; `None` for no dropout.
+    pub noise: Option<Arc<[u64]>>,
     /// True to recompute a block's activations in the backward pass and store only its input (activation
     /// checkpointing).
     pub recompute: bool,
@@ -221,7 +221,7 @@ impl Block {
                 tracked.push(tensor.clone());
             }
         }
-        let (ops, noise) = (pass.ops, pass.noise);
+        let (ops, noise) = (pass.ops, pass.noise.clone());
         let (rotary, segments) = (pass.rotary.cloned(), pass.segments.clone());
         let windowed = pass.windowed.clone();
         let positions = Arc::clone(pass.positions);
@@ -240,7 +240,7 @@ impl Block {
                 positions: &positions,
                 segments: &segments,
                 windowed: windowed.clone(),
-                noise,
+                noise: noise.clone(),
                 recompute: false,
             };
             block.forward(&pass, x, None)
@@ -274,19 +274,18 @@ impl Attention {
     }
 
     fn forward(&self, pass: &Pass, x: &Tensor) -> Result<Tensor> {
-        let projections = [&self.query, &self.key, &self.value, &self.output];
-        let plain = projections.iter().all(|part| part.is_plain());
-        let (true, None, Some(rotary)) = (plain, &self.norm.bias, pass.rotary) else {
+        let (None, Some(rotary)) = (&self.norm.bias, pass.rotary) else {
             return self.unfused(pass, x, None);
         };
         let norms = self.query_key_norm.as_ref();
+        let noise = pass.noise.as_ref();
         let weights = ops::SelfAttention {
             norm: &self.norm.weight,
             epsilon: self.norm.epsilon,
-            query: &self.query.weight,
-            key: &self.key.weight,
-            value: &self.value.weight,
-            output: &self.output.weight,
+            query: self.query.view(noise),
+            key: self.key.view(noise),
+            value: self.value.view(noise),
+            output: self.output.view(noise),
             query_key_norm: norms.map(|(query, key)| (&query.weight, &key.weight)),
         };
         let placement = Placement {
@@ -302,12 +301,10 @@ impl Attention {
         let normed = self.norm.forward(pass.ops, x)?;
         let heads = |projection: &Projection| -> Result<Tensor> {
             let count = projection.weight.dim(0)? / self.head_dim;
-            projection.forward(pass.ops, &normed, pass.noise)?.reshape((
-                batch,
-                sequence,
-                count,
-                self.head_dim,
-            ))
+            let projected = pass
+                .ops
+                .project(&normed, &projection.view(pass.noise.as_ref()))?;
+            projected.reshape((batch, sequence, count, self.head_dim))
         };
         let (mut query, mut key, value) =
             (heads(&self.query)?, heads(&self.key)?, heads(&self.value)?);
@@ -335,7 +332,9 @@ impl Attention {
                 .attention(&query, &key, &value, self.segments(pass))?,
         };
         let mixed = mixed.flatten_from(2)?; // (batch, sequence, heads · head_dim)
-        x + self.output.forward(pass.ops, &mixed, pass.noise)?
+        x + pass
+            .ops
+            .project(&mixed, &self.output.view(pass.noise.as_ref()))?
     }
 }
 
@@ -344,29 +343,25 @@ impl FeedForward {
         let (Some(gate), None) = (&self.gate, &self.norm.bias) else {
             return self.unfused(pass, x);
         };
-        if ![gate, &self.up, &self.down]
-            .iter()
-            .all(|part| part.is_plain())
-        {
-            return self.unfused(pass, x);
-        }
+        let noise = pass.noise.as_ref();
         let weights = ops::FeedForward {
             norm: &self.norm.weight,
             epsilon: self.norm.epsilon,
-            gate: &gate.weight,
-            up: &self.up.weight,
-            down: &self.down.weight,
+            gate: gate.view(noise),
+            up: self.up.view(noise),
+            down: self.down.view(noise),
         };
         pass.ops.feed_forward(x, &weights)
     }
 
     fn unfused(&self, pass: &Pass, x: &Tensor) -> Result<Tensor> {
         let normed = self.norm.forward(pass.ops, x)?;
-        let project = |projection: &Projection| projection.forward(pass.ops, &normed, pass.noise);
+        let noise = pass.noise.as_ref();
+        let project = |projection: &Projection| pass.ops.project(&normed, &projection.view(noise));
         let active = match &self.gate {
             Some(gate) => pass.ops.swiglu(&project(gate)?, &project(&self.up)?)?,
             None => pass.ops.gelu(&project(&self.up)?)?,
         }; // (batch, sequence, intermediate)
-        x + self.down.forward(pass.ops, &active, pass.noise)?
+        x + pass.ops.project(&active, &self.down.view(noise))?
     }
 }

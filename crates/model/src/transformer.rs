@@ -52,6 +52,8 @@ pub struct Transformer {
     adapter: Option<(LoraConfig, AdapterBase)>,
     /// Seed of the adapters' dropout in this step.
     noise: AtomicU64,
+    /// Row of the step's batch with which the part that is computed next begins.
+    first_row: AtomicU64,
     trainable: BTreeMap<String, Var>,
     frozen: BTreeMap<String, Tensor>,
     tracked: Network,
@@ -149,6 +151,7 @@ impl Transformer {
             config,
             adapter,
             noise: AtomicU64::new(0),
+            first_row: AtomicU64::new(0),
             trainable,
             frozen,
             tracked,
@@ -182,11 +185,18 @@ impl Transformer {
         })
     }
 
-    /// Starts a step of a run. The adapters' dropout depends only on the seed, the step, the batch and the
+    /// Starts a step of a run. The adapters' dropout depends only on the seed, the step, the row of the batch and the
     /// projection, so that a resumed run drops the same inputs.
     pub fn begin_step(&self, seed: u64, step: u64) {
         self.noise
             .store(mix(mix(seed).wrapping_add(step)), Ordering::SeqCst);
+        self.begin_part(0);
+    }
+
+    /// Starts a part of the step's batch, which begins with this row: the same inputs are dropped as if the whole batch
+    /// were computed at once.
+    pub fn begin_part(&self, first_row: usize) {
+        self.first_row.store(first_row as u64, Ordering::SeqCst);
     }
 
     /// Returns the trainable parameters by name.

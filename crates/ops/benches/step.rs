@@ -72,10 +72,10 @@ impl Model {
         let attention = SelfAttention {
             norm: &weights[0],
             epsilon: 1e-5,
-            query: &weights[1],
-            key: &weights[2],
-            value: &weights[3],
-            output: &weights[4],
+            query: weights[1].as_tensor().into(),
+            key: weights[2].as_tensor().into(),
+            value: weights[3].as_tensor().into(),
+            output: weights[4].as_tensor().into(),
             query_key_norm: None,
         };
         let placement = Placement {
@@ -87,9 +87,9 @@ impl Model {
         let feed_forward = FeedForward {
             norm: &weights[5],
             epsilon: 1e-5,
-            gate: &weights[6],
-            up: &weights[7],
-            down: &weights[8],
+            gate: weights[6].as_tensor().into(),
+            up: weights[7].as_tensor().into(),
+            down: weights[8].as_tensor().into(),
         };
         self.ops.feed_forward(&x, &feed_forward)
     }

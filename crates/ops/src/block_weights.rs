@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 
-use crate::{RotaryTable, Segments};
+use crate::{Projection, RotaryTable, Segments};
 
 /// Weights of the attention sublayer, x + output·attention(rope(query·n), rope(key·n), value·n) with n = norm(x). If
 /// there are query and key norms, they are applied to each head before RoPE.
@@ -15,13 +15,13 @@ pub struct SelfAttention<'a> {
     /// ε of the norm.
     pub epsilon: f64,
     /// Query projection: (heads·d, hidden).
-    pub query: &'a Tensor,
+    pub query: Projection<'a>,
     /// Key projection: (kv_heads·d, hidden).
-    pub key: &'a Tensor,
+    pub key: Projection<'a>,
     /// Value projection: (kv_heads·d, hidden).
-    pub value: &'a Tensor,
+    pub value: Projection<'a>,
     /// Output projection: (hidden, heads·d).
-    pub output: &'a Tensor,
+    pub output: Projection<'a>,
     /// Weights of the norm of each query head and of the norm of each key head, (d) each. Both norms use `epsilon`.
     pub query_key_norm: Option<(&'a Tensor, &'a Tensor)>,
 }
@@ -45,9 +45,9 @@ pub struct FeedForward<'a> {
     /// ε of the norm.
     pub epsilon: f64,
     /// Gate projection: (intermediate, hidden).
-    pub gate: &'a Tensor,
+    pub gate: Projection<'a>,
     /// Up projection: (intermediate, hidden).
-    pub up: &'a Tensor,
+    pub up: Projection<'a>,
     /// Down projection: (hidden, intermediate).
-    pub down: &'a Tensor,
+    pub down: Projection<'a>,
 }

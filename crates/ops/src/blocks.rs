@@ -6,7 +6,7 @@
 use candle_core::{Result, Tensor, bail};
 
 use crate::operations::check_positions;
-use crate::{FeedForward, Ops, Placement, Precision, SelfAttention, fused, gpu};
+use crate::{FeedForward, Ops, Placement, Precision, Projection, SelfAttention, fused, gpu};
 
 impl Ops {
     /// Applies the attention sublayer: norm, attention and residual. Works on whole rows, without a key/value cache.
@@ -24,8 +24,8 @@ impl Ops {
     ) -> Result<Tensor> {
         let (batch, sequence, _) = x.dims3()?;
         let head_dim = 2 * placement.rotary.frequencies();
-        let heads = |weight: &Tensor| -> Result<usize> {
-            match weight.dims() {
+        let heads = |projection: Projection| -> Result<usize> {
+            match projection.weight.dims() {
                 [rows, _] if rows % head_dim == 0 => Ok(rows / head_dim),
                 dims => {
                     bail!("self_attention: a weight `{dims:?}` for heads of dimension `{head_dim}`")
@@ -42,7 +42,7 @@ impl Ops {
             query_key_norm,
         } = *weights;
         let (heads, kv_heads) = ((heads(query)?, heads(value)?), heads(key)?);
-        self.check_weights(x, norm, &[query, key, value, &output.t()?])?;
+        self.check_weights(x, norm, [query, key, value], output)?;
         self.check_placement((batch, sequence), placement)?;
         if heads.1 != kv_heads || kv_heads == 0 || heads.0 % kv_heads != 0 {
             bail!(
@@ -51,7 +51,9 @@ impl Ops {
                 heads.1
             )
         }
-        let mut operands = vec![x, norm, query, key, value, output];
+        let projections = [query, key, value, output];
+        let mut operands = vec![x, norm];
+        operands.extend(projections.iter().flat_map(Projection::tensors));
         if let Some((query, key)) = query_key_norm {
             if query.dims() != [head_dim] || key.dims() != [head_dim] {
                 bail!(
@@ -62,19 +64,20 @@ impl Ops {
             }
             operands.extend([query, key]);
         }
-        if self.fuses(&operands) {
+        if self.fuses(&operands) && projections.iter().all(|part| part.bias.is_none()) {
             return fused::self_attention(x, weights, placement, self.precision);
         }
-        if self.runs_kernels(&operands)
+        if projections.iter().all(Projection::is_plain)
+            && self.runs_kernels(&operands)
             && x.elem_count() > 0
             && gpu::takes_attention(weights, placement, self.precision)
         {
             return gpu::self_attention(x, weights, placement);
         }
         let normed = self.rms_norm(x, norm, epsilon)?;
-        let project = |weight: &Tensor, heads: usize| -> Result<Tensor> {
+        let project = |projection: Projection, heads: usize| -> Result<Tensor> {
             let shape = (batch, sequence, heads, head_dim);
-            self.linear(&normed, weight, None)?.reshape(shape)
+            self.project(&normed, &projection)?.reshape(shape)
         };
         let turn = |x: Tensor| self.rope(&x, placement.rotary, placement.positions);
         let (mut query, mut key) = (project(query, heads.0)?, project(key, kv_heads)?);
@@ -85,7 +88,7 @@ impl Ops {
         let (query, key) = (turn(query)?, turn(key)?);
         let value = project(value, kv_heads)?;
         let mixed = self.attention(&query, &key, &value, placement.segments)?;
-        x + self.linear(&mixed.flatten_from(2)?, output, None)?
+        x + self.project(&mixed.flatten_from(2)?, &output)?
     }
 
     /// Applies the feed-forward sublayer: norm, SwiGLU and residual.
@@ -103,41 +106,57 @@ impl Ops {
             up,
             down,
         } = *weights;
-        self.check_weights(x, norm, &[gate, up, &down.t()?])?;
-        if gate.dims() != up.dims() || gate.dim(0)? != down.dim(1)? {
+        self.check_weights(x, norm, [gate, up], down)?;
+        let [gate_dims, down_dims] = [gate, down].map(|part| part.weight.dims());
+        if gate_dims != up.weight.dims() || gate_dims[0] != down_dims[1] {
             bail!(
-                "feed_forward: weights `{:?}`, `{:?}` and `{:?}` do not fit",
-                gate.dims(),
-                up.dims(),
-                down.dims()
+                "feed_forward: weights `{gate_dims:?}`, `{:?}` and `{down_dims:?}` do not fit",
+                up.weight.dims()
             )
         }
-        if self.fuses(&[x, norm, gate, up, down]) {
+        let projections = [gate, up, down];
+        let mut operands = vec![x, norm];
+        operands.extend(projections.iter().flat_map(Projection::tensors));
+        if self.fuses(&operands) && projections.iter().all(|part| part.bias.is_none()) {
             return fused::feed_forward(x, weights, self.precision);
         }
-        let operands = [x, norm, gate, up, down];
-        if self.precision == Precision::Bf16 && x.elem_count() > 0 && self.runs_kernels(&operands) {
+        if projections.iter().all(Projection::is_plain)
+            && self.precision == Precision::Bf16
+            && x.elem_count() > 0
+            && self.runs_kernels(&operands)
+        {
             return gpu::feed_forward(x, weights);
         }
         let normed = self.rms_norm(x, norm, epsilon)?;
-        let gate = self.linear(&normed, gate, None)?;
-        let up = self.linear(&normed, up, None)?;
-        x + self.linear(&self.swiglu(&gate, &up)?, down, None)?
+        let gate = self.project(&normed, &gate)?;
+        let up = self.project(&normed, &up)?;
+        x + self.project(&self.swiglu(&gate, &up)?, &down)?
     }
 
-    /// Fails unless the norm and all weights take inputs as wide as x's last dimension.
-    fn check_weights(&self, x: &Tensor, norm: &Tensor, weights: &[&Tensor]) -> Result<()> {
-        let (_, _, hidden) = x.dims3()?;
-        let fits = |weight: &&Tensor| matches!(weight.dims(), [_, inputs] if *inputs == hidden);
-        if norm.dims() != [hidden] || !weights.iter().all(fits) {
-            let dims: Vec<_> = weights.iter().map(|weight| weight.dims()).collect();
+    /// Fails unless the norm and the inner projections take inputs as wide as x's last dimension, the output projection
+    /// gives as many, and all adapters fit their projections.
+    fn check_weights<const N: usize>(
+        &self,
+        x: &Tensor,
+        norm: &Tensor,
+        inner: [Projection; N],
+        output: Projection,
+    ) -> Result<()> {
+        let (batch, _, hidden) = x.dims3()?;
+        let takes =
+            |part: &Projection| matches!(part.weight.dims(), [_, inputs] if *inputs == hidden);
+        let gives = matches!(output.weight.dims(), [outputs, _] if *outputs == hidden);
+        if norm.dims() != [hidden] || !gives || !inner.iter().all(takes) {
+            let all = inner.iter().chain([&output]);
+            let dims: Vec<_> = all.map(|part| part.weight.dims()).collect();
             bail!(
                 "a norm of `{:?}` and weights `{dims:?}` for an input of `{:?}`",
                 norm.dims(),
                 x.dims()
             )
         }
-        Ok(())
+        let mut all = inner.iter().chain([&output]);
+        all.try_for_each(|part| part.check(batch))
     }
 
     /// Fails unless `placement` has a position for each token and a mask for whole rows of this batch and sequence

@@ -18,6 +18,7 @@
 //! # Ok::<(), candle_core::Error>(())
 //! ```
 
+mod adapter;
 mod block_weights;
 mod blocks;
 mod computed;
@@ -49,13 +50,16 @@ pub fn processor_peak_flops(precision: Precision, time: std::time::Duration) -> 
     fused::peak_flops(precision, time)
 }
 
+pub use adapter::{Dropout, LowRank, Projection, merged_weight, row_norms};
 pub use block_weights::{FeedForward, Placement, SelfAttention};
 pub use cuda_device::{DeviceMemory, cuda_device, device_memory};
 pub use finite::{all_finite, is_finite};
 pub use gpu::{EmulatedWork, Emulator, emulated_work, install_emulator};
 pub use implementation::{Implementation, Ops};
 pub use memory::keep_freed_memory;
-pub use optimizer::{AdamW, AdamWUpdate, Moments, Muon, MuonUpdate, Pull, UpdateAt, gradient_norm};
+pub use optimizer::{
+    AdamW, AdamWUpdate, MomentValues, Moments, Muon, MuonUpdate, Pull, UpdateAt, gradient_norm,
+};
 pub use precision::Precision;
 pub use recompute::recomputed;
 pub use rotary::RotaryTable;

@@ -30,7 +30,10 @@ pub fn backward(
     let mut loss = 0.0;
     let mut penalties: BTreeMap<String, f64> = BTreeMap::new();
     let mut gradients: BTreeMap<String, Tensor> = BTreeMap::new();
+    let mut first_row = 0;
     for part in split(batch, parts) {
+        objective.begin_part(first_row);
+        first_row += part.rows;
         let losses = objective.losses(&part, strength)?;
         for (name, term) in &losses.auxiliary {
             *penalties.entry((*name).to_owned()).or_default() +=
@@ -95,7 +98,51 @@ fn split(batch: &Batch, parts: usize) -> Vec<Batch> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+
+    use candle_core::{DType, Device, Var};
+
     use super::*;
+
+    /// An objective that remembers with which rows the parts begin.
+    struct Told {
+        weight: BTreeMap<String, Var>,
+        rows: RefCell<Vec<usize>>,
+    }
+
+    impl Objective for Told {
+        fn begin_part(&self, first_row: usize) {
+            self.rows.borrow_mut().push(first_row);
+        }
+
+        fn loss(&self, _: &Batch) -> Result<Tensor, TrainError> {
+            Ok(self.weight["w"].sum_all()?)
+        }
+
+        fn trainable(&self) -> &BTreeMap<String, Var> {
+            &self.weight
+        }
+    }
+
+    /// Checks that the objective is told the row with which each part begins.
+    #[test]
+    fn every_part_is_told_its_first_row() {
+        let weight = Var::ones(2, DType::F32, &Device::Cpu).unwrap();
+        let told = Told {
+            weight: BTreeMap::from([("w".to_owned(), weight)]),
+            rows: RefCell::default(),
+        };
+        let batch = Batch {
+            input_ids: vec![0; 7],
+            targets: vec![0; 7],
+            document_starts: vec![0; 7],
+            rows: 7,
+            domains: vec![0; 7],
+        };
+        let found = backward(&told, &batch, 3, 1.0).unwrap();
+        assert_eq!(found.loss, 6.0);
+        assert_eq!(*told.rows.borrow(), [0, 2, 4]);
+    }
 
     /// Checks that the parts joined are the original batch, and that none is empty, even if the number of parts does
     /// not divide the rows.

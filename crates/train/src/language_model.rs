@@ -22,6 +22,10 @@ impl Objective for LanguageModel<'_> {
         self.transformer.begin_step(seed, step);
     }
 
+    fn begin_part(&self, first_row: usize) {
+        self.transformer.begin_part(first_row);
+    }
+
     fn loss(&self, batch: &Batch) -> Result<Tensor, TrainError> {
         Ok(self.transformer.loss(batch)?)
     }

@@ -44,6 +44,10 @@ pub trait Objective {
     /// Called before step `step` of the run with the seed `_seed`. The default does nothing.
     fn begin_step(&self, _seed: u64, _step: u64) {}
 
+    /// Called before each part of the step's batch with the row of the batch that the part begins with. The default
+    /// does nothing.
+    fn begin_part(&self, _first_row: usize) {}
+
     /// Returns the *sum* of the batch's token losses, a scalar in the graph of the trainable parameters.
     ///
     /// # Errors

@@ -30,6 +30,10 @@ impl Objective for RetentionObjective<'_> {
         self.model.begin_step(seed, step);
     }
 
+    fn begin_part(&self, first_row: usize) {
+        self.model.begin_part(first_row);
+    }
+
     fn loss(&self, batch: &Batch) -> Result<Tensor, TrainError> {
         self.model.loss(batch)
     }

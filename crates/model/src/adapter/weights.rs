@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 use candle_core::{Device, Tensor};
+use polymath_ops::{LowRank, merged_weight, row_norms};
 
 use super::config::refuse_gpt2;
-use super::low_rank::{row_norms, shifted};
 use super::{A, B, LoraConfig, MAGNITUDE};
 use crate::initialize::uniform;
 use crate::{ModelConfig, ModelError};
@@ -84,7 +84,7 @@ impl Adapter {
             let b = b.broadcast_as((outputs, config.rank))?.contiguous()?;
             if config.dora {
                 let weight = projection(weights, &module)?.to_device(&Device::Cpu)?;
-                let norms = row_norms(&shifted(&weight, (&a, &b), config.scale())?)?;
+                let norms = row_norms(&merged_weight(&weight, &branch(&config, [&a, &b]))?)?;
                 own.insert(format!("{module}.{MAGNITUDE}"), norms);
             }
             own.insert(name, a);
@@ -139,7 +139,7 @@ impl Adapter {
         for (module, _) in self.config.modules(model) {
             let own = |part: &str| &self.weights[&format!("{module}.{part}")];
             let weight = projection(weights, &module)?;
-            let mut merged = shifted(weight, (own(A), own(B)), self.config.scale())?;
+            let mut merged = merged_weight(weight, &branch(&self.config, [own(A), own(B)]))?;
             if self.config.dora {
                 let stretch = (own(MAGNITUDE) / row_norms(&merged)?)?; // (out)
                 merged = merged.broadcast_mul(&stretch.unsqueeze(1)?)?;
@@ -147,6 +147,17 @@ impl Adapter {
             weights.insert(format!("{module}.weight"), merged);
         }
         Ok(())
+    }
+}
+
+/// Returns the branch of matrices A and B, without its magnitudes.
+fn branch<'a>(config: &LoraConfig, [a, b]: [&'a Tensor; 2]) -> LowRank<'a> {
+    LowRank {
+        a,
+        b,
+        scale: config.scale(),
+        magnitude: None,
+        dropout: None,
     }
 }
 

@@ -146,16 +146,16 @@ impl Transformer {
         }
     }
 
-    /// Returns the dropout seed of a batch in this step. It depends on the tokens, so the parts of a batch that is
-    /// computed in parts have different seeds.
-    fn noise_for(&self, batch: &Batch) -> Option<u64> {
+    /// Returns the dropout seeds of a batch's rows in this step.
+    fn noise_for(&self, batch: &Batch) -> Option<Arc<[u64]>> {
         let (lora, _) = self.adapter.as_ref()?;
         if lora.dropout == 0.0 {
             return None;
         }
         let step = self.noise.load(Ordering::SeqCst);
-        let tokens = batch.input_ids.iter();
-        Some(tokens.fold(step, |noise, token| mix(noise ^ u64::from(*token))))
+        let first = self.first_row.load(Ordering::SeqCst);
+        let rows = first..first + batch.rows as u64;
+        Some(rows.map(|row| mix(step.wrapping_add(row))).collect())
     }
 
     fn check(&self, batch: &Batch) -> Result<(), ModelError> {

@@ -281,6 +281,38 @@ fn dropout_is_reproducible() {
     assert_eq!(difference(&model, &with(learned(everywhere()))), 0.0);
 }
 
+/// Checks that dropout drops the same inputs when the rows of a batch are computed apart, and others in other rows.
+#[test]
+fn dropout_does_not_depend_on_parts() {
+    for dora in [false, true] {
+        let model = with(learned(LoraConfig {
+            dropout: 0.5,
+            dora,
+            ..LoraConfig::default()
+        }));
+        let row = |row: usize| {
+            let whole = batch();
+            let take = |values: Vec<u32>| values[row * 12..(row + 1) * 12].to_vec();
+            let part = Batch {
+                input_ids: take(whole.input_ids),
+                targets: take(whole.targets),
+                document_starts: take(whole.document_starts),
+                rows: 1,
+                domains: vec![0],
+            };
+            f64::from(model.loss(&part).unwrap().to_scalar::<f32>().unwrap())
+        };
+        model.begin_step(1, 4);
+        let whole = loss(&model);
+        let first = row(0);
+        let same_draws = first + row(1);
+        model.begin_part(1);
+        let parts = first + row(1);
+        assert!((whole - parts).abs() < 1e-5 * whole, "{parts} for {whole}");
+        assert!((whole - same_draws).abs() > 1e-4 * whole, "{same_draws}");
+    }
+}
+
 /// Checks that values out of range and targets without a match are refused by name.
 #[test]
 fn bad_settings_are_refused() {

@@ -26,12 +26,12 @@ pub(crate) fn takes_attention(
 /// x + down·(silu(gate·n)·(up·n)), n = norm(x).
 pub(crate) fn feed_forward(x: &Tensor, weights: &FeedForward) -> Result<Tensor> {
     let (batch, sequence, hidden) = x.dims3()?;
-    let (rows, width) = (batch * sequence, weights.gate.dim(0)?);
+    let (rows, width) = (batch * sequence, weights.gate.weight.dim(0)?);
     let device = x.device().clone();
     let still = x.detach().contiguous()?.reshape((rows, hidden))?;
     let norm = rounded_norm(&still, weights.norm, weights.epsilon)?;
-    let gate_up = join_rounded(&[weights.gate, weights.up])?; // (2·intermediate, hidden)
-    let down = join_rounded(&[weights.down])?; // (hidden, intermediate)
+    let gate_up = join_rounded(&[weights.gate.weight, weights.up.weight])?; // (2·intermediate, hidden)
+    let down = join_rounded(&[weights.down.weight])?; // (hidden, intermediate)
     let sides = product(&norm.normed, &gate_up.t()?)?; // (rows, 2·intermediate)
     let kept = Buffer::new((rows, 2 * width), DType::BF16, &device)?;
     let active = Buffer::new((rows, width), DType::BF16, &device)?;
@@ -45,7 +45,12 @@ pub(crate) fn feed_forward(x: &Tensor, weights: &FeedForward) -> Result<Tensor> 
     unsafe { launch.run(&device)? };
     let y = add_product(&still, &active.into_tensor(), &down.t()?)?.reshaped(x.shape());
     let kept = kept.into_tensor();
-    let all = [weights.norm, weights.gate, weights.up, weights.down];
+    let all = [
+        weights.norm,
+        weights.gate.weight,
+        weights.up.weight,
+        weights.down.weight,
+    ];
     let moves = all.map(Tensor::track_op);
     operation_of_weights("feed_forward", x, &all, y, move |gradient| {
         let residual = gradient.reshape((rows, hidden))?;
@@ -87,12 +92,16 @@ pub(crate) fn self_attention(
 ) -> Result<Tensor> {
     let (batch, sequence, hidden) = x.dims3()?;
     let head_dim = 2 * placement.rotary.frequencies();
-    let (of_queries, of_keys) = (weights.query.dim(0)?, weights.key.dim(0)?);
+    let (of_queries, of_keys) = (weights.query.weight.dim(0)?, weights.key.weight.dim(0)?);
     let rows = batch * sequence;
     let still = x.detach().contiguous()?.reshape((rows, hidden))?;
     let norm = rounded_norm(&still, weights.norm, weights.epsilon)?;
-    let joined = join_rounded(&[weights.query, weights.key, weights.value])?;
-    let output = join_rounded(&[weights.output])?; // (hidden, heads·d)
+    let joined = join_rounded(&[
+        weights.query.weight,
+        weights.key.weight,
+        weights.value.weight,
+    ])?;
+    let output = join_rounded(&[weights.output.weight])?; // (hidden, heads·d)
     let turn = Turn::new(placement, [of_queries, of_keys], head_dim)?;
     let heads = turn.heads(batch, sequence);
     let projected = product(&norm.normed, &joined.t()?)?.into_tensor();
@@ -103,10 +112,10 @@ pub(crate) fn self_attention(
     let y = add_product(&still, &mixed, &output.t()?)?.reshaped(x.shape());
     let all = [
         weights.norm,
-        weights.query,
-        weights.key,
-        weights.value,
-        weights.output,
+        weights.query.weight,
+        weights.key.weight,
+        weights.value.weight,
+        weights.output.weight,
     ];
     let moves = all.map(Tensor::track_op);
     operation_of_weights("self_attention", x, &all, y, move |gradient| {

@@ -11,6 +11,6 @@ mod pull;
 
 pub use self::adamw::{AdamW, AdamWUpdate, UpdateAt};
 pub use self::gradient_norm::gradient_norm;
-pub use self::moments::Moments;
+pub use self::moments::{MomentValues, Moments};
 pub use self::muon::{Muon, MuonUpdate};
 pub use self::pull::Pull;

@@ -6,6 +6,17 @@ use candle_core::{DType, Result, Tensor, Var, bail};
 #[derive(Debug)]
 pub struct Moments(pub(crate) Storage);
 
+/// Moments that lie on the host.
+#[derive(Clone, Copy, Debug)]
+pub struct MomentValues<'a> {
+    /// Running mean of the gradient.
+    pub first: &'a [f32],
+    /// Running mean of the squared gradient.
+    pub second: &'a [f32],
+    /// Shape of the parameter.
+    pub dims: &'a [usize],
+}
+
 /// Storage of the moments: kernels update it in place, the reference replaces tensors by new ones.
 #[derive(Debug)]
 pub(crate) enum Storage {
@@ -45,6 +56,19 @@ impl Moments {
                 };
                 Ok((tensor(&moments.first)?, tensor(&moments.second)?))
             }
+        }
+    }
+
+    /// Returns the running means of the gradient and of its square where they lie on the host, to save them without a
+    /// copy.
+    pub fn on_host(&self) -> Option<MomentValues<'_>> {
+        match &self.0 {
+            Storage::Device { .. } => None,
+            Storage::Host(moments) => Some(MomentValues {
+                first: &moments.first,
+                second: &moments.second,
+                dims: &moments.dims,
+            }),
         }
     }
 

@@ -157,9 +157,9 @@ fn feed_forward_rounds_its_operands() -> Result<()> {
         let weights = FeedForward {
             norm: &norm,
             epsilon: EPSILON,
-            gate: &gate,
-            up: &up,
-            down: &down,
+            gate: (&gate).into(),
+            up: (&up).into(),
+            down: (&down).into(),
         };
         let change = (ops.feed_forward(&x, &weights)? - &x)?;
         assert_rounds(&change, &expected, &format!("{ops:?}"));
@@ -214,10 +214,10 @@ fn self_attention_rounds_its_operands() -> Result<()> {
         let weights = SelfAttention {
             norm: &norm,
             epsilon: EPSILON,
-            query: &query,
-            key: &key,
-            value: &value,
-            output: &output,
+            query: (&query).into(),
+            key: (&key).into(),
+            value: (&value).into(),
+            output: (&output).into(),
             query_key_norm: None,
         };
         let change = (ops.self_attention(&x, &weights, &placement)? - &x)?;
@@ -244,9 +244,9 @@ fn fused_gradients_are_those_of_the_reference_in_bf16() -> Result<()> {
             let weights = FeedForward {
                 norm: &x[1],
                 epsilon: EPSILON,
-                gate: &x[2],
-                up: &x[3],
-                down: &x[4],
+                gate: (&x[2]).into(),
+                up: (&x[3]).into(),
+                down: (&x[4]).into(),
             };
             ops.feed_forward(&x[0], &weights)
         }

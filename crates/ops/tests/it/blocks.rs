@@ -16,9 +16,9 @@ fn feed_forward(ops: Ops, x: &[Tensor]) -> Result<Tensor> {
     let weights = FeedForward {
         norm,
         epsilon: 1e-5,
-        gate,
-        up,
-        down,
+        gate: gate.into(),
+        up: up.into(),
+        down: down.into(),
     };
     ops.feed_forward(x, &weights)
 }
@@ -43,10 +43,10 @@ fn self_attention(ops: Ops, x: &[Tensor]) -> Result<Tensor> {
     let weights = SelfAttention {
         norm,
         epsilon: 1e-5,
-        query,
-        key,
-        value,
-        output,
+        query: query.into(),
+        key: key.into(),
+        value: value.into(),
+        output: output.into(),
         query_key_norm: match norms {
             [query, key] => Some((query, key)),
             _ => None,

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use polymath_ops::{
-    FeedForward, IGNORED, Ops, Placement, RotaryTable, Segments, SelfAttention, recomputed,
+    Dropout, FeedForward, IGNORED, LowRank, Ops, Placement, Projection, RotaryTable, Segments,
+    SelfAttention, recomputed,
 };
 
 use crate::support::{FUSED, REFERENCE, assert_close, run, tensor, values, variables};
@@ -120,10 +121,10 @@ fn sublayers_of_a_block() -> Result<()> {
         let weights = SelfAttention {
             norm: &x[1],
             epsilon: 1e-3,
-            query: &x[2],
-            key: &x[3],
-            value: &x[4],
-            output: &x[5],
+            query: (&x[2]).into(),
+            key: (&x[3]).into(),
+            value: (&x[4]).into(),
+            output: (&x[5]).into(),
             query_key_norm: (x.len() > 6).then(|| (&x[6], &x[7])),
         };
         ops.self_attention(&x[0], &weights, &placement)
@@ -136,9 +137,9 @@ fn sublayers_of_a_block() -> Result<()> {
         let weights = FeedForward {
             norm: &x[1],
             epsilon: 1e-3,
-            gate: &x[2],
-            up: &x[3],
-            down: &x[4],
+            gate: (&x[2]).into(),
+            up: (&x[3]).into(),
+            down: (&x[4]).into(),
         };
         ops.feed_forward(&x[0], &weights)
     };
@@ -149,5 +150,44 @@ fn sublayers_of_a_block() -> Result<()> {
             let all: Vec<Tensor> = std::iter::once(x).chain(weights).cloned().collect();
             forward(ops, &all)
         })
+    })
+}
+
+/// Checks projections with an adapter: with dropout, and with the magnitudes of DoRA, whose norms are constants.
+#[test]
+fn projections_with_adapters() -> Result<()> {
+    let seeds: Arc<[u64]> = vec![3, 4].into();
+    let adapter = |x: &[Tensor], dropout: bool, ops: Ops| {
+        let projection = Projection {
+            weight: &x[1],
+            bias: None,
+            adapter: Some(LowRank {
+                a: &x[2],
+                b: &x[3],
+                scale: 0.7,
+                magnitude: x.get(4),
+                dropout: dropout.then_some(Dropout {
+                    share: 0.4,
+                    stream: 5,
+                    seeds: &seeds,
+                }),
+            }),
+        };
+        ops.project(&x[0], &projection)
+    };
+    let shapes: [&[usize]; 4] = [&[2, 3, 6], &[5, 6], &[2, 6], &[5, 2]];
+    check("adapter", &shapes, &|ops, x| adapter(x, false, ops))?;
+    check("adapter with dropout", &shapes, &|ops, x| {
+        adapter(x, true, ops)
+    })?;
+    let constant = [2, 3, 4].map(|seed| tensor(shapes[seed - 1], seed as u64));
+    let shapes: [&[usize]; 2] = [&[2, 3, 6], &[5]];
+    check("adapter with magnitudes", &shapes, &|ops, x| {
+        let mut all = vec![x[0].clone()];
+        for part in &constant {
+            all.push(part.to_dtype(x[0].dtype())?);
+        }
+        all.push(x[1].clone());
+        adapter(&all, false, ops)
     })
 }

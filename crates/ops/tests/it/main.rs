@@ -1,5 +1,6 @@
 //! Integration tests of the crate in one program, since linking each separately would take long.
 
+mod adapters;
 mod bf16;
 mod blocks;
 mod distillation;

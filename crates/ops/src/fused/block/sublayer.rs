@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 
-use super::weights::{GradientRoute, Parts, Weights};
+use super::weights::{GradientRoute, Parts, Values, Weights};
 use crate::fused::simd::buffer::{Shared, filled};
 use crate::fused::simd::chunks::zeros;
 use crate::fused::simd::storage::{Floats, contiguous, tensor};
@@ -22,8 +22,8 @@ pub(super) trait Sublayer: Send + Sync + 'static {
     /// Writes all of y, which may be uninitialized.
     fn forward(&self, x: &[f32], flat: &[f32], y: Shared) -> Self::Saved;
 
-    /// Computes the gradients of x and of the flat vector from x, the flat vector and y's gradient. Writes all of the
-    /// first, which is empty if it is not needed, and adds to zeros in the second.
+    /// Computes the gradients of x and of the tracked parts of the flat vector from x, the flat vector and the gradient
+    /// of y. Writes all of the first, which is empty if it is not needed, and adds to zeros in the second.
     fn backward(
         &self,
         saved: &Self::Saved,
@@ -36,7 +36,7 @@ pub(super) trait Sublayer: Send + Sync + 'static {
 /// Sublayer as one operation: (batch, sequence, hidden) → (batch, sequence, hidden).
 struct SublayerOperation<H: Sublayer> {
     sublayer: H,
-    flat: Vec<f32>,
+    values: Values,
     routes: Vec<GradientRoute>,
     saved: OnceLock<H::Saved>,
 }
@@ -45,7 +45,7 @@ struct SublayerOperation<H: Sublayer> {
 pub(super) fn apply<H: Sublayer>(x: &Tensor, weights: Weights, sublayer: H) -> Result<Tensor> {
     let operation = SublayerOperation {
         sublayer,
-        flat: weights.flat,
+        values: weights.values,
         routes: weights.routes,
         saved: OnceLock::new(),
     };
@@ -66,9 +66,11 @@ impl<H: Sublayer> CustomOp2 for SublayerOperation<H> {
     ) -> Result<(CpuStorage, Shape)> {
         let x = contiguous(x, x_layout)?;
         let mut saved = None;
-        let fill = |y: Shared| saved = Some(self.sublayer.forward(x, &self.flat, y));
-        // SAFETY: y is x first, and then added to.
-        let y = unsafe { filled(x.len(), fill) };
+        let y = self.values.with_flat(|flat| {
+            let fill = |y: Shared| saved = Some(self.sublayer.forward(x, flat, y));
+            // SAFETY: y is x first, and then added to.
+            unsafe { filled(x.len(), fill) }
+        })?;
         let parts = self.sublayer.parts();
         let tracked = parts.x_tracked || parts.tracked.contains(&true);
         if let (Some(saved), true) = (saved, tracked) {
@@ -94,11 +96,13 @@ impl<H: Sublayer> CustomOp2 for SublayerOperation<H> {
             )
         };
         let parts = self.sublayer.parts();
-        let mut dflat = zeros(parts.total());
-        let operands: [&[f32]; 3] = [&values, &self.flat, &gradient];
+        let mut dflat = zeros(parts.gradient_total());
         let needed = parts.x_gradient_is_needed();
         let mut dx = zeros(if needed { values.len() } else { 0 });
-        self.sublayer.backward(saved, operands, &mut dx, &mut dflat);
+        self.values.with_flat(|flat| {
+            let operands: [&[f32]; 3] = [&values, flat, &gradient];
+            self.sublayer.backward(saved, operands, &mut dx, &mut dflat);
+        })?;
         let dx = parts.x_tracked.then(|| tensor(dx, x.shape())).transpose()?;
         if self.routes.is_empty() {
             return Ok((dx, None));

@@ -4,15 +4,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Result, Shape, Tensor};
 
-use crate::fused::simd::buffer::{Shared, filled, split};
+use crate::fused::simd::buffer::{Shared, split, with_buffer};
 use crate::fused::simd::chunks::write;
 use crate::fused::simd::storage::Floats;
+
+/// Groups of weights: norms, the two groups of projections, and the branches of each.
+pub(super) const GROUPS: usize = 5;
 
 /// Parts of a flat vector in order, and which of them are tracked.
 #[derive(Clone, Debug)]
 pub(super) struct Parts {
-    pub lengths: [usize; 3],
-    pub tracked: [bool; 3],
+    pub lengths: [usize; GROUPS],
+    pub tracked: [bool; GROUPS],
     /// True if the input x is tracked.
     pub x_tracked: bool,
 }
@@ -24,7 +27,7 @@ impl Parts {
     }
 
     /// Splits a flat vector into its parts.
-    pub fn of<'a>(&self, mut flat: &'a [f32]) -> [&'a [f32]; 3] {
+    pub fn of<'a>(&self, mut flat: &'a [f32]) -> [&'a [f32]; GROUPS] {
         self.lengths.map(|length| {
             let (part, rest) = flat.split_at(length);
             flat = rest;
@@ -32,37 +35,51 @@ impl Parts {
         })
     }
 
-    /// Splits a flat vector into its parts, to be written.
-    pub fn of_mut<'a>(&self, flat: &'a mut [f32]) -> [&'a mut [f32]; 3] {
-        split(flat, self.lengths)
+    /// Splits a flat gradient into its parts, which are empty for frozen weights.
+    pub fn of_gradient<'a>(&self, flat: &'a mut [f32]) -> [&'a mut [f32]; GROUPS] {
+        split(flat, self.gradient_lengths())
     }
 
-    /// Length of the flat vector.
-    pub fn total(&self) -> usize {
-        self.lengths.iter().sum()
+    /// Lengths of the gradients of the parts.
+    fn gradient_lengths(&self) -> [usize; GROUPS] {
+        std::array::from_fn(|part| match self.tracked[part] {
+            true => self.lengths[part],
+            false => 0,
+        })
+    }
+
+    /// Length of the flat gradient.
+    pub fn gradient_total(&self) -> usize {
+        self.gradient_lengths().iter().sum()
     }
 }
 
 /// Weights of a sublayer.
 pub(super) struct Weights {
-    /// Values of all weights, one weight after the other.
-    pub flat: Vec<f32>,
+    pub values: Values,
     pub parts: Parts,
     pub routes: Vec<GradientRoute>,
     /// Stand-ins for the tracked weights in Candle's graph: a number for each.
     pub gates: Tensor,
 }
 
+/// Values of all weights, outside of the graph. They are joined in scratch memory for each pass, since a copy of its
+/// own for every sublayer would take as much memory as the model.
+pub(super) struct Values {
+    tensors: Vec<Tensor>,
+    length: usize,
+}
+
 /// Route of a weight's gradient from the sublayer to the weight's gate. With a flat tensor in the graph, Candle would
 /// zero and add the gradient three times: for that tensor, for the weight's part in it, and for the weight.
 pub(super) struct GradientRoute {
-    /// Start of the weight in the flat vector.
+    /// Start of the weight in the flat gradient.
     start: usize,
     shape: Shape,
     slot: Slot,
 }
 
-/// Stand-in for a weight in Candle's graph, in front of a sublayer that has copied its values already.
+/// Stand-in for a weight in Candle's graph, in front of a sublayer that has its values already.
 struct Gate(Slot);
 
 /// Slot in which a gradient waits for its gate.
@@ -71,16 +88,18 @@ struct Slot(Arc<Mutex<Option<Tensor>>>);
 
 impl Weights {
     /// Joins groups of weights that are applied to `x`, in order.
-    pub fn new(x: &Tensor, groups: [&[&Tensor]; 3]) -> Result<Self> {
+    pub fn new(x: &Tensor, groups: [&[&Tensor]; GROUPS]) -> Result<Self> {
         let parts = Parts {
             lengths: groups.map(|group| group.iter().map(|weight| weight.elem_count()).sum()),
             tracked: groups.map(|group| group.iter().any(|weight| weight.track_op())),
             x_tracked: x.track_op(),
         };
-        let weights: Vec<&Tensor> = groups.iter().copied().flatten().copied().collect();
         let (mut routes, mut gates) = (Vec::new(), Vec::new());
         let mut start = 0;
-        for weight in &weights {
+        let with_gradient = groups.iter().zip(parts.tracked);
+        for weight in
+            with_gradient.flat_map(|(group, tracked)| group.iter().filter(move |_| tracked))
+        {
             if weight.track_op() {
                 let slot = Slot::default();
                 gates.push(weight.apply_op1(Gate(slot.clone()))?);
@@ -93,8 +112,14 @@ impl Weights {
             [] => Tensor::zeros(1, DType::F32, &Device::Cpu)?,
             _ => Tensor::cat(&gates, 0)?,
         };
+        let all = groups.iter().copied().flatten();
         Ok(Self {
-            flat: join(&weights)?,
+            values: Values {
+                tensors: all
+                    .map(|weight| weight.detach().contiguous())
+                    .collect::<Result<_>>()?,
+                length: parts.lengths.iter().sum(),
+            },
             parts,
             routes,
             gates,
@@ -102,23 +127,22 @@ impl Weights {
     }
 }
 
-/// Joins the values of all weights.
-fn join(weights: &[&Tensor]) -> Result<Vec<f32>> {
-    let weights: Vec<Tensor> = weights
-        .iter()
-        .map(|weight| weight.detach().contiguous())
-        .collect::<Result<_>>()?;
-    let weights: Vec<Floats> = weights.iter().map(Floats::of).collect::<Result<_>>()?;
-    let length = weights.iter().map(|weight| weight.len()).sum();
-    let fill = |flat: Shared| {
-        let mut start = 0;
-        for weight in &weights {
-            write(weight, flat.part(start, weight.len()));
-            start += weight.len();
-        }
-    };
-    // SAFETY: the weights have as many values together as the vector has, and all are copied.
-    Ok(unsafe { filled(length, fill) })
+impl Values {
+    /// Lends the values of all weights, one weight after the other.
+    pub fn with_flat<R>(&self, work: impl FnOnce(&[f32]) -> R) -> Result<R> {
+        let weights: Vec<Floats> = (self.tensors.iter())
+            .map(Floats::of)
+            .collect::<Result<_>>()?;
+        Ok(with_buffer(self.length, |flat| {
+            let joined = Shared::new(flat);
+            let mut start = 0;
+            for weight in &weights {
+                write(weight, joined.part(start, weight.len()));
+                start += weight.len();
+            }
+            work(flat)
+        }))
+    }
 }
 
 impl GradientRoute {

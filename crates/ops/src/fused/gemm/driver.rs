@@ -65,7 +65,7 @@ pub(crate) fn gemm_into(format: Format, a: Matrix, b: Matrix, c: Shared, mut sto
         return;
     }
     if m <= FEW_ROWS && a.column_stride == 1 && b.row_stride == 1 {
-        return few_rows(a, b, c, store, format.precision());
+        return few_rows(a, b, (c, n), store, format.precision());
     }
     for start in (0..k).step_by(PACKED_STEPS) {
         let steps = (start, PACKED_STEPS.min(k - start));
@@ -130,7 +130,13 @@ fn mirror(c: &mut [f32], size: usize) {
 }
 
 /// Multiplies a few rows of A by the contiguous columns of B, one dot product for each element of C.
-fn few_rows(a: Matrix, b: Matrix, c: Shared, store: Store, precision: Precision) {
+fn few_rows(
+    a: Matrix,
+    b: Matrix,
+    (c, stride): (Shared, usize),
+    store: Store,
+    precision: Precision,
+) {
     let (k, n) = (a.columns, b.columns);
     let dot = match precision {
         Precision::F32 => dot,
@@ -141,7 +147,7 @@ fn few_rows(a: Matrix, b: Matrix, c: Shared, store: Store, precision: Precision)
             let b = &b.data[column * b.column_stride..][..k];
             for row in 0..a.rows {
                 let value = dot(&a.data[row * a.row_stride..][..k], b);
-                let target = c.part(row * n + column, 1).pointer();
+                let target = c.part(row * stride + column, 1).pointer();
                 // SAFETY: the element is in C, which is read only if the product is added, and no other task has
                 // these columns.
                 unsafe {
@@ -255,13 +261,26 @@ impl PackedOperand<'_> {
 
     /// Computes [`Self::multiply`] into a C that may be uninitialized if it is replaced.
     pub fn multiply_into(&self, a: Matrix, c: Shared, store: Store, threads: Threads) {
+        assert!(c.len() == a.rows * self.b.columns);
+        self.multiply_strided(a, (c, self.b.columns), store, threads);
+    }
+
+    /// Computes [`Self::multiply_into`] for a C whose rows are `stride` apart.
+    pub fn multiply_strided(
+        &self,
+        a: Matrix,
+        (c, stride): (Shared, usize),
+        store: Store,
+        threads: Threads,
+    ) {
         let (m, k, n) = (a.rows, self.b.rows, self.b.columns);
-        assert!(a.columns == k && a.is_within() && c.len() == m * n);
+        assert!(a.columns == k && a.is_within());
         if m == 0 || n == 0 {
             return;
         }
+        assert!(stride >= n && c.len() >= (m - 1) * stride + n);
         let Some(places) = self.places else {
-            return few_rows(a, self.b, c, store, self.format.precision());
+            return few_rows(a, self.b, (c, stride), store, self.format.precision());
         };
         let (rows, columns) = match threads {
             Threads::All => task_shape((m, k, n), self.format),
@@ -272,8 +291,8 @@ impl PackedOperand<'_> {
             let (row, column) = (task / column_tasks * rows, task % column_tasks * columns);
             let target = Target {
                 // Part of C that only this task writes.
-                pointer: c.pointer().wrapping_add(row * n + column),
-                stride: n,
+                pointer: c.pointer().wrapping_add(row * stride + column),
+                stride,
                 accumulate: store == Store::Add,
             };
             let a = a.block((row, rows.min(m - row)), (0, k));

@@ -25,9 +25,9 @@ fn feed_forward<'a>(x: &[&'a Tensor]) -> FeedForward<'a> {
     FeedForward {
         norm: x[1],
         epsilon: 1e-3,
-        gate: x[2],
-        up: x[3],
-        down: x[4],
+        gate: x[2].into(),
+        up: x[3].into(),
+        down: x[4].into(),
     }
 }
 
@@ -67,10 +67,10 @@ fn self_attention_matches_f64() {
                 let weights = SelfAttention {
                     norm: x[1],
                     epsilon: 1e-3,
-                    query: x[2],
-                    key: x[3],
-                    value: x[4],
-                    output: x[5],
+                    query: x[2].into(),
+                    key: x[3].into(),
+                    value: x[4].into(),
+                    output: x[5].into(),
                     query_key_norm: None,
                 };
                 let placement = Placement {

@@ -1,23 +1,26 @@
 //! x + output·attention(rope(query·n), rope(key·n), value·n), n = norm(x), as one operation.
 
+mod backward;
+
 use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
 
+use super::branches::{BranchWeights, Branches, branch_tensors};
+use super::group::{Group, GroupWeights, rank_of};
 use super::head_norm::{NormedHeads, SavedNorm};
-use super::residual::norm_residual_backward;
 use super::row_blocks::for_each_row_block;
 use super::sublayer::{Sublayer, apply};
-use super::weights::{Parts, Weights};
-use crate::fused::attention::{Gradients, Heads, Place, Shapes};
-use crate::fused::gemm::driver::{Store, gemm, gemm_into, with_packed};
+use super::weights::{GROUPS, Parts, Weights};
+use crate::fused::attention::{Heads, Shapes};
+use crate::fused::gemm::driver::Store;
 use crate::fused::gemm::format::Format;
-use crate::fused::layers::rms_norm::{normalize, normalize_again, weight_gradient};
+use crate::fused::layers::rms_norm::normalize;
 use crate::fused::layers::rope::rotate_in_place;
 use crate::fused::simd::buffer::{Shared, filled, split, with_buffer};
-use crate::fused::simd::chunks::{clear, write};
+use crate::fused::simd::chunks::write;
 use crate::fused::simd::matrix::Matrix;
-use crate::fused::simd::parallel::for_each;
+use crate::fused::simd::parallel::{Threads, for_each};
 use crate::{Placement, Precision, RotaryTable, Segments, SelfAttention};
 
 /// Positions of a task.
@@ -25,8 +28,10 @@ const POSITIONS: usize = 64;
 
 struct FusedSelfAttention {
     /// norm (hidden) and the norms of queries and keys (d each) where there are such, query, key and value ((heads +
-    /// 2·kv_heads)·d, hidden), output (hidden, heads·d).
+    /// 2·kv_heads)·d, hidden), output (hidden, heads·d), and the branches of both groups of projections.
     parts: Parts,
+    /// Branches of query, key and value, and of output.
+    branches: [Option<Branches>; 2],
     shape: [usize; 3],
     heads: usize,
     kv_heads: usize,
@@ -44,6 +49,8 @@ pub(super) struct Saved {
     /// The attention's output: (rows, heads·d).
     mixed: Vec<f32>,
     log_sums: Vec<f32>,
+    /// h of output's branches: (rows, rank).
+    narrow: Vec<f32>,
 }
 
 /// Operands of attention.
@@ -52,6 +59,8 @@ struct Projected {
     scales: Vec<f32>,
     /// Queries, keys (both turned) and values side by side: (rows, (heads + 2·kv_heads)·d).
     values: Vec<f32>,
+    /// h of the branches of query, key and value: (rows, rank).
+    narrow: Vec<f32>,
     heads: Option<SavedNorm>,
 }
 
@@ -63,7 +72,8 @@ pub(crate) fn self_attention(
     precision: Precision,
 ) -> Result<Tensor> {
     let (batch, sequence, hidden) = x.dims3()?;
-    let projections: &[&Tensor] = &[weights.query, weights.key, weights.value];
+    let inner = [weights.query, weights.key, weights.value];
+    let outer = [weights.output];
     let mut norms = vec![weights.norm];
     norms.extend(
         weights
@@ -71,13 +81,24 @@ pub(crate) fn self_attention(
             .iter()
             .flat_map(|(query, key)| [*query, *key]),
     );
-    let taken = Weights::new(x, [&norms, projections, &[weights.output]])?;
+    let groups: [&[&Tensor]; GROUPS] = [
+        &norms,
+        &inner.map(|part| part.weight),
+        &outer.map(|part| part.weight),
+        &branch_tensors(&inner),
+        &branch_tensors(&outer),
+    ];
+    let taken = Weights::new(x, groups)?;
     let head_dim = 2 * placement.rotary.frequencies();
     let operation = FusedSelfAttention {
         parts: taken.parts.clone(),
+        branches: [
+            Branches::new(&inner, sequence, precision)?,
+            Branches::new(&outer, sequence, precision)?,
+        ],
         shape: [batch, sequence, hidden],
-        heads: weights.query.dim(0)? / head_dim,
-        kv_heads: weights.key.dim(0)? / head_dim,
+        heads: weights.query.weight.dim(0)? / head_dim,
+        kv_heads: weights.key.weight.dim(0)? / head_dim,
         epsilon: weights.epsilon,
         norms_heads: weights.query_key_norm.is_some(),
         precision,
@@ -151,25 +172,67 @@ impl FusedSelfAttention {
         });
     }
 
+    /// Values of the branches of both groups, from the flat vector.
+    fn branch_weights<'a>(&'a self, flat: &'a [f32]) -> [Option<BranchWeights<'a>>; 2] {
+        let [_, projections, output, inner, outer] = self.parts.of(flat);
+        let [of_inner, of_outer] = &self.branches;
+        [
+            of_inner
+                .as_ref()
+                .map(|branches| branches.weights(projections, inner)),
+            of_outer
+                .as_ref()
+                .map(|branches| branches.weights(output, outer)),
+        ]
+    }
+
+    /// Weights of query, key and value, and of output.
+    fn groups<'a>(
+        &self,
+        flat: &'a [f32],
+        branches: &'a [Option<BranchWeights<'a>>; 2],
+    ) -> [GroupWeights<'a>; 2] {
+        let [_, projections, output, ..] = self.parts.of(flat);
+        let (hidden, mixed_width) = (self.shape[2], self.heads * self.head_dim());
+        let [inner, outer] = branches;
+        let group = |weight, branches: &'a Option<BranchWeights<'a>>| GroupWeights {
+            weight,
+            branches: branches.as_ref(),
+            rows: self.positions.len(),
+            format: Format::of(self.precision),
+        };
+        [
+            group(
+                Matrix::new(projections, self.projected_width(), hidden),
+                inner,
+            ),
+            group(Matrix::new(output, hidden, mixed_width), outer),
+        ]
+    }
+
     /// Queries, keys and values of all rows, and what else is saved of their making.
-    fn project(&self, x: &[f32], norms: &[f32], projections: &[f32]) -> Projected {
+    fn project(&self, x: &[f32], norms: &[f32], group: &GroupWeights) -> Projected {
         let (hidden, width) = (self.shape[2], self.projected_width());
         let (norm, head_norms) = norms.split_at(hidden);
         let rows = self.positions.len();
         let mut scales = vec![0.0; rows];
-        let weight = Matrix::new(projections, width, hidden).transposed();
+        let rank = rank_of(&self.branches[0]);
+        let mut narrow = vec![0.0; rows * rank];
         let fill = |projected: Shared| {
-            let scales = Shared::new(&mut scales);
-            with_packed(weight, rows, Format::of(self.precision), |weight| {
+            let (scales, narrow) = (Shared::new(&mut scales), Shared::new(&mut narrow));
+            group.with_forward(|group: Group| {
                 for_each_row_block(rows, |start, count, threads| {
                     let projected = projected.part(start * width, count * width);
+                    let narrow = narrow.part(start * rank, count * rank);
                     // SAFETY: each row is in one row block.
                     let scales = unsafe { scales.slice(start, count) };
                     with_buffer(count * hidden, |normed| {
                         let x = &x[start * hidden..][..count * hidden];
                         normalize([x, norm], self.epsilon, Shared::new(normed), scales);
-                        let normed = Matrix::new(normed, count, hidden);
-                        weight.multiply_into(normed, projected, Store::Replace, threads);
+                        let input = (start, Matrix::new(normed, count, hidden));
+                        let how = (Store::Replace, threads);
+                        // SAFETY: each row is in one row block.
+                        unsafe { group.project(input, [narrow, projected], how) };
                     });
                     if !self.norms_heads {
                         // SAFETY: each row is in one row block, and the product has replaced every element.
@@ -189,6 +252,7 @@ impl FusedSelfAttention {
         Projected {
             scales,
             values,
+            narrow,
             heads,
         }
     }
@@ -203,65 +267,6 @@ impl FusedSelfAttention {
             epsilon: self.epsilon,
         })
     }
-
-    /// The gradient of the turned projections from that of the attention's output.
-    fn attention_gradient(&self, saved: &Saved, dmixed: &[f32], dprojected: &mut [f32]) {
-        clear(dprojected);
-        let [batch, sequence, _] = self.shape;
-        let memory = Shared::new(dprojected);
-        let [q, k, v] = self.sides().map(|(start, _)| Place {
-            memory,
-            start,
-            strides: self.strides(),
-        });
-        let dims = [batch, sequence, self.heads, self.head_dim()];
-        let sides = [&saved.mixed[..], dmixed].map(|side| Heads::contiguous(side, dims));
-        let shapes = self.shapes(&saved.projected.values);
-        shapes.backward(sides, &saved.log_sums, Gradients { q, k, v });
-    }
-
-    /// Turns the projections' gradient back, and finds what they were projected from and its gradient, and that of x.
-    fn projection_gradient(
-        &self,
-        [x, norm, projections]: [&[f32]; 3],
-        dy: &[f32],
-        scales: &[f32],
-        sides: [&mut [f32]; 4],
-    ) {
-        let (hidden, width) = (self.shape[2], self.projected_width());
-        let [_, projections_tracked, _] = self.parts.tracked;
-        let rows = scales.len();
-        let weight = Matrix::new(projections, width, hidden);
-        let [dprojected, normed, dnormed, dx] = sides.map(Shared::new);
-        with_packed(weight, rows, Format::of(self.precision), |weight| {
-            for_each_row_block(rows, |start, count, threads| {
-                let (start_of, length) = (start * hidden, count * hidden);
-                let (x, scales) = (&x[start_of..][..length], &scales[start..][..count]);
-                // SAFETY: each row is in one row block.
-                let (dprojected, normed, dnormed) = unsafe {
-                    (
-                        dprojected.slice(start * width, count * width),
-                        normed.slice(start_of, length),
-                        dnormed.slice(start_of, length),
-                    )
-                };
-                if !self.norms_heads {
-                    self.turn(start, dprojected, -1.0);
-                }
-                if projections_tracked {
-                    normalize_again([x, norm], scales, normed);
-                }
-                if self.parts.x_gradient_is_needed() {
-                    let dprojected = Matrix::new(dprojected, count, width);
-                    weight.multiply(dprojected, dnormed, Store::Replace, threads);
-                    let dy = &dy[start_of..][..length];
-                    // SAFETY: each row is in one row block.
-                    let dx = unsafe { dx.slice(start_of, length) };
-                    norm_residual_backward([x, norm], [&*dnormed, dy], scales, dx);
-                }
-            });
-        });
-    }
 }
 
 impl Sublayer for FusedSelfAttention {
@@ -273,10 +278,10 @@ impl Sublayer for FusedSelfAttention {
     }
 
     fn forward(&self, x: &[f32], flat: &[f32], y: Shared) -> Saved {
-        let [batch, sequence, hidden] = self.shape;
-        let [norms, projections, output] = self.parts.of(flat);
-        let rows = batch * sequence;
-        let projected = self.project(x, norms, projections);
+        let rows = self.positions.len();
+        let branches = self.branch_weights(flat);
+        let [inner, outer] = self.groups(flat, &branches);
+        let projected = self.project(x, self.parts.of(flat)[0], &inner);
         let mut log_sums = vec![0.0; rows * self.heads];
         let mixed_width = self.heads * self.head_dim();
         let shapes = self.shapes(&projected.values);
@@ -284,13 +289,18 @@ impl Sublayer for FusedSelfAttention {
         // SAFETY: every head of every position is written.
         let mixed = unsafe { filled(rows * mixed_width, fill) };
         write(x, y);
-        let output = Matrix::new(output, hidden, mixed_width).transposed();
-        let factors = Matrix::new(&mixed, rows, mixed_width);
-        gemm_into(Format::of(self.precision), factors, output, y, Store::Add);
+        let mut narrow = vec![0.0; rows * rank_of(&self.branches[1])];
+        outer.with_forward(|group| {
+            let results = [Shared::new(&mut narrow), y];
+            let input = (0, Matrix::new(&mixed, rows, mixed_width));
+            // SAFETY: no other task runs.
+            unsafe { group.project(input, results, (Store::Add, Threads::All)) };
+        });
         Saved {
             projected,
             mixed,
             log_sums,
+            narrow,
         }
     }
 
@@ -301,51 +311,46 @@ impl Sublayer for FusedSelfAttention {
         dx: &mut [f32],
         dflat: &mut [f32],
     ) {
-        let [batch, sequence, hidden] = self.shape;
-        let [norms, projections, output] = self.parts.of(flat);
-        let (norm, head_norms) = norms.split_at(hidden);
-        let [dnorms, dprojections, doutput] = self.parts.of_mut(dflat);
-        let (dnorm, dhead_norms) = dnorms.split_at_mut(hidden);
-        let [norm_tracked, projections_tracked, output_tracked] = self.parts.tracked;
-        let dx_wanted = self.parts.x_gradient_is_needed();
-        let (rows, width) = (batch * sequence, self.projected_width());
-        let mixed_width = self.heads * self.head_dim();
-        let (replace, precision) = (Store::Replace, self.precision);
-        let gradient = Matrix::new(dy, rows, hidden);
-        if output_tracked {
-            let mixed = Matrix::new(&saved.mixed, rows, mixed_width);
-            gemm(gradient.transposed(), mixed, doutput, replace, precision);
-        }
-        if !(dx_wanted || projections_tracked) {
-            return;
-        }
-        let lengths = [width, hidden, hidden].map(|width| rows * width);
+        let (norm, head_norms) = self.parts.of(flat)[0].split_at(self.shape[2]);
+        let mut gradients = self.parts.of_gradient(dflat);
+        let [
+            norm_tracked,
+            projections_tracked,
+            _,
+            inner_tracked,
+            outer_tracked,
+        ] = self.parts.tracked;
+        let is_deep = projections_tracked || inner_tracked || self.parts.x_gradient_is_needed();
+        let branches = self.branch_weights(flat);
+        let [inner, outer] = self.groups(flat, &branches);
+        let rows = self.positions.len();
+        let lengths = self.widths().map(|width| rows * width);
         with_buffer(lengths.iter().sum(), |between| {
-            let [dprojected, normed, dnormed] = split(between, lengths);
-            with_buffer(rows * mixed_width, |dmixed| {
-                let output = Matrix::new(output, hidden, mixed_width);
-                gemm(gradient, output, dmixed, replace, precision);
-                self.attention_gradient(saved, dmixed, dprojected);
-            });
-            if let (Some(heads), Some(saved)) = (self.normed_heads(), &saved.projected.heads) {
-                self.turn(0, dprojected, -1.0);
-                heads.gradient(saved, head_norms, dprojected, dhead_norms);
+            let mut between = split(between, lengths);
+            if is_deep || outer_tracked {
+                outer.with_backward(|group| self.output_gradient(saved, dy, group, &mut between));
             }
-            let scales = &saved.projected.scales[..];
-            self.projection_gradient(
-                [x, norm, projections],
-                dy,
-                scales,
-                [&mut *dprojected, &mut *normed, &mut *dnormed, dx],
-            );
-            if projections_tracked {
-                let dprojected = Matrix::new(dprojected, rows, width).transposed();
-                let normed = Matrix::new(normed, rows, hidden);
-                gemm(dprojected, normed, dprojections, replace, precision);
+            if is_deep {
+                if let (Some(heads), Some(of_heads)) = (self.normed_heads(), &saved.projected.heads)
+                {
+                    self.turn(0, between[0], -1.0);
+                    let mut own = vec![0.0; head_norms.len()];
+                    heads.gradient(of_heads, head_norms, between[0], &mut own);
+                    if norm_tracked {
+                        gradients[0][self.shape[2]..].copy_from_slice(&own);
+                    }
+                }
+                inner.with_backward(|group| {
+                    let operands = [x, norm, dy];
+                    self.projection_gradient(operands, &saved.projected, group, &mut between, dx);
+                });
             }
             if norm_tracked {
-                weight_gradient([x, dnormed], scales, dnorm);
+                // The norms of heads come after it, and are done.
+                let all = std::mem::take(&mut gradients[0]);
+                gradients[0] = &mut all[..self.shape[2]];
             }
+            self.add_gradients(saved, [x, dy], &branches, &between, gradients);
         });
     }
 }

@@ -1,14 +1,18 @@
 //! x + down·swiglu(gate·n, up·n), n = norm(x), as one operation.
 
+mod backward;
+
 use candle_core::{Result, Tensor};
 
-use super::residual::norm_residual_backward;
+use self::backward::Rows;
+use super::branches::{BranchWeights, Branches, branch_tensors};
+use super::group::{BackwardGroup, Group, GroupWeights, rank_of};
 use super::row_blocks::for_each_row_block;
 use super::sublayer::{Sublayer, apply};
-use super::weights::{Parts, Weights};
-use crate::fused::gemm::driver::{PackedOperand, Store, gemm_in, with_packed};
+use super::weights::{GROUPS, Parts, Weights};
+use crate::fused::gemm::driver::Store;
 use crate::fused::gemm::format::Format;
-use crate::fused::layers::rms_norm::{normalize, normalize_again, weight_gradient};
+use crate::fused::layers::rms_norm::normalize;
 use crate::fused::layers::swiglu;
 use crate::fused::simd::buffer::{Shared, filled, split, with_buffer};
 use crate::fused::simd::matrix::Matrix;
@@ -22,8 +26,10 @@ const ROWS: usize = 32;
 const CHUNK: usize = 2048;
 
 struct FusedFeedForward {
-    /// norm (hidden), gate and up (2·intermediate, hidden), down (hidden, intermediate).
+    /// norm (hidden), gate and up (2·intermediate, hidden), down (hidden, intermediate), and the branches of both.
     parts: Parts,
+    /// Branches of gate and up, and of down.
+    branches: [Option<Branches>; 2],
     hidden: usize,
     intermediate: usize,
     epsilon: f64,
@@ -36,6 +42,8 @@ pub(super) struct Saved {
     scales: Vec<f32>,
     /// gate·n and up·n side by side: (rows, 2·intermediate).
     gate_up: Vec<f32>,
+    /// h of the branches of gate and up, and of down: (rows, rank).
+    narrow: [Vec<f32>; 2],
 }
 
 /// Applies the feed-forward sublayer: (batch, sequence, hidden) → (batch, sequence, hidden).
@@ -44,16 +52,24 @@ pub(crate) fn feed_forward(
     weights: &FeedForward,
     precision: Precision,
 ) -> Result<Tensor> {
-    let groups: [&[&Tensor]; 3] = [
+    let (inner, outer) = ([weights.gate, weights.up], [weights.down]);
+    let groups: [&[&Tensor]; GROUPS] = [
         &[weights.norm],
-        &[weights.gate, weights.up],
-        &[weights.down],
+        &inner.map(|part| part.weight),
+        &outer.map(|part| part.weight),
+        &branch_tensors(&inner),
+        &branch_tensors(&outer),
     ];
     let taken = Weights::new(x, groups)?;
+    let sequence = x.dim(1)?;
     let operation = FusedFeedForward {
         parts: taken.parts.clone(),
+        branches: [
+            Branches::new(&inner, sequence, precision)?,
+            Branches::new(&outer, sequence, precision)?,
+        ],
         hidden: weights.norm.elem_count(),
-        intermediate: weights.gate.dim(0)?,
+        intermediate: weights.gate.weight.dim(0)?,
         epsilon: weights.epsilon,
         precision,
     };
@@ -95,16 +111,53 @@ impl FusedFeedForward {
         });
     }
 
-    /// y = x + f(x) for some rows; `gate_up` and `scales` are what is saved of them. Both y and `gate_up` may hold
-    /// nothing yet.
+    /// Values of the branches of both groups, from the flat vector.
+    fn branch_weights<'a>(&'a self, flat: &'a [f32]) -> [Option<BranchWeights<'a>>; 2] {
+        let [_, gate_up, down, inner, outer] = self.parts.of(flat);
+        let [of_inner, of_outer] = &self.branches;
+        [
+            of_inner
+                .as_ref()
+                .map(|branches| branches.weights(gate_up, inner)),
+            of_outer
+                .as_ref()
+                .map(|branches| branches.weights(down, outer)),
+        ]
+    }
+
+    /// Weights of both groups for products with so many rows.
+    fn groups<'a>(
+        &self,
+        flat: &'a [f32],
+        branches: &'a [Option<BranchWeights<'a>>; 2],
+        rows: usize,
+    ) -> [GroupWeights<'a>; 2] {
+        let [_, gate_up, down, ..] = self.parts.of(flat);
+        let (hidden, intermediate) = (self.hidden, self.intermediate);
+        let [inner, outer] = branches;
+        let group = |weight, branches: &'a Option<BranchWeights<'a>>| GroupWeights {
+            weight,
+            branches: branches.as_ref(),
+            rows,
+            format: Format::of(self.precision),
+        };
+        [
+            group(Matrix::new(gate_up, 2 * intermediate, hidden), inner),
+            group(Matrix::new(down, hidden, intermediate), outer),
+        ]
+    }
+
+    /// y = x + f(x) for some rows, from `first` on; `gate_up`, `scales` and the narrow values are what is saved of
+    /// them. Both y and `gate_up` may hold nothing yet.
     ///
     /// # Safety
     /// No other task uses these rows of the results.
     unsafe fn forward_rows(
         &self,
-        [x, norm]: [&[f32]; 2],
-        [gate_up_weight, down]: [&PackedOperand; 2],
+        (first, [x, norm]): (usize, [&[f32]; 2]),
+        [inner, outer]: [Group; 2],
         [y, gate_up, scales]: [Shared; 3],
+        [narrow_inner, narrow_outer]: [Shared; 2],
         threads: Threads,
     ) {
         let rows = scales.len();
@@ -113,7 +166,9 @@ impl FusedFeedForward {
         with_buffer(rows * self.hidden, |normed| {
             normalize([x, norm], self.epsilon, Shared::new(normed), scales);
             let normed = Matrix::new(normed, rows, self.hidden);
-            gate_up_weight.multiply_into(normed, gate_up, Store::Replace, threads);
+            let results = [narrow_inner, gate_up];
+            // SAFETY: promised by the caller.
+            unsafe { inner.project((first, normed), results, (Store::Replace, threads)) };
         });
         // SAFETY: promised by the caller.
         unsafe { y.write(0, x) };
@@ -122,54 +177,11 @@ impl FusedFeedForward {
             let gate_up = unsafe { gate_up.slice(0, gate_up.len()) };
             self.activate(gate_up, active);
             let active = Matrix::new(active, rows, self.intermediate);
-            down.multiply_into(active, y, Store::Add, threads);
+            let results = [narrow_outer, y];
+            // SAFETY: promised by the caller.
+            unsafe { outer.project((first, active), results, (Store::Add, threads)) };
         });
     }
-
-    /// Computes the operands of the weights' gradients, and the gradient of x, for a chunk of rows.
-    fn between(
-        &self,
-        rows: &Rows,
-        norm: &[f32],
-        [gate_up_weight, down]: [&PackedOperand; 2],
-        between: [&mut [f32]; 5],
-    ) {
-        let (hidden, intermediate) = (self.hidden, self.intermediate);
-        let [_, gate_up_tracked, _] = self.parts.tracked;
-        let between = between.map(Shared::new);
-        for_each_row_block(rows.scales.len(), |start, count, threads| {
-            let of = |width: usize| start * width..(start + count) * width;
-            // SAFETY: each row is in one row block.
-            let part =
-                |side: usize, width| unsafe { between[side].slice(start * width, count * width) };
-            let [active, sides] = [part(0, intermediate), part(1, 2 * intermediate)];
-            let [normed, dnormed] = [part(2, hidden), part(3, hidden)];
-            let (x, scales) = (&rows.x[of(hidden)], &rows.scales[of(1)]);
-            let dy = &rows.dy[of(hidden)];
-            with_buffer(count * intermediate, |dactive| {
-                let dy = Matrix::new(dy, count, hidden);
-                down.multiply(dy, dactive, Store::Replace, threads);
-                let gate_up = &rows.gate_up[of(2 * intermediate)];
-                self.activation_gradient(gate_up, dactive, [active, sides]);
-            });
-            if gate_up_tracked {
-                normalize_again([x, norm], scales, normed);
-            }
-            if self.parts.x_gradient_is_needed() {
-                let sides = Matrix::new(sides, count, 2 * intermediate);
-                gate_up_weight.multiply(sides, dnormed, Store::Replace, threads);
-                norm_residual_backward([x, norm], [&*dnormed, dy], scales, part(4, hidden));
-            }
-        });
-    }
-}
-
-/// Rows of what the backward pass starts from.
-struct Rows<'a> {
-    x: &'a [f32],
-    dy: &'a [f32],
-    gate_up: &'a [f32],
-    scales: &'a [f32],
 }
 
 impl Sublayer for FusedFeedForward {
@@ -182,16 +194,18 @@ impl Sublayer for FusedFeedForward {
 
     fn forward(&self, x: &[f32], flat: &[f32], y: Shared) -> Saved {
         let (hidden, intermediate) = (self.hidden, self.intermediate);
-        let [norm, gate_up_weight, down] = self.parts.of(flat);
-        let gate_up_weight = Matrix::new(gate_up_weight, 2 * intermediate, hidden).transposed();
-        let down = Matrix::new(down, hidden, intermediate).transposed();
-        let format = Format::of(self.precision);
+        let norm = self.parts.of(flat)[0];
         let rows = x.len() / hidden;
+        let branches = self.branch_weights(flat);
+        let [inner, outer] = self.groups(flat, &branches, rows);
+        let ranks = [0, 1].map(|group| rank_of(&self.branches[group]));
+        let mut narrow = ranks.map(|rank| vec![0.0; rows * rank]);
         let mut scales = vec![0.0; rows];
         let fill = |gate_up: Shared| {
             let scales = Shared::new(&mut scales);
-            with_packed(gate_up_weight, rows, format, |gate_up_weight| {
-                with_packed(down, rows, format, |down| {
+            let narrow = narrow.each_mut().map(|narrow| Shared::new(narrow));
+            inner.with_forward(|inner| {
+                outer.with_forward(|outer| {
                     for_each_row_block(rows, |start, count, threads| {
                         let x = &x[start * hidden..][..count * hidden];
                         let results = [
@@ -199,17 +213,23 @@ impl Sublayer for FusedFeedForward {
                             gate_up.part(start * 2 * intermediate, count * 2 * intermediate),
                             scales.part(start, count),
                         ];
+                        let narrow = [0, 1].map(|group| {
+                            narrow[group].part(start * ranks[group], count * ranks[group])
+                        });
+                        let (input, groups) = ((start, [x, norm]), [inner, outer]);
                         // SAFETY: each row is in one row block.
-                        unsafe {
-                            self.forward_rows([x, norm], [gate_up_weight, down], results, threads);
-                        }
+                        unsafe { self.forward_rows(input, groups, results, narrow, threads) };
                     });
                 });
             });
         };
         // SAFETY: the first product replaces every element.
         let gate_up = unsafe { filled(rows * 2 * intermediate, fill) };
-        Saved { scales, gate_up }
+        Saved {
+            scales,
+            gate_up,
+            narrow,
+        }
     }
 
     fn backward(
@@ -220,53 +240,43 @@ impl Sublayer for FusedFeedForward {
         dflat: &mut [f32],
     ) {
         let (hidden, intermediate) = (self.hidden, self.intermediate);
-        let [norm, gate_up_weight, down] = self.parts.of(flat);
-        let gate_up_weight = Matrix::new(gate_up_weight, 2 * intermediate, hidden);
-        let down = Matrix::new(down, hidden, intermediate);
-        let [dnorm, dgate_up_weight, ddown] = self.parts.of_mut(dflat);
-        let [norm_tracked, gate_up_tracked, down_tracked] = self.parts.tracked;
-        let dx_wanted = self.parts.x_gradient_is_needed();
-        let format = Format::of(self.precision);
+        let norm = self.parts.of(flat)[0];
+        let mut gradients = self.parts.of_gradient(dflat);
+        let [_, gate_up_tracked, _, inner_tracked, outer_tracked] = self.parts.tracked;
+        let is_deep =
+            gate_up_tracked || inner_tracked || outer_tracked || self.parts.x_gradient_is_needed();
         let all_rows = saved.scales.len();
-        let mut chunk = |weights: [&PackedOperand; 2], start: usize, count: usize| {
+        let branches = self.branch_weights(flat);
+        let ranks = [0, 1].map(|group| rank_of(&self.branches[group]));
+        let mut chunk = |groups: [BackwardGroup; 2], start: usize, count: usize| {
             let of = |width: usize| start * width..(start + count) * width;
             let rows = Rows {
+                first: start,
                 x: &x[of(hidden)],
                 dy: &dy[of(hidden)],
                 gate_up: &saved.gate_up[of(2 * intermediate)],
                 scales: &saved.scales[of(1)],
+                narrow: [0, 1].map(|group| &saved.narrow[group][of(ranks[group])]),
             };
-            let lengths =
-                [intermediate, 2 * intermediate, hidden, hidden].map(|width| width * count);
+            let lengths = self.widths().map(|width| width * count);
             with_buffer(lengths.iter().sum(), |between| {
-                let [active, sides, normed, dnormed] = split(between, lengths);
-                if gate_up_tracked || dx_wanted {
+                let mut between = split(between, lengths);
+                if is_deep {
                     // Empty where it is not needed.
                     let dx = dx.get_mut(of(hidden)).unwrap_or_default();
-                    let parts = [&mut *active, &mut *sides, &mut *normed, &mut *dnormed, dx];
-                    self.between(&rows, norm, weights, parts);
+                    let parts = between.each_mut().map(|part| &mut **part);
+                    self.between(&rows, norm, groups, parts, dx);
                 } else {
-                    self.activate(rows.gate_up, active);
+                    self.activate(rows.gate_up, between[0]);
                 }
-                if down_tracked {
-                    let dy = Matrix::new(rows.dy, count, hidden).transposed();
-                    let active = Matrix::new(active, count, intermediate);
-                    gemm_in(format, dy, active, ddown, Store::Add);
-                }
-                if gate_up_tracked {
-                    let sides = Matrix::new(sides, count, 2 * intermediate).transposed();
-                    let normed = Matrix::new(normed, count, hidden);
-                    gemm_in(format, sides, normed, dgate_up_weight, Store::Add);
-                }
-                if norm_tracked {
-                    weight_gradient([rows.x, dnormed], rows.scales, dnorm);
-                }
+                self.add_gradients(&rows, &branches, &between, &mut gradients);
             });
         };
-        with_packed(gate_up_weight, all_rows, format, |gate_up_weight| {
-            with_packed(down, all_rows, format, |down| {
+        let [inner, outer] = self.groups(flat, &branches, all_rows);
+        inner.with_backward(|inner| {
+            outer.with_backward(|outer| {
                 for start in (0..all_rows).step_by(CHUNK) {
-                    chunk([gate_up_weight, down], start, CHUNK.min(all_rows - start));
+                    chunk([inner, outer], start, CHUNK.min(all_rows - start));
                 }
             });
         });
