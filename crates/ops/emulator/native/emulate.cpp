@@ -1,4 +1,8 @@
 // The scheduler of the fibers.
+#if !defined(__x86_64__)
+#define _XOPEN_SOURCE 700 // ucontext.h on macOS
+#define _DARWIN_C_SOURCE
+#endif
 #include "emulate.h"
 #include "launch.h"
 #include <algorithm>
@@ -22,7 +26,6 @@ struct Stacks {
     }
 };
 static thread_local Stacks stacks;
-static thread_local void* scheduler;
 static thread_local unsigned block_generation, block_arrived, block_threads;
 struct Warp { unsigned generation = 0, arrived = 0; unsigned slots[2][32][12]; };
 static thread_local std::vector<Warp> warps;
@@ -31,6 +34,7 @@ static thread_local std::string failure;
 
 static void enter();
 #if defined(__x86_64__)
+static thread_local void* scheduler;
 // Saves the registers that a function keeps, and changes the stack.
 extern "C" void polymath_switch_stack(void** save, void* load);
 asm(".text\n"
@@ -54,12 +58,14 @@ static void yield() { polymath_switch_stack(&state.current->stack_pointer, sched
 #else
 static thread_local ucontext_t of_scheduler;
 // A fiber's context stands at the lower end of its stack.
+static constexpr size_t CONTEXT = 16 << 10;
+static_assert(sizeof(ucontext_t) <= CONTEXT, "a context larger than its place");
 static ucontext_t& context(Fiber& fiber) { return *(ucontext_t*)fiber.stack; }
 static void prepare(Fiber& fiber) {
     ucontext_t& of = context(fiber);
     getcontext(&of);
-    of.uc_stack.ss_sp = fiber.stack + 4096;
-    of.uc_stack.ss_size = STACK - 4096;
+    of.uc_stack.ss_sp = fiber.stack + CONTEXT;
+    of.uc_stack.ss_size = STACK - CONTEXT;
     of.uc_link = nullptr;
     makecontext(&of, enter, 0);
 }
