@@ -82,6 +82,10 @@ compare-llama-cpp:
 compare-tasks:
     scripts/check/tasks.sh
 
+# The program of the library guide, outside of the workspace
+library:
+    scripts/check/library.sh
+
 # The program without the features that can be left out
 check-no-default-features:
     cargo clippy -p polymath-lm -p polymath-cli -p polymath-data -p polymath-hub -p polymath-train --no-default-features -- -D warnings

@@ -34,6 +34,7 @@ CLEAN = [
     "crates/base",
     "crates/hub",
     "crates/input",
+    "crates/lib",
     "crates/model",
     "crates/ops",
     "crates/finetune",

@@ -24,6 +24,10 @@ command=$1
 case $command in
 pretrain) set -- "$@" training.steps=4 training.batch_size=2 model.hidden_size=32 model.num_hidden_layers=2 model.num_attention_heads=4 ;;
 finetune) set -- "$@" training.steps=4 training.batch_size=2 ;;
+init) set -- "$@" --minutes 0.1 ;;
+tune)
+    set -- "$@" training.steps=4 training.batch_size=2
+    case " $* " in *" --retain "*) ;; *) set -- "$@" retention.replay.tokens=300 ;; esac ;;
 frontier | transfer) set -- "$@" shared.training.steps=4 shared.training.batch_size=2 ;;
 bench) set -- "$@" --steps 1 training.batch_size=2 model.hidden_size=32 model.num_hidden_layers=2 ;;
 demo) set -- "$@" --steps 1 --megabytes 1 ;;
@@ -57,6 +61,11 @@ fn write_texts(at: &Path) {
             fs::write(path, format!("# {domain} {text}\n\n{body}")).unwrap();
         }
     }
+    fs::create_dir(at.join("texts")).unwrap();
+    for domain in ["notes", "letters"] {
+        let link = at.join("texts").join(domain);
+        std::os::unix::fs::symlink(at.join(domain), link).unwrap();
+    }
     let talk = |number: usize| {
         let messages = serde_json::json!([
             {"role": "user", "content": format!("Where is the {} of {number}?", word(number, 0))},
@@ -64,11 +73,10 @@ fn write_texts(at: &Path) {
         ]);
         serde_json::json!({ "messages": messages }).to_string() + "\n"
     };
-    fs::write(
-        at.join("chat.jsonl"),
-        (0..400).map(talk).collect::<String>(),
-    )
-    .unwrap();
+    let talks: String = (0..400).map(talk).collect();
+    for place in ["chat.jsonl", "texts/chat.jsonl"] {
+        fs::write(at.join(place), &talks).unwrap();
+    }
     fs::create_dir(at.join("tasks")).unwrap();
     let task = "{\"context\": \"By the\", \"choices\": [\"river\", \"lamp\"], \"answer\": 0}\n";
     fs::write(at.join("tasks/places.jsonl"), task.repeat(8)).unwrap();

@@ -22,6 +22,7 @@ mod hub;
 #[cfg(all(feature = "hub", feature = "parquet"))]
 mod hub_datasets;
 mod inference;
+mod init;
 mod killed;
 mod limits;
 mod listed;
@@ -43,6 +44,7 @@ mod signals;
 mod support;
 mod sweeps;
 mod tasks;
+mod tune;
 mod vocabulary;
 mod whole_line;
 mod wired;

@@ -25,6 +25,7 @@ mod error;
 mod model;
 mod session;
 mod stop;
+mod text;
 
 pub use defaults::default_sampling;
 pub use engine::{Answer, End, Engine, Prompt, Request, Sink};
@@ -32,3 +33,4 @@ pub use error::ChatError;
 pub use model::ChatModel;
 pub use polymath_data::ChatMessage;
 pub use session::{Session, save};
+pub use text::TextScore;

@@ -102,6 +102,9 @@ fn dispatch(arguments: &Arguments) -> Result<(), Failure> {
 
 fn run_command(command: &Command, environment: &Environment) -> Result<(), Failure> {
     match command {
+        Command::Tune(arguments) => commands::tune::run(arguments, environment),
+        Command::Init(arguments) => commands::init::run(arguments, environment),
+        Command::Config(arguments) => commands::init::print_schema(arguments),
         Command::Prepare(arguments) => commands::prepare::run(arguments, environment),
         Command::Pretrain(arguments) => commands::pretrain::run(arguments, environment),
         Command::Finetune(arguments) => commands::finetune::run(arguments, environment),

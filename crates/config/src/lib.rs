@@ -124,6 +124,21 @@ pub fn from_overrides<T: DeserializeOwned>(overrides: &[String]) -> Result<T, Co
     parse(Path::new("command line"), "", overrides)
 }
 
+/// Returns the text of a config with `overrides` applied, comments included. An override of one key of an `exclusive`
+/// pair removes the other key, as in [`load_exclusive`]. `path` is only named in errors.
+///
+/// # Errors
+/// Fails on broken TOML, or an override that can't be applied.
+pub fn overridden(
+    path: &Path,
+    text: &str,
+    overrides: &[String],
+    exclusive: &[[&str; 2]],
+) -> Result<String, ConfigError> {
+    let kept = overrides::without_exclusive_counterparts(text, overrides, exclusive);
+    overrides::apply(path, &kept, overrides)
+}
+
 /// Returns the keys of the table that `T` is read from; empty if `T` accepts unknown keys.
 pub fn known_keys<T: DeserializeOwned>() -> Vec<String> {
     let unknown = toml::from_str::<T>("\"?\" = 0").err();

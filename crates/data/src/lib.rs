@@ -74,6 +74,7 @@ pub use shards::writer::ShardWriter;
 pub use sources::chat::{ChatMessage, PromptTemplate, chat_template};
 pub use sources::layout::FieldNames;
 pub use sources::notes::RecordNotes;
+pub use sources::survey::{SourceSurvey, survey};
 pub use synthetic as school;
 pub use tokenizer::spelling::Spelling;
 pub use tokenizer::vocabulary::{ExtendedTokenizer, NewTokens};

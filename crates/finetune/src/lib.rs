@@ -40,6 +40,7 @@ pub use config::{FinetuneConfig, VocabularyConfig};
 pub use ending::{Divergence, Ending};
 pub use error::FinetuneError;
 pub use lineage::{Lineage, Stage, chosen_on, datasets_of};
+pub use niche::{name_of_texts, new_niche_name};
 pub use resolve::{BaseFacts, ResolvedFinetune};
 pub use retention::RetentionConfig;
 pub use selection::{FrozenConfig, Method, select};

@@ -35,9 +35,23 @@ pub(crate) fn name_niche(
     {
         return Ok(only.to_owned());
     }
+    let taken = retained.map_or_else(Vec::new, Dataset::domain_names);
+    new_niche_name(patterns, Some(&config.base), &taken)
+}
+
+/// Returns the name of a new niche of raw text: that of its file or folder, marked where it is one of `taken`, or a
+/// domain that the base or one of its bases was trained on.
+///
+/// # Errors
+/// Fails if the lineage of the base can't be read.
+pub fn new_niche_name(
+    patterns: &[String],
+    base: Option<&Path>,
+    taken: &[&str],
+) -> Result<String, FinetuneError> {
     let name = name_of_texts(patterns);
-    let is_retained = retained.is_some_and(|retained| retained.domain_names().contains(&&*name));
-    match is_retained || domains_of_base(&config.base)?.contains(&name) {
+    let of_base = base.map(domains_of_base).transpose()?.unwrap_or_default();
+    match taken.contains(&&*name) || of_base.contains(&name) {
         true => Ok(format!("{name}-texts")),
         false => Ok(name),
     }
@@ -69,9 +83,9 @@ fn domains_of_base(base: &Path) -> Result<BTreeSet<String>, FinetuneError> {
     Ok(names)
 }
 
-/// Returns the name of the file or folder that all patterns refer to. For several files, it is the name of their
-/// common folder.
-fn name_of_texts(patterns: &[String]) -> String {
+/// Returns the name of the file or folder that all patterns refer to, as the name of a domain. For several files, it
+/// is the name of their common folder.
+pub fn name_of_texts(patterns: &[String]) -> String {
     let address = |pattern: &str| {
         // For a dataset of the hub: its name without owner and revision.
         let name = pattern.strip_prefix("hf://datasets/")?.split('/').nth(1)?;

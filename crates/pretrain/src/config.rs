@@ -7,6 +7,8 @@ use polymath_model::ArchitectureConfig;
 use polymath_train::{CheckpointConfig, EvaluationConfig, TrainingConfig};
 use serde::{Deserialize, Serialize};
 
+use crate::RunSize;
+
 /// Configuration of a pretraining run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -33,6 +35,28 @@ pub struct PretrainConfig {
     /// Checkpoints during the run.
     #[serde(default)]
     pub checkpoint: CheckpointConfig,
+}
+
+impl PretrainConfig {
+    /// Returns a config of this size with steps of at most `most_rows` rows, for a measurement. It names no dataset.
+    pub fn of_size(size: &RunSize, most_rows: usize) -> Self {
+        Self {
+            dataset: PathBuf::new(),
+            run: PathBuf::new(),
+            seed: default_seed(),
+            mixture: MixtureConfig::default(),
+            model: Some(size.model.clone()),
+            training: TrainingConfig {
+                tokens: Some(size.tokens),
+                batch_size: Some(size.batch_size.min(most_rows)),
+                sequence_length: Some(size.sequence_length),
+                learning_rate: Some(size.learning_rate),
+                ..TrainingConfig::default()
+            },
+            evaluation: EvaluationConfig::default(),
+            checkpoint: CheckpointConfig::default(),
+        }
+    }
 }
 
 fn default_seed() -> u64 {

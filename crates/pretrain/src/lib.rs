@@ -21,7 +21,7 @@ mod resolve;
 
 pub use config::PretrainConfig;
 pub use error::PretrainError;
-pub use resolve::{DatasetFacts, ResolvedPretrain};
+pub use resolve::{DatasetFacts, ResolvedPretrain, RunSize};
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;

@@ -97,7 +97,7 @@ impl PretrainConfig {
         self.checkpoint.validate()?;
         let mut choices = Vec::new();
         let sequence_length = self.training.sequence_length.unwrap_or(SEQUENCE_LENGTH);
-        let budget = chosen_tokens(facts.epoch_tokens);
+        let budget = chosen_tokens(facts.epoch_tokens, MOST_FLOPS);
         // First with a batch size and learning rate for any model, to get the number of tokens.
         let mut defaults = TrainingDefaults {
             length: Length::Tokens(budget),
@@ -168,13 +168,60 @@ fn tokens_of(training: &Training) -> u64 {
     }
 }
 
-/// Returns the number of tokens of a run on data of this size: four passes, but at most as many as an hour's run of a
-/// model with the compute-optimal size takes.
-fn chosen_tokens(epoch_tokens: u64) -> u64 {
+/// Size of a run: model, length, rows and learning rate.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunSize {
+    /// Shape of the model.
+    pub model: ArchitectureConfig,
+    /// Tokens of the run.
+    pub tokens: u64,
+    /// Rows of a step.
+    pub batch_size: usize,
+    /// Tokens of a row.
+    pub sequence_length: usize,
+    /// Peak learning rate.
+    pub learning_rate: f64,
+}
+
+impl RunSize {
+    /// Returns the size of the run that uses so many floating-point operations best, over data of `epoch_tokens`: at
+    /// most four passes. The rules are those of a config that leaves the size out.
+    pub fn of(epoch_tokens: u64, flops: f64) -> Self {
+        let tokens = chosen_tokens(epoch_tokens, flops);
+        let model = chosen_shape(tokens);
+        Self {
+            tokens,
+            batch_size: chosen_rows(tokens, SEQUENCE_LENGTH),
+            sequence_length: SEQUENCE_LENGTH,
+            learning_rate: chosen_rate(model.hidden_size),
+            model,
+        }
+    }
+
+    /// Returns the most tokens of a run over data of `epoch_tokens` that still teach nearly like new text.
+    pub fn most_tokens(epoch_tokens: u64) -> u64 {
+        epoch_tokens.saturating_mul(EPOCHS).max(1)
+    }
+
+    /// Returns the size of the same model's run of so many tokens.
+    #[must_use]
+    pub fn with_tokens(self, tokens: u64) -> Self {
+        let tokens = tokens.max(1);
+        Self {
+            tokens,
+            batch_size: chosen_rows(tokens, self.sequence_length),
+            ..self
+        }
+    }
+}
+
+/// Returns the tokens of a run over data of this size: four passes, or as many as `flops` operations are enough for
+/// with a model of the best size.
+fn chosen_tokens(epoch_tokens: u64, flops: f64) -> u64 {
     // Training takes 6·parameters·tokens operations, with tokens = 20·parameters.
-    let parameters = (MOST_FLOPS / (6.0 * TOKENS_PER_PARAMETER as f64)).sqrt();
+    let parameters = (flops / (6.0 * TOKENS_PER_PARAMETER as f64)).sqrt();
     let most = TOKENS_PER_PARAMETER * parameters as u64;
-    epoch_tokens.saturating_mul(EPOCHS).clamp(1, most)
+    RunSize::most_tokens(epoch_tokens).min(most.max(1))
 }
 
 /// Returns the largest shape for whose layer parameters these tokens are enough.

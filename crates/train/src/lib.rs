@@ -114,7 +114,7 @@ pub use penalty::Penalty;
 pub use polymath_ops::UpdateAt;
 pub use resolve::{Resolved, published, resolve, resolve_base, resolve_checkpoint};
 pub use resumable::check_batch_rules;
-pub use run_folder::RunFolder;
+pub use run_folder::{RunFolder, point};
 pub use run_settings::Fit;
 pub use saved::{extensions_of, saved_config};
 pub use schedule::learning_rate;

@@ -282,15 +282,7 @@ impl RunFolder {
     /// # Errors
     /// Fails if the folder can't be written.
     pub fn point(&self, name: &str, target: &str) -> Result<(), TrainError> {
-        let link = self.path.join(name);
-        if std::fs::read_link(&link).is_ok_and(|found| found == Path::new(target)) {
-            return Ok(());
-        }
-        let beside = self.path.join(format!(".{name}.polymath-tmp"));
-        remove(&beside)?;
-        link_to(target, &beside).map_err(TrainError::file("link", &link))?;
-        std::fs::rename(&beside, &link).map_err(TrainError::file("link", &link))?;
-        self.sync()
+        point(&self.path, name, target)
     }
 
     /// Removes the link `name` if it exists.
@@ -300,10 +292,23 @@ impl RunFolder {
     pub fn unlink(&self, name: &str) -> Result<(), TrainError> {
         remove(&self.path.join(name))
     }
+}
 
-    fn sync(&self) -> Result<(), TrainError> {
-        polymath_base::sync_folder(&self.path).map_err(TrainError::file("sync", &self.path))
+/// Points the link `name` in `folder` to `target` (relative to the folder), atomically. A folder with a link `best`
+/// is opened like a run folder: as the checkpoint that the link names.
+///
+/// # Errors
+/// Fails if the folder can't be written.
+pub fn point(folder: &Path, name: &str, target: &str) -> Result<(), TrainError> {
+    let link = folder.join(name);
+    if std::fs::read_link(&link).is_ok_and(|found| found == Path::new(target)) {
+        return Ok(());
     }
+    let beside = folder.join(format!(".{name}.polymath-tmp"));
+    remove(&beside)?;
+    link_to(target, &beside).map_err(TrainError::file("link", &link))?;
+    std::fs::rename(&beside, &link).map_err(TrainError::file("link", &link))?;
+    polymath_base::sync_folder(folder).map_err(TrainError::file("sync", folder))
 }
 
 #[cfg(unix)]

@@ -211,3 +211,27 @@ fn a_conversation_is_saved_once() {
     assert!(error.contains("exists already"), "{error}");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
 }
+
+/// Checks that a text is scored once per token, in windows of the context if it is longer, and that a text is continued
+/// as by an engine.
+#[test]
+fn texts_are_scored_and_continued() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = model(folder.path(), None, json!({"initializer_range": 0.02}));
+    let short = model.score_text("0123456789").unwrap();
+    assert_eq!((short.tokens, short.bytes), (10, 10));
+    // Weights are random: each of the 259 tokens is about as likely as any other.
+    let uniform = 10.0 * f64::from(259).ln();
+    assert!((short.nats / uniform - 1.0).abs() < 0.2, "{short:?}");
+    assert!((short.bits_per_byte() - short.nats / 10.0 / std::f64::consts::LN_2).abs() < 1e-9);
+    let long = model.score_text(&"0123456789".repeat(150)).unwrap();
+    assert!(long.bytes as usize > 2 * model.context());
+    assert_eq!((long.tokens, long.bytes), (1500, 1500));
+    assert!((long.nats / uniform / 150.0 - 1.0).abs() < 0.2, "{long:?}");
+    let empty = model.score_text("").unwrap();
+    assert_eq!((empty.tokens, empty.nats), (0, 0.0));
+    let said = model.generate_text("ab", &greedy(4)).unwrap();
+    let mut engine = Engine::new(&model);
+    let same = engine.answer(Prompt::Text("ab"), &greedy(4), &mut ignore);
+    assert_eq!(said, same.unwrap().text);
+}

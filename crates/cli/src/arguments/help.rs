@@ -15,7 +15,7 @@ const GROUPS: [Group; 5] = [
     Group {
         heading: "Pipeline",
         commands: &[
-            "prepare", "pretrain", "finetune", "evaluate", "report", "demo",
+            "tune", "init", "prepare", "pretrain", "finetune", "evaluate", "report", "demo",
         ],
     },
     Group {
@@ -32,7 +32,14 @@ const GROUPS: [Group; 5] = [
     },
     Group {
         heading: "Tools",
-        commands: &["runs", "dataset", "tokenizer", "bench", "completions"],
+        commands: &[
+            "runs",
+            "dataset",
+            "tokenizer",
+            "bench",
+            "config",
+            "completions",
+        ],
     },
 ];
 

@@ -11,10 +11,13 @@ mod values;
 
 pub use analysis::{Between, Interpolate, Reset, Sweep};
 pub use inference::{Chat, Generate, Sampling, Serve};
-pub use pipeline::{Demo, Evaluate, Finetune, Prepare, Report, Train};
+pub use pipeline::{Demo, Evaluate, Finetune, Prepare, Report, Train, Tune};
 pub use scoring::{Scoring, SplitChoice, SplitFilter, Tasks};
 pub use sharing::{Export, GgufKind, Import, Merge};
-pub use tools::{Bench, Completions, DatasetCommand, DatasetText, ManPages, Runs, Tokenizer};
+pub use tools::{
+    Bench, Completions, ConfigChoice, DatasetCommand, DatasetText, Init, ManPages, Runs, Schema,
+    Tokenizer,
+};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -73,6 +76,12 @@ pub enum LogFormat {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Fine-tune a model on your text, from download to chat.
+    #[command(after_help = example!("polymath tune HuggingFaceTB/SmolLM2-135M-Instruct chat.jsonl"))]
+    Tune(Tune),
+    /// Write first configs for a folder of texts, sized for this machine.
+    #[command(after_help = example!("polymath init texts --minutes 60"))]
+    Init(Init),
     /// Turn raw text into a tokenizer and token shards.
     #[command(after_help = example!("polymath prepare prepare.toml", config "prepare"))]
     Prepare(Prepare),
@@ -143,6 +152,9 @@ pub enum Command {
     /// Measure tokens per second of a training step.
     #[command(after_help = example!("polymath bench configs/pretrain/reference.toml"))]
     Bench(Bench),
+    /// Print a config with every key, its unit and default.
+    #[command(after_help = example!("polymath config finetune"))]
+    Config(Schema),
     /// Print shell completions.
     #[command(after_help = example!("polymath completions bash > ~/.local/share/bash-completion/completions/polymath"))]
     Completions(Completions),

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use polymath_finetune::retention::LimitsConfig;
 
 use super::scoring::{Scoring, SplitFilter, Tasks};
 use super::values::{TimeLimit, at_least_one};
@@ -49,6 +50,48 @@ pub struct Finetune {
     /// `default=0.02,chemistry=0.01`.
     #[arg(long, value_name = "LIMITS")]
     pub limits: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Tune {
+    /// Model to start from: `owner/name` of the hub, a model folder, a run folder, or a `.gguf` file.
+    pub base: String,
+    /// Text to learn: files, folders or globs, such as a `.jsonl` of conversations. `key=value` changes the
+    /// fine-tuning's config, as in `training.epochs=1`.
+    #[arg(required = true, value_name = "DATA")]
+    pub data: Vec<String>,
+    /// Folder for everything that is made; default: named after base and data, in the current folder.
+    #[arg(long, short, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+    /// Text that the model should keep: files or folders, a domain each, or one prepared dataset. Training then stays
+    /// within a forgetting budget on it. Without it, the base's predictions on text that it generates are held.
+    #[arg(long, value_name = "TEXT", num_args = 1..)]
+    pub retain: Vec<String>,
+    /// Forgetting budget: the most that a retained domain may lose, in bits per byte. One number for all, or
+    /// `default=0.02,chemistry=0.01`; default: 0.02 with `--retain`. Without it, a budget holds on text that the base
+    /// generates.
+    #[arg(long, value_name = "LIMITS", value_parser = limits)]
+    pub limits: Option<LimitsConfig>,
+    /// Train an adapter (LoRA) in place of all weights, and merge it at the end.
+    #[arg(long)]
+    pub lora: bool,
+    /// Print the steps and the cost of training without writing anything but the hub's cache.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Parses `0.02` or `default=0.02,chemistry=0.01`.
+fn limits(text: &str) -> Result<LimitsConfig, String> {
+    let limit = |part: &str| {
+        let (domain, limit) = part.split_once('=').unwrap_or(("default", part));
+        match limit.trim().parse::<f64>() {
+            Ok(limit) if limit.is_finite() && limit > 0.0 => Ok((domain.trim().to_owned(), limit)),
+            _ => Err(format!(
+                "`{part}`: expected a number of bits per byte above 0, or `domain=number`"
+            )),
+        }
+    };
+    text.split(',').map(limit).collect()
 }
 
 #[derive(Debug, Args)]

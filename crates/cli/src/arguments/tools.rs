@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use super::scoring::SplitChoice;
@@ -65,6 +65,43 @@ pub struct Bench {
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Init {
+    /// Config to write, `prepare`, `pretrain` or `finetune` (default: those that suit the texts), and the folder with
+    /// the texts (default: the current folder).
+    #[arg(value_name = "CONFIG | FOLDER", num_args = 0..=2)]
+    pub what: Vec<String>,
+    /// Folder for the configs.
+    #[arg(long, short, value_name = "DIR", default_value = ".")]
+    pub output: PathBuf,
+    /// Minutes that the pretraining may take on this machine.
+    #[arg(long, default_value_t = 60.0, value_name = "N", value_parser = minutes)]
+    pub minutes: f64,
+}
+
+/// Parses a number of minutes above 0.
+fn minutes(text: &str) -> Result<f64, String> {
+    let minutes = text.parse::<f64>().ok();
+    minutes
+        .filter(|minutes| minutes.is_finite() && *minutes > 0.0)
+        .ok_or_else(|| "expected a number of minutes above 0".into())
+}
+
+#[derive(Debug, Args)]
+pub struct Schema {
+    /// Command that reads the config.
+    pub command: ConfigChoice,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ConfigChoice {
+    Prepare,
+    Pretrain,
+    Finetune,
+    Frontier,
+    Transfer,
 }
 
 #[derive(Debug, Args)]

@@ -1,12 +1,10 @@
 //! `polymath bench`: throughput of a training step, on synthetic tokens.
 
-use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use polymath_data::BatchShape;
-use polymath_model::{Batch, EndTokens, LoadOptions, Transformer, device_memory};
+use polymath_model::{EndTokens, LoadOptions, device_memory};
 use polymath_pretrain::{DatasetFacts, PretrainConfig};
-use polymath_train::Optimizer;
+use polymath_study::Pace;
 
 use crate::arguments;
 use crate::environment::Environment;
@@ -37,35 +35,23 @@ pub fn run(arguments: &arguments::Bench, environment: &Environment) -> Result<()
     let flops_per_token = shape.training_flops_per_token(sequence, &|_| true);
     let ops = environment.ops(config.training.precision);
     let options = LoadOptions::trained(&environment.device, ops);
-    let model = Transformer::initialize(shape, config.seed, &options)?
-        .with_recompute(!config.training.recompute.is_none());
-    let mut optimizer = Optimizer::new(&config.training, model.trainable(), ops)?;
+    let mut pace = Pace::new(shape, &config.training, &options, config.seed)?;
 
-    let batch_size = config.training.batch_size;
     let mut steps = Vec::new();
     let mut scorings = Vec::new();
     let mut peaks = Vec::new();
     let mut gpu_memory = None;
     for step in 1..=arguments.steps + WARM_UP {
-        let begin = Instant::now();
-        let size = BatchShape {
-            rows: batch_size,
-            sequence_length: sequence,
-        };
-        let batch = synthetic(size, arguments.vocabulary, step);
-        let data = begin.elapsed().as_secs_f64();
-        let [forward, backward, update] = time_step(&model, &mut optimizer, &batch, step)?;
+        let time = pace.step()?;
         if step == WARM_UP {
             // Read before the measurement of the peak rate, whose matrices take memory too.
             gpu_memory = device_memory(&environment.device).map(|memory| memory.peak);
         }
         if step > WARM_UP {
-            steps.push([data, forward, backward, update]);
+            steps.push([time.data, time.forward, time.backward, time.optimizer]);
             // Scoring is timed between the training steps, so that both are measured under the same load of the
             // machine.
-            let begin = Instant::now();
-            model.score(&batch)?;
-            scorings.push(begin.elapsed().as_secs_f64());
+            scorings.push(pace.score()?);
             peaks.push(peak::measure(
                 &environment.device,
                 ops.precision,
@@ -76,7 +62,7 @@ pub fn run(arguments: &arguments::Bench, environment: &Environment) -> Result<()
     let phases: [f64; 4] =
         std::array::from_fn(|phase| median(steps.iter().map(|step| step[phase]).collect()));
     let seconds = median(steps.iter().map(|step| step.iter().sum()).collect());
-    let tokens = (batch_size * sequence) as f64;
+    let tokens = pace.tokens() as f64;
     let tokens_per_second = tokens / seconds;
     let result = Timing {
         phases,
@@ -164,50 +150,6 @@ impl Timing {
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-/// Runs one training step and returns the seconds of forward, backward and optimizer. A GPU computes asynchronously: a
-/// phase of it lasts until its work is queued, except that the gradient norm waits for all work before it, as in
-/// training, and the end of the step for the rest.
-fn time_step(
-    model: &Transformer,
-    optimizer: &mut Optimizer,
-    batch: &Batch,
-    step: u64,
-) -> Result<[f64; 3], Failure> {
-    let begin = Instant::now();
-    let loss = model.loss(batch)?;
-    let forward = begin.elapsed().as_secs_f64();
-    let gradients = loss.backward()?;
-    let backward = begin.elapsed().as_secs_f64();
-    let parameters = model.trainable();
-    let found: BTreeMap<_, _> = parameters
-        .iter()
-        .filter_map(|(name, parameter)| Some((name.clone(), gradients.get(parameter)?.clone())))
-        .collect();
-    let norm = optimizer.gradient_norm(&found)?;
-    let at = polymath_train::UpdateAt {
-        step,
-        gradient_scale: 1.0 / norm.max(1.0),
-    };
-    optimizer.step(parameters, &found, at, 1e-4)?;
-    model.device().synchronize()?;
-    let all = begin.elapsed().as_secs_f64();
-    Ok([forward, backward - forward, all - backward])
-}
-
-/// Returns rows of one document each, of pseudo-random tokens.
-fn synthetic(size: BatchShape, vocabulary: u32, step: u64) -> Batch {
-    let (rows, sequence) = (size.rows, size.sequence_length);
-    let first = step as usize * rows * sequence;
-    let token = |at: usize| ((first + at).wrapping_mul(2_654_435_761) >> 7) as u32 % vocabulary;
-    Batch {
-        input_ids: (0..rows * sequence).map(token).collect(),
-        targets: (1..=rows * sequence).map(token).collect(),
-        document_starts: vec![0; rows * sequence],
-        rows,
-        domains: vec![0; rows],
-    }
 }
 
 /// Returns the peak memory of this process in bytes, or `None` if the system does not report it (only Linux does).

@@ -16,7 +16,7 @@ pub fn run(command: &DatasetCommand) -> Result<(), Failure> {
             if *json {
                 results::line(&serde_json::to_string_pretty(dataset.manifest())?)
             } else {
-                results::print(&(summary(&dataset) + &packings(&dataset)?))
+                results::print(&(summary(&dataset, dataset.path()) + &packings(&dataset)?))
             }
         }
         DatasetCommand::Text(arguments) => print_text(arguments),

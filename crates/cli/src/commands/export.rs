@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use polymath_model::{GgufExport, GgufType, ModelSource};
+use polymath_model::{GgufType, ModelSource};
 
 use super::publish;
 use crate::arguments::{self, GgufKind};
@@ -33,22 +33,17 @@ fn to_gguf(
 ) -> Result<(), Failure> {
     let base =
         polymath_train::resolve_base(folder, arguments.base.as_deref()).map_err(Failure::usage)?;
-    let base = base.as_deref();
-    let tokenizer = ModelSource { folder, base }
-        .tokenizer()
-        .map_err(Failure::usage)?;
-    let template = polymath_data::chat_template(&tokenizer).map_err(Failure::usage)?;
-    let options = GgufExport {
-        kind: match arguments.kind {
-            GgufKind::F32 => GgufType::F32,
-            GgufKind::F16 => GgufType::F16,
-            GgufKind::Q8_0 => GgufType::Q8_0,
-            GgufKind::Q4K => GgufType::Q4K,
-        },
-        chat_template: template.as_deref(),
-        base,
+    let source = ModelSource {
+        folder,
+        base: base.as_deref(),
     };
-    let notes = polymath_model::export_gguf(folder, file, &options).map_err(Failure::usage)?;
+    let kind = match arguments.kind {
+        GgufKind::F32 => GgufType::F32,
+        GgufKind::F16 => GgufType::F16,
+        GgufKind::Q8_0 => GgufType::Q8_0,
+        GgufKind::Q4K => GgufType::Q4K,
+    };
+    let notes = polymath_study::write_gguf(source, file, kind)?;
     for note in notes {
         environment.say(&format!("note: {note}"));
     }

@@ -13,6 +13,7 @@ pub mod finetune;
 pub mod frontier;
 pub mod generate;
 pub mod import;
+pub mod init;
 pub mod interpolate;
 pub mod merge;
 pub mod prepare;
@@ -27,6 +28,7 @@ mod sweep;
 pub mod tasks;
 pub mod tokenizer;
 pub mod transfer;
+pub mod tune;
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,7 @@
 //! `polymath prepare`: makes a dataset from raw text.
 
+use std::path::Path;
+
 use polymath_data::{
     DataError, Dataset, DomainManifest, GroupKind, Grouping, Packing, PrepareConfig, Split,
 };
@@ -20,7 +22,7 @@ pub fn run(arguments: &arguments::Prepare, environment: &Environment) -> Result<
     if arguments.json {
         results::announce(&serde_json::to_string_pretty(dataset.manifest())?);
     } else if !environment.quiet {
-        results::announce(&(summary(&dataset) + &packings(&dataset)?));
+        results::announce(&(summary(&dataset, dataset.path()) + &packings(&dataset)?));
     }
     Ok(())
 }
@@ -48,11 +50,11 @@ pub fn packings(dataset: &Dataset) -> Result<String, DataError> {
 }
 
 /// Returns a table of the domains and their overlaps.
-pub fn summary(dataset: &Dataset) -> String {
+pub fn summary(dataset: &Dataset, folder: &Path) -> String {
     let manifest = dataset.manifest();
     let mut text = format!(
         "{}: {} domains, {} tokens in the vocabulary\n",
-        dataset.path().display(),
+        folder.display(),
         manifest.domains.len(),
         manifest.tokenizer.vocab_size
     );

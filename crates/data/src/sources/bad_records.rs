@@ -21,6 +21,11 @@ impl BadRecords {
         }
     }
 
+    /// Returns the fault of the first record.
+    pub(crate) fn first(self) -> Option<String> {
+        self.first.into_iter().next()
+    }
+
     pub(crate) fn refuse(self) -> Result<(), DataError> {
         let Self { count, first } = self;
         match count {

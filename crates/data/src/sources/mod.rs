@@ -27,5 +27,6 @@ pub(crate) mod parquet;
 pub(crate) mod pieces;
 pub(crate) mod record;
 pub(crate) mod refusal;
+pub(crate) mod survey;
 pub(crate) mod table;
 pub(crate) mod text_file;

@@ -57,6 +57,12 @@ pub(crate) struct RetentionFacts<'a> {
 }
 
 impl RetentionConfig {
+    /// Returns the retention of a run without retained text: the base generates text, which is replayed beside the
+    /// niche's rows and holds the base's predictions.
+    pub fn without_text() -> Self {
+        super::limits::without_text()
+    }
+
     /// Returns true if no retention method is set.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()

@@ -175,7 +175,7 @@ fn section(text: &mut String, place: &Place, command: &str) {
 }
 
 /// Returns the type of a key, with its unit.
-fn kind(key: &Key) -> String {
+pub fn kind(key: &Key) -> String {
     match &key.kind {
         Kind::Plain(word) => match unit(&key.name) {
             Some(unit) if word == "integer" || word == "number" => format!("{word}, {unit}"),
@@ -193,6 +193,7 @@ fn kind(key: &Key) -> String {
 /// Returns the unit of a number, judged by the name of its key.
 fn unit(key: &str) -> Option<&'static str> {
     let units = [
+        ("accumulation_steps", "parts"),
         ("tokens", "tokens"),
         ("sequence_length", "tokens"),
         ("vocab_size", "tokens"),

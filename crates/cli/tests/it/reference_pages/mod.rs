@@ -5,6 +5,7 @@
 
 mod commands;
 mod keys;
+mod schemas;
 mod sources;
 mod syntax;
 
@@ -21,9 +22,15 @@ fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
-/// Checks that the page equals the one in the repository. If `POLYMATH_WRITE_REFERENCE` is set, writes it first.
+/// Checks that a page of the reference equals the one in the repository.
 fn check(name: &str, page: &str) {
-    let path = root().join("docs/reference").join(name);
+    check_file(&format!("docs/reference/{name}"), page);
+}
+
+/// Checks that a generated file equals the one in the repository. If `POLYMATH_WRITE_REFERENCE` is set, writes it
+/// first.
+fn check_file(name: &str, page: &str) {
+    let path = root().join(name);
     if std::env::var_os("POLYMATH_WRITE_REFERENCE").is_some() {
         std::fs::write(&path, page).unwrap();
     }
@@ -34,7 +41,7 @@ fn check(name: &str, page: &str) {
         .find(|(old, new)| old != new);
     assert!(
         stored == page,
-        "docs/reference/{name} is stale: run `just reference`. First difference: {different:?}"
+        "{name} is stale: run `just reference`. First difference: {different:?}"
     );
 }
 
@@ -46,6 +53,20 @@ fn page_of_commands_is_up_to_date() {
 #[test]
 fn page_of_keys_is_up_to_date() {
     check("configuration.md", &keys::page(&Sources::read(root())));
+}
+
+/// Checks that the commented configs have every key and are TOML.
+#[test]
+fn schemas_are_up_to_date() {
+    let sources = Sources::read(root());
+    for file in &ROOTS {
+        let schema = schemas::schema(&sources, file);
+        assert!(schema.parse::<Table>().unwrap().is_empty());
+        check_file(
+            &format!("crates/study/configs/{}.toml", file.command),
+            &schema,
+        );
+    }
 }
 
 /// Returns a config with the required keys of every table and some values.

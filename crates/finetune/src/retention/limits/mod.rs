@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 pub use control_rules::Allowance;
 pub use controller::{ControlledReplay, LimitController, ReplayedDomain};
 pub(crate) use mix::usual_scorings;
-pub(crate) use recipe::{fill_in_method, schedule};
+pub(crate) use recipe::{fill_in_method, schedule, without_text};
 pub use verdict::{DomainVerdict, Judged, LimitedDomain, LimitsVerdict};
 
 use polymath_data::NamedShard;

@@ -15,6 +15,15 @@ const LOOKS: u64 = 16;
 const MOST_STEPS: u64 = 200;
 /// Number of held-out tokens of each domain that an evaluation scores.
 const MAX_TOKENS: u64 = 40_000;
+
+/// Returns the retention of a run whose base's own text is gone: the base generates text, which is replayed beside the
+/// niche's rows and holds the base's predictions.
+pub fn without_text() -> RetentionConfig {
+    let mut retention = RetentionConfig::default();
+    hold(&mut retention, false);
+    retention
+}
+
 /// Fills in the retention method if only limits are set: replay in addition to the niche's rows, and distillation on
 /// the replayed rows. The replayed domains have equal shares, because each has its own limit. The temperature is 1,
 /// at which bits per byte are measured. The gradient of the divergence is zero at the base and grows with the
@@ -29,6 +38,11 @@ pub fn fill_in_method(retention: &mut RetentionConfig, has_text: bool) {
     if retention.limits.is_none() || *retention != nothing {
         return;
     }
+    hold(retention, has_text);
+}
+
+/// Adds replay and distillation at their initial strengths, on retained text or on text that the base generates.
+fn hold(retention: &mut RetentionConfig, has_text: bool) {
     retention.replay = Some(ReplayConfig {
         source: match has_text {
             true => ReplaySource::Data,

@@ -94,7 +94,7 @@ impl LimitsVerdict {
     pub fn verdict(&self) -> LimitVerdict {
         let is = |verdict| move |domain: &LimitedDomain| domain.verdict == verdict;
         let mut limited = self.domains.iter().filter_map(|domain| domain.limited);
-        if !self.was_inside()
+        if !self.is_inside()
             || limited
                 .clone()
                 .any(|domain| is(LimitVerdict::Broken)(&domain))
@@ -108,7 +108,7 @@ impl LimitsVerdict {
     }
 
     /// Returns true if the model was within the limits on the dev split.
-    fn was_inside(&self) -> bool {
+    pub fn is_inside(&self) -> bool {
         self.judged.inside_on_the_way || self.judged.mixed.is_some()
     }
 
@@ -287,7 +287,7 @@ impl fmt::Display for LimitsVerdict {
         }
         let broken = self.named(LimitVerdict::Broken);
         let undecided = self.named(LimitVerdict::Undecided);
-        match (self.was_inside(), &broken[..], &undecided[..]) {
+        match (self.is_inside(), &broken[..], &undecided[..]) {
             (true, "", "") => write!(
                 formatter,
                 "all limits kept: each upper bound is within its limit (one-sided, 95 %)"

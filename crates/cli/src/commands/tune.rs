@@ -1,0 +1,207 @@
+//! `polymath tune`: from a base and text to a model to talk with.
+
+use std::error::Error;
+use std::path::Path;
+
+use polymath_data::{Dataset, Progress as PreparationProgress};
+use polymath_eval::statistics::LimitVerdict;
+use polymath_finetune::{Finetuning, Method};
+use polymath_study::Runner;
+use polymath_study::tune::{Inspected, Tune, TuneEnd, TuneRequest, TuneRunner, ollama_name};
+use polymath_train::{Launch, Observer};
+
+use super::sweep::ConsoleRunner;
+use super::{dry_run, prepare, pretrain};
+use crate::arguments;
+use crate::console::StudyConsole;
+use crate::environment::Environment;
+use crate::failure::Failure;
+use crate::results;
+
+/// Runs the steps, or prints their cost.
+pub fn run(arguments: &arguments::Tune, environment: &Environment) -> Result<(), Failure> {
+    let tune = Tune::open(request(arguments), arguments.output.clone())?;
+    let runner = TuneConsole {
+        console: ConsoleRunner::new(environment, false),
+        environment,
+    };
+    if arguments.dry_run {
+        let inspected = tune.inspect(&runner)?;
+        return cost(&tune, &inspected, environment);
+    }
+    let progress = StudyConsole::new(environment);
+    let setup = environment.setup(&progress);
+    let end = tune.run(&runner, &setup)?;
+    announce(&tune, &end, environment);
+    match end.verdict.map(|verdict| verdict.verdict()) {
+        Some(LimitVerdict::Broken) => Err(Failure::LimitBroken),
+        Some(LimitVerdict::Undecided) => Err(Failure::LimitUndecided),
+        Some(LimitVerdict::Kept) | None => Ok(()),
+    }
+}
+
+/// Returns the request of the arguments. A `key=value` that is no path changes the config, wherever it stands.
+fn request(arguments: &arguments::Tune) -> TuneRequest {
+    let is_setting = |text: &&String| text.contains('=') && !Path::new(text).exists();
+    let paths = |texts: &[String]| {
+        texts
+            .iter()
+            .filter(|text| !is_setting(text))
+            .cloned()
+            .collect()
+    };
+    let all = arguments.data.iter().chain(&arguments.retain);
+    TuneRequest {
+        base: arguments.base.clone(),
+        data: paths(&arguments.data),
+        retain: paths(&arguments.retain),
+        limits: arguments.limits.clone().unwrap_or_default(),
+        method: match arguments.lora {
+            true => Method::Lora,
+            false => Method::Full,
+        },
+        settings: all.filter(is_setting).cloned().collect(),
+    }
+}
+
+/// Prints the cost of the training.
+fn cost(tune: &Tune, inspected: &Inspected, environment: &Environment) -> Result<(), Failure> {
+    let finetuning = &inspected.finetuning;
+    let (plan, config) = (finetuning.plan(), finetuning.config());
+    let run = tune.folder().run();
+    results::line(&pretrain::summary(&run, &plan, &config.training))?;
+    let generation = finetuning.generation();
+    let said = finetuning.choices().iter().chain(&generation);
+    for said in said.chain(&finetuning.packings()) {
+        results::line(said)?;
+    }
+    let measure = |launch: &Launch| Ok(finetuning.cost(launch)?);
+    dry_run::print((&plan, &finetuning.disk()), environment, measure)
+}
+
+/// Prints what was gained and forgotten, and how to talk with the model.
+fn announce(tune: &Tune, end: &TuneEnd, environment: &Environment) {
+    let folder = tune.folder();
+    let mut text = format!("{}\n{}\n", end.report.table(), end.page.display());
+    if end.has_no_text {
+        let held = match end.verdict {
+            Some(_) => "held to the budget",
+            None => "held by its base's predictions",
+        };
+        text += &format!(
+            "\nThe report has only the niche, since no retained text was given: what else the model knew was {held} on text \
+             that the base generated. `--retain TEXT` measures it on text of yours.\n"
+        );
+    }
+    if let Some(verdict) = &end.verdict {
+        text += &format!("\n{verdict}\n");
+        if !verdict.is_inside() {
+            text += "No model was inside the limits: the one in the folder is the closest.\n";
+        }
+    }
+    let root = word(&folder.root().display().to_string());
+    text += &match end.has_template {
+        true => format!(
+            "\nTalk with it beside its base, or alone:\n  polymath chat {root} {}\n  polymath chat {root}\n",
+            word(&end.base)
+        ),
+        // Without a chat template, a model continues text and knows no turns.
+        false => format!("\nLet it continue a text:\n  polymath generate {root} --prompt \"…\"\n"),
+    };
+    for note in &end.files.notes {
+        environment.say(&format!("note: {note}"));
+    }
+    match &end.files.gguf {
+        Ok(file) => {
+            let name = ollama_name(folder);
+            text += &format!(
+                "In llama.cpp:\n  llama-cli -m {}\nIn Ollama (the Modelfile is one line: `FROM ./{}`):\n  ollama create \
+                 {name} -f {} && ollama run {name}\n",
+                word(&file.display().to_string()),
+                file.file_name().unwrap_or_default().to_string_lossy(),
+                word(&folder.modelfile().display().to_string())
+            );
+        }
+        Err(reason) => text += &format!("There is no GGUF file of it: {reason}.\n"),
+    }
+    text += &format!(
+        "Go on from here with the ordinary commands: {}, {}",
+        folder.prepare_config().display(),
+        folder.finetune_config().display()
+    );
+    results::announce(&text);
+}
+
+/// Quotes a word of a command line where a shell would split or expand it.
+fn word(text: &str) -> String {
+    let is_plain = |letter: char| letter.is_alphanumeric() || "-_./@:,+".contains(letter);
+    match !text.is_empty() && text.chars().all(is_plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', "'\\''")),
+    }
+}
+
+/// Shows the steps on the console.
+struct TuneConsole<'a> {
+    console: ConsoleRunner<'a>,
+    environment: &'a Environment,
+}
+
+impl Runner for TuneConsole<'_> {
+    fn preparation(&self) -> Box<dyn PreparationProgress + '_> {
+        self.console.preparation()
+    }
+
+    fn begin(&self) -> Launch {
+        self.console.begin()
+    }
+
+    fn end(&self) {
+        self.console.end();
+    }
+
+    fn observer(
+        &self,
+        title: &str,
+        tuning: &Finetuning,
+    ) -> Result<Box<dyn Observer>, Box<dyn Error + Send + Sync>> {
+        for choice in tuning.choices().iter().chain(&tuning.generation()) {
+            self.say(choice);
+        }
+        let (plan, config) = (tuning.plan(), tuning.config());
+        self.say(&pretrain::summary(
+            tuning.run_folder(),
+            &plan,
+            &config.training,
+        ));
+        self.console.observer(title, tuning)
+    }
+
+    fn say(&self, text: &str) {
+        self.environment.say(text);
+    }
+
+    fn warn(&self, text: &str) {
+        self.console.warn(text);
+    }
+}
+
+impl TuneRunner for TuneConsole<'_> {
+    fn prepared(&self, dataset: &Dataset, folder: &Path) {
+        self.say(prepare::summary(dataset, folder).trim_end());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks that the words of the printed commands are quoted where a shell needs it.
+    #[test]
+    fn words_are_quoted_for_a_shell() {
+        assert_eq!(word("runs/a-b_1.gguf"), "runs/a-b_1.gguf");
+        assert_eq!(word("my model"), "'my model'");
+        assert_eq!(word("it's"), "'it'\\''s'");
+        assert_eq!(word("$x"), "'$x'");
+    }
+}

@@ -1,0 +1,67 @@
+//! The commented configs of every key, which `polymath config` prints and `polymath init` fills in.
+
+use std::fmt::Write;
+
+use super::keys::{Place, Root, kind, places};
+use super::sources::{Key, Kind, Sources};
+
+/// Longest line of a comment.
+const WIDTH: usize = 110;
+
+/// Writes the commented config of a command. A comment that begins with `# ` is prose; one that begins with `#` and no
+/// space is a key or a table that may be set.
+pub fn schema(sources: &Sources, root: &Root) -> String {
+    let mut text = String::new();
+    prose(
+        &mut text,
+        &format!(
+            "Every key of `polymath {0}`, with its type, unit and default. Remove the `#` in front of a key to set it, and that in \
+             front of its table. `polymath {0} --help` ends with a short example.",
+            root.command
+        ),
+    );
+    for place in places(sources, root) {
+        section(&mut text, &place);
+    }
+    text
+}
+
+fn section(text: &mut String, place: &Place) {
+    text.push('\n');
+    if !place.path.is_empty() {
+        if !place.table.doc.is_empty() {
+            prose(text, &place.table.doc);
+        }
+        writeln!(text, "#[{}]", place.path.join(".")).unwrap();
+    }
+    for key in &place.table.keys {
+        // A table has a section of its own.
+        if !matches!(key.kind, Kind::Table(_) | Kind::Tables(_)) {
+            line(text, key);
+        }
+    }
+}
+
+fn line(text: &mut String, key: &Key) {
+    let required = if key.required { ", required" } else { "" };
+    let kind = kind(key).replace('`', "");
+    prose(text, &format!("{} ({kind}{required})", key.doc));
+    match &key.default {
+        Some(default) => writeln!(text, "#{} = {default}", key.name).unwrap(),
+        None => writeln!(text, "#{} = …", key.name).unwrap(),
+    }
+}
+
+/// Writes a comment, wrapped.
+fn prose(text: &mut String, words: &str) {
+    let mut line = String::from("#");
+    for word in words.split_whitespace() {
+        if line.chars().count() + 1 + word.chars().count() > WIDTH {
+            writeln!(text, "{line}").unwrap();
+            line = String::from("#");
+        }
+        line.push(' ');
+        line.push_str(word);
+    }
+    writeln!(text, "{line}").unwrap();
+}

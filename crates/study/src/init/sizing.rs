@@ -1,0 +1,195 @@
+//! Size of a model and of its training, for the minutes that they may take on this machine.
+
+use std::time::{Duration, Instant};
+
+use candle_core::Device;
+use polymath_model::{ArchitectureConfig, EndTokens, Implementation, LoadOptions, Ops, Precision};
+use polymath_pretrain::{DatasetFacts, PretrainConfig, RunSize};
+use toml::Value;
+
+use super::Init;
+use crate::schema::Setting;
+use crate::{Pace, StudyError};
+
+/// Bytes of text in a token, about, of a vocabulary of the default size.
+const BYTES_PER_TOKEN: f64 = 3.5;
+/// Tokens of the default vocabulary.
+const VOCABULARY: usize = 4096;
+/// Share of the training text: the rest is held out.
+const TRAINED: f64 = 0.95;
+/// Share of a run's time that its steps take: the rest is evaluations and checkpoints.
+const STEPPING: f64 = 0.85;
+/// Operations per second that the first guess of a size assumes.
+const GUESS: f64 = 5e10;
+/// Rounds of measuring and sizing: a size is measured again until it stays.
+const ROUNDS: usize = 3;
+/// Rows of a timed step at most: more take longer and are no faster.
+const ROWS: usize = 8;
+/// Time of the timed steps of a round.
+const TIMED: Duration = Duration::from_millis(1500);
+
+/// Device and operations that steps are timed with.
+pub struct Machine<'a> {
+    /// Device.
+    pub device: &'a Device,
+    /// Implementation of the operations.
+    pub implementation: Implementation,
+}
+
+/// Size of a pretraining, and the measurement that it follows from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sized {
+    /// Model, length, rows and rate.
+    pub size: RunSize,
+    /// Parameters of the model.
+    pub parameters: u64,
+    /// Training tokens of the data, about.
+    pub epoch_tokens: u64,
+    /// Measured tokens per second of its training steps.
+    pub tokens_per_second: f64,
+    /// Minutes that the run takes, about.
+    pub minutes: f64,
+}
+
+impl Init {
+    /// Sizes a pretraining on the found domains for so many minutes, by timed steps of its own model.
+    ///
+    /// # Errors
+    /// Fails if the model can't be built or trained.
+    pub fn size(&self, minutes: f64, machine: &Machine) -> Result<Sized, StudyError> {
+        let bytes: u64 = self
+            .found
+            .domains
+            .iter()
+            .map(|domain| domain.survey.text_bytes)
+            .sum();
+        let epoch_tokens = tokens_of(bytes);
+        let seconds = minutes * 60.0 * STEPPING;
+        let mut size = RunSize::of(epoch_tokens, GUESS * seconds);
+        let mut measured = measure(&size, machine)?;
+        for _ in 1..ROUNDS {
+            let next = RunSize::of(epoch_tokens, measured.flops * seconds);
+            let same = next.model.hidden_size == size.model.hidden_size;
+            size = next;
+            if same {
+                break;
+            }
+            measured = measure(&size, machine)?;
+        }
+        // The shape is one of a few: the tokens make up for what is larger or smaller about it.
+        let tokens = (measured.tokens_per_second * seconds) as u64;
+        let size = size.with_tokens(tokens.min(RunSize::most_tokens(epoch_tokens)));
+        Ok(Sized {
+            parameters: measured.parameters,
+            epoch_tokens,
+            tokens_per_second: measured.tokens_per_second,
+            minutes: size.tokens as f64 / measured.tokens_per_second / STEPPING / 60.0,
+            size,
+        })
+    }
+}
+
+/// Returns the training tokens of so many bytes of text, about.
+fn tokens_of(bytes: u64) -> u64 {
+    (bytes as f64 * TRAINED / BYTES_PER_TOKEN) as u64
+}
+
+/// Measured speed of a model's training steps.
+struct Measured {
+    parameters: u64,
+    tokens_per_second: f64,
+    /// Operations per second, by the rule of six operations per parameter of the layers and token.
+    flops: f64,
+}
+
+/// Times steps of the size's model.
+fn measure(size: &RunSize, machine: &Machine) -> Result<Measured, StudyError> {
+    let config = PretrainConfig::of_size(size, ROWS);
+    let facts = DatasetFacts {
+        vocab_size: VOCABULARY,
+        ends: EndTokens { begin: 0, end: 0 },
+        epoch_tokens: size.tokens,
+        padding: 0.0,
+    };
+    let resolved = config.resolve(&facts).map_err(StudyError::refused)?;
+    let ops = Ops {
+        implementation: machine.implementation,
+        precision: Precision::F32,
+    };
+    let architecture = resolved.architecture().clone();
+    let parameters = architecture.parameter_count();
+    let mut pace = Pace::new(
+        architecture,
+        &resolved.training,
+        &LoadOptions::trained(machine.device, ops),
+        1,
+    )?;
+    // The first step fills caches and memory pools.
+    pace.step()?;
+    let begin = Instant::now();
+    let mut fastest = f64::INFINITY;
+    while begin.elapsed() < TIMED || fastest.is_infinite() {
+        fastest = fastest.min(pace.step()?.total());
+    }
+    let tokens_per_second = pace.tokens() as f64 / fastest;
+    Ok(Measured {
+        parameters,
+        tokens_per_second,
+        flops: tokens_per_second * 6.0 * of_layers(&size.model),
+    })
+}
+
+/// Returns the parameters of the layers, about, as the choice of a shape counts them.
+fn of_layers(shape: &ArchitectureConfig) -> f64 {
+    12.0 * (shape.hidden_size * shape.hidden_size * shape.num_hidden_layers) as f64
+}
+
+impl Sized {
+    /// Returns the settings of the size, with reasons.
+    pub(super) fn settings(&self) -> Vec<Setting> {
+        let size = &self.size;
+        let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        let of = |count: usize| count as i64;
+        let passes = size.tokens as f64 / self.epoch_tokens.max(1) as f64;
+        let model = |key, value: usize| Setting::of(&["model"], key, of(value));
+        let training = |key, value: Value| Setting::of(&["training"], key, value);
+        let width = model("hidden_size", size.model.hidden_size);
+        let tokens = training("tokens", count(size.tokens).into());
+        let rate = training("learning_rate", size.learning_rate.into());
+        vec![
+            width.because(&format!("{:.1} million parameters", self.parameters as f64 / 1e6)),
+            model("num_hidden_layers", size.model.num_hidden_layers),
+            model("num_attention_heads", size.model.num_attention_heads),
+            tokens.because(&format!(
+                "{passes:.1} passes over about {} tokens; {} at {:.0} tokens per second, as measured",
+                self.epoch_tokens,
+                self.time(),
+                self.tokens_per_second
+            )),
+            training("batch_size", of(size.batch_size).into()),
+            training("sequence_length", of(size.sequence_length).into()),
+            rate.because("suits the width"),
+        ]
+    }
+
+    /// Returns the time of the run in words.
+    pub fn time(&self) -> String {
+        match self.minutes.round() as u64 {
+            0 | 1 => "about a minute".into(),
+            minutes => format!("about {minutes} minutes"),
+        }
+    }
+
+    /// Describes the size in a sentence.
+    pub fn line(&self) -> String {
+        format!(
+            "model: {} wide, {} layers, {:.1} million parameters; {} tokens in {} ({:.0} tokens per second, measured)",
+            self.size.model.hidden_size,
+            self.size.model.num_hidden_layers,
+            self.parameters as f64 / 1e6,
+            self.size.tokens,
+            self.time(),
+            self.tokens_per_second
+        )
+    }
+}

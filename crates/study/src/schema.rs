@@ -1,0 +1,231 @@
+//! Commented configs with every key, its type, unit and default: printed as they are, or with values filled in.
+//!
+//! The texts in `configs/` are generated from the doc comments of the configs' structs (`just reference`), as the
+//! reference of keys is. A line that begins with `# ` is prose. One that begins with `#` and no space is a key or a
+//! table that may be set.
+
+use toml::Value;
+
+/// A kind of config.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConfigKind {
+    /// Text and its domains.
+    Prepare,
+    /// Pretraining.
+    Pretrain,
+    /// Fine-tuning.
+    Finetune,
+    /// Comparison of methods.
+    Frontier,
+    /// Fine-tuning on each domain.
+    Transfer,
+}
+
+/// A value for a commented config.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Setting {
+    /// Table: empty for the file itself, else the names that lead to it.
+    pub table: Vec<String>,
+    /// Key.
+    pub key: &'static str,
+    /// Value.
+    pub value: Value,
+    /// Reason for the value, for a comment behind it; empty for none.
+    pub note: String,
+}
+
+impl Setting {
+    /// Sets `key` of `table`.
+    pub fn of(table: &[&str], key: &'static str, value: impl Into<Value>) -> Self {
+        Self {
+            table: table.iter().map(|name| (*name).to_owned()).collect(),
+            key,
+            value: value.into(),
+            note: String::new(),
+        }
+    }
+
+    /// Adds the reason for the value.
+    #[must_use]
+    pub fn because(self, note: &str) -> Self {
+        Self {
+            note: note.to_owned(),
+            ..self
+        }
+    }
+}
+
+/// Name of any table in a path of the schema.
+const ANY: &str = "<name>";
+
+impl ConfigKind {
+    /// Returns the name of the command that reads the config.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Prepare => "prepare",
+            Self::Pretrain => "pretrain",
+            Self::Finetune => "finetune",
+            Self::Frontier => "frontier",
+            Self::Transfer => "transfer",
+        }
+    }
+
+    /// Returns the commented config of every key.
+    pub fn schema(self) -> &'static str {
+        match self {
+            Self::Prepare => include_str!("../configs/prepare.toml"),
+            Self::Pretrain => include_str!("../configs/pretrain.toml"),
+            Self::Finetune => include_str!("../configs/finetune.toml"),
+            Self::Frontier => include_str!("../configs/frontier.toml"),
+            Self::Transfer => include_str!("../configs/transfer.toml"),
+        }
+    }
+
+    /// Returns the commented config with `settings` in place of their commented keys, below the lines of `head`. Of
+    /// several tables under names, the first has every key.
+    ///
+    /// # Panics
+    /// Panics on a setting of a key that the schema does not have.
+    pub fn filled(self, head: &str, settings: &[Setting]) -> String {
+        let mut text: String = head.lines().map(|line| format!("# {line}\n")).collect();
+        let mut used = 0;
+        for block in self.schema().split("\n\n") {
+            let path = path_of(block);
+            let names = names(&path, settings);
+            if names.is_empty() {
+                text += &format!("\n{}\n", block.trim_end());
+                continue;
+            }
+            for (number, table) in names.iter().enumerate() {
+                let own = settings.iter().filter(|setting| setting.table == *table);
+                let own: Vec<&Setting> = own.collect();
+                used += own.len();
+                text.push('\n');
+                text += &match number {
+                    0 => fill(block, table, &own),
+                    _ => alone(table, &own),
+                };
+            }
+        }
+        assert_eq!(used, settings.len(), "a setting has no key in the schema");
+        text
+    }
+}
+
+/// Returns the path of the table that a block of the schema describes; `None` for prose.
+fn path_of(block: &str) -> Option<Vec<&str>> {
+    let mut lines = block.lines().filter(|line| is_commented_out(line));
+    let first = lines.next()?;
+    let path = first
+        .strip_prefix("#[")
+        .and_then(|rest| rest.strip_suffix(']'));
+    Some(path.map_or_else(Vec::new, |path| path.split('.').collect()))
+}
+
+fn is_commented_out(line: &str) -> bool {
+    line.starts_with('#') && !line.starts_with("# ") && line.len() > 1
+}
+
+/// Returns the tables of the settings that a path of the schema means, in their order.
+fn names(path: &Option<Vec<&str>>, settings: &[Setting]) -> Vec<Vec<String>> {
+    let Some(path) = path else { return Vec::new() };
+    let mut found: Vec<Vec<String>> = Vec::new();
+    for Setting { table, .. } in settings {
+        let same = table.len() == path.len()
+            && table
+                .iter()
+                .zip(path)
+                .all(|(name, part)| *part == ANY || name == part);
+        if same && !found.contains(table) {
+            found.push(table.clone());
+        }
+    }
+    found
+}
+
+/// Returns a block with its table and the keys of the settings set.
+fn fill(block: &str, table: &[String], settings: &[&Setting]) -> String {
+    let mut text = String::new();
+    for line in block.lines() {
+        let key = line
+            .strip_prefix('#')
+            .and_then(|rest| rest.split_once(" = "));
+        let set = key
+            .filter(|_| is_commented_out(line))
+            .and_then(|(key, _)| settings.iter().find(|setting| setting.key == key));
+        text += &match set {
+            Some(setting) => set_line(setting),
+            None if line.starts_with("#[") => header(table),
+            None => line.to_owned(),
+        };
+        text.push('\n');
+    }
+    text
+}
+
+/// Returns a table with its set keys alone.
+fn alone(table: &[String], settings: &[&Setting]) -> String {
+    let lines = settings.iter().map(|setting| set_line(setting) + "\n");
+    format!("{}\n{}", header(table), lines.collect::<String>())
+}
+
+fn header(table: &[String]) -> String {
+    let keys: Vec<String> = table.iter().map(|name| toml_key(name)).collect();
+    format!("[{}]", keys.join("."))
+}
+
+fn set_line(setting: &Setting) -> String {
+    let line = format!("{} = {}", setting.key, setting.value);
+    match setting.note.is_empty() {
+        true => line,
+        false => format!("{line}  # {}", setting.note),
+    }
+}
+
+/// Returns a key, in quotes where TOML needs them.
+pub(crate) fn toml_key(name: &str) -> String {
+    let is_bare = |letter: char| letter.is_ascii_alphanumeric() || "-_".contains(letter);
+    match !name.is_empty() && name.chars().all(is_bare) {
+        true => name.to_owned(),
+        false => Value::String(name.to_owned()).to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks that the settings are filled in, and all other keys stay comments.
+    #[test]
+    fn settings_are_filled_in() {
+        let paths = |path: &str| Value::Array(vec![path.into()]);
+        let settings = [
+            Setting::of(&[], "output", "data").because("as asked"),
+            Setting::of(&["domains", "notes"], "paths", paths("notes")),
+            Setting::of(&["domains", "v1.2"], "paths", paths("v1.2")),
+        ];
+        let text = ConfigKind::Prepare.filled("Of notes.", &settings);
+        assert!(text.starts_with("# Of notes.\n"), "{text}");
+        assert!(text.contains("\noutput = \"data\"  # as asked\n"), "{text}");
+        assert!(text.contains("\n#heldout_fraction = 0.05\n"), "{text}");
+        let read: polymath_data::PrepareConfig = toml::from_str(&text).unwrap();
+        assert_eq!(read.domains.len(), 2);
+        assert_eq!(read.domains["v1.2"].paths, ["v1.2"]);
+        assert_eq!(text.matches("#heldout_groups").count(), 1);
+    }
+
+    /// Checks that every schema parses and sets nothing.
+    #[test]
+    fn schemas_set_nothing() {
+        for kind in [
+            ConfigKind::Prepare,
+            ConfigKind::Pretrain,
+            ConfigKind::Finetune,
+            ConfigKind::Frontier,
+            ConfigKind::Transfer,
+        ] {
+            assert!(kind.schema().parse::<toml::Table>().unwrap().is_empty());
+            assert!(kind.schema().lines().count() > 10);
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! Configs of the steps: `prepare.toml` and `finetune.toml`, commented, as the ordinary commands read them.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use polymath_data::{DomainConfig, PrepareConfig, survey};
+use polymath_finetune::{FinetuneConfig, Method, RetentionConfig, name_of_texts};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use toml::{Table, Value};
+
+use super::base::TuneBase;
+use super::folder::write;
+use super::request::{Retained, refused};
+use super::{TuneFolder, TuneRequest};
+use crate::StudyError;
+use crate::schema::toml_key;
+
+/// Groups of each retained domain that are held out, where it has twice as many: about half of them are in `test`,
+/// enough for a verdict.
+const HELD_OUT: u64 = 40;
+/// Groups of the niche that are held out where it has few: a tenth, within these bounds. A twentieth of more is enough.
+const HELD_OUT_OF_NICHE: [u64; 2] = [4, 32];
+/// Bytes of the niche that are read to count its documents.
+const SURVEYED: u64 = 8_000_000;
+
+/// Makes the configs of one tuning.
+pub(super) struct Configs<'a> {
+    pub request: &'a TuneRequest,
+    pub folder: &'a TuneFolder,
+    pub base: &'a TuneBase,
+    /// Name of the niche.
+    pub niche: &'a str,
+    pub retained: &'a Retained,
+}
+
+/// A config and the text that it was read from.
+pub(super) struct Written<T> {
+    pub text: String,
+    pub config: T,
+}
+
+/// Path of retained text, with the name of its domain.
+struct Named {
+    name: String,
+    path: String,
+}
+
+impl Configs<'_> {
+    /// Returns the config of the preparation: the niche and retained text, in the base's tokens.
+    pub fn prepare(&self) -> Result<Written<PrepareConfig>, StudyError> {
+        let path = self.folder.prepare_config();
+        let mut text = format!(
+            "# Text in the tokens of the base. Written by `polymath tune`; by hand: polymath prepare {}\n\
+             # Every key: polymath config prepare\n\
+             output = {}\n\n\
+             [tokenizer]\n\
+             path = {}  # of the base\n\
+             bos_token = {}\n\
+             eos_token = {}\n\n\
+             # The niche: what the model learns.\n\
+             [domains.{}]\n\
+             paths = {}\n{}",
+            path.display(),
+            quoted(&self.folder.data()),
+            quoted(&self.base.tokenizer),
+            string(&self.base.begin),
+            string(&self.base.end),
+            toml_key(self.niche),
+            list(&self.request.data),
+            self.held_out_of_niche()?,
+        );
+        if let Retained::Texts(texts) = self.retained {
+            text += "\n# Retained domains: what the model should keep. Half of the held-out groups judge the result.\n";
+            for Named { name, path } in self.names(texts) {
+                write!(
+                    text,
+                    "[domains.{}]\npaths = {}\nheldout_groups = {HELD_OUT}\n\n",
+                    toml_key(&name),
+                    list(&[path])
+                )
+                .expect("a string takes all text");
+            }
+            text.truncate(text.trim_end().len());
+            text += "\n";
+        }
+        read(&path, text)
+    }
+
+    /// Returns the line that holds out more of a small niche than the usual share, which would be too few documents
+    /// for a verdict.
+    fn held_out_of_niche(&self) -> Result<String, StudyError> {
+        let domain = DomainConfig {
+            paths: self.request.data.clone(),
+            ..DomainConfig::default()
+        };
+        let found = survey(&domain, SURVEYED).map_err(StudyError::refused)?;
+        let [fewest, most] = HELD_OUT_OF_NICHE;
+        let usual = found.documents / 20;
+        let wanted = (found.documents / 10).min(most);
+        Ok(match wanted > usual && wanted >= fewest {
+            true => format!(
+                "heldout_groups = {wanted}  # of about {}\n",
+                found.documents
+            ),
+            false => String::new(),
+        })
+    }
+
+    /// Names the retained domains after their files or folders, each differently.
+    fn names(&self, texts: &[String]) -> Vec<Named> {
+        let mut named: Vec<Named> = Vec::new();
+        for path in texts {
+            let name = name_of_texts(std::slice::from_ref(path));
+            let is_taken =
+                |name: &str| name == self.niche || named.iter().any(|other| other.name == name);
+            let numbered = (2..).map(|number| format!("{name}-{number}"));
+            let name = std::iter::once(name.clone())
+                .chain(numbered)
+                .find(|name| !is_taken(name))
+                .unwrap_or(name);
+            named.push(Named {
+                name,
+                path: path.clone(),
+            });
+        }
+        named
+    }
+
+    /// Returns the config of the fine-tuning.
+    pub fn finetune(&self) -> Result<Written<FinetuneConfig>, StudyError> {
+        let path = self.folder.finetune_config();
+        let mut text = format!(
+            "# The fine-tuning. Written by `polymath tune`; by hand: polymath finetune {} --resume\n\
+             # Every key: polymath config finetune\n\
+             base = {}\n\
+             dataset = {}\n\
+             domain = {}\n",
+            path.display(),
+            string(&self.base.named),
+            quoted(&self.folder.data()),
+            string(self.niche),
+        );
+        match self.retained {
+            Retained::Nothing => {}
+            Retained::Texts(_) => {
+                text += &format!(
+                    "retain = {}  # all of its domains but the niche\n",
+                    quoted(&self.folder.data())
+                );
+            }
+            Retained::Dataset(dataset) => text += &format!("retain = {}\n", quoted(dataset)),
+        }
+        text += &format!("run = {}\n", quoted(&self.folder.run()));
+        text += &method(self.request.method);
+        text += &self.retention();
+        let shared = polymath_train::EXCLUSIVE_KEYS;
+        let text = polymath_config::overridden(&path, &text, &self.request.settings, shared);
+        read(&path, text.map_err(StudyError::refused)?)
+    }
+
+    fn retention(&self) -> String {
+        if *self.retained == Retained::Nothing && self.request.limits.is_empty() {
+            #[derive(Serialize)]
+            struct File {
+                retention: RetentionConfig,
+            }
+            let file = File {
+                retention: RetentionConfig::without_text(),
+            };
+            let tables = toml::to_string(&file).expect("retention is numbers and words");
+            return format!(
+                "\n# No retained text was given: the base generates text, which is replayed beside the niche's, and the\n\
+                 # model's predictions on it are held to the base's.\n{tables}"
+            );
+        }
+        let held_on = match self.retained {
+            Retained::Nothing => "text that the base generates",
+            _ => "the retained text",
+        };
+        let mut text = format!(
+            "\n# Forgetting budget: the most bits per byte that a retained domain may lose. Replay and distillation\n# on \
+             {held_on} follow from it.\n[retention.limits]\n"
+        );
+        for (domain, limit) in self.request.default_limits() {
+            writeln!(text, "{} = {limit:?}", toml_key(&domain)).expect("a string takes all text");
+        }
+        text
+    }
+}
+
+fn method(method: Method) -> String {
+    let said = match method {
+        Method::Full => "every weight is trained",
+        Method::Lora | Method::Dora => "an adapter is trained, and merged into the base at the end",
+        Method::Frozen => "a part of the weights is trained",
+    };
+    format!("method = {}  # {said}\n", string(method.name()))
+}
+
+impl<T> Written<T> {
+    /// Writes the config to `path`, unless it is there already.
+    ///
+    /// # Errors
+    /// Fails if the file says something else.
+    pub fn keep(&self, path: &Path) -> Result<(), StudyError> {
+        match polymath_base::read_to_string(path) {
+            Ok(found) => {
+                let same = found.parse::<Table>().ok() == self.text.parse::<Table>().ok();
+                if same {
+                    return Ok(());
+                }
+                Err(refused(format!(
+                    "`{0}` says something else than this request: it was edited, or the data have changed. Go on with \
+                     the ordinary command that its first line names, or choose another output folder",
+                    path.display()
+                )))
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => write(path, &self.text),
+            Err(error) => Err(StudyError::file(path)(error)),
+        }
+    }
+}
+
+fn read<T: DeserializeOwned>(path: &Path, text: String) -> Result<Written<T>, StudyError> {
+    let config = polymath_config::parse(path, &text, &[]).map_err(StudyError::refused)?;
+    Ok(Written { text, config })
+}
+
+fn string(text: &str) -> String {
+    Value::String(text.to_owned()).to_string()
+}
+
+fn quoted(path: &Path) -> String {
+    string(&path.display().to_string())
+}
+
+fn list(texts: &[String]) -> String {
+    let texts = texts.iter().cloned().map(Value::String);
+    Value::Array(texts.collect()).to_string()
+}

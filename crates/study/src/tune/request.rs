@@ -1,0 +1,256 @@
+//! Request of a tuning: base, data, what to retain; checked, and kept in the folder for the same command to go on.
+
+use std::path::{Path, PathBuf};
+
+use polymath_finetune::retention::LimitsConfig;
+use polymath_finetune::{Method, name_of_texts};
+use polymath_hub::Repository;
+use serde::{Deserialize, Serialize};
+
+use crate::StudyError;
+
+/// Prefix of a dataset of the hub among the paths of text.
+const HUB_DATASET: &str = "hf://";
+/// Forgetting limit in bits per byte where text is retained and no limit is given.
+const LIMIT: f64 = 0.02;
+
+/// Request of a tuning.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TuneRequest {
+    /// Model to start from: a model folder, a run folder, a GGUF file, or `owner/name` of the hub.
+    pub base: String,
+    /// Text of the niche: files, folders or globs, as `paths` in `prepare`.
+    pub data: Vec<String>,
+    /// Text that the model should keep, a domain each; or one prepared dataset.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retain: Vec<String>,
+    /// Forgetting limits in bits per byte. If they are empty, those of [`Self::default_limits`] hold where text is
+    /// retained.
+    #[serde(default, skip_serializing_if = "LimitsConfig::is_empty")]
+    pub limits: LimitsConfig,
+    /// Trained parameters.
+    pub method: Method,
+    /// Changes to the fine-tuning's config, as `key.sub=value`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub settings: Vec<String>,
+}
+
+/// Retained text of a request.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Retained {
+    /// None: the base's own predictions on text that it generates are held instead.
+    Nothing,
+    /// Raw text, a domain each.
+    Texts(Vec<String>),
+    /// Prepared dataset.
+    Dataset(PathBuf),
+}
+
+impl TuneRequest {
+    /// Checks what can be checked before any work: that paths exist and fit together.
+    ///
+    /// # Errors
+    /// Fails with the argument at fault.
+    pub fn check(&self) -> Result<(), StudyError> {
+        let base = Path::new(&self.base);
+        let is_name = Repository::parse(&self.base).is_some();
+        if !base.exists() && !is_name {
+            return Err(refused(format!(
+                "`{}`: there is no such folder or file, and it is no name on the hub: expected a model folder, a run \
+                 folder, a `.gguf` file, or `owner/name` of the hub",
+                self.base
+            )));
+        }
+        if base.is_file() && !self.is_gguf() {
+            return Err(refused(format!(
+                "`{}` is a file, but no `.gguf`: give the folder of the model (with its `config.json`)",
+                self.base
+            )));
+        }
+        if self.data.is_empty() {
+            return Err(refused(
+                "no data is given: name a file, a folder or a glob of the text to learn".into(),
+            ));
+        }
+        for path in self.data.iter().chain(&self.retain) {
+            if !path.starts_with(HUB_DATASET) && !is_glob(path) && !Path::new(path).exists() {
+                return Err(refused(format!(
+                    "`{path}`: there is no such file or folder"
+                )));
+            }
+        }
+        self.retained().map(drop)
+    }
+
+    /// Returns true if the base is a GGUF file.
+    pub(super) fn is_gguf(&self) -> bool {
+        let path = Path::new(&self.base);
+        let ending = path.extension();
+        path.is_file() && ending.is_some_and(|ending| ending.eq_ignore_ascii_case("gguf"))
+    }
+
+    /// Returns the retained text: raw text, or one prepared dataset.
+    pub(super) fn retained(&self) -> Result<Retained, StudyError> {
+        let is_dataset = |path: &String| Path::new(path).join("dataset.json").is_file();
+        match &self.retain[..] {
+            [] => Ok(Retained::Nothing),
+            [only] if is_dataset(only) => Ok(Retained::Dataset(only.into())),
+            several => match several.iter().find(|path| is_dataset(path)) {
+                Some(dataset) => Err(refused(format!(
+                    "`retain`: `{dataset}` is a prepared dataset, which can't be combined with other text: give it \
+                     alone, or prepare one dataset of all"
+                ))),
+                None => Ok(Retained::Texts(several.to_vec())),
+            },
+        }
+    }
+
+    /// Returns the forgetting limits of a request that retains text.
+    pub fn default_limits(&self) -> LimitsConfig {
+        match self.limits.is_empty() {
+            true => LimitsConfig::from([("default".to_owned(), LIMIT)]),
+            false => self.limits.clone(),
+        }
+    }
+
+    /// Returns the folder of a tuning whose folder is not given: the base's name and the data's, in the current folder.
+    pub fn default_output(&self) -> PathBuf {
+        format!("{}-{}", self.base_name(), name_of_texts(&self.data)).into()
+    }
+
+    /// Returns the base's name: of a file or folder without its ending, of a run's checkpoint that of the run.
+    fn base_name(&self) -> String {
+        let path = self.base.split('@').next().unwrap_or(&self.base);
+        let of_run =
+            |name: &str| ["best", "latest", "closest"].contains(&name) || name.starts_with("step-");
+        let parts = path.split(['/', '\\']);
+        let parts = parts.filter(|part| !part.is_empty() && ![".", ".."].contains(part));
+        let name = parts.filter(|part| !of_run(part)).last();
+        let name = name.unwrap_or("model");
+        let plain = match self.is_gguf() {
+            true => without_type(name.rsplit_once('.').map_or(name, |(stem, _)| stem)),
+            false => name,
+        };
+        plain.to_owned()
+    }
+}
+
+/// Returns a GGUF file's name without the type of its numbers (`Q4_K_M`, `f16`), which the tuned model does not keep.
+fn without_type(name: &str) -> &str {
+    let is_type = |end: &str| {
+        let end = end.to_ascii_lowercase();
+        let number = end.strip_prefix("iq").or(end.strip_prefix('q'));
+        ["f16", "bf16", "f32"].contains(&&*end)
+            || number
+                .is_some_and(|number| number.starts_with(|letter: char| letter.is_ascii_digit()))
+    };
+    match name.rfind(['.', '-']) {
+        Some(at) if at > 0 && is_type(&name[at + 1..]) => &name[..at],
+        _ => name,
+    }
+}
+
+fn is_glob(path: &str) -> bool {
+    path.contains(['*', '?', '['])
+}
+
+pub(super) fn refused(reason: String) -> StudyError {
+    StudyError::refused(reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(base: &str, data: &[&str]) -> TuneRequest {
+        TuneRequest {
+            base: base.into(),
+            data: data.iter().map(|path| (*path).to_owned()).collect(),
+            retain: Vec::new(),
+            limits: LimitsConfig::new(),
+            method: Method::Full,
+            settings: Vec::new(),
+        }
+    }
+
+    /// Checks that the folder is named after base and data.
+    #[test]
+    fn the_folder_is_named_after_base_and_data() {
+        for (base, data, name) in [
+            (
+                "HuggingFaceTB/SmolLM2-135M-Instruct@main",
+                &["support.jsonl"][..],
+                "SmolLM2-135M-Instruct-support",
+            ),
+            ("checkpoints/own/best", &["notes/**/*.md"], "own-notes"),
+            (
+                "checkpoints/own/step-000020/",
+                &["a/x.md", "a/y.md"],
+                "own-a",
+            ),
+            ("./own", &["v1.jsonl"], "own-v1"),
+        ] {
+            assert_eq!(request(base, data).default_output(), Path::new(name));
+        }
+    }
+
+    /// Checks that the type of a GGUF file's numbers is no part of the name.
+    #[test]
+    fn names_have_no_type_of_numbers() {
+        for (name, plain) in [
+            ("SmolLM2-135M-Instruct.Q4_1", "SmolLM2-135M-Instruct"),
+            ("qwen3-0.6b-q8_0", "qwen3-0.6b"),
+            ("small-f16", "small"),
+            ("small-IQ4_XS", "small"),
+            ("v1.2", "v1.2"),
+            ("my-quest", "my-quest"),
+        ] {
+            assert_eq!(without_type(name), plain);
+        }
+    }
+
+    /// Checks that a request that can't be met is refused with the argument at fault.
+    #[test]
+    fn impossible_requests_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        std::fs::create_dir_all(at("set")).unwrap();
+        std::fs::write(at("set/dataset.json"), "{}").unwrap();
+        for name in ["chat.jsonl", "model.safetensors"] {
+            std::fs::write(at(name), "").unwrap();
+        }
+        let fine = request("owner/name", &[&at("chat.jsonl")]);
+        fine.check().unwrap();
+        let refused = |change: &dyn Fn(&mut TuneRequest), said: &str| {
+            let mut request = fine.clone();
+            change(&mut request);
+            let error = request.check().unwrap_err();
+            assert!(
+                error.is_refusal() && error.to_string().contains(said),
+                "{error}"
+            );
+        };
+        refused(
+            &|request| request.base = "nowhere".into(),
+            "`nowhere`: there is no such",
+        );
+        refused(
+            &|request| request.base = at("model.safetensors"),
+            "is a file, but no `.gguf`",
+        );
+        refused(&|request| request.data.clear(), "no data is given");
+        refused(
+            &|request| request.data.push(at("gone.jsonl")),
+            "gone.jsonl`: there is no such",
+        );
+        refused(
+            &|request| request.retain.push(at("gone")),
+            "gone`: there is no such",
+        );
+        refused(
+            &|request| request.retain = vec![at("set"), at("chat.jsonl")],
+            "is a prepared dataset, which can't be combined",
+        );
+    }
+}

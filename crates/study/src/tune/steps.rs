@@ -1,0 +1,298 @@
+//! Steps of a tuning.
+
+use std::path::{Path, PathBuf};
+
+use polymath_data::{Dataset, prepare};
+use polymath_finetune::retention::LimitsConfig;
+use polymath_finetune::{Ending, FinetuneConfig, Finetuning};
+use polymath_model::ModelSource;
+use polymath_report::ForgettingReport;
+
+use super::base::TuneBase;
+use super::configs::{Configs, Written};
+use super::ending::{self, TuneEnd};
+use super::request::Retained;
+use super::{Tune, TuneFolder};
+use crate::{ForgetOptions, Runner, Setup, StudyError, forget};
+
+/// Number of steps.
+const STEPS: usize = 5;
+
+/// Runs and shows the steps of a tuning.
+pub trait TuneRunner: Runner {
+    /// Shows the dataset of the niche and of retained text, which lies or will lie in `folder`.
+    fn prepared(&self, dataset: &Dataset, folder: &Path);
+}
+
+/// Tuning that was opened to be looked at.
+pub struct Inspected {
+    /// Fine-tuning of the tuning. Can't be run.
+    pub finetuning: Finetuning,
+    /// Temporary folder of what was prepared.
+    _scratch: tempfile::TempDir,
+}
+
+/// Finished fine-tuning.
+struct Trained {
+    finetuning: Finetuning,
+    ending: Ending,
+}
+
+impl Tune {
+    /// Runs the steps that are not done.
+    ///
+    /// # Errors
+    /// Fails with [`StudyError::Interrupted`] if it was stopped, if the data or the base refuse the request, or with
+    /// the error of a step.
+    pub fn run(&self, runner: &dyn TuneRunner, setup: &Setup) -> Result<TuneEnd, StudyError> {
+        let _lock = self.claim()?;
+        self.say_base(runner);
+        let base = TuneBase::open(&self.request, &self.folder.base())?;
+        if let (Retained::Nothing, Some(dataset)) = (&self.retained, base.own_datasets.first()) {
+            runner.say(&format!(
+                "note: the base's own dataset `{}` is there: if it is retained, forgetting of its domains is measured and \
+                 kept within a budget",
+                dataset.display()
+            ));
+        }
+        let configs = self.configs(&base, &self.folder);
+        self.prepare(&configs, runner)?;
+        let written = configs.finetune()?;
+        written.keep(&self.folder.finetune_config())?;
+        let Trained { finetuning, ending } = self.finetune(written, runner)?;
+        let tuned = finetuning.best()?;
+        let report = self.report(&base, &finetuning, runner, setup)?;
+        self.say(runner, 5, &self.said_files());
+        let source = ModelSource::over(&tuned, finetuning.base());
+        let files = ending::write_files(&self.folder, &self.request, source)?;
+        Ok(TuneEnd {
+            base: base.named.clone(),
+            verdict: ending.verdict,
+            report,
+            page: self.folder.report().join("report.html"),
+            files,
+            has_template: polymath_data::chat_template(&base.tokenizer)
+                .map_err(StudyError::refused)?
+                .is_some(),
+            has_no_text: self.retained == Retained::Nothing,
+        })
+    }
+
+    /// Opens the tuning without writing into its folder: a GGUF file is imported, and the text prepared, in a temporary
+    /// folder. A model of the hub is downloaded into its cache.
+    ///
+    /// # Errors
+    /// Fails if the data or the base refuse the request.
+    pub fn inspect(&self, runner: &dyn TuneRunner) -> Result<Inspected, StudyError> {
+        let temporary = std::env::temp_dir();
+        let scratch = tempfile::tempdir().map_err(StudyError::file(&temporary))?;
+        let folder = TuneFolder::at(scratch.path());
+        self.say_base(runner);
+        let base = TuneBase::open(&self.request, &folder.base())?;
+        let configs = self.configs(&base, &folder);
+        self.say(runner, 2, &self.said_text());
+        let prepared = configs.prepare()?;
+        let dataset = prepare(&prepared.config, false, &*runner.preparation())
+            .map_err(StudyError::refused)?;
+        runner.prepared(&dataset, &self.folder.data());
+        self.say(runner, 3, &self.said_training());
+        let written = configs.finetune()?;
+        let finetuning = Finetuning::inspect(written.config, &*runner.preparation())
+            .map_err(StudyError::refused)?;
+        self.say(runner, 4, &self.said_report());
+        self.say(runner, 5, &self.said_files());
+        Ok(Inspected {
+            finetuning,
+            _scratch: scratch,
+        })
+    }
+
+    fn configs<'a>(&'a self, base: &'a TuneBase, folder: &'a TuneFolder) -> Configs<'a> {
+        Configs {
+            request: &self.request,
+            folder,
+            base,
+            niche: self.niche(),
+            retained: &self.retained,
+        }
+    }
+
+    fn prepare(&self, configs: &Configs, runner: &dyn TuneRunner) -> Result<(), StudyError> {
+        self.say(runner, 2, &self.said_text());
+        let written = configs.prepare()?;
+        written.keep(&self.folder.prepare_config())?;
+        let done = self.folder.data().join("dataset.json").is_file();
+        let progress = runner.preparation();
+        let dataset = prepare(&written.config, false, &*progress).map_err(|error| match done {
+            true => StudyError::refused(format!(
+                "the text was read into `{}` and can't be read again ({error}): if it has changed since, choose another \
+                 output folder",
+                self.folder.data().display()
+            )),
+            false => StudyError::refused(error),
+        })?;
+        if !done {
+            runner.prepared(&dataset, &self.folder.data());
+        }
+        Ok(())
+    }
+
+    fn finetune(
+        &self,
+        written: Written<FinetuneConfig>,
+        runner: &dyn TuneRunner,
+    ) -> Result<Trained, StudyError> {
+        self.say(runner, 3, &self.said_training());
+        let finetuning = Finetuning::open(written.config, &*runner.preparation())
+            .map_err(StudyError::refused)?;
+        let launch = runner.begin();
+        let trained = runner
+            .observer("tuning", &finetuning)
+            .map_err(StudyError::Observer)
+            .and_then(|mut observer| Ok(finetuning.run(&launch, &mut *observer)?));
+        runner.end();
+        let ending = trained?;
+        if ending.is_finished() {
+            return Ok(Trained { finetuning, ending });
+        }
+        runner.warn("stopped and saved; the same command goes on");
+        Err(StudyError::Interrupted)
+    }
+
+    /// Scores the base and the tuned model, unless the report is there.
+    fn report(
+        &self,
+        base: &TuneBase,
+        finetuning: &Finetuning,
+        runner: &dyn TuneRunner,
+        setup: &Setup,
+    ) -> Result<ForgettingReport, StudyError> {
+        self.say(runner, 4, &self.said_report());
+        let output = self.folder.report();
+        let forms = ["html", "json", "md"].map(|form| output.join(format!("report.{form}")));
+        if forms.iter().all(|form| form.is_file()) {
+            return Ok(ForgettingReport::read(&output.join("report.json"))?);
+        }
+        let mut options = ForgetOptions::default();
+        if let Some(limit) = self.limits().get("default") {
+            options.tolerance = *limit;
+        }
+        let run = self.folder.run();
+        // A run of which no checkpoint was inside its limits has no best one.
+        let tuned =
+            match polymath_base::exists(&run.join("best")).map_err(StudyError::file(&run))? {
+                true => run,
+                false => finetuning.best()?,
+            };
+        let report = forget(base.named.as_ref(), &[tuned], &options, setup)?;
+        polymath_report::write(&report, &output)?;
+        Ok(report)
+    }
+
+    fn say(&self, runner: &dyn TuneRunner, step: usize, text: &str) {
+        runner.say(&format!("{step}/{STEPS}  {text}"));
+    }
+
+    fn say_base(&self, runner: &dyn TuneRunner) {
+        let named = &self.request.base;
+        let text = match self.request.is_gguf() {
+            true => format!(
+                "Base: import `{named}` into `{}`.",
+                self.folder.base().display()
+            ),
+            false => format!("Base: open `{named}`."),
+        };
+        let begun = if self.begun {
+            " Done steps are skipped."
+        } else {
+            ""
+        };
+        self.say(runner, 1, &(text + begun));
+    }
+
+    fn said_text(&self) -> String {
+        let learned = self.request.data.join("`, `");
+        let retained = match &self.retained {
+            Retained::Nothing => String::new(),
+            Retained::Texts(texts) => format!(", and `{}` to keep", texts.join("`, `")),
+            Retained::Dataset(dataset) => format!("; `{}` is to be kept", dataset.display()),
+        };
+        format!(
+            "Text: prepare `{learned}` to learn{retained}, by `{}`.",
+            self.folder.prepare_config().display()
+        )
+    }
+
+    /// Returns the forgetting limits; none if no text is retained and none are given.
+    fn limits(&self) -> LimitsConfig {
+        match self.retained {
+            Retained::Nothing => self.request.limits.clone(),
+            _ => self.request.default_limits(),
+        }
+    }
+
+    fn said_training(&self) -> String {
+        let trained = match self.request.method.adapts() {
+            true => "an adapter",
+            false => "all weights",
+        };
+        let limits = self.limits();
+        let limits: Vec<String> = limits
+            .iter()
+            .map(|(domain, limit)| match domain.as_str() {
+                "default" => limit.to_string(),
+                domain => format!("{limit} for {domain}"),
+            })
+            .collect();
+        let generated = self.retained == Retained::Nothing;
+        let guard = match (limits.is_empty(), generated) {
+            (true, _) => {
+                "with text that the base generates beside it, on which the base's predictions are held".to_owned()
+            }
+            (false, generated) => format!(
+                "within a forgetting budget of {} bits per byte{}",
+                limits.join(", "),
+                if generated { " on text that the base generates" } else { "" }
+            ),
+        };
+        format!(
+            "Training: fine-tune {trained} on {}, {guard}, by `{}`.",
+            self.niche(),
+            self.folder.finetune_config().display()
+        )
+    }
+
+    fn said_report(&self) -> String {
+        let retained = match &self.retained {
+            Retained::Nothing => String::new(),
+            _ => " and of the retained domains".to_owned(),
+        };
+        format!(
+            "Report: score the base and the tuned model on held-out text of {}{retained}.",
+            self.niche()
+        )
+    }
+
+    fn said_files(&self) -> String {
+        let merged = match self.request.method.adapts() {
+            true => format!(
+                "merge the adapter into `{}`, ",
+                self.folder.merged().display()
+            ),
+            false => String::new(),
+        };
+        format!(
+            "Files: {merged}write `{}` for llama.cpp and Ollama.",
+            self.folder.gguf().display()
+        )
+    }
+}
+
+/// Path of a model's folder relative to that of the tuning, for its link.
+pub(super) fn relative(folder: &TuneFolder, model: &Path) -> PathBuf {
+    let whole = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    let (root, model) = (whole(folder.root()), whole(model));
+    model
+        .strip_prefix(&root)
+        .map_or(model.clone(), PathBuf::from)
+}

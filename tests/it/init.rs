@@ -1,0 +1,164 @@
+//! `init` and `config`: first configs of a folder of texts, and the keys of every config.
+
+use std::path::Path;
+
+use predicates::prelude::PredicateBooleanExt;
+use predicates::prelude::predicate::in_iter;
+use predicates::str::contains;
+use serde_json::json;
+
+use crate::support::fixture::{files, polymath, write};
+
+const WORDS: [&str; 10] = [
+    "river", "lamp", "bridge", "apples", "letter", "gate", "box", "road", "keys", "clock",
+];
+
+/// Writes two folders of texts, a file of conversations, a picture, and a dataset of this program.
+fn write_texts(at: &Path) {
+    for (domain, from) in [("notes", 3), ("letters", 7)] {
+        for number in 0..100 {
+            let words = (0..80).map(|at| WORDS[(number * 7919 + at * from * from) % 101 % 10]);
+            let words: Vec<&str> = words.collect();
+            let text = format!("# {domain} {number}\n\n{}.\n", words.join(" "));
+            write(at, &format!("texts/{domain}/{number}.md"), &text);
+        }
+    }
+    let talk = |number: usize| {
+        let question = json!({"role": "user", "content": format!("Where is {number}?")});
+        let answer =
+            json!({"role": "assistant", "content": format!("By the {}.", WORDS[number % 10])});
+        json!({"messages": [question, answer]}).to_string() + "\n"
+    };
+    write(
+        at,
+        "texts/chat.jsonl",
+        &(0..80).map(talk).collect::<String>(),
+    );
+    write(at, "texts/picture.png", "\u{89}PNG\0\0");
+    write(at, "texts/old/dataset.json", "{}");
+}
+
+/// Checks that the configs of a folder of texts are accepted as they are, by every command in turn, and that they have
+/// every key.
+#[test]
+fn configs_of_a_folder_are_accepted_as_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_texts(at);
+    let arguments = ["init", "texts", "--minutes", "0.05"];
+    polymath(at)
+        .args(arguments)
+        .assert()
+        .success()
+        .stderr(contains("notes: 100 documents").and(contains("in 100 files (.md 100)")))
+        .stderr(contains("chat: 80 prompts with answers").and(contains("`.png` 1")))
+        .stderr(contains("tokens per second, measured"))
+        .stdout(contains(
+            "polymath prepare prepare.toml\n  polymath pretrain pretrain.toml",
+        ));
+    let text = |name: &str| std::fs::read_to_string(at.join(name)).unwrap();
+    let prepared = text("prepare.toml");
+    assert!(
+        prepared.contains("[domains.notes]\n") && !prepared.contains("old"),
+        "{prepared}"
+    );
+    assert!(
+        prepared.contains("\n#heldout_fraction = 0.05\n"),
+        "{prepared}"
+    );
+    for key in [
+        "\n#schedule = \"cosine\"",
+        "\ntokens = ",
+        "\nhidden_size = ",
+    ] {
+        assert!(text("pretrain.toml").contains(key), "{key}");
+    }
+    for command in ["prepare", "pretrain"] {
+        let config = format!("{command}.toml");
+        polymath(at).args([command, &config]).assert().success();
+    }
+    assert!(at.join("checkpoints/texts/best").exists());
+    polymath(at)
+        .args(["finetune", "finetune.toml", "--dry-run"])
+        .assert()
+        .success()
+        .stdout(contains("niche: chat; watched: chat, letters, notes"));
+    let few = ["training.steps=4", "training.batch_size=2"];
+    polymath(at)
+        .args(["finetune", "finetune.toml"])
+        .args(few)
+        .assert()
+        .code(in_iter([0, 3, 4]));
+
+    let before = files(at);
+    polymath(at)
+        .args(arguments)
+        .assert()
+        .code(2)
+        .stderr(contains("`prepare.toml` exists and is not overwritten"));
+    assert_eq!(files(at), before);
+}
+
+/// Checks that one config alone is written where it is asked for, and that a folder without text is refused.
+#[test]
+fn one_config_is_written_where_it_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_texts(at);
+    polymath(at)
+        .args(["init", "finetune", "texts", "-o", "configs"])
+        .assert()
+        .success();
+    let names = std::fs::read_dir(at.join("configs")).unwrap();
+    let names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["finetune.toml"]);
+    // Without an own model, a model of the hub is tuned, and generated text is replayed.
+    let text = std::fs::read_to_string(at.join("configs/finetune.toml")).unwrap();
+    assert!(
+        text.contains("\nbase = \"HuggingFaceTB/SmolLM2-135M-Instruct\"\n"),
+        "{text}"
+    );
+    assert!(text.contains("\nsource = \"self\""), "{text}");
+    let config: toml::Table = text.parse().unwrap();
+    assert_eq!(
+        config["retention"]["replay"]["beside"],
+        toml::Value::Boolean(true)
+    );
+    std::fs::create_dir(at.join("empty")).unwrap();
+    write(at, "pictures/a.png", "\u{89}PNG\0\0");
+    for (folder, said) in [
+        ("empty", "has no text to learn from"),
+        ("pictures", "has no text to learn from"),
+        ("nowhere", "`nowhere` is no folder"),
+    ] {
+        polymath(at)
+            .args(["init", folder])
+            .assert()
+            .code(2)
+            .stderr(contains(said));
+    }
+    polymath(at)
+        .args(["init", "tune", "texts"])
+        .assert()
+        .code(2)
+        .stderr(contains("`tune` is no config"));
+}
+
+/// Checks that the keys of every config are printed with their types, units and defaults.
+#[test]
+fn keys_of_every_config_are_printed() {
+    let folder = tempfile::tempdir().unwrap();
+    for (command, line) in [
+        ("prepare", "#heldout_fraction = 0.05"),
+        ("pretrain", "#[model]"),
+        ("finetune", "#gradient_clip = 1.0"),
+        ("frontier", "#seeds = [1, 2, 3]"),
+        ("transfer", "#early_share = 0.05"),
+    ] {
+        polymath(folder.path())
+            .args(["config", command])
+            .assert()
+            .success()
+            .stdout(contains(line));
+    }
+}

@@ -1,0 +1,306 @@
+//! `tune`: from a base and text to a model to talk with, and on from a stop.
+
+use std::path::Path;
+
+use assert_cmd::Command;
+use predicates::prelude::PredicateBooleanExt;
+use predicates::prelude::predicate::in_iter;
+use predicates::str::contains;
+use serde_json::json;
+
+use crate::support::fixture::{
+    copy_of_base, files, kill_in_the_middle, polymath, prepare, sha_of_weights, write,
+};
+
+/// Settings that make the training small.
+const SMALL: [&str; 4] = [
+    "training.steps=6",
+    "training.batch_size=2",
+    "training.learning_rate=1e-2",
+    "evaluation.max_tokens=4000",
+];
+/// The same of the text that the base generates.
+const FEW: &str = "retention.replay.tokens=300";
+
+/// Writes a model folder with a chat template, and conversations.
+pub fn write_base_and_chat(at: &Path) {
+    prepare(at);
+    copy_of_base(at, "small");
+    write(
+        at,
+        "small/chat_template.jinja",
+        "{% for m in messages %}{{ m.role + ': ' + m.content + '<|endoftext|>' }}{% endfor %}\
+         {% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}",
+    );
+    let talk = |number: usize| {
+        let question = json!({"role": "user", "content": format!("say {number}")});
+        let answer = json!({"role": "assistant", "content": format!("you said {number}")});
+        json!({"messages": [question, answer]}).to_string() + "\n"
+    };
+    write(at, "chat.jsonl", &(0..80).map(talk).collect::<String>());
+}
+
+fn tune(at: &Path, arguments: &[&str]) -> Command {
+    let mut command = polymath(at);
+    command.arg("tune").args(arguments).args(SMALL);
+    command
+}
+
+/// Answers one message.
+fn says(at: &Path, model: &str) -> String {
+    let mut command = polymath(at);
+    command.args(["chat", model, "--temperature", "0", "--max-tokens", "8"]);
+    let said = command.write_stdin("say 7\n").assert().success();
+    String::from_utf8(said.get_output().stdout.clone()).unwrap()
+}
+
+/// Checks that two commands lead from a model and conversations to a chat, that the configs beside the run are those of
+/// the ordinary commands, and that the same command again repeats no step.
+#[test]
+fn two_commands_lead_to_a_chat() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_base_and_chat(at);
+    let arguments = ["small", "chat.jsonl", FEW];
+    tune(at, &arguments)
+        .assert()
+        .success()
+        .stderr(contains("1/5  Base: open `small`.").and(contains("5/5  Files:")))
+        .stdout(contains("chat (niche)").and(contains("polymath chat small-chat small")))
+        .stdout(contains("FROM ./small-chat.gguf").and(contains("has only the niche")));
+    let answer = says(at, "small-chat");
+    assert_eq!(answer, says(at, "small-chat/run"));
+    // No folder is merged of a full fine-tuning.
+    assert!(!at.join("small-chat/model").exists());
+    let modelfile = std::fs::read_to_string(at.join("small-chat/Modelfile")).unwrap();
+    assert!(
+        modelfile.ends_with("FROM ./small-chat.gguf\n"),
+        "{modelfile}"
+    );
+    let import = ["import", "small-chat/small-chat.gguf", "-o", "back"];
+    polymath(at).args(import).assert().success();
+
+    let before = files(&at.join("small-chat"));
+    tune(at, &arguments)
+        .assert()
+        .success()
+        .stderr(contains("Done steps are skipped").and(contains("nothing left to do")))
+        .stdout(contains("chat (niche)"));
+    assert_eq!(files(&at.join("small-chat")), before);
+    polymath(at)
+        .args(["prepare", "small-chat/prepare.toml"])
+        .assert()
+        .success();
+    polymath(at)
+        .args(["finetune", "small-chat/finetune.toml", "--resume"])
+        .assert()
+        .success()
+        .stderr(contains("nothing left to do"));
+    assert_eq!(files(&at.join("small-chat")), before);
+}
+
+/// Checks that a GGUF file can be the base, and that an adapter is merged into a model folder.
+#[test]
+fn a_gguf_file_is_tuned_by_an_adapter() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_base_and_chat(at);
+    let export = ["export", "small", "--gguf", "base.gguf", "--type", "f32"];
+    polymath(at).args(export).assert().success();
+    let arguments = ["base.gguf", "chat.jsonl", FEW, "--lora", "-o", "my tune"];
+    tune(at, &arguments)
+        .assert()
+        .success()
+        .stderr(contains("import `base.gguf` into `my tune/base`"))
+        .stdout(contains("polymath chat 'my tune' 'my tune/base'"))
+        .stdout(contains("ollama create my-tune -f 'my tune/Modelfile'"));
+    assert!(at.join("my tune/model/config.json").is_file());
+    assert!(!at.join("my tune/model/adapter_config.json").exists());
+    assert_eq!(says(at, "my tune"), says(at, "my tune/run"));
+    // Another file of the same name is another base.
+    let export = ["export", "small", "--gguf", "other.gguf", "--type", "f16"];
+    polymath(at).args(export).assert().success();
+    std::fs::rename(at.join("other.gguf"), at.join("base.gguf")).unwrap();
+    tune(at, &arguments)
+        .assert()
+        .code(2)
+        .stderr(contains("another content of the base `base.gguf`"));
+}
+
+/// Checks that retained text sets a budget and is reported on, and that its verdict is the exit code.
+#[test]
+fn retained_text_sets_a_budget() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_base_and_chat(at);
+    let retain = [
+        "small",
+        "chat.jsonl",
+        "--retain",
+        "raw/counting.jsonl",
+        "raw/letters.jsonl",
+    ];
+    let texts = [&retain[..], &["--limits", "3"]].concat();
+    let ended = tune(at, &texts).assert();
+    let ended = ended.stdout(contains("counting").and(contains("letters")));
+    let verdict = std::fs::read_to_string(at.join("small-chat/run/limits.json")).unwrap();
+    let code = ended.get_output().status.code();
+    let expected = match (
+        verdict.contains("\"broken\""),
+        verdict.contains("\"undecided\""),
+    ) {
+        (true, _) => 3,
+        (false, true) => 4,
+        (false, false) => 0,
+    };
+    assert_eq!(code, Some(expected), "{verdict}");
+    assert!(at.join("small-chat/report/report.html").is_file());
+    assert!(at.join("small-chat/small-chat.gguf").is_file());
+    let config = std::fs::read_to_string(at.join("small-chat/finetune.toml")).unwrap();
+    assert!(config.contains("default = 3.0"), "{config}");
+    assert!(!config.contains("[retention.replay]"), "{config}");
+    // A prepared dataset is retained as it is.
+    let dataset = ["small", "chat.jsonl", "-o", "other", "--retain", "data"];
+    tune(at, &dataset).assert().code(in_iter([0, 3, 4]));
+    let config = std::fs::read_to_string(at.join("other/finetune.toml")).unwrap();
+    assert!(config.contains("retain = \"data\"\n"), "{config}");
+    assert!(config.contains("default = 0.02\n"), "{config}");
+    let manifest = std::fs::read_to_string(at.join("other/data/dataset.json")).unwrap();
+    assert!(!manifest.contains("letters"), "{manifest}");
+}
+
+/// Checks that a killed tuning ends with the same weights by the same command.
+#[test]
+fn a_killed_tuning_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_base_and_chat(at);
+    let settings = [
+        "training.steps=20",
+        "checkpoint.every=1",
+        "checkpoint.keep=99",
+    ];
+    let common = [
+        "tune",
+        "small",
+        "chat.jsonl",
+        FEW,
+        "training.batch_size=2",
+        "training.learning_rate=1e-2",
+        "evaluation.max_tokens=4000",
+    ];
+    let arguments = [&common[..], &settings].concat();
+    let whole = [&arguments[..], &["-o", "whole"]].concat();
+    polymath(at).args(&whole).assert().success();
+    let killed = [&arguments[..], &["-o", "killed"]].concat();
+    let places = ("step-000003/state.json", "step-000020");
+    kill_in_the_middle(at, &killed, "killed/run", places);
+    polymath(at)
+        .args(&killed)
+        .assert()
+        .success()
+        .stderr(contains("resumed after step"));
+    let [whole, killed] = ["whole/run", "killed/run"].map(|run| sha_of_weights(&at.join(run)));
+    assert_eq!(whole, killed);
+    assert!(at.join("killed/killed.gguf").is_file());
+}
+
+/// Checks that a changed request, edited configs, changed data and foreign folders are refused by name, and that
+/// nothing is overwritten.
+#[test]
+fn other_requests_and_folders_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_base_and_chat(at);
+    let refused = |arguments: &[&str], said: &str| {
+        tune(at, arguments).assert().code(2).stderr(contains(said));
+    };
+    refused(&["nowhere", "chat.jsonl"], "`nowhere`: there is no such");
+    refused(
+        &["small", "gone.jsonl"],
+        "`gone.jsonl`: there is no such file",
+    );
+    refused(
+        &["small", "chat.jsonl", "training.step=1"],
+        "did you mean `steps`?",
+    );
+    write(at, "precious/notes.txt", "mine");
+    refused(
+        &["small", "chat.jsonl", "-o", "precious"],
+        "holds `notes.txt`, which is not of a tuning",
+    );
+    refused(
+        &["small", "chat.jsonl", "-o", "runs/base"],
+        "not of a tuning",
+    );
+    assert_eq!(std::fs::read_dir(at.join("precious")).unwrap().count(), 1);
+
+    let begun = ["small", "chat.jsonl", FEW, "-o", "begun"];
+    tune(at, &begun).assert().success();
+    let before = files(&at.join("begun"));
+    refused(
+        &["small", "chat.jsonl", FEW, "-o", "begun", "--lora"],
+        "was begun with method = \"full\" and not \"lora\"",
+    );
+    refused(
+        &["small", "raw/asked.jsonl", FEW, "-o", "begun"],
+        "was begun with data = [\"chat.jsonl\"] and not [\"raw/asked.jsonl\"]",
+    );
+    let config = std::fs::read_to_string(at.join("begun/finetune.toml")).unwrap();
+    write(
+        at,
+        "begun/finetune.toml",
+        &(config.clone() + "\n[lora]\nrank = 2\n"),
+    );
+    refused(
+        &begun,
+        "`begun/finetune.toml` says something else than this request",
+    );
+    write(at, "begun/finetune.toml", &config);
+    assert_eq!(files(&at.join("begun")), before);
+    let chat = std::fs::read_to_string(at.join("chat.jsonl")).unwrap();
+    write(at, "chat.jsonl", &chat.replace("say 7", "tell 7"));
+    refused(
+        &begun,
+        "if it has changed since, choose another output folder",
+    );
+    assert_eq!(files(&at.join("begun")), before);
+}
+
+/// Checks that a dry run tells the steps and the cost and writes nothing.
+#[test]
+fn a_dry_run_writes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_base_and_chat(at);
+    let before = files(at);
+    tune(at, &["small", "chat.jsonl", FEW, "--dry-run"])
+        .assert()
+        .success()
+        .stderr(contains("2/5  Text: prepare `chat.jsonl` to learn"))
+        .stdout(contains("small-chat/run:").and(contains("operations")));
+    assert_eq!(files(at), before);
+}
+
+/// Checks that a model of the hub is downloaded and tuned by its name.
+#[cfg(feature = "hub")]
+#[test]
+fn a_model_of_the_hub_is_tuned_by_name() {
+    use crate::support::served::{Hub, output};
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_base_and_chat(at);
+    let hub = Hub::start();
+    hub.serve_folder("tester/tiny", &at.join("small"));
+    let mut command = hub.polymath(at);
+    command
+        .args(["tune", "tester/tiny", "chat.jsonl", FEW])
+        .args(SMALL);
+    let text = output(&mut command);
+    assert!(
+        text.contains("polymath chat tiny-chat tester/tiny"),
+        "{text}"
+    );
+    assert!(at.join("tiny-chat/tiny-chat.gguf").is_file());
+    assert!(!says(at, "tiny-chat").is_empty());
+}
