@@ -172,6 +172,7 @@ pub fn train(dataset: &Dataset, run: &Path, smoothing: f64) -> anyhow::Result<Ou
         weight_decay: polymath_train::WEIGHT_DECAY,
         padding: 0.0,
         epoch_tokens: 0,
+        tokens_at_once: None,
     });
     let evaluation = Evaluation {
         every: Interval::Steps(20),

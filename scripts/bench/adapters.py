@@ -16,11 +16,13 @@ from pathlib import Path
 
 ROUNDS = 3
 STEPS = 5
+# Rank 8 beside every projection.
+ALL = ["lora.rank=8", "lora.alpha=16", 'lora.targets=["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]']
 WAYS = {
     "full": ["method=full"],
-    "LoRA": ["method=lora"],
-    "LoRA, dropout 0.1": ["method=lora", "lora.dropout=0.1"],
-    "DoRA": ["method=dora"],
+    "LoRA": ["method=lora", *ALL],
+    "LoRA, dropout 0.1": ["method=lora", *ALL, "lora.dropout=0.1"],
+    "DoRA": ["method=dora", *ALL],
 }
 
 

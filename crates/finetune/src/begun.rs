@@ -33,6 +33,7 @@ impl FinetuneConfig {
         training.optimizer.get_or_insert(OptimizerChoice::Adamw);
         training.weight_decay.get_or_insert(EARLIER_DECAY);
         training.learning_rate.get_or_insert(EARLIER_RATE);
+        training.accumulation_steps.get_or_insert(1);
         if let Some(replay) = self.generated_replay() {
             replay.tokens.get_or_insert(EARLIER_TOKENS);
         }
@@ -51,6 +52,7 @@ impl FinetuneConfig {
         training.optimizer = training.optimizer.or(saved.optimizer);
         training.weight_decay = training.weight_decay.or(saved.weight_decay);
         training.learning_rate = training.learning_rate.or(saved.learning_rate);
+        training.accumulation_steps = training.accumulation_steps.or(saved.accumulation_steps);
         let saved = begun.retention.replay.as_ref();
         let tokens = saved.and_then(|replay| replay.tokens);
         if let Some(replay) = self.generated_replay() {
@@ -90,6 +92,7 @@ mod tests {
         assert_eq!(resumed.training.optimizer, Some(OptimizerChoice::Muon));
         assert_eq!(resumed.training.weight_decay, Some(0.1));
         assert_eq!(resumed.training.learning_rate, Some(3e-4));
+        assert_eq!(resumed.training.accumulation_steps, Some(1));
         assert_eq!(resumed.lora.unwrap().targets, ["q_proj"]);
         let mut other = config("[training]\nsteps = 3\nweight_decay = 0.0\noptimizer = \"adamw\"");
         other.keep_defaults_of(&begun);

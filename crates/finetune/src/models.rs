@@ -55,8 +55,7 @@ impl Finetuning {
         let ends: Vec<u32> = self.model.all_ends().collect();
         Ok(transformer
             .with_ends(&ends)
-            .with_z_loss(self.config.training.z_loss)
-            .with_recompute(!self.config.training.recompute.is_none()))
+            .with_z_loss(self.config.training.z_loss))
     }
 
     /// Loads the base. Fails if its weights have changed since the run was opened.

@@ -256,7 +256,8 @@ impl OpenedModel {
         let length = training.sequence_length;
         let mut plan = trained.plan(&self.model, &training, 0.0);
         plan.retention_bytes = trained.retention_bytes(&plan, &config.retention, 1, length);
-        Ok(plan.check_memory(available_memory())?)
+        let available = available_memory();
+        Ok(plan.fitted(available).check_memory(available)?)
     }
 }
 

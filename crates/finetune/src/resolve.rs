@@ -25,6 +25,9 @@ const STEPS: u64 = 100;
 /// Minimum batch size that is chosen automatically, in rows.
 const FEWEST_ROWS: u64 = 4;
 
+/// Number of tokens of an adapter's step that are computed at once: enough for fast matrix products.
+const ADAPTER_TOKENS: usize = 2048;
+
 /// Properties of the base and of the niche's data that determine the defaults.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BaseFacts {
@@ -113,6 +116,8 @@ impl FinetuneConfig {
             weight_decay: WEIGHT_DECAY,
             padding: facts.padding,
             epoch_tokens: facts.epoch_tokens,
+            // Frozen weights have no gradients to sum, so that parts of an adapter's step cost little time.
+            tokens_at_once: self.method.adapts().then_some(ADAPTER_TOKENS),
         };
         if !self.training.has_length() {
             let length = self.training.sequence_length.unwrap_or(sequence_length);
@@ -323,6 +328,24 @@ mod tests {
             };
             assert_eq!(again.resolve(&facts).unwrap().to_toml(), saved);
         }
+    }
+
+    /// Checks that an adapter's step is computed in parts, a full one at once, and both as the config says.
+    #[test]
+    fn an_adapters_step_is_computed_in_parts() {
+        let parts = |text: &str| {
+            let config = read(text).resolve(&FACTS).unwrap();
+            config.training.accumulation_steps
+        };
+        let steps = "[training]\nsteps = 40\n";
+        assert_eq!(parts(&format!("method = \"lora\"\n{steps}")), 2);
+        assert_eq!(
+            parts(&format!("method = \"dora\"\n{steps}batch_size = 4")),
+            1
+        );
+        assert_eq!(parts(steps), 1);
+        let given = format!("method = \"lora\"\n{steps}accumulation_steps = 8");
+        assert_eq!(parts(&given), 8);
     }
 
     /// Checks that rows longer than the base's context are refused, with both numbers.

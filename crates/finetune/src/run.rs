@@ -35,7 +35,7 @@ impl Finetuning {
         if !launch.resume {
             self.refuse_unjudged()?;
         }
-        launch.check_memory(&self.plan())?;
+        launch.fit_memory(self.plan())?;
         let mut config = self.config.clone();
         let mut run =
             RunFolder::open_resolving(&config.run, &config.to_toml(), launch.resume, &|saved| {
@@ -121,7 +121,13 @@ impl Finetuning {
         let training = run.training().unwrap_or(&self.config.training);
         let ops = launch.ops(training.precision);
         let resumed = run.resumed().map(|from| from.path.as_path());
-        let transformer = self.transformer(resumed, launch, ops)?;
+        let plan = launch.fit_memory(self.plan())?;
+        if let Some(chosen) = plan.memory_choice() {
+            observer.message(&chosen);
+        }
+        let transformer = self
+            .transformer(resumed, launch, ops)?
+            .with_recompute(plan.recomputes());
         let retention = match self.start_retention(&mut StartContext {
             launch,
             training,

@@ -29,6 +29,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod activations;
 mod adapter;
 mod bounds;
 mod checkpoint;
@@ -64,6 +65,7 @@ mod tokenizer_files;
 mod transformer;
 mod weights;
 
+pub use activations::StepNumbers;
 pub use adapter::{
     Adapter, AdapterBase, LoraConfig, NamedBase, is_adapter, load_adapter, named_base, save_adapter,
 };
@@ -73,7 +75,7 @@ pub use config::{ArchitectureConfig, Family, ModelConfig};
 pub use error::ModelError;
 pub use generate::{Ending, Generation};
 pub use gguf::{GgufExport, GgufType, export_gguf, import_gguf};
-pub use memory::available_memory;
+pub use memory::{available_memory, resident_memory};
 pub use names::{EMBEDDING, HEAD, block_of, layer_of};
 pub use new_rows::NewRows;
 pub use polymath_base::Batch;

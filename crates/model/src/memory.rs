@@ -13,6 +13,12 @@ pub fn available_memory() -> Option<u64> {
     .available()
 }
 
+/// Returns the bytes that this process has in main memory now, on systems that report it (Linux).
+pub fn resident_memory() -> Option<u64> {
+    let status = read(Path::new("/proc/self/status"))?;
+    kilobytes(&status, "VmRSS:")
+}
+
 /// Folders that hold the system's files on memory; tests use other folders.
 struct SystemFiles<'a> {
     process: &'a Path,
@@ -199,5 +205,9 @@ mod tests {
     #[cfg(target_os = "linux")]
     fn linux_reports_available_memory() {
         assert!(available_memory().is_some_and(|bytes| bytes > 1 << 20));
+        let used = vec![1u8; 64 << 20];
+        assert!(
+            resident_memory().is_some_and(|bytes| bytes > used.iter().map(|x| u64::from(*x)).sum())
+        );
     }
 }

@@ -21,7 +21,7 @@ impl Pretraining {
         let options = LoadOptions::trained(&launch.device, ops);
         let transformer = Transformer::initialize(self.model.clone(), self.config.seed, &options)?
             .with_z_loss(self.config.training.z_loss)
-            .with_recompute(!self.config.training.recompute.is_none());
+            .with_recompute(launch.fit_memory(self.plan())?.recomputes());
         let task = LanguageModel {
             transformer: &transformer,
             tokenizer: self.tokenizer.clone(),

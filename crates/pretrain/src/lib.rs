@@ -178,7 +178,7 @@ impl Pretraining {
         launch: &Launch,
         observer: &mut dyn Observer,
     ) -> Result<Outcome, PretrainError> {
-        launch.check_memory(&self.plan())?;
+        let plan = launch.fit_memory(self.plan())?;
         let complete = |saved: &str| {
             let saved: PretrainConfig = toml::from_str(saved).ok()?;
             Some(saved.resolve(&self.facts).ok()?.to_toml())
@@ -203,13 +203,15 @@ impl Pretraining {
         }
         run.note_environment(&launch.device)?;
         let ops = launch.ops(self.config.training.precision);
-        let transformer = self.transformer(&run, &LoadOptions::trained(&launch.device, ops))?;
+        let transformer = self
+            .transformer(&run, &LoadOptions::trained(&launch.device, ops))?
+            .with_recompute(plan.recomputes());
         let task = LanguageModel {
             transformer: &transformer,
             tokenizer: self.tokenizer.clone(),
         };
-        for packing in self.packings() {
-            observer.message(&packing);
+        for said in self.packings().into_iter().chain(plan.memory_choice()) {
+            observer.message(&said);
         }
         let mut heldout = MixtureEvaluator {
             evaluator: self.evaluator()?,
@@ -252,10 +254,7 @@ impl Pretraining {
             Some(from) => polymath_model::load(&from.path, options)?,
             None => Transformer::initialize(self.model.clone(), self.config.seed, options)?,
         };
-        let training = &self.config.training;
-        Ok(transformer
-            .with_z_loss(training.z_loss)
-            .with_recompute(!training.recompute.is_none()))
+        Ok(transformer.with_z_loss(self.config.training.z_loss))
     }
 
     /// Returns the evaluator of all domains of the dataset, including those outside of the mixture.

@@ -108,6 +108,7 @@ impl PretrainConfig {
             weight_decay: polymath_train::WEIGHT_DECAY,
             padding: facts.padding,
             epoch_tokens: facts.epoch_tokens,
+            tokens_at_once: None,
         };
         let tokens = tokens_of(&self.training.resolve(&defaults));
         let shape = match &self.model {

@@ -54,7 +54,7 @@ impl Pace {
     ) -> Result<Self, StudyError> {
         let vocabulary = u32::try_from(architecture.vocab_size).unwrap_or(u32::MAX);
         let model = Transformer::initialize(architecture, seed, options)?
-            .with_recompute(!training.recompute.is_none());
+            .with_recompute(training.recompute == Some(polymath_train::Recompute::Block));
         let optimizer = Optimizer::new(training, model.trainable(), options.ops)?;
         Ok(Self {
             model,

@@ -137,11 +137,11 @@ pub(crate) fn status(runs: &[NamedRun], launch: &Launch) -> Result<Vec<RunStatus
             Some(_) => Progress::Diverged,
             None => Progress::ToDo,
         };
-        let plan = tuning.plan();
+        let mut plan = tuning.plan();
         let mut cost = None;
         if progress == Progress::ToDo {
             let refused = |error| StudyError::refused(format!("{name}: {error}"));
-            launch.check_memory(&plan).map_err(refused)?;
+            plan = launch.fit_memory(plan).map_err(refused)?;
             let kind = without_seed(tuning);
             let known = measured.iter().find(|(known, _)| *known == kind);
             let time = match known {
@@ -155,9 +155,7 @@ pub(crate) fn status(runs: &[NamedRun], launch: &Launch) -> Result<Vec<RunStatus
             name: name.clone(),
             tokens: plan.tokens,
             progress,
-            memory_bytes: (plan.state_bytes)
-                .saturating_add(plan.activation_bytes)
-                .saturating_add(plan.retention_bytes),
+            memory_bytes: plan.total_bytes(),
             disk_bytes: match progress {
                 Progress::ToDo => tuning.disk().bytes(),
                 Progress::Done | Progress::Diverged => 0,
@@ -267,7 +265,7 @@ pub(crate) fn train(runs: &[NamedRun], runner: &dyn Runner) -> Result<Trained, S
     let mut train_all = || {
         let to_do = runs.iter().zip(&done).filter(|(_, done)| !**done);
         for (run, _) in to_do {
-            let fits = launch.check_memory(&run.tuning.plan());
+            let fits = launch.fit_memory(run.tuning.plan());
             fits.map_err(|error| StudyError::refused(format!("{}: {error}", run.name)))?;
         }
         for (number, (run, done)) in runs.iter().zip(&done).enumerate() {

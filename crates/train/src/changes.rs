@@ -7,14 +7,18 @@ use crate::{TrainError, Training, is_same_place, locate};
 
 /// Keys that a resumed run may change: those of evaluation and saving, and the length, which `RunFolder::lengthen`
 /// compares. The path of the run folder may be spelled differently: the open folder is the right one.
-const FREE: [&str; 6] = [
+const FREE: [&str; 7] = [
     "evaluation",
     "checkpoint",
     "run",
     "training.tokens",
     "training.steps",
     "training.extensions",
+    RECOMPUTE,
 ];
+
+/// Key of the recomputed activations, which change no bit of the result.
+const RECOMPUTE: &str = "training.recompute";
 
 /// Keys whose values are paths: another spelling, as from another working directory, is no other value.
 const PLACES: [&str; 3] = ["base", "dataset", "retain"];
@@ -60,13 +64,14 @@ pub(crate) fn refuse_changes(
     }
 }
 
-/// Returns the first key in which two resolved configs differ, ignoring `run` and the keys `free`. Returns `run.toml`
+/// Returns the first key in which two resolved configs differ, ignoring `run`, what is recomputed, and the
+/// keys `free`. Returns `run.toml`
 /// if a config is not TOML.
 pub fn changed_key(before: &str, now: &str, free: &[&str]) -> Option<String> {
     let (Ok(before), Ok(now)) = (before.parse(), now.parse()) else {
         return Some("run.toml".into());
     };
-    first_difference(&before, &now, &[&["run"], free].concat())
+    first_difference(&before, &now, &[&["run", RECOMPUTE], free].concat())
 }
 
 fn first_difference(before: &toml::Table, now: &toml::Table, free: &[&str]) -> Option<String> {
@@ -91,4 +96,30 @@ fn difference(
         });
     }
     Some(key.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks that a run may recompute other activations than before, since that changes no result, and nothing else.
+    #[test]
+    fn recomputation_is_not_a_change() {
+        let config = |keys: &str| format!("seed = 1\n[training]\nsteps = 5\n{keys}");
+        let (before, now) = (config(""), config("recompute = \"block\""));
+        assert_eq!(changed_key(&before, &now, &[]), None);
+        let other = config("accumulation_steps = 2");
+        let changed = changed_key(&before, &other, &[]);
+        assert_eq!(changed.as_deref(), Some("training.accumulation_steps"));
+        let folder = tempfile::tempdir().unwrap();
+        let saved = folder.path().join("run.toml");
+        std::fs::write(&saved, &before).unwrap();
+        refuse_changes(&saved, &now, &|_| None).unwrap();
+        let error = refuse_changes(&saved, &other, &|_| None).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("`training.accumulation_steps` differs")
+        );
+    }
 }

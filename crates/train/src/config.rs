@@ -75,9 +75,10 @@ pub struct TrainingConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sequence_length: Option<usize>,
     /// Number of parts in which a step's rows are computed (gradient accumulation). More parts take less memory and
-    /// give the same result.
-    #[serde(default = "default::accumulation_steps")]
-    pub accumulation_steps: usize,
+    /// give the same result up to rounding. Default: 1; for an adapter, parts of at most 2048 tokens, which cost little
+    /// time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accumulation_steps: Option<usize>,
     /// Peak learning rate; default for pretraining: 1e-3, or a value that suits the model if the program chooses the
     /// length; for fine-tuning: by method, optimizer and size of the base.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -121,9 +122,10 @@ pub struct TrainingConfig {
     #[serde(default)]
     pub z_loss: f64,
     /// Activations that the backward pass recomputes instead of storing them; with `block`, everything in a block but
-    /// its input.
-    #[serde(default)]
-    pub recompute: Recompute,
+    /// its input. The result is the same to the last bit. Default: `block` if the run does not fit into the free memory
+    /// otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recompute: Option<Recompute>,
     /// Precision: `f32`, or `bf16` for the inputs of matrix products.
     #[serde(default)]
     pub precision: Precision,
@@ -144,18 +146,8 @@ pub enum Recompute {
     Block,
 }
 
-impl Recompute {
-    /// Returns true if all activations are stored.
-    pub fn is_none(&self) -> bool {
-        *self == Self::None
-    }
-}
-
 /// Default values. Each is defined only here.
 mod default {
-    pub fn accumulation_steps() -> usize {
-        1
-    }
     pub fn minimum_learning_rate_ratio() -> f64 {
         0.1
     }

@@ -1,10 +1,12 @@
 //! Optimizer of named parameters: parameter groups, optimizer state and its serialization.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use candle_core::{Device, Tensor, Var};
 use polymath_ops::{AdamW, AdamWUpdate, Moments, Muon, MuonUpdate, Ops, UpdateAt};
+use safetensors::{Dtype, View};
 
 use crate::checkpoint::OPTIMIZER;
 use crate::{OptimizerChoice, TrainError, Training};
@@ -126,15 +128,24 @@ impl Optimizer {
     pub fn save(&self, path: &Path) -> Result<(), TrainError> {
         let mut tensors = BTreeMap::new();
         for (name, state) in &self.states {
+            let [first_name, second_name] =
+                ["first", "second"].map(|moment| format!("{name}.{moment}_moment"));
             match state {
                 ParameterState::Muon(momentum) => {
-                    tensors.insert(format!("{name}.momentum"), momentum.clone());
+                    tensors.insert(format!("{name}.momentum"), Stored::new(momentum.clone()));
                 }
-                ParameterState::Adamw(moments) => {
-                    let (first, second) = moments.to_tensors()?;
-                    tensors.insert(format!("{name}.first_moment"), first);
-                    tensors.insert(format!("{name}.second_moment"), second);
-                }
+                ParameterState::Adamw(moments) => match moments.on_host() {
+                    Some(on_host) => {
+                        let stored = |values| Stored::Host(values, on_host.dims);
+                        tensors.insert(first_name, stored(on_host.first));
+                        tensors.insert(second_name, stored(on_host.second));
+                    }
+                    None => {
+                        let (first, second) = moments.to_tensors()?;
+                        tensors.insert(first_name, Stored::new(first));
+                        tensors.insert(second_name, Stored::new(second));
+                    }
+                },
             }
         }
         polymath_model::write_safetensors(path, tensors, None)
@@ -191,6 +202,44 @@ pub fn optimizer_of_state(checkpoint: &Path) -> Option<OptimizerChoice> {
         (true, _) => Some(OptimizerChoice::Muon),
         (false, true) => Some(OptimizerChoice::Adamw),
         (false, false) => None,
+    }
+}
+
+/// Part of the optimizer's state as it is written. What lies on the host is not copied: the moments take twice the
+/// memory of the trained parameters.
+enum Stored<'a> {
+    Host(&'a [f32], &'a [usize]),
+    Tensor { values: Tensor, dims: Vec<usize> },
+}
+
+impl Stored<'_> {
+    fn new(values: Tensor) -> Self {
+        let dims = values.dims().to_vec();
+        Self::Tensor { values, dims }
+    }
+}
+
+impl View for Stored<'_> {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        match self {
+            Self::Host(_, dims) => dims,
+            Self::Tensor { dims, .. } => dims,
+        }
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        match self {
+            Self::Host(values, _) => Cow::Borrowed(bytemuck::cast_slice(values)),
+            Self::Tensor { values, .. } => values.data(),
+        }
+    }
+
+    fn data_len(&self) -> usize {
+        4 * self.shape().iter().product::<usize>()
     }
 }
 

@@ -85,6 +85,7 @@ mod tests {
                 weight_decay: crate::WEIGHT_DECAY,
                 padding: 0.0,
                 epoch_tokens: 1,
+                tokens_at_once: None,
             })
         }
     }

@@ -37,6 +37,8 @@ pub struct TrainingDefaults {
     pub padding: f64,
     /// Number of tokens in one pass over the training text.
     pub epoch_tokens: u64,
+    /// Number of tokens to compute at once, if the rows of a step can be divided so; `None` for all of them.
+    pub tokens_at_once: Option<usize>,
 }
 
 impl TrainingDefaults {
@@ -50,6 +52,7 @@ impl TrainingDefaults {
         weight_decay: 0.0,
         padding: 0.0,
         epoch_tokens: 1,
+        tokens_at_once: None,
     };
 }
 
@@ -76,7 +79,8 @@ pub struct Training {
     pub epsilon: f64,
     pub gradient_clip: f64,
     pub z_loss: f64,
-    pub recompute: Recompute,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recompute: Option<Recompute>,
     pub precision: Precision,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub extensions: Vec<Extension>,
@@ -111,7 +115,7 @@ impl TrainingConfig {
             length,
             batch_size: self.batch_size.unwrap_or(defaults.batch_size),
             sequence_length: self.sequence_length.unwrap_or(defaults.sequence_length),
-            accumulation_steps: self.accumulation_steps,
+            accumulation_steps: 1,
             learning_rate: self.learning_rate.unwrap_or(defaults.learning_rate),
             minimum_learning_rate_ratio: self.minimum_learning_rate_ratio,
             warmup_steps: 0,
@@ -129,12 +133,24 @@ impl TrainingConfig {
             precision: self.precision,
             extensions: self.extensions.clone(),
         };
+        training.accumulation_steps = self.accumulation_steps.unwrap_or_else(|| {
+            let all = training.batch_size.saturating_mul(training.sequence_length);
+            parts(&training, defaults.tokens_at_once.unwrap_or(all))
+        });
         let total = training.total_steps(defaults.padding);
         training.warmup_steps = self
             .warmup_steps
             .unwrap_or((total / 50).min(MAX_DEFAULT_WARMUP));
         training
     }
+}
+
+/// Returns the fewest parts of the same number of rows that have at most `tokens` tokens, or one row each.
+fn parts(training: &Training, tokens: usize) -> usize {
+    let rows = training.batch_size.max(1);
+    let fits = |parts: &usize| (rows / parts).saturating_mul(training.sequence_length) <= tokens;
+    let divisors = (1..=rows).filter(|parts| rows.is_multiple_of(*parts));
+    divisors.into_iter().find(fits).unwrap_or(rows)
 }
 
 #[cfg(test)]
@@ -150,6 +166,7 @@ mod tests {
         weight_decay: 0.25,
         padding: 0.0,
         epoch_tokens: 3000,
+        tokens_at_once: None,
     };
 
     fn read(text: &str, padding: f64) -> Training {
@@ -172,6 +189,29 @@ mod tests {
         assert_eq!(steps("steps = 7", 0.25), 7);
         assert_eq!(steps("epochs = 0.5", 0.0), 8);
         assert_eq!(steps("", 0.0), 3);
+    }
+
+    /// Checks that rows are divided into the fewest equal parts of so many tokens, and never where the config says
+    /// otherwise.
+    #[test]
+    fn rows_are_divided_by_tokens() {
+        let parts = |text: &str, tokens_at_once: Option<usize>| {
+            let config: TrainingConfig = toml::from_str(text).unwrap();
+            let defaults = TrainingDefaults {
+                tokens_at_once,
+                ..DEFAULTS
+            };
+            config.resolve(&defaults).accumulation_steps
+        };
+        let rows = "batch_size = 12\nsequence_length = 100";
+        for (tokens, expected) in [(1200, 1), (1199, 2), (600, 2), (599, 3), (250, 6), (99, 12)] {
+            assert_eq!(parts(rows, Some(tokens)), expected, "{tokens}");
+        }
+        assert_eq!(parts(rows, None), 1);
+        assert_eq!(
+            parts(&format!("{rows}\naccumulation_steps = 4"), Some(99)),
+            4
+        );
     }
 
     /// Checks that a resolved table is a valid config that resolves to itself. Saved runs are compared in this form.
@@ -200,6 +240,7 @@ mod tests {
                 weight_decay: 0.0,
                 padding: 0.0,
                 epoch_tokens: 1,
+                tokens_at_once: None,
             };
             assert_eq!(again.resolve(&others), resolved, "{saved}");
         }

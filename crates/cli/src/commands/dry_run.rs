@@ -3,6 +3,7 @@
 use polymath_report::{bytes, duration};
 use polymath_train::{Cost, DiskPlan, Launch, Plan, memory_of};
 
+use super::pretrain::own_memory;
 use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::results;
@@ -15,6 +16,9 @@ pub fn print(
 ) -> Result<(), Failure> {
     let available = memory_of(&environment.device);
     results::print(&sizes(plan, disk, available))?;
+    if let Some(chosen) = plan.memory_choice() {
+        results::line(&chosen)?;
+    }
     plan.check_memory(available).map_err(Failure::usage)?;
     disk.check().map_err(Failure::usage)?;
     results::print(&times(&measure(&launch(environment))?))
@@ -50,7 +54,7 @@ fn sizes(plan: &Plan, disk: &DiskPlan, available: Option<u64>) -> String {
         plan.state_bytes / 1_000_000
     );
     text += &format!(
-        "                      {:>13} MB  of activations, estimated\n",
+        "                      {:>13} MB  of activations and scratch memory, estimated\n",
         plan.activation_bytes / 1_000_000
     );
     if plan.retention_bytes > 0 {
@@ -59,6 +63,10 @@ fn sizes(plan: &Plan, disk: &DiskPlan, available: Option<u64>) -> String {
             plan.retention_bytes / 1_000_000
         );
     }
+    text += &format!(
+        "                      {:>13} MB  of the program and the tokenizer\n",
+        own_memory() / 1_000_000
+    );
     if let Some(available) = available {
         text += &format!(
             "                      {:>13} MB  available\n",

@@ -7,7 +7,7 @@ use polymath_finetune::{Ending, FinetuneConfig, Finetuning};
 use polymath_model::ModelSource;
 use polymath_train::{Launch, Outcome};
 
-use super::pretrain::{conclude, launch, summary, watcher};
+use super::pretrain::{conclude, fitted, launch, summary, watcher};
 use super::{dry_run, prepare};
 use crate::arguments;
 use crate::console::Stages;
@@ -42,14 +42,15 @@ pub fn run(
         ))?;
         results::print(&remarks(&finetuning))?;
         let config = finetuning.config();
-        let summary = summary(&folder, &finetuning.plan(), &config.training);
+        let plan = fitted(finetuning.plan(), environment);
+        let summary = summary(&folder, &plan, &config.training);
         results::line(&summary)?;
         let generation = finetuning.generation();
         let said = finetuning.choices().iter().chain(&generation);
         for said in said.chain(&finetuning.packings()) {
             results::line(said)?;
         }
-        let (plan, disk) = (finetuning.plan(), finetuning.disk());
+        let disk = finetuning.disk();
         let measure = |launch: &Launch| Ok(finetuning.cost(launch)?);
         return dry_run::print((&plan, &disk), environment, measure);
     }
@@ -63,17 +64,18 @@ pub fn run(
         environment.say(choice);
     }
     let config = finetuning.config();
-    environment.say(&summary(&folder, &finetuning.plan(), &config.training));
+    let plan = fitted(finetuning.plan(), environment);
+    environment.say(&summary(&folder, &plan, &config.training));
     let about = arguments
         .dashboard
         .then(|| about("fine-tuning", &finetuning, &folder));
-    let mut watcher = watcher(environment, &finetuning.plan(), about)?;
+    let mut watcher = watcher(environment, &plan, about)?;
     let signal = StopSignal::listen();
     let launch = launch(environment, arguments.resume, &signal);
     let Ending { outcome, verdict } = finetuning.run(&launch, &mut *watcher)?;
     drop(watcher);
     let Some(verdict) = verdict else {
-        let last = finetuning.plan().steps;
+        let last = plan.steps;
         if finetuning.is_limited() && outcome == (Outcome::Interrupted { step: last }) {
             lines::say(&format!(
                 "{}: stopped before the verdict on its limits; go on with `--resume`",

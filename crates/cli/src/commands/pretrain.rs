@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use anyhow::Context;
+use polymath_model::resident_memory;
 use polymath_pretrain::{PretrainConfig, Pretraining};
-use polymath_train::{Launch, Observer, Outcome, Plan, Training};
+use polymath_train::{Launch, Observer, Outcome, Plan, Training, memory_of};
 
 use super::dry_run;
 use crate::arguments;
@@ -35,12 +36,13 @@ pub fn run(arguments: &arguments::Train, environment: &Environment) -> Result<()
             ))?;
         }
         let config = pretraining.config();
-        let summary = summary(&folder, &pretraining.plan(), &config.training);
+        let plan = fitted(pretraining.plan(), environment);
+        let summary = summary(&folder, &plan, &config.training);
         results::line(&summary)?;
         for said in pretraining.choices().iter().chain(&pretraining.packings()) {
             results::line(said)?;
         }
-        let (plan, disk) = (pretraining.plan(), pretraining.disk());
+        let disk = pretraining.disk();
         let measure = |launch: &Launch| Ok(pretraining.cost(launch)?);
         return dry_run::print((&plan, &disk), environment, measure);
     }
@@ -48,9 +50,10 @@ pub fn run(arguments: &arguments::Train, environment: &Environment) -> Result<()
         environment.say(choice);
     }
     let config = pretraining.config();
-    environment.say(&summary(&folder, &pretraining.plan(), &config.training));
+    let plan = fitted(pretraining.plan(), environment);
+    environment.say(&summary(&folder, &plan, &config.training));
     let about = arguments.dashboard.then(|| about(&pretraining, &folder));
-    let mut watcher = watcher(environment, &pretraining.plan(), about)?;
+    let mut watcher = watcher(environment, &plan, about)?;
     let signal = StopSignal::listen();
     let outcome = pretraining.run(
         &launch(environment, arguments.resume, &signal),
@@ -66,17 +69,30 @@ pub fn run(arguments: &arguments::Train, environment: &Environment) -> Result<()
 
 /// Returns a sentence about a run: its folder, model, rows, steps and memory.
 pub fn summary(folder: &Path, plan: &Plan, training: &Training) -> String {
-    let bytes = plan.state_bytes.saturating_add(plan.activation_bytes);
+    let parts = match plan.parts {
+        1 => String::new(),
+        parts => format!(", in {parts} parts"),
+    };
     format!(
-        "{}: {} parameters, {} of them trained; {} steps of {} rows of {} tokens; about {} MB of memory",
+        "{}: {} parameters, {} of them trained; {} steps of {} rows of {} tokens{parts}; about {} MB of memory",
         folder.display(),
         plan.parameters,
         plan.trainable_parameters,
         plan.steps,
         training.batch_size,
         training.sequence_length,
-        bytes.saturating_add(plan.retention_bytes) / 1_000_000
+        plan.total_bytes().saturating_add(own_memory()) / 1_000_000
     )
+}
+
+/// Returns the bytes that the program takes before the model is loaded: its code, the tokenizer, what it has read.
+pub fn own_memory() -> u64 {
+    resident_memory().unwrap_or(0)
+}
+
+/// Returns the plan as the run will follow it on this machine: with activations recomputed where memory lacks.
+pub fn fitted(plan: Plan, environment: &Environment) -> Plan {
+    plan.fitted(memory_of(&environment.device))
 }
 
 /// Returns the launch settings of a run.

@@ -53,7 +53,10 @@ impl Finetuning {
         let ops = launch.ops(self.config.training.precision);
         let mut cost = Cost::default();
         let batches = self.timed_batches()?;
-        let transformer = self.transformer(None, launch, ops)?;
+        let plan = launch.fit_memory(self.plan())?;
+        let transformer = self
+            .transformer(None, launch, ops)?
+            .with_recompute(plan.recomputes());
         let task = RetentionObjective {
             model: LanguageModel {
                 transformer: &transformer,

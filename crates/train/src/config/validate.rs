@@ -53,7 +53,7 @@ impl TrainingConfig {
             ),
             (
                 "accumulation_steps",
-                Some(self.accumulation_steps as u64),
+                self.accumulation_steps.map(|parts| parts as u64),
                 MAX_ROWS,
             ),
             (
@@ -233,6 +233,7 @@ mod tests {
                 weight_decay: crate::WEIGHT_DECAY,
                 padding: 0.0,
                 epoch_tokens: 100,
+                tokens_at_once: None,
             };
             let training = read(text).resolve(&defaults);
             training.validate().map_err(|e| e.to_string())

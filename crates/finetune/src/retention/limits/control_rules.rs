@@ -124,6 +124,7 @@ mod tests {
                 weight_decay: polymath_train::WEIGHT_DECAY,
                 padding: 0.0,
                 epoch_tokens: 1,
+                tokens_at_once: None,
             })
         };
         let falling = training("steps = 100\nwarmup_steps = 0\nminimum_learning_rate_ratio = 0.0");

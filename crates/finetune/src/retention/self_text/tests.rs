@@ -14,6 +14,7 @@ fn training() -> Training {
         weight_decay: 0.0,
         padding: 0.0,
         epoch_tokens: 1,
+        tokens_at_once: None,
     })
 }
 

@@ -141,6 +141,7 @@ pub fn training(text: &str) -> Training {
         weight_decay: polymath_train::WEIGHT_DECAY,
         padding: 0.0,
         epoch_tokens: 1,
+        tokens_at_once: None,
     })
 }
 
