@@ -33,7 +33,6 @@ FAULTS = [
     ("attention_forward.cu", "(most[half] + log2f(sum[half])) * LN_2", "(most[half] + log2f(sum[half]))", "attention"),
     ("attention_backward.cu", "weight * (of_weight[at][part] - share[half])", "weight * of_weight[at][part]", "attention"),
     ("attention_backward.cu", "        __syncthreads();\n    }\n    float factors", "    }\n    float factors", "attention"),
-    ("attention_backward.cu", "query < queries && mine", "mine", "attention"),
     ("attention_backward.cu", "max(first - offset, 0) / TILE", "first / TILE", "attention"),
     ("attention_backward.cu", "turns = tiles * group;", "turns = tiles;", "attention"),
     ("attention.h", "unsigned one[2] = {right[0], right[1]}, other[2] = {right[2], right[3]};\n            multiply(sums[2 * two]",
