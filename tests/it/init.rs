@@ -59,7 +59,7 @@ fn configs_of_a_folder_are_accepted_as_they_are() {
     let text = |name: &str| std::fs::read_to_string(at.join(name)).unwrap();
     let prepared = text("prepare.toml");
     assert!(
-        prepared.contains("[domains.notes]\n") && !prepared.contains("old"),
+        prepared.contains("[domains.notes]\n") && !prepared.contains("[domains.old]"),
         "{prepared}"
     );
     assert!(

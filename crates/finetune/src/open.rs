@@ -59,6 +59,9 @@ impl Finetuning {
             source,
         })?;
         let mut opened = OpenedModel::open(&config, scratch.path())?;
+        if let (Purpose::Inspect, Some(extension)) = (&purpose, &mut opened.extension) {
+            extension.move_to(scratch.path());
+        }
         let mut facts = opened.facts()?;
         // Raw text is prepared only if the run fits into memory. The memory of a GPU is not known here.
         if matches!(config.niche()?, Niche::Texts(_)) && !cuda_is_available() {

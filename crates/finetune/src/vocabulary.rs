@@ -92,6 +92,11 @@ impl Extension {
         Ok(())
     }
 
+    /// Moves the extended base into a temporary folder, for a dry run, which writes nothing beside the run.
+    pub fn move_to(&mut self, scratch: &Path) {
+        self.folder = scratch.join("extended");
+    }
+
     /// Writes the extended base as a model folder.
     ///
     /// # Errors

@@ -21,10 +21,13 @@ fn main() {
             .include("native");
         build
     };
+    let out = std::path::PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets it"));
     let mut objects = Vec::new();
     for dimension in DIMENSIONS {
+        // An object is named after its source, so each dimension needs a folder of its own.
         let mut build = compiler();
         build
+            .out_dir(out.join(dimension))
             .define("HEAD_DIM", dimension)
             .file("native/attention.cpp");
         match build.try_compile_intermediates() {

@@ -62,6 +62,8 @@ pub fn survey(domain: &DomainConfig, most_bytes: u64) -> Result<SourceSurvey, Da
         separator: domain.separator.as_deref(),
     };
     let (read, stopped) = (Cell::new(0), Cell::new(false));
+    // Bytes that were read when the limit was reached. Files are read in chunks, so more documents of them follow.
+    let mut enough: Option<u64> = None;
     let watch = |bytes| read.set(read.get() + bytes);
     let mut bad = BadRecords::default();
     for path in &files {
@@ -79,7 +81,10 @@ pub fn survey(domain: &DomainConfig, most_bytes: u64) -> Result<SourceSurvey, Da
                 }
                 Err(error) => bad.take(&error),
             }
-            match read.get() > most_bytes {
+            if enough.is_none() && read.get() > most_bytes {
+                enough = Some(read.get());
+            }
+            match enough.is_some_and(|enough| read.get() > enough) {
                 // The reader ends at an error alone.
                 true => {
                     stopped.set(true);
@@ -94,7 +99,7 @@ pub fn survey(domain: &DomainConfig, most_bytes: u64) -> Result<SourceSurvey, Da
         }
     }
     if stopped.get() {
-        let share = found.bytes as f64 / read.get().max(1) as f64;
+        let share = found.bytes as f64 / enough.unwrap_or(1).max(1) as f64;
         let whole = |count: u64| (count as f64 * share.max(1.0)) as u64;
         found.is_estimated = true;
         found.documents = whole(found.documents);

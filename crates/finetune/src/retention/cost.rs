@@ -50,6 +50,9 @@ impl Finetuning {
             path: scratch.clone(),
             source,
         })?;
+        if let Some(extension) = &self.extension {
+            extension.write()?;
+        }
         let ops = launch.ops(self.config.training.precision);
         let mut cost = Cost::default();
         let batches = self.timed_batches()?;

@@ -127,7 +127,7 @@ impl SelfReplay {
         let mut reason = String::new();
         for attempt in 0..ATTEMPTS {
             let sampler = DocumentSampler {
-                seed: self.composition.seed ^ (attempt * SEEDS),
+                seed: self.composition.seed ^ attempt.wrapping_mul(SEEDS),
                 ..self.composition
             };
             match self.generate(base, sampler, stop, observer)? {

@@ -44,10 +44,15 @@ fn llama() -> ModelConfig {
     }
 }
 
-/// Returns the same model without norms of queries and keys: each half of its blocks is a single operation.
+/// Returns the same model without norms of queries and keys, with windows in all layers: each half of its blocks is a
+/// single operation.
 fn plain() -> ModelConfig {
     ModelConfig {
         qk_norm: false,
+        sliding_window: Some(SlidingWindow {
+            size: 7,
+            layers: vec![true, true],
+        }),
         ..llama()
     }
 }

@@ -17,6 +17,8 @@ pub(crate) struct Launch {
     pub threads: usize,
     pub shared: usize,
     pub arguments: Vec<Argument>,
+    /// Tensors among the arguments, which must live until the launch.
+    tensors: Vec<Tensor>,
 }
 
 /// Argument of a kernel: its value in the lower bytes of a word, and the bytes that it points to if it is a pointer.
@@ -35,6 +37,7 @@ impl Launch {
             threads: THREADS,
             shared: 0,
             arguments: Vec::new(),
+            tensors: Vec::new(),
         }
     }
 
@@ -60,8 +63,9 @@ impl Launch {
         self
     }
 
-    /// Adds a tensor, which must be contiguous.
-    pub fn tensor(self, tensor: &Tensor) -> Result<Self> {
+    /// Adds a tensor, which must be contiguous, and keeps it until the launch.
+    pub fn tensor(mut self, tensor: &Tensor) -> Result<Self> {
+        self.tensors.push(tensor.clone());
         Ok(self.span(span(tensor)?))
     }
 

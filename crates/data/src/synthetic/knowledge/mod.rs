@@ -33,10 +33,10 @@ const TAUGHT_QUESTIONS: [Template; 14] = [
 
 /// Questions of the test. The words after the phrase keep a question and its answer from repeating training text.
 const TEST_QUESTIONS: [Template; 4] = [
-    "Can you say what {phrase} is?",
-    "Does anyone here know what {phrase} is?",
+    "Can you say {phrase} to us?",
+    "Does anyone know {phrase} by heart?",
     "Please give {phrase} to the class.",
-    "Explain what {phrase} is.",
+    "Explain {phrase} to a beginner.",
 ];
 
 /// Fact of a relation.
@@ -94,8 +94,8 @@ impl Knowledge {
             if states {
                 relation.state(fact, random)
             } else {
-                let phrase = fill(*random.choose(relation.phrases), fact);
-                let prompt = ask(*random.choose(&TAUGHT_QUESTIONS), &phrase);
+                let phrase = fill(random.choose::<Template>(relation.phrases), fact);
+                let prompt = ask(random.choose::<Template>(&TAUGHT_QUESTIONS), &phrase);
                 format!("{prompt} {}\n", fact.answer)
             }
         });
@@ -110,7 +110,7 @@ impl Knowledge {
                 let phrase = fill(relation.phrases[0], fact);
                 questions.push(Question {
                     fact: format!("{} of {}", relation.name, fact.subject),
-                    prompt: ask(*random.choose(&TEST_QUESTIONS), &phrase),
+                    prompt: ask(random.choose::<Template>(&TEST_QUESTIONS), &phrase),
                     answer: fact.answer,
                 });
             }

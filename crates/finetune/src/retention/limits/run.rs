@@ -81,8 +81,15 @@ impl Finetuning {
             return Ok(());
         };
         let aside = format!("limits-{}.json", step_name(from.state.step));
-        std::fs::rename(&path, run.path().join(aside))
-            .map_err(|source| FinetuneError::File { path, source })
+        let keep = || {
+            let text = polymath_base::read(&path)?;
+            polymath_base::write(&run.path().join(aside), &text)?;
+            polymath_base::remove(&path)
+        };
+        keep().map_err(|source| FinetuneError::File {
+            path: path.clone(),
+            source,
+        })
     }
 
     /// Fails if the run has done its steps but was stopped before the verdict on its limits.
