@@ -17,7 +17,12 @@ const WORDS: [&str; 10] = [
 fn write_texts(at: &Path) {
     for (domain, from) in [("notes", 3), ("letters", 7)] {
         for number in 0..100 {
-            let words = (0..80).map(|at| WORDS[(number * 7919 + at * from * from) % 101 % 10]);
+            // Texts without near-duplicates, which would count as one.
+            let mut state = (number * 10 + from) as u32;
+            let words = (0..80).map(|_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                WORDS[(state >> 16) as usize % 10]
+            });
             let words: Vec<&str> = words.collect();
             let text = format!("# {domain} {number}\n\n{}.\n", words.join(" "));
             write(at, &format!("texts/{domain}/{number}.md"), &text);

@@ -71,7 +71,7 @@ pub fn answer_questions(
 const ANSWER_TOKENS: usize = 24;
 
 /// Returns the answer that greedy decoding generates to each question, up to the end of its first line and
-/// [`ANSWER_TOKENS`] tokens, without white space around it.
+/// 24 tokens, without white space around it.
 ///
 /// # Errors
 /// Fails if the tokenizer can't be read, or if a prompt fills the model's context.

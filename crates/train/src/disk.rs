@@ -114,9 +114,9 @@ mod tests {
     #[test]
     fn too_little_disk_is_refused() {
         let run = of(3_000_000, 4, 0);
-        check_against(&[run.clone()], Some(12_000_000)).unwrap();
-        check_against(&[run.clone()], None).unwrap();
-        let error = check_against(&[run.clone()], Some(11_999_999))
+        check_against(std::slice::from_ref(&run), Some(12_000_000)).unwrap();
+        check_against(std::slice::from_ref(&run), None).unwrap();
+        let error = check_against(std::slice::from_ref(&run), Some(11_999_999))
             .unwrap_err()
             .to_string();
         for part in [

@@ -125,8 +125,8 @@ impl TuneRequest {
         let of_run =
             |name: &str| ["best", "latest", "closest"].contains(&name) || name.starts_with("step-");
         let parts = path.split(['/', '\\']);
-        let parts = parts.filter(|part| !part.is_empty() && ![".", ".."].contains(part));
-        let name = parts.filter(|part| !of_run(part)).last();
+        let mut parts = parts.filter(|part| !part.is_empty() && ![".", ".."].contains(part));
+        let name = parts.rfind(|part| !of_run(part));
         let name = name.unwrap_or("model");
         let plain = match self.is_gguf() {
             true => without_type(name.rsplit_once('.').map_or(name, |(stem, _)| stem)),

@@ -179,11 +179,10 @@ impl Tune {
         }
         let run = self.folder.run();
         // A run of which no checkpoint was inside its limits has no best one.
-        let tuned =
-            match polymath_base::exists(&run.join("best")).map_err(StudyError::file(&run))? {
-                true => run,
-                false => finetuning.best()?,
-            };
+        let tuned = match polymath_base::exists(run.join("best")).map_err(StudyError::file(&run))? {
+            true => run,
+            false => finetuning.best()?,
+        };
         let report = forget(base.named.as_ref(), &[tuned], &options, setup)?;
         polymath_report::write(&report, &output)?;
         Ok(report)
