@@ -75,8 +75,8 @@ fn note_template(
         )));
     }
     environment.say(&format!(
-        "`{}` has no chat template: it continues your text, line by line, and does not know turns; fine-tune it on \
-         conversations, or put a `chat_template.jinja` beside its tokenizer",
+        "`{}` has no chat template: it continues your text, line by line, and does not know turns; tune a model that has \
+         one, such as a chat model of the hub, or put a `chat_template.jinja` beside its tokenizer",
         model.name()
     ));
     Ok(())

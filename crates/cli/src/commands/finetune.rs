@@ -105,7 +105,11 @@ pub fn run(
 fn remarks(finetuning: &Finetuning) -> String {
     let niche = finetuning.niche();
     let manifest = finetuning.niche_manifest();
-    manifest.map_or(String::new(), |domain| prepare::remarks(niche, domain))
+    // What `prepare` is told for a domain, a fine-tuning is told by a key of its own.
+    let key = format!("`domains.{niche}.");
+    manifest.map_or(String::new(), |domain| {
+        prepare::remarks(niche, domain).replace(&key, "`")
+    })
 }
 
 /// Describes a fine-tuning for the dashboard. The niche and the retained domains are separate groups.

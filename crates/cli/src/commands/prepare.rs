@@ -53,9 +53,14 @@ pub fn packings(dataset: &Dataset) -> Result<String, DataError> {
 pub fn summary(dataset: &Dataset, folder: &Path) -> String {
     let manifest = dataset.manifest();
     let mut text = format!(
-        "{}: {} domains, {} tokens in the vocabulary\n",
+        "{}: {} {}, {} tokens in the vocabulary\n",
         folder.display(),
         manifest.domains.len(),
+        if manifest.domains.len() == 1 {
+            "domain"
+        } else {
+            "domains"
+        },
         manifest.tokenizer.vocab_size
     );
     text += &ends(dataset);

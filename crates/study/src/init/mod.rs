@@ -149,7 +149,8 @@ impl Init {
             settings.push(Setting::of(&table, "paths", Value::Array(paths)));
             if domain.survey.documents > 1 {
                 let held = Setting::of(&table, "heldout_groups", HELD_OUT);
-                settings.push(held.because("enough for a verdict, up to half of the groups"));
+                settings
+                    .push(held.because("usually enough for a verdict, up to half of the groups"));
             }
         }
         ("Text of each domain".into(), settings)

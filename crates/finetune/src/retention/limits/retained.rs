@@ -258,8 +258,9 @@ fn too_few(domain: &NamedShard, dev: usize, test: usize) -> FinetuneError {
     FinetuneError::Config(format!(
         "`retention.limits`: of `{name}`'s {} held-out documents, {dev} independent groups of the dev split and {test} of the test \
          split are scored, where a limit needs {FEWEST_GROUPS} of each to know how much they differ (and 15 to be shown to be \
-         kept): raise `evaluation.max_tokens`; prepare `{name}` again with more text, a greater `heldout_fraction`, \
-         `heldout_paths`, or a `separator` that splits its files into documents; or give it no limit",
+         kept): prepare `{name}` again with `heldout_groups = 40` (at most half of its groups can be held out), more text, \
+         `heldout_paths`, or a `separator` that splits its files into documents; raise `evaluation.max_tokens` if more \
+         groups are held out than are scored; or give it no limit",
         shard.documents(),
     ))
 }
