@@ -221,7 +221,7 @@ impl RunSize {
 fn chosen_tokens(epoch_tokens: u64, flops: f64) -> u64 {
     // Training takes 6·parameters·tokens operations, with tokens = 20·parameters.
     let parameters = (flops / (6.0 * TOKENS_PER_PARAMETER as f64)).sqrt();
-    let most = TOKENS_PER_PARAMETER * parameters as u64;
+    let most = TOKENS_PER_PARAMETER.saturating_mul(parameters as u64);
     RunSize::most_tokens(epoch_tokens).min(most.max(1))
 }
 
@@ -316,5 +316,15 @@ mod tests {
             padding: 0.5,
         };
         assert_eq!(again.resolve(&facts).unwrap().to_toml(), saved);
+    }
+
+    /// Checks that any amount of operations is enough for at most the usual passes over the data.
+    #[test]
+    fn endless_operations_read_the_data_a_few_times() {
+        let most = RunSize::most_tokens(1000);
+        for flops in [1e40, 1e200, f64::INFINITY] {
+            assert_eq!(chosen_tokens(1000, flops), most);
+        }
+        assert_eq!(chosen_tokens(1000, 0.0), 1);
     }
 }
