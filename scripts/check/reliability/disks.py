@@ -73,7 +73,8 @@ def judge(work, subject, found, disk):
         return f"ends well although {unlike}" if unlike else ""
     if observe.unclear(ended):
         return observe.unclear(ended)
-    if "No space left" not in ended.told:
+    # A run that needs more room than there is says so before it begins.
+    if not any(told in ended.told for told in ("No space left", "MB are free there")):
         return f"does not say that the disk is full: {observe.first_line(ended.told, '')}"
     broken = observe.broken(place, subject.outputs, every) if subject.trains else ""
     if broken:

@@ -13,7 +13,7 @@ LEFT_OUT = {
     "frontier.html": "quotes seconds; `frontier.json` is compared",
 }
 # Of JSON files, these keys are times of this machine.
-TIMES = {"seconds", "tokens_per_second", "seconds_left"}
+TIMES = {"seconds", "tokens_per_second", "seconds_left", "begun"}
 
 
 def without_times(value):
@@ -30,7 +30,7 @@ def content(path):
     try:
         if path.name.endswith(".jsonl"):
             return "\n".join(json.dumps(without_times(json.loads(line))) for line in data.splitlines()).encode()
-        if path.name in ("state.json", "frontier.json"):
+        if path.name in ("state.json", "frontier.json", "environment.json"):
             return json.dumps(without_times(json.loads(data))).encode()
     except ValueError:
         pass

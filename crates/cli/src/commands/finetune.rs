@@ -105,7 +105,7 @@ pub fn run(
 fn remarks(finetuning: &Finetuning) -> String {
     let niche = finetuning.niche();
     let manifest = finetuning.niche_manifest();
-    // What `prepare` is told for a domain, a fine-tuning is told by a key of its own.
+    // A fine-tuning has keys of its own for what `prepare` reads from the table of a domain.
     let key = format!("`domains.{niche}.");
     manifest.map_or(String::new(), |domain| {
         prepare::remarks(niche, domain).replace(&key, "`")
