@@ -30,7 +30,7 @@ test-kernels:
     POLYMATH_PORTABLE=1 cargo test --workspace --lib fused::
     POLYMATH_TEST_AVX2=1 cargo test --workspace --lib fused::
 
-# The demo: pretrain, fine-tune twice, report; two minutes after the build
+# The demo: pretrain, fine-tune by three methods, report; minutes after the build
 demo:
     cargo run --release -- demo
 
