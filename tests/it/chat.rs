@@ -1,16 +1,10 @@
 //! Tests of conversations through the binary: from `messages` in a dataset to a model that answers and stops.
 
-use std::path::Path;
-
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::support::fixture::{copy_of_base, polymath, prepare, write};
-
-fn read(path: &Path) -> Value {
-    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
-}
+use crate::support::fixture::{copy_of_base, polymath, prepare, read_json as read, write};
 
 /// Checks that a tuned model stops after its answer, although its base ends texts with another token than the chat
 /// template ends turns with. The end token is written where other programs look for it, for a model and for an

@@ -4,15 +4,10 @@ use std::path::Path;
 
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
-use serde_json::Value;
 
 use crate::support::fixture::{
-    files, finetune, killable, polymath, prepare, records, sha_of_weights, write,
+    files, finetune, killable, polymath, prepare, read_json as json, records, sha_of_weights, write,
 };
-
-fn json(path: &Path) -> Value {
-    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
-}
 
 /// Checks that a finished pretraining goes on by `--resume` where its length is raised; killed on the way, it ends with
 /// the same bits. It is not made shorter, and without `--resume` it is left alone.

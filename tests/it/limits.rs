@@ -10,11 +10,7 @@ use predicates::str::contains;
 use serde_json::Value;
 
 use crate::support::fixture;
-use crate::support::fixture::{PRETRAIN, finetune, polymath, succeed};
-
-fn json(path: &Path) -> Value {
-    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
-}
+use crate::support::fixture::{PRETRAIN, finetune, polymath, read_json as json, succeed};
 
 /// Returns the controller's record at each evaluation of a run.
 fn controls(run: &Path) -> Vec<BTreeMap<String, f64>> {

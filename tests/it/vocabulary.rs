@@ -9,16 +9,14 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value;
 
-use crate::support::fixture::{assert_resumes, finetune, polymath, prepare, write};
+use crate::support::fixture::{
+    assert_resumes, finetune, polymath, prepare, read_json as json, write,
+};
 
 const EMBEDDING: &str = "model.embed_tokens.weight";
 /// Setting that adds an ordinary token, recognized in text. Every document of the niche contains it.
 const ORDINARY: &str = "tokenizer.add=[\" you said\"]";
 const SPECIAL: &str = "tokenizer.add_special=[\"<|tool|>\"]";
-
-fn json(path: &Path) -> Value {
-    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
-}
 
 /// Returns the rows of the named parameter of a saved model.
 fn rows(folder: &Path, name: &str) -> Vec<Vec<f32>> {

@@ -80,6 +80,9 @@ pub fn generate_answers(
     tokenizer: &Path,
     questions: &[Question],
 ) -> Result<Vec<String>, EvalError> {
+    if questions.is_empty() {
+        return Ok(Vec::new());
+    }
     let tokenizer = polymath_tokenizer::open(tokenizer)?;
     let greedy = SamplingConfig {
         temperature: 0.0,

@@ -35,7 +35,7 @@ impl Finetuning {
         if !launch.resume {
             self.refuse_unjudged()?;
         }
-        launch.fit_memory(self.plan())?;
+        launch.fit_memory(self.training_plan())?;
         let mut config = self.config.clone();
         let mut run =
             RunFolder::open_resolving(&config.run, &config.to_toml(), launch.resume, &|saved| {
@@ -121,7 +121,7 @@ impl Finetuning {
         let training = run.training().unwrap_or(&self.config.training);
         let ops = launch.ops(training.precision);
         let resumed = run.resumed().map(|from| from.path.as_path());
-        let plan = launch.fit_memory(self.plan())?;
+        let plan = launch.fit_memory(self.training_plan())?;
         if let Some(chosen) = plan.memory_choice() {
             observer.message(&chosen);
         }

@@ -86,6 +86,16 @@ pub struct Finetuning {
 impl Finetuning {
     /// Returns the cost of the run. If replayed rows are added to the niche's, their initial share is counted.
     pub fn plan(&self) -> Plan {
+        let mut plan = self.training_plan();
+        // A forward pass takes two operations for each parameter. Reading one token of each document at a time, it
+        // reaches about half of the rate of training.
+        let each = 2.0 * 2.0 * plan.parameters as f64;
+        plan.preparation_flops = each * self.tokens_to_generate() as f64;
+        plan
+    }
+
+    /// Returns the cost of the run without the text to generate, whose amount takes files to be read.
+    pub(crate) fn training_plan(&self) -> Plan {
         let moved = Trained {
             names: &self.trainable,
             adapter: self.adapter.as_ref(),
@@ -103,17 +113,18 @@ impl Finetuning {
             plan.tokens = grown(plan.tokens);
             plan.positions = grown(plan.positions);
         }
-        // A forward pass takes two operations for each parameter. Reading one token of each document at a time, it
-        // reaches about half of the rate of training.
-        let each = 2.0 * 2.0 * plan.parameters as f64;
-        plan.preparation_flops = each * self.tokens_to_generate() as f64;
         plan
     }
 
     /// Returns the disk space of the run's checkpoints. Under limits, the model that the search finds is one more.
     pub fn disk(&self) -> DiskPlan {
         let kept = &self.config.checkpoint;
-        let mut disk = DiskPlan::new(&self.plan(), self.adapter.is_some(), kept, &self.config.run);
+        let mut disk = DiskPlan::new(
+            &self.training_plan(),
+            self.adapter.is_some(),
+            kept,
+            &self.config.run,
+        );
         disk.checkpoints += u64::from(self.config.retention.limits.is_some());
         disk
     }

@@ -182,6 +182,19 @@ fn set_line(setting: &Setting) -> String {
     }
 }
 
+/// Groups of each retained domain that are held out in a first config, where it has twice as many: about half of them
+/// are in `test`, usually enough for a verdict.
+pub(crate) const HELD_OUT: i64 = 40;
+/// Forgetting limit of a first config, in bits per byte.
+pub(crate) const LIMIT: f64 = 0.02;
+
+/// Returns the name itself or, if it is taken, the first free one of `name-2`, `name-3` and so on.
+pub(crate) fn free_name(name: String, is_taken: impl Fn(&str) -> bool) -> String {
+    let numbered = (2..).map(|number| format!("{name}-{number}"));
+    let mut names = std::iter::once(name.clone()).chain(numbered);
+    names.find(|name| !is_taken(name)).unwrap_or(name)
+}
+
 /// Returns a key, in quotes where TOML needs them.
 pub(crate) fn toml_key(name: &str) -> String {
     let is_bare = |letter: char| letter.is_ascii_alphanumeric() || "-_".contains(letter);

@@ -207,9 +207,7 @@ impl DomainScorer<'_> {
         }
         Ok(())
     }
-}
 
-impl DomainScorer<'_> {
     /// Generates answers to a few questions of a domain that the base answers and this model does not, spread over all
     /// such questions. Returns them by the question's index.
     fn lost_answers(

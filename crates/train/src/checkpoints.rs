@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::TrainError;
 use crate::checkpoint::{self, Checkpoint, RunState};
-use crate::lengthen::last_extension;
+use crate::lengthen::{is_ended, last_extension};
 use crate::saved::training_of_run;
 
 /// Returns the name of the checkpoint after `step` in a run folder.
@@ -48,7 +48,7 @@ pub fn finished(run: &Path) -> Option<RunState> {
     let (found, _) = newest(run).ok()?;
     let state = found?.state;
     let extended = training_of_run(run).as_ref().and_then(last_extension);
-    (state.finished && extended.is_none_or(|after| after < state.step)).then_some(state)
+    is_ended(&state, extended).then_some(state)
 }
 
 /// Returns true if the folder holds a finished run.

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use crate::checkpoint::{RunState, read_state, verify};
 use crate::checkpoints::steps;
+use crate::lengthen::{is_ended, last_extension};
 use crate::run_folder::{LOCK, discard, lock};
 use crate::saved::training_of_run;
 use crate::{TrainError, Training};
@@ -78,11 +79,8 @@ impl Inspection {
     /// Returns the state of a finished run.
     pub fn finished(&self) -> Option<&RunState> {
         let state = self.newest()?.state.as_ref().ok()?;
-        let extended = self
-            .training
-            .as_ref()
-            .and_then(crate::lengthen::last_extension);
-        (state.finished && extended.is_none_or(|after| after < state.step)).then_some(state)
+        let extended = self.training.as_ref().and_then(last_extension);
+        is_ended(state, extended).then_some(state)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Resuming a run with another length: what it keeps, and a description of its learning rate.
 
+use crate::checkpoint::RunState;
 use crate::{Extension, TrainError, Training, TrainingConfig, TrainingDefaults, learning_rate};
 
 /// Settings of a run that is resumed.
@@ -125,6 +126,11 @@ pub(crate) fn describe(training: &Training, total: u64) -> String {
 /// Returns the step after which a run was last extended.
 pub(crate) fn last_extension(training: &Training) -> Option<u64> {
     training.extensions.last().map(|last| last.after)
+}
+
+/// Returns true if a run that was last extended after the step `extended_after` ends with this checkpoint.
+pub(crate) fn is_ended(state: &RunState, extended_after: Option<u64>) -> bool {
+    state.finished && extended_after.is_none_or(|after| after < state.step)
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use polymath_base::{Lock, StagedFolder};
 use crate::changes::refuse_changes;
 use crate::checkpoint::{self, Best, Checkpoint, OPTIMIZER, RunState};
 use crate::checkpoints::{newest, step_name};
-use crate::lengthen::{continue_run, last_extension};
+use crate::lengthen::{continue_run, is_ended, last_extension};
 use crate::metrics::{METRICS, MetricsFile};
 use crate::resumable::{refuse_older, refuse_unfit};
 use crate::saved::{CONFIG, training_in};
@@ -195,12 +195,8 @@ impl RunFolder {
     }
 
     fn is_finished(&self) -> bool {
-        self.resumed.as_ref().is_some_and(|from| {
-            from.state.finished
-                && self
-                    .extended_after
-                    .is_none_or(|after| after < from.state.step)
-        })
+        let resumed = self.resumed.as_ref();
+        resumed.is_some_and(|from| is_ended(&from.state, self.extended_after))
     }
 
     /// Returns the outcome of a run that is already finished, or `None`. Completes the work after the last checkpoint

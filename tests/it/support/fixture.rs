@@ -17,6 +17,11 @@ pub fn device() -> String {
     std::env::var("POLYMATH_TEST_DEVICE").unwrap_or_else(|_| "cpu".to_owned())
 }
 
+/// Reads a JSON file.
+pub fn read_json(path: &Path) -> Value {
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
 pub fn polymath(folder: &Path) -> Command {
     let mut command = Command::cargo_bin("polymath").expect("the binary of this package");
     command.current_dir(folder).args(["--device", &device()]);

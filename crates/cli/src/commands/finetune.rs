@@ -41,18 +41,7 @@ pub fn run(
             finetuning.watched().join(", ")
         ))?;
         results::print(&remarks(&finetuning))?;
-        let config = finetuning.config();
-        let plan = fitted(finetuning.plan(), environment);
-        let summary = summary(&folder, &plan, &config.training);
-        results::line(&summary)?;
-        let generation = finetuning.generation();
-        let said = finetuning.choices().iter().chain(&generation);
-        for said in said.chain(&finetuning.packings()) {
-            results::line(said)?;
-        }
-        let disk = finetuning.disk();
-        let measure = |launch: &Launch| Ok(finetuning.cost(launch)?);
-        return dry_run::print((&plan, &disk), environment, measure);
+        return print_cost(&finetuning, &folder, environment);
     }
     let finetuning = Finetuning::open(config, &stages).map_err(Failure::usage)?;
     environment.say_what_is_left_out(ModelSource::of(finetuning.base()))?;
@@ -125,6 +114,24 @@ pub fn about(title: &str, tuning: &Finetuning, run: &Path) -> About {
         run: run.to_path_buf(),
         groups,
     }
+}
+
+/// Prints what was chosen for a run in `folder`, and what it takes.
+pub fn print_cost(
+    finetuning: &Finetuning,
+    folder: &Path,
+    environment: &Environment,
+) -> Result<(), Failure> {
+    let config = finetuning.config();
+    let plan = fitted(finetuning.plan(), environment);
+    results::line(&summary(folder, &plan, &config.training))?;
+    let generation = finetuning.generation();
+    let said = finetuning.choices().iter().chain(&generation);
+    for said in said.chain(&finetuning.packings()) {
+        results::line(said)?;
+    }
+    let measure = |launch: &Launch| Ok(finetuning.cost(launch)?);
+    dry_run::print((&plan, &finetuning.disk()), environment, measure)
 }
 
 /// Converts `0.02` or `default=0.02,chemistry=0.01` to overrides of the config.

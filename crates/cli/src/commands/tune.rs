@@ -7,11 +7,11 @@ use polymath_data::{Dataset, Progress as PreparationProgress};
 use polymath_eval::statistics::LimitVerdict;
 use polymath_finetune::{Finetuning, Method};
 use polymath_study::Runner;
-use polymath_study::tune::{Inspected, Tune, TuneEnd, TuneRequest, TuneRunner, ollama_name};
+use polymath_study::tune::{Tune, TuneEnd, TuneRequest, TuneRunner, ollama_name};
 use polymath_train::{Launch, Observer};
 
 use super::sweep::ConsoleRunner;
-use super::{dry_run, prepare, pretrain};
+use super::{finetune, prepare, pretrain};
 use crate::arguments;
 use crate::console::StudyConsole;
 use crate::environment::Environment;
@@ -27,7 +27,7 @@ pub fn run(arguments: &arguments::Tune, environment: &Environment) -> Result<(),
     };
     if arguments.dry_run {
         let inspected = tune.inspect(&runner)?;
-        return cost(&tune, &inspected, environment);
+        return finetune::print_cost(&inspected.finetuning, &tune.folder().run(), environment);
     }
     let progress = StudyConsole::new(environment);
     let setup = environment.setup(&progress);
@@ -62,21 +62,6 @@ fn request(arguments: &arguments::Tune) -> TuneRequest {
         },
         settings: all.filter(is_setting).cloned().collect(),
     }
-}
-
-/// Prints the cost of the training.
-fn cost(tune: &Tune, inspected: &Inspected, environment: &Environment) -> Result<(), Failure> {
-    let finetuning = &inspected.finetuning;
-    let (plan, config) = (finetuning.plan(), finetuning.config());
-    let run = tune.folder().run();
-    results::line(&pretrain::summary(&run, &plan, &config.training))?;
-    let generation = finetuning.generation();
-    let said = finetuning.choices().iter().chain(&generation);
-    for said in said.chain(&finetuning.packings()) {
-        results::line(said)?;
-    }
-    let measure = |launch: &Launch| Ok(finetuning.cost(launch)?);
-    dry_run::print((&plan, &finetuning.disk()), environment, measure)
 }
 
 /// Prints what was gained and forgotten, and how to talk with the model.
@@ -168,11 +153,11 @@ impl Runner for TuneConsole<'_> {
         for choice in tuning.choices().iter().chain(&tuning.generation()) {
             self.say(choice);
         }
-        let (plan, config) = (tuning.plan(), tuning.config());
+        let plan = pretrain::fitted(tuning.plan(), self.environment);
         self.say(&pretrain::summary(
             tuning.run_folder(),
             &plan,
-            &config.training,
+            &tuning.config().training,
         ));
         self.console.observer(title, tuning)
     }

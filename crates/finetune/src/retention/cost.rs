@@ -56,7 +56,7 @@ impl Finetuning {
         let ops = launch.ops(self.config.training.precision);
         let mut cost = Cost::default();
         let batches = self.timed_batches()?;
-        let plan = launch.fit_memory(self.plan())?;
+        let plan = launch.fit_memory(self.training_plan())?;
         let transformer = self
             .transformer(None, launch, ops)?
             .with_recompute(plan.recomputes());

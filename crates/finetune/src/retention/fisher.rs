@@ -12,9 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use candle_core::Tensor;
 use polymath_base::StagedFolder;
 use polymath_base::sha256_of_bytes;
-use polymath_data::{
-    BATCH_RULE, Batch, BatchShape, IGNORED, MixturePart, MixtureStream, TokenShard,
-};
+use polymath_data::{BATCH_RULE, Batch, BatchShape, MixturePart, MixtureStream, TokenShard};
 use polymath_model::Transformer;
 use safetensors::SafeTensors;
 
@@ -78,8 +76,7 @@ impl Squares {
             if stop.load(Ordering::SeqCst) {
                 return Err(FinetuneError::Stopped);
             }
-            let scored = batch.targets.iter().filter(|target| **target != IGNORED);
-            squares.tokens += scored.count() as u64;
+            squares.tokens += batch.scored_tokens() as u64;
             squares.add(model, &batch)?;
             // Checked right before the next row is read.
             stream.check()?;

@@ -1,5 +1,6 @@
 //! Tests of the text that the base generates: reproducible, stored once, and refused if the base repeats itself.
 
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use candle_core::Device;
@@ -139,16 +140,13 @@ fn sharpened(seed: u64, factor: f64) -> Transformer {
     Transformer::from_weights(model.config().clone(), weights, &options).unwrap()
 }
 
-/// Checks that a base that repeats itself is refused with the measure and a way out, after three seeds and before
-/// much is generated, and that nothing is left that could be taken for its text.
-#[test]
-fn a_repeating_base_is_refused() {
-    let root = tempfile::tempdir().unwrap();
-    let replay = SelfReplay {
-        output: root.path().join("run.replay"),
+/// Returns text of so many tokens to be generated in `root`, a quarter of which is held out.
+fn held_out_replay(root: &Path, tokens: u64) -> SelfReplay {
+    SelfReplay {
+        output: root.join("run.replay"),
         tokenizer: tokenizer_json().into_bytes(),
         base_sha256: "base".into(),
-        tokens: 50_000,
+        tokens,
         composition: DocumentSampler {
             temperature: 1.0,
             max_tokens: 16,
@@ -156,7 +154,15 @@ fn a_repeating_base_is_refused() {
         },
         frame: None,
         held_out: HeldOutPart::Quarter,
-    };
+    }
+}
+
+/// Checks that a base that repeats itself is refused with the measure and a way out, after three seeds and before
+/// much is generated, and that nothing is left that could be taken for its text.
+#[test]
+fn a_repeating_base_is_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let replay = held_out_replay(root.path(), 50_000);
     let mut said = Messages::default();
     let repeating = sharpened(1, 1e4);
     let refused = replay.prepare(&repeating, &AtomicBool::new(false), &mut said);
@@ -179,19 +185,7 @@ fn a_repeating_base_is_refused() {
 #[test]
 fn damaged_heldout_text_is_generated_again() {
     let root = tempfile::tempdir().unwrap();
-    let replay = SelfReplay {
-        output: root.path().join("run.replay"),
-        tokenizer: tokenizer_json().into_bytes(),
-        base_sha256: "base".into(),
-        tokens: 500,
-        composition: DocumentSampler {
-            temperature: 1.0,
-            max_tokens: 16,
-            seed: 3,
-        },
-        frame: None,
-        held_out: HeldOutPart::Quarter,
-    };
+    let replay = held_out_replay(root.path(), 500);
     let base = frozen(1);
     let prepare = || {
         let mut said = Messages::default();

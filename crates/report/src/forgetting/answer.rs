@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use super::wording::list;
-use super::{DomainReport, ForgettingReport, RunReport};
+use super::{ForgettingReport, RunReport};
 use crate::wording::signed;
 use polymath_eval::statistics::Verdict;
 
@@ -55,11 +55,10 @@ impl Answer {
 
 /// Returns the sentence for runs of which no niche is known.
 fn without_niche(report: &ForgettingReport) -> String {
-    let keeps = |run: &&RunReport| run.judged().count() > 0 && run.judged().all(is_kept);
     let kept: Vec<String> = report
         .runs
         .iter()
-        .filter(keeps)
+        .filter(|run| run.keeps_all())
         .map(|run| run.name.clone())
         .collect();
     let within = format!("within {} bits per byte", report.settings.tolerance);
@@ -86,10 +85,8 @@ struct Compared<'a> {
 
 impl<'a> Compared<'a> {
     fn recommended(&self) -> Option<&'a RunReport> {
-        let keeps = |run: &&&RunReport| {
-            gained(run) && run.judged().count() > 0 && run.judged().all(is_kept)
-        };
-        let inside = self.runs.iter().filter(keeps).copied();
+        let runs = self.runs.iter().copied();
+        let inside = runs.filter(|run| gained(run) && run.keeps_all());
         inside.max_by(|a, b| gain(a).total_cmp(&gain(b)))
     }
 
@@ -197,10 +194,6 @@ impl<'a> Compared<'a> {
             ),
         }
     }
-}
-
-fn is_kept(domain: &DomainReport) -> bool {
-    domain.verdict.is_kept()
 }
 
 fn gained(run: &RunReport) -> bool {

@@ -190,6 +190,12 @@ impl RunReport {
         (kept.count(), self.judged().count())
     }
 
+    /// Returns true if retained domains are judged, and all of them are kept.
+    pub(crate) fn keeps_all(&self) -> bool {
+        let (kept, judged) = self.kept();
+        judged > 0 && kept == judged
+    }
+
     /// Returns the retained domains that are not withheld.
     pub(crate) fn judged(&self) -> impl Iterator<Item = &DomainReport> {
         self.retained()

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::StudyError;
+use crate::forget::provenance::curve;
 
 /// Facts that a model card is written from.
 pub struct Facts {
@@ -92,7 +93,10 @@ impl Facts {
             license: given.or_else(|| license_of(base.as_ref()?)),
             begin: begin_token(source)?,
             chats: has_template(folder)?,
-            scores: step.map_or(Ok(None), |step| scores_at(run, step))?,
+            scores: match step {
+                Some(step) => curve(folder)?.into_iter().find(|point| point.step == step),
+                None => None,
+            },
             shares: match datasets.is_empty() {
                 true => Vec::new(),
                 false => shares_of(config.as_ref()),
@@ -159,20 +163,6 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, StudyError> 
     let value = serde_json::from_value(value)
         .map_err(|error| StudyError::Config(format!("can't use `{}`: {error}", path.display())))?;
     Ok(Some(value))
-}
-
-/// Returns the scores of a run's evaluation after `step`.
-fn scores_at(run: &Path, step: u64) -> Result<Option<CurvePoint>, StudyError> {
-    let path = run.join("metrics.jsonl");
-    if !polymath_input::exists(&path)? {
-        return Ok(None);
-    }
-    let text = polymath_base::read(&path).map_err(StudyError::file(&path))?;
-    // Skips lines of training steps, and a last line that is cut off.
-    let points = text
-        .split(|byte| *byte == b'\n')
-        .filter_map(|line| serde_json::from_slice::<CurvePoint>(line).ok());
-    Ok(points.into_iter().find(|point| point.step == step))
 }
 
 /// Opens the datasets of a run that still exist. Warns about those that can't be opened.

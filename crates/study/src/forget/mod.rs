@@ -3,7 +3,7 @@
 mod describe;
 mod generated;
 mod ledger;
-mod provenance;
+pub(crate) mod provenance;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -7,6 +7,7 @@ use polymath_data::{DataError, DomainConfig, SourceSurvey, survey};
 use polymath_finetune::name_of_texts;
 
 use crate::StudyError;
+use crate::schema::free_name;
 
 /// Bytes of each domain that are read to count its documents.
 const SURVEYED: u64 = 4_000_000;
@@ -138,10 +139,7 @@ impl FoundTexts {
 
     fn free_name(&self, name: String) -> String {
         let all = || self.domains.iter().chain(&self.niches);
-        let numbered = (2..).map(|number| format!("{name}-{number}"));
-        let names = std::iter::once(name.clone()).chain(numbered);
-        let mut free = names.filter(|name| all().all(|other| other.name != *name));
-        free.next().unwrap_or(name)
+        free_name(name, |name| all().any(|other| other.name == name))
     }
 }
 

@@ -16,14 +16,10 @@ use polymath_finetune::RetentionConfig;
 use toml::Value;
 
 use crate::StudyError;
-use crate::schema::{ConfigKind, Setting};
+use crate::schema::{ConfigKind, HELD_OUT, LIMIT, Setting};
 
 /// Base of a fine-tuning where no own model is pretrained.
 const HUB_BASE: &str = "HuggingFaceTB/SmolLM2-135M-Instruct";
-/// Groups of each domain that are held out, as far as it has twice as many.
-const HELD_OUT: i64 = 40;
-/// Forgetting limit in bits per byte.
-const LIMIT: f64 = 0.02;
 
 /// First configs of a folder.
 pub struct Init {

@@ -191,9 +191,16 @@ impl Needed {
         let mut scopes = vec![PathBuf::from(".")];
         scopes.extend(folders.iter().cloned());
         scopes.extend(runs.iter().filter_map(|run| project_of(&run.folder)));
-        let mut seen = BTreeSet::new();
+        let (mut seen, mut walked) = (BTreeSet::new(), BTreeSet::new());
         let mut needed = Self::default();
         for scope in scopes {
+            // Runs of one project have the same scope.
+            if scope
+                .canonicalize()
+                .is_ok_and(|folder| !walked.insert(folder))
+            {
+                continue;
+            }
             let Walk { runs, models } = walk::walk(&scope)?;
             for folder in runs.into_iter().chain(models) {
                 let is_new = folder
@@ -210,15 +217,15 @@ impl Needed {
     /// Adds what a run or model came from, and what that came from.
     fn add(&mut self, folder: &Path) -> Result<(), StudyError> {
         // A model beside others in a folder is no checkpoint of a run: its lineage is its own.
-        let mut lineages = vec![(folder.to_path_buf(), Lineage::of(folder)?)];
+        let mut lineages = vec![Lineage::of(folder)?];
         for (name, path) in walk::folders(folder) {
             if name.starts_with("step-") || name == "mixed" {
                 self.add_adapter(folder, &path);
-                lineages.push((path.clone(), Lineage::of(&path)?));
+                lineages.push(Lineage::of(&path)?);
             }
         }
         self.add_adapter(folder, folder);
-        for lineage in lineages.into_iter().filter_map(|(_, lineage)| lineage) {
+        for lineage in lineages.into_iter().flatten() {
             for place in lineage.checkpoint.iter().chain([&lineage.base]) {
                 self.push(folder, Some(place), Some(&lineage.base_sha256));
             }

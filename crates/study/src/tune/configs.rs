@@ -14,11 +14,8 @@ use super::folder::write;
 use super::request::{Retained, refused};
 use super::{TuneFolder, TuneRequest};
 use crate::StudyError;
-use crate::schema::toml_key;
+use crate::schema::{HELD_OUT, free_name, toml_key};
 
-/// Groups of each retained domain that are held out, where it has twice as many: about half of them are in `test`,
-/// enough for a verdict.
-const HELD_OUT: u64 = 40;
 /// Groups of the niche that are held out where it has few: a tenth, within these bounds. A twentieth of more is enough.
 const HELD_OUT_OF_NICHE: [u64; 2] = [4, 32];
 /// Bytes of the niche that are read to count its documents.
@@ -114,11 +111,7 @@ impl Configs<'_> {
             let name = name_of_texts(std::slice::from_ref(path));
             let is_taken =
                 |name: &str| name == self.niche || named.iter().any(|other| other.name == name);
-            let numbered = (2..).map(|number| format!("{name}-{number}"));
-            let name = std::iter::once(name.clone())
-                .chain(numbered)
-                .find(|name| !is_taken(name))
-                .unwrap_or(name);
+            let name = free_name(name, is_taken);
             named.push(Named {
                 name,
                 path: path.clone(),

@@ -4,15 +4,11 @@ use std::path::{Path, PathBuf};
 
 use polymath_finetune::retention::LimitsConfig;
 use polymath_finetune::{Method, name_of_texts};
-use polymath_hub::Repository;
+use polymath_hub::{DatasetFiles, Repository};
 use serde::{Deserialize, Serialize};
 
 use crate::StudyError;
-
-/// Prefix of a dataset of the hub among the paths of text.
-const HUB_DATASET: &str = "hf://";
-/// Forgetting limit in bits per byte where text is retained and no limit is given.
-const LIMIT: f64 = 0.02;
+use crate::schema::LIMIT;
 
 /// Request of a tuning.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -74,7 +70,10 @@ impl TuneRequest {
             ));
         }
         for path in self.data.iter().chain(&self.retain) {
-            if !path.starts_with(HUB_DATASET) && !is_glob(path) && !Path::new(path).exists() {
+            if !path.starts_with(DatasetFiles::SCHEME)
+                && !is_glob(path)
+                && !Path::new(path).exists()
+            {
                 return Err(refused(format!(
                     "`{path}`: there is no such file or folder"
                 )));

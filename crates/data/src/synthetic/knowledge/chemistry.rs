@@ -1,7 +1,10 @@
 //! Facts of chemistry: symbols and families of the elements, formulas of everyday substances.
 
+use super::relation::{Relation, facts};
+use crate::synthetic::elements;
+
 /// Everyday substance or mineral and its formula.
-pub const SUBSTANCES: [(&str, &str); 48] = [
+const SUBSTANCES: [(&str, &str); 48] = [
     ("water", "H2O"),
     ("ammonia", "NH3"),
     ("methane", "CH4"),
@@ -54,7 +57,7 @@ pub const SUBSTANCES: [(&str, &str); 48] = [
 
 /// Returns the family of the element with an atomic number, up to the actinides: the chemistry of heavier ones is
 /// hardly known.
-pub fn family(number: i64) -> Option<&'static str> {
+fn family(number: i64) -> Option<&'static str> {
     Some(match number {
         1 | 6..=8 | 15 | 16 | 34 => "nonmetals",
         2 | 10 | 18 | 36 | 54 | 86 => "noble gases",
@@ -68,4 +71,63 @@ pub fn family(number: i64) -> Option<&'static str> {
         13 | 31 | 49 | 50 | 81..=84 => "post-transition metals",
         _ => return None,
     })
+}
+
+/// Returns the relations of chemistry with their facts.
+pub fn relations() -> Vec<Relation> {
+    let known = elements::ELEMENTS
+        .iter()
+        .filter_map(|element| Some((element, family(element.number)?)));
+    vec![
+        Relation {
+            name: "symbol",
+            facts: facts(
+                known
+                    .clone()
+                    .map(|(element, _)| (element.name, element.symbol)),
+            ),
+            phrases: &[
+                "the symbol of {subject}",
+                "the symbol for {subject}",
+                "the chemical symbol of {subject}",
+                "the symbol of the element {subject}",
+            ],
+            statements: &[
+                "{answer} is the symbol of {subject}.",
+                "Chemists write {answer} for {subject}.",
+                "The element {subject} has the symbol {answer}.",
+                "In a formula {subject} appears as {answer}.",
+            ],
+        },
+        Relation {
+            name: "family",
+            facts: facts(known.map(|(element, family)| (element.name, family))),
+            phrases: &[
+                "the family of {subject}",
+                "the family to which {subject} belongs",
+                "the chemical family of {subject}",
+                "the family of the element {subject}",
+            ],
+            statements: &[
+                "{subject} belongs to the family {answer}.",
+                "Chemists count {subject} among the {answer}.",
+                "Among the {answer} is {subject}.",
+            ],
+        },
+        Relation {
+            name: "formula",
+            facts: facts(SUBSTANCES),
+            phrases: &[
+                "the formula of {subject}",
+                "the formula for {subject}",
+                "the chemical formula of {subject}",
+                "the formula of the substance {subject}",
+            ],
+            statements: &[
+                "{subject} has the formula {answer}.",
+                "Chemists write {subject} as {answer}.",
+                "{answer} is the formula of {subject}.",
+            ],
+        },
+    ]
 }

@@ -6,12 +6,10 @@
 
 mod chemistry;
 mod physics;
+mod relation;
 
-use super::elements;
 use super::random::Random;
-
-/// Statement or question frame with the places `{subject}`, `{answer}` or `{phrase}`.
-type Template = &'static str;
+use relation::{Fact, Relation, Template, capitalized, fill};
 
 /// Questions of the training text; `{phrase}` is a noun phrase of the relation.
 const TAUGHT_QUESTIONS: [Template; 14] = [
@@ -39,25 +37,6 @@ const TEST_QUESTIONS: [Template; 4] = [
     "Explain {phrase} to a beginner.",
 ];
 
-/// Fact of a relation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Fact {
-    subject: &'static str,
-    answer: &'static str,
-}
-
-/// Relation with its facts and phrasings.
-#[derive(Debug)]
-struct Relation {
-    /// Name of the relation, one word.
-    name: &'static str,
-    facts: Vec<Fact>,
-    /// Noun phrases for the answer, with `{subject}`. The first one is short and is the one of the test.
-    phrases: &'static [Template],
-    /// Statements, with `{subject}` and `{answer}`.
-    statements: &'static [Template],
-}
-
 /// Question of the test.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {
@@ -79,8 +58,8 @@ impl Knowledge {
     /// Returns the facts of a domain of the corpus, or `None` for a domain without facts.
     pub fn of(domain: &str) -> Option<Self> {
         let relations = match domain {
-            "chemistry" => chemistry_relations(),
-            "physics" => physics_relations(),
+            "chemistry" => chemistry::relations(),
+            "physics" => physics::relations(),
             _ => return None,
         };
         Some(Self { relations })
@@ -136,188 +115,12 @@ impl Knowledge {
     }
 }
 
-impl Relation {
-    /// Writes a line that states a fact, in one of the relation's phrasings.
-    fn state(&self, fact: &Fact, random: &mut Random) -> String {
-        let choice = random.below((self.statements.len() + self.phrases.len()) as i64) as usize;
-        let sentence = match self.statements.get(choice) {
-            Some(statement) => fill(statement, fact),
-            None => {
-                let phrase = fill(self.phrases[choice - self.statements.len()], fact);
-                format!("{phrase} is {}.", fact.answer)
-            }
-        };
-        capitalized(&sentence) + "\n"
-    }
-}
-
-/// Puts subject and answer into a template.
-fn fill(template: &str, fact: &Fact) -> String {
-    template
-        .replace("{subject}", fact.subject)
-        .replace("{answer}", fact.answer)
-}
-
 /// Returns a prompt that asks by a question frame.
 fn ask(frame: &str, phrase: &str) -> String {
     format!(
         "Question: {}\nAnswer:",
         capitalized(&frame.replace("{phrase}", phrase))
     )
-}
-
-/// Returns a sentence with its first letter in upper case.
-fn capitalized(sentence: &str) -> String {
-    let mut letters = sentence.chars();
-    match letters.next() {
-        Some(first) => first.to_uppercase().chain(letters).collect(),
-        None => String::new(),
-    }
-}
-
-fn facts(pairs: impl IntoIterator<Item = (&'static str, &'static str)>) -> Vec<Fact> {
-    pairs
-        .into_iter()
-        .map(|(subject, answer)| Fact { subject, answer })
-        .collect()
-}
-
-fn chemistry_relations() -> Vec<Relation> {
-    let known = elements::ELEMENTS
-        .iter()
-        .filter_map(|element| Some((element, chemistry::family(element.number)?)));
-    vec![
-        Relation {
-            name: "symbol",
-            facts: facts(
-                known
-                    .clone()
-                    .map(|(element, _)| (element.name, element.symbol)),
-            ),
-            phrases: &[
-                "the symbol of {subject}",
-                "the symbol for {subject}",
-                "the chemical symbol of {subject}",
-                "the symbol of the element {subject}",
-            ],
-            statements: &[
-                "{answer} is the symbol of {subject}.",
-                "Chemists write {answer} for {subject}.",
-                "The element {subject} has the symbol {answer}.",
-                "In a formula {subject} appears as {answer}.",
-            ],
-        },
-        Relation {
-            name: "family",
-            facts: facts(known.map(|(element, family)| (element.name, family))),
-            phrases: &[
-                "the family of {subject}",
-                "the family to which {subject} belongs",
-                "the chemical family of {subject}",
-                "the family of the element {subject}",
-            ],
-            statements: &[
-                "{subject} belongs to the family {answer}.",
-                "Chemists count {subject} among the {answer}.",
-                "Among the {answer} is {subject}.",
-            ],
-        },
-        Relation {
-            name: "formula",
-            facts: facts(chemistry::SUBSTANCES),
-            phrases: &[
-                "the formula of {subject}",
-                "the formula for {subject}",
-                "the chemical formula of {subject}",
-                "the formula of the substance {subject}",
-            ],
-            statements: &[
-                "{subject} has the formula {answer}.",
-                "Chemists write {subject} as {answer}.",
-                "{answer} is the formula of {subject}.",
-            ],
-        },
-    ]
-}
-
-fn physics_relations() -> Vec<Relation> {
-    vec![
-        Relation {
-            name: "unit",
-            facts: facts(physics::UNITS.map(|(quantity, unit, _)| (quantity, unit))),
-            phrases: &[
-                "the unit of {subject}",
-                "the unit for {subject}",
-                "the SI unit of {subject}",
-                "the unit of the quantity {subject}",
-            ],
-            statements: &[
-                "Physicists give {subject} in the unit {answer}.",
-                "The {answer} is the unit of {subject}.",
-                "{subject} is measured in the unit {answer}.",
-            ],
-        },
-        Relation {
-            name: "sign",
-            facts: facts(physics::UNITS.map(|(_, unit, sign)| (unit, sign))),
-            phrases: &[
-                "the sign of the {subject}",
-                "the sign for the {subject}",
-                "the written sign of the {subject}",
-                "the sign of the unit {subject}",
-            ],
-            statements: &[
-                "The {subject} is written {answer}.",
-                "{answer} is the sign of the {subject}.",
-                "Physicists write {answer} for the {subject}.",
-            ],
-        },
-        Relation {
-            name: "instrument",
-            facts: facts(physics::INSTRUMENTS),
-            phrases: &[
-                "the instrument for {subject}",
-                "the instrument that measures {subject}",
-                "the measuring instrument for {subject}",
-                "the instrument to measure {subject}",
-            ],
-            statements: &[
-                "The {answer} measures {subject}.",
-                "One measures {subject} with the {answer}.",
-                "A reading of {subject} comes from the {answer}.",
-            ],
-        },
-        Relation {
-            name: "discoverer",
-            facts: facts(physics::DISCOVERIES.map(|(discovery, person, _)| (discovery, person))),
-            phrases: &[
-                "the discoverer of {subject}",
-                "the name of the discoverer of {subject}",
-                "the person behind {subject}",
-                "the one who found {subject}",
-            ],
-            statements: &[
-                "{answer} discovered {subject}.",
-                "{subject} goes back to {answer}.",
-                "We owe {subject} to {answer}.",
-            ],
-        },
-        Relation {
-            name: "year",
-            facts: facts(physics::DISCOVERIES.map(|(discovery, _, year)| (discovery, year))),
-            phrases: &[
-                "the year of {subject}",
-                "the year that brought {subject}",
-                "the year of the discovery of {subject}",
-                "the year in which {subject} was found",
-            ],
-            statements: &[
-                "In the year {answer} came {subject}.",
-                "{subject} dates from the year {answer}.",
-                "The year {answer} brought {subject}.",
-            ],
-        },
-    ]
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
 //! Facts of physics: units and their signs, instruments, discoveries.
 
+use super::relation::{Relation, facts};
+
 /// Quantity, its unit and the unit's sign. SI units with names of their own (BIPM, *The International System of Units*,
 /// 9th edition), and the radian and steradian.
-pub const UNITS: [(&str, &str, &str); 28] = [
+const UNITS: [(&str, &str, &str); 28] = [
     ("force", "newton", "N"),
     ("energy", "joule", "J"),
     ("power", "watt", "W"),
@@ -34,7 +36,7 @@ pub const UNITS: [(&str, &str, &str); 28] = [
 ];
 
 /// Measured quantity and the instrument that measures it.
-pub const INSTRUMENTS: [(&str, &str); 35] = [
+const INSTRUMENTS: [(&str, &str); 35] = [
     ("temperature", "thermometer"),
     ("air pressure", "barometer"),
     ("gas pressure", "manometer"),
@@ -73,7 +75,7 @@ pub const INSTRUMENTS: [(&str, &str); 35] = [
 ];
 
 /// Discovery, invention or law, the person that it is usually credited to, and the year usually given.
-pub const DISCOVERIES: [(&str, &str, &str); 44] = [
+const DISCOVERIES: [(&str, &str, &str); 44] = [
     ("the electron", "Thomson", "1897"),
     ("the proton", "Rutherford", "1919"),
     ("the neutron", "Chadwick", "1932"),
@@ -119,3 +121,84 @@ pub const DISCOVERIES: [(&str, &str, &str); 44] = [
     ("the mercury barometer", "Torricelli", "1643"),
     ("the pendulum clock", "Huygens", "1656"),
 ];
+
+/// Returns the relations of physics with their facts.
+pub fn relations() -> Vec<Relation> {
+    vec![
+        Relation {
+            name: "unit",
+            facts: facts(UNITS.map(|(quantity, unit, _)| (quantity, unit))),
+            phrases: &[
+                "the unit of {subject}",
+                "the unit for {subject}",
+                "the SI unit of {subject}",
+                "the unit of the quantity {subject}",
+            ],
+            statements: &[
+                "Physicists give {subject} in the unit {answer}.",
+                "The {answer} is the unit of {subject}.",
+                "{subject} is measured in the unit {answer}.",
+            ],
+        },
+        Relation {
+            name: "sign",
+            facts: facts(UNITS.map(|(_, unit, sign)| (unit, sign))),
+            phrases: &[
+                "the sign of the {subject}",
+                "the sign for the {subject}",
+                "the written sign of the {subject}",
+                "the sign of the unit {subject}",
+            ],
+            statements: &[
+                "The {subject} is written {answer}.",
+                "{answer} is the sign of the {subject}.",
+                "Physicists write {answer} for the {subject}.",
+            ],
+        },
+        Relation {
+            name: "instrument",
+            facts: facts(INSTRUMENTS),
+            phrases: &[
+                "the instrument for {subject}",
+                "the instrument that measures {subject}",
+                "the measuring instrument for {subject}",
+                "the instrument to measure {subject}",
+            ],
+            statements: &[
+                "The {answer} measures {subject}.",
+                "One measures {subject} with the {answer}.",
+                "A reading of {subject} comes from the {answer}.",
+            ],
+        },
+        Relation {
+            name: "discoverer",
+            facts: facts(DISCOVERIES.map(|(discovery, person, _)| (discovery, person))),
+            phrases: &[
+                "the discoverer of {subject}",
+                "the name of the discoverer of {subject}",
+                "the person behind {subject}",
+                "the one who found {subject}",
+            ],
+            statements: &[
+                "{answer} discovered {subject}.",
+                "{subject} goes back to {answer}.",
+                "We owe {subject} to {answer}.",
+            ],
+        },
+        Relation {
+            name: "year",
+            facts: facts(DISCOVERIES.map(|(discovery, _, year)| (discovery, year))),
+            phrases: &[
+                "the year of {subject}",
+                "the year that brought {subject}",
+                "the year of the discovery of {subject}",
+                "the year in which {subject} was found",
+            ],
+            statements: &[
+                "In the year {answer} came {subject}.",
+                "{subject} dates from the year {answer}.",
+                "The year {answer} brought {subject}.",
+            ],
+        },
+    ]
+}

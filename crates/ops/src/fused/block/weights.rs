@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Result, Shape, Tensor};
 
+use super::branches::{BranchWeights, Branches};
 use crate::fused::simd::buffer::{Shared, split, with_buffer};
 use crate::fused::simd::chunks::write;
 use crate::fused::simd::storage::Floats;
@@ -33,6 +34,24 @@ impl Parts {
             flat = rest;
             part
         })
+    }
+
+    /// Prepares the branches of both groups for products, from the flat vector.
+    pub fn branch_weights<'a>(
+        &self,
+        branches: &'a [Option<Branches>; 2],
+        flat: &'a [f32],
+    ) -> [Option<BranchWeights<'a>>; 2] {
+        let [_, weight_of_inner, weight_of_outer, inner, outer] = self.of(flat);
+        let of = |branches: &'a Option<Branches>, weight, flat| {
+            branches
+                .as_ref()
+                .map(|branches| branches.weights(weight, flat))
+        };
+        [
+            of(&branches[0], weight_of_inner, inner),
+            of(&branches[1], weight_of_outer, outer),
+        ]
     }
 
     /// Splits a flat gradient into its parts, which are empty for frozen weights.

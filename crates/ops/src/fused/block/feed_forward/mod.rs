@@ -113,16 +113,7 @@ impl FusedFeedForward {
 
     /// Values of the branches of both groups, from the flat vector.
     fn branch_weights<'a>(&'a self, flat: &'a [f32]) -> [Option<BranchWeights<'a>>; 2] {
-        let [_, gate_up, down, inner, outer] = self.parts.of(flat);
-        let [of_inner, of_outer] = &self.branches;
-        [
-            of_inner
-                .as_ref()
-                .map(|branches| branches.weights(gate_up, inner)),
-            of_outer
-                .as_ref()
-                .map(|branches| branches.weights(down, outer)),
-        ]
+        self.parts.branch_weights(&self.branches, flat)
     }
 
     /// Weights of both groups for products with so many rows.

@@ -174,16 +174,7 @@ impl FusedSelfAttention {
 
     /// Values of the branches of both groups, from the flat vector.
     fn branch_weights<'a>(&'a self, flat: &'a [f32]) -> [Option<BranchWeights<'a>>; 2] {
-        let [_, projections, output, inner, outer] = self.parts.of(flat);
-        let [of_inner, of_outer] = &self.branches;
-        [
-            of_inner
-                .as_ref()
-                .map(|branches| branches.weights(projections, inner)),
-            of_outer
-                .as_ref()
-                .map(|branches| branches.weights(output, outer)),
-        ]
+        self.parts.branch_weights(&self.branches, flat)
     }
 
     /// Weights of query, key and value, and of output.
