@@ -11,14 +11,14 @@
 
 mod chemistry;
 mod competition;
-mod elements;
-mod knowledge;
+pub(crate) mod elements;
+pub(crate) mod knowledge;
 mod lexicon;
 mod literature;
 mod mathematics;
 mod physics;
-mod problem;
-mod random;
+pub(crate) mod problem;
+pub(crate) mod random;
 
 use std::collections::BTreeSet;
 use std::io::Write;

@@ -51,7 +51,7 @@ pub struct Question {
 /// Facts of one subject of the corpus.
 #[derive(Debug)]
 pub struct Knowledge {
-    relations: Vec<Relation>,
+    pub relations: Vec<Relation>,
 }
 
 impl Knowledge {
