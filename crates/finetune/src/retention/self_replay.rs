@@ -2,6 +2,7 @@
 //! dataset, and checked for collapse.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -19,11 +20,14 @@ use crate::durable;
 
 /// Name of the generated domain.
 pub const DOMAIN: &str = "self";
-/// Number of documents that are generated in parallel.
-const AT_ONCE: usize = 32;
+/// Number of tokens of the documents that are generated in parallel. A step reads all weights however many documents it
+/// extends, so that more of them take less time for a token; their keys and values take the memory.
+const TOKENS_AT_ONCE: usize = 16_384;
+/// Bounds of the number of documents that are generated in parallel.
+const AT_ONCE: RangeInclusive<usize> = 8..=64;
 /// Number of documents after which the text is checked for the first time, so that a base that repeats itself is
 /// refused early.
-const FIRST_LOOK: usize = 2 * AT_ONCE;
+const FIRST_LOOK: usize = 64;
 /// Number of seeds that are tried.
 const ATTEMPTS: u64 = 3;
 /// Minimum number of documents of a text of which a quarter is held out: 20 each of the dev and test splits.
@@ -211,23 +215,25 @@ impl SelfReplay {
         observer: &mut dyn Observer,
     ) -> Result<Generated, FinetuneError> {
         let fewest = self.held_out.fewest_documents();
+        let at_once = documents_at_once(sampler.max_tokens);
         let mut documents: Vec<SampledDocument> = Vec::new();
-        let mut tokens = 0;
+        let (mut tokens, mut is_checked) = (0, false);
         while tokens < self.tokens || documents.len() < fewest {
             if stop.load(Ordering::SeqCst) {
                 return Err(FinetuneError::Stopped);
             }
             observer.preparing("generating text", tokens.min(self.tokens), self.tokens);
             let first = documents.len() as u64;
-            let numbers = first..first + AT_ONCE as u64;
+            let numbers = first..first + at_once as u64;
             for document in sampler.sample(base, self.frame.as_ref(), numbers)? {
                 tokens += document.tokens.len() as u64;
                 documents.push(document);
             }
-            if documents.len() == FIRST_LOOK
-                && let Some(reason) = Diversity::of(&documents).collapse()
-            {
-                return Ok(Generated::Collapsed(reason));
+            if documents.len() >= FIRST_LOOK && !is_checked {
+                is_checked = true;
+                if let Some(reason) = Diversity::of(&documents).collapse() {
+                    return Ok(Generated::Collapsed(reason));
+                }
             }
         }
         observer.preparing("generating text", self.tokens, self.tokens);
@@ -300,7 +306,26 @@ impl SelfReplay {
     }
 }
 
+/// Returns the number of documents of at most `length` tokens that are generated in parallel.
+fn documents_at_once(length: usize) -> usize {
+    (TOKENS_AT_ONCE / length.max(1)).clamp(*AT_ONCE.start(), *AT_ONCE.end())
+}
+
 fn failed(path: &Path) -> impl FnOnce(std::io::Error) -> FinetuneError {
     let path = path.to_path_buf();
     move |source| FinetuneError::File { path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks that the keys and values of the documents that are generated in parallel are bounded for rows of any
+    /// usual length, and that short documents do not wait for each other in small groups.
+    #[test]
+    fn long_documents_are_fewer_at_once() {
+        for (length, expected) in [(16, 64), (256, 64), (512, 32), (2048, 8), (8192, 8)] {
+            assert_eq!(documents_at_once(length), expected, "{length}");
+        }
+    }
 }

@@ -28,7 +28,7 @@ use polymath_train::{Launch, Observer, RunFolder, resolve_checkpoint};
 use super::ModelOnDomains;
 use super::bracket::{Bracket, LEAST, LOOKS};
 use super::retained::RetainedDomains;
-use super::tilt::{Price, along, as_far_as, tilt};
+use super::tilt::{Price, along, as_far_as, stretches, stretches_of, tilt};
 use crate::{FinetuneError, Finetuning, Lineage};
 use polymath_eval::{Endpoints, Interpolation, Shares};
 
@@ -38,13 +38,13 @@ const TILTS: [f64; 2] = [0.5, 1.0];
 pub(super) const FOLDER: &str = "mixed";
 
 /// Number of evaluations of the search and of the verdict after a run, for a model of `layers` layers: the ends of the
-/// line and the layers one by one, a few looks along each direction, and both models on the test split.
+/// line and the stretches of layers, a few looks along each direction, and both models on the test split.
 pub(crate) fn usual_scorings(layers: usize) -> u64 {
     const ENDS: u64 = 4;
     const USUAL_LOOKS: u64 = 4;
     const TESTED: u64 = 2;
     let directions = 1 + TILTS.len() as u64;
-    ENDS + layers as u64 + 2 + directions * USUAL_LOOKS + TESTED
+    ENDS + stretches_of(layers) as u64 + 2 + directions * USUAL_LOOKS + TESTED
 }
 
 /// Scored model on a line from the base through the last checkpoint, or beyond.
@@ -311,16 +311,18 @@ impl MixSearch<'_> {
 
     /// Returns the gain and the cost of each layer's change, measured at `found`.
     fn prices(&self, found: &Candidate) -> Result<BTreeMap<String, Price>, FinetuneError> {
-        let price = |block: &String| {
+        let mut prices = BTreeMap::new();
+        for blocks in stretches(&found.shares) {
             let mut shares = found.shares.clone();
-            shares.insert(block.clone(), 0.0);
+            shares.extend(blocks.iter().map(|block| ((*block).clone(), 0.0)));
             let without = self.at(&shares)?;
-            let price = Price {
+            let together = Price {
                 gain: without.niche - found.niche,
                 rise: found.mean - without.mean,
             };
-            Ok((block.clone(), price))
-        };
-        found.shares.keys().map(price).collect()
+            let price = together.of_each(blocks.len());
+            prices.extend(blocks.into_iter().map(|block| (block.clone(), price)));
+        }
+        Ok(prices)
     }
 }

@@ -16,6 +16,10 @@ const LEAST: f64 = 1.0 / 16.0;
 /// from a tuned model). Beyond this share it is unreliable.
 pub(super) const MOST: f64 = 2.0;
 
+/// Maximum number of stretches of layers whose prices are measured. Each takes an evaluation, and adjacent layers of a
+/// deep model have about the same price.
+const STRETCHES: usize = 8;
+
 /// Gain and cost of a layer's change, measured by resetting the layer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Price {
@@ -23,6 +27,36 @@ pub(super) struct Price {
     pub gain: f64,
     /// Decrease of the retained domains' mean share of the limits if the layer is reset.
     pub rise: f64,
+}
+
+impl Price {
+    /// Returns the price of each of `blocks` blocks that have this price together.
+    pub(super) fn of_each(self, blocks: usize) -> Self {
+        Self {
+            gain: self.gain / blocks as f64,
+            rise: self.rise / blocks as f64,
+        }
+    }
+}
+
+/// Returns the number of stretches into which [`stretches`] divides the layers of a model.
+pub(super) fn stretches_of(layers: usize) -> usize {
+    layers.div_ceil(length_of_stretch(layers))
+}
+
+fn length_of_stretch(layers: usize) -> usize {
+    layers.div_ceil(STRETCHES).max(1)
+}
+
+/// Divides the blocks of a model into those whose prices are measured together: up to eight layers one by one, more
+/// in stretches of adjacent layers, and every other block by itself.
+pub(super) fn stretches(shares: &Shares) -> Vec<Vec<&String>> {
+    // The alphabetical order of the names is the order of the layers.
+    let (layers, others): (Vec<&String>, Vec<&String>) =
+        shares.keys().partition(|block| block.starts_with("layer "));
+    let others = others.into_iter().map(|block| vec![block]);
+    let layers = layers.chunks(length_of_stretch(layers.len()));
+    others.chain(layers.map(<[_]>::to_vec)).collect()
 }
 
 /// Returns the relative shares (gain/rise)^`power`, scaled to a maximum of 1.
@@ -117,6 +151,33 @@ mod tests {
             shares([0.5, MOST, MOST, MOST])
         );
         assert_eq!(whole(&shares([0.125, 1.0, 0.5, 1.0])), 8.0 * MOST);
+    }
+
+    /// Checks that the layers of a small model are measured one by one, those of a deep one in stretches of neighbors
+    /// that cover all of them, and that a stretch's price is divided among them.
+    #[test]
+    fn layers_of_a_deep_model_are_measured_together() {
+        let model = |layers: usize| -> Shares {
+            let layers = (0..layers).map(|layer| (format!("layer {layer:03}"), 1.0));
+            let all = layers.chain([("embedding and head".to_owned(), 1.0)]);
+            all.collect()
+        };
+        for (layers, parts, longest) in [(1, 1, 1), (8, 8, 1), (9, 5, 2), (30, 8, 4), (64, 8, 8)] {
+            let shares = model(layers);
+            let found = stretches(&shares);
+            assert_eq!(found.len(), 1 + parts, "{layers}");
+            assert_eq!(stretches_of(layers), parts);
+            assert_eq!(found[0], ["embedding and head"]);
+            assert_eq!(found[1].len(), longest, "{layers}");
+            let all: Vec<&String> = found.into_iter().flatten().collect();
+            assert_eq!(all, shares.keys().collect::<Vec<_>>());
+        }
+        let price = Price {
+            gain: 1.0,
+            rise: 2.0,
+        };
+        let each = price.of_each(4);
+        assert_eq!((each.gain, each.rise), (0.25, 0.5));
     }
 
     /// Checks that the tilt gives the largest gain for the same increase, under the assumptions of its model.
