@@ -1,7 +1,7 @@
 //! Writes the content of the audit as files for other programs, or checks answers to its instructions and requests.
 //!
-//! `cargo run -p polymath-data --example audit_set -- write <folder>` writes `<domain>/documents.jsonl` for each domain,
-//! `choices.jsonl` (a task), `questions.jsonl`, and `prompts.jsonl` with an `id` and a `prompt` in each line.
+//! `cargo run -p polymath-data --example audit_set -- write <folder>` writes `<domain>/documents.jsonl` for each
+//! domain, `choices.jsonl` (a task), `questions.jsonl`, and `prompts.jsonl` with an `id` and a `prompt` in each line.
 //! `… -- check <answers.jsonl>` reads lines `{"id": …, "answer": …}` and counts the forms that hold and the refusals.
 
 use std::collections::BTreeMap;

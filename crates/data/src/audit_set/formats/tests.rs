@@ -13,7 +13,7 @@ fn check(check: FormatCheck, right: &[&str], wrong: &[&str]) {
     }
 }
 
-/// Checks that bullets are counted, whatever stands around them.
+/// Checks that bullets of all kinds are counted, also between other text.
 #[test]
 fn bullets() {
     let right = [
