@@ -131,8 +131,12 @@ fn split(
     } else {
         find_beside_named(name, domain)?;
     }
-    refuse_empty(name, domain, config.heldout_fraction)?;
     let of_config = &config.domains[name];
+    let wanted = Wanted {
+        training_text: !of_config.is_only_scored(),
+        heldout_fraction: config.heldout_fraction,
+    };
+    refuse_empty(name, domain, wanted)?;
     if of_config.group.is_none() && of_config.group_field.is_none() {
         tail::part_lone_group(domain)?;
     }
@@ -225,7 +229,14 @@ fn summary(collected: &BTreeMap<String, Collected>) -> String {
     format!("{documents} documents, {megabytes:.1} MB of text, {duplicates} duplicates dropped")
 }
 
-fn refuse_empty(name: &str, domain: &Collected, fraction: f64) -> Result<(), DataError> {
+/// Text that a domain must have, and the setting that holds some of it out.
+struct Wanted {
+    training_text: bool,
+    heldout_fraction: f64,
+}
+
+fn refuse_empty(name: &str, domain: &Collected, wanted: Wanted) -> Result<(), DataError> {
+    let fraction = wanted.heldout_fraction;
     let found = &domain.manifest;
     let left = |side: &str, mend: &str| {
         let mut message = format!(
@@ -238,13 +249,17 @@ fn refuse_empty(name: &str, domain: &Collected, fraction: f64) -> Result<(), Dat
         Err(DataError::domain(name, message))
     };
     if domain.train.documents == 0 && domain.heldout.documents == 0 {
-        return left("training", "give it more text");
+        let side = match wanted.training_text {
+            true => "training",
+            false => "held-out",
+        };
+        return left(side, "give it more text");
     }
     let mend = format!(
         "a lone document is cut, and `heldout_fraction = {fraction}` of it held out, only where it is plain text of 512 bytes or \
          more: give more documents, or name held-out files in `domains.{name}.heldout_paths`"
     );
-    if domain.train.documents == 0 {
+    if domain.train.documents == 0 && wanted.training_text {
         return left("training", &mend);
     }
     if domain.heldout.documents == 0 {

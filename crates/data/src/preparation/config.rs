@@ -100,7 +100,8 @@ pub struct TokenizerConfig {
 pub struct DomainConfig {
     /// Files, folders or globs. One document is: a text file in UTF-8, with any extension or none; a line of a
     /// `.jsonl` file; a record of a `.json` file; a row of a `.csv`, `.tsv` or `.parquet` file. All but `.parquet`
-    /// may be compressed, as `.gz` or `.zst`. Folders are read recursively, without hidden files.
+    /// may be compressed, as `.gz` or `.zst`. Folders are read recursively, without hidden files. Without `paths`, the
+    /// domain has only the held-out files of `heldout_paths`: it can be scored, and not trained on.
     pub paths: Vec<String>,
     /// Extensions of the files to read in folders and globs, such as `["py", "rs"]`; default: all.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -192,6 +193,13 @@ impl PrepareConfig {
             return Err(DataError::config("heldout_fraction", message));
         }
         self.tokenizer.validate()?;
+        if self.tokenizer.path.is_none() && self.domains.values().all(DomainConfig::is_only_scored)
+        {
+            return Err(DataError::config(
+                "tokenizer",
+                "no domain has training text (`paths`) to train a tokenizer on: give one in `path`",
+            ));
+        }
         let mut domains = self.domains.iter();
         domains.try_for_each(|(name, domain)| domain.validate(name))
     }
@@ -230,6 +238,11 @@ impl TokenizerConfig {
 }
 
 impl DomainConfig {
+    /// Returns true if the domain has no training text.
+    pub(crate) fn is_only_scored(&self) -> bool {
+        self.paths.is_empty()
+    }
+
     /// Checks the table of the domain `name`.
     fn validate(&self, name: &str) -> Result<(), DataError> {
         let legal = |letter: char| letter.is_alphanumeric() || "-_ .".contains(letter);
@@ -253,7 +266,7 @@ impl DomainConfig {
         }
         self.validate_groups(name)?;
         self.validate_fields(name)?;
-        if self.paths.is_empty() {
+        if self.paths.is_empty() && self.heldout_paths.is_empty() {
             return Err(DataError::config(
                 format!("domains.{name}.paths"),
                 "no files: give a list of files, folders or globs",

@@ -44,7 +44,7 @@ pub(crate) fn find(config: &PrepareConfig) -> Result<BTreeMap<String, Files>, Da
         let mut train = search("paths").expand(&domain.paths, &mut notes)?;
         // A file of `heldout_paths` is not training text, even if a glob of `paths` matches it.
         train.retain(|file| !heldout.contains(file));
-        if train.is_empty() {
+        if train.is_empty() && !domain.is_only_scored() {
             let message = "only matches files of `heldout_paths`";
             return Err(DataError::config(key("paths"), message));
         }

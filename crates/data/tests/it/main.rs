@@ -7,6 +7,7 @@ mod formats;
 mod groups;
 mod ledger;
 mod mixture;
+mod only_scored;
 mod packed;
 mod packing;
 #[cfg(feature = "parquet")]
