@@ -19,6 +19,7 @@
 //! # Ok::<(), ChatError>(())
 //! ```
 
+mod answers;
 mod defaults;
 mod engine;
 mod error;

@@ -6,7 +6,7 @@ use candle_core::{Device, Tensor};
 use polymath_ops::Segments;
 
 use crate::initialize::mix;
-use crate::kv_cache::{Cache, empty_cache};
+use crate::kv_cache::{Cache, empty_cache, keep_rows};
 use crate::network_input::NetworkInput;
 use crate::{ModelError, Transformer};
 
@@ -223,19 +223,7 @@ fn drop_ended(
     if rows.is_empty() {
         return Ok(());
     }
-    let going = Tensor::from_slice(&going, going.len(), model.device())?;
-    for (layer, kept) in cache
-        .iter_mut()
-        .zip(empty_cache(model.config().num_hidden_layers))
-    {
-        let old = std::mem::replace(layer, kept);
-        if let (Some(key), Some(value)) = (old.k()?, old.v()?) {
-            let key = key.contiguous()?.index_select(&going, 0)?;
-            let value = value.contiguous()?.index_select(&going, 0)?;
-            layer.append(&key, &value)?;
-        }
-    }
-    Ok(())
+    Ok(keep_rows(cache, &going, model.device())?)
 }
 
 /// A drawn token, with statistics of the distribution that it was drawn from.

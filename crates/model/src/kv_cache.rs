@@ -1,6 +1,6 @@
 //! Key/value caches of the layers.
 
-use candle_core::{Result, Tensor};
+use candle_core::{Device, Result, Tensor};
 use candle_nn::kv_cache::KvCache;
 
 /// Keys and values of the tokens read so far, one pair per layer: `(batch, tokens, key/value heads, head_dim)`.
@@ -24,6 +24,20 @@ pub(crate) fn keep_first(past: &mut KvCache, count: usize) -> Result<()> {
     if count > 0 {
         let first = |x: Tensor| x.narrow(1, 0, count)?.contiguous();
         past.append(&first(key)?, &first(value)?)?;
+    }
+    Ok(())
+}
+
+/// Drops the keys and values of all rows of the batch but those in `kept`.
+pub(crate) fn keep_rows(cache: &mut Cache, kept: &[u32], device: &Device) -> Result<()> {
+    let kept = Tensor::from_slice(kept, kept.len(), device)?;
+    for layer in cache {
+        let old = std::mem::replace(layer, KvCache::new(1, CACHE_TOKENS));
+        if let (Some(key), Some(value)) = (old.k()?, old.v()?) {
+            let key = key.contiguous()?.index_select(&kept, 0)?;
+            let value = value.contiguous()?.index_select(&kept, 0)?;
+            layer.append(&key, &value)?;
+        }
     }
     Ok(())
 }

@@ -36,6 +36,7 @@ mod checkpoint;
 mod compose;
 mod config;
 mod config_keys;
+mod continuations;
 mod distillation;
 mod error;
 mod fields;
@@ -67,11 +68,13 @@ mod weights;
 
 pub use activations::StepNumbers;
 pub use adapter::{
-    Adapter, AdapterBase, LoraConfig, NamedBase, is_adapter, load_adapter, named_base, save_adapter,
+    Adapter, AdapterBase, LoraConfig, NamedBase, is_adapter, load_adapter, named_base,
+    read_adapter, save_adapter,
 };
 pub use checkpoint::{load, load_config, load_weights, parameter_names, save, save_weights};
 pub use compose::{ConversationFrame, DocumentSampler, SampledDocument};
 pub use config::{ArchitectureConfig, Family, ModelConfig};
+pub use continuations::GreedyContinuations;
 pub use error::ModelError;
 pub use generate::{Ending, Generation};
 pub use gguf::{GgufExport, GgufType, export_gguf, import_gguf};
@@ -81,7 +84,7 @@ pub use new_rows::NewRows;
 pub use polymath_base::Batch;
 pub use polymath_ops::{
     Comparison, DeviceMemory, DistilledLoss, IGNORED, Implementation, Ops, Precision, Scores,
-    Teacher, TopK, calm_candle, cuda_device, device_memory, keep_freed_memory,
+    Teacher, TopK, calm_candle, cuda_device, device_memory, has_fast_bf16, keep_freed_memory,
     processor_peak_flops,
 };
 pub use polymath_tokenizer::EndTokens;

@@ -50,6 +50,11 @@ pub fn processor_peak_flops(precision: Precision, time: std::time::Duration) -> 
     fused::peak_flops(precision, time)
 }
 
+/// Returns true if the processor has an instruction for products in bf16, so that they are faster than in f32.
+pub fn has_fast_bf16() -> bool {
+    fused::has_bf16_dot()
+}
+
 pub use adapter::{Dropout, LowRank, Projection, merged_weight, row_norms};
 pub use block_weights::{FeedForward, Placement, SelfAttention};
 pub use cuda_device::{DeviceMemory, cuda_device, device_memory};

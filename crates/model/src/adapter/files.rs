@@ -112,17 +112,27 @@ pub(crate) fn base_folder(folder: &Path, base: Option<&Path>) -> Result<PathBuf,
 /// # Errors
 /// Fails if a file is missing or not in PEFT's format, or if the base is missing or a different model.
 pub fn load_adapter(folder: &Path, base: Option<&Path>) -> Result<Adapter, ModelError> {
+    let mut adapter = read_adapter(folder)?;
+    adapter.base.folder = base_folder(folder, base)?;
+    check_base(folder, &adapter.base)?;
+    Ok(adapter)
+}
+
+/// Reads an adapter without its base. The folder of its base is the one that it names, which may not exist.
+///
+/// # Errors
+/// Fails if a file is missing or not in PEFT's format.
+pub fn read_adapter(folder: &Path) -> Result<Adapter, ModelError> {
     let peft = read_config(folder)?;
     let file = SafetensorsFile::open(&folder.join(WEIGHTS))?;
     let sha256 = file
         .metadata()
         .and_then(|metadata| metadata.get(BASE_SHA256).cloned());
     let base = AdapterBase {
-        folder: base_folder(folder, base)?,
+        folder: peft.base.name.clone().into(),
         published: None,
         sha256,
     };
-    check_base(folder, &base)?;
     let mut weights = BTreeMap::new();
     for (name, tensor) in file.read_all(file.names())? {
         let own = name.strip_prefix(PREFIX).unwrap_or(&name);

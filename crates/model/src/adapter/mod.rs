@@ -8,7 +8,7 @@ mod peft;
 mod weights;
 
 pub use config::LoraConfig;
-pub use files::{is_adapter, load_adapter, named_base, save_adapter};
+pub use files::{is_adapter, load_adapter, named_base, read_adapter, save_adapter};
 pub use weights::{Adapter, AdapterBase, NamedBase};
 
 pub(crate) use files::base_folder;

@@ -3,8 +3,9 @@
 
 use candle_core::Device;
 use polymath_model::{
-    ArchitectureConfig, Batch, DocumentSampler, EndTokens, Generation, IGNORED, Implementation,
-    LoadOptions, ModelConfig, Ops, Precision, SamplingConfig, SlidingWindow, Transformer,
+    ArchitectureConfig, Batch, DocumentSampler, EndTokens, Generation, GreedyContinuations,
+    IGNORED, Implementation, LoadOptions, ModelConfig, Ops, Precision, SamplingConfig,
+    SlidingWindow, Transformer,
 };
 
 use crate::support::llama_reference::{
@@ -319,4 +320,42 @@ fn sampled_documents_are_draws_from_their_own_prefix() {
         checked * 10 > all * 9,
         "only {checked} of {all} draws were clear"
     );
+}
+
+/// Checks that prompts of several lengths, continued at once, give the tokens that each gives alone: rows that end
+/// leave the batch, and an end token is not among the tokens.
+#[test]
+fn continuations_at_once_equal_single_ones() {
+    let config = ModelConfig {
+        eos_token_id: 5,
+        other_eos_token_ids: vec![11],
+        ..config(0)
+    };
+    let model = model(&config, Implementation::Fused);
+    let greedy = SamplingConfig {
+        temperature: 0.0,
+        ..SamplingConfig::default()
+    };
+    let token = |number: u32, at: u32| (number * 5 + at * 3) % VOCABULARY;
+    let prompt = |number: u32| (0..1 + number % 7).map(|at| token(number, at)).collect();
+    let prompts: Vec<Vec<u32>> = (0..90).map(prompt).collect();
+    let alone = |prompt: &Vec<u32>| -> Vec<u32> {
+        let generation = Generation::new(&model, prompt, greedy).unwrap();
+        let ended = generation.ending_at(&[9]).take(24);
+        ended.map(Result::unwrap).collect()
+    };
+    let settings = GreedyContinuations {
+        max_tokens: 24,
+        ends: vec![9],
+    };
+    let mut counted = 0;
+    let found = settings
+        .of(&model, &prompts, &mut |done| counted = done)
+        .unwrap();
+    assert_eq!(counted, 90);
+    assert_eq!(found, prompts.iter().map(alone).collect::<Vec<_>>());
+    let lengths: std::collections::BTreeSet<usize> = found.iter().map(Vec::len).collect();
+    assert!(lengths.len() > 2, "lengths {lengths:?}");
+    let long = settings.of(&model, &[vec![1; 60]], &mut |_| {});
+    assert!(long.unwrap_err().to_string().contains("60 tokens"));
 }

@@ -18,3 +18,4 @@ pub(crate) use self::gemm::peak_flops;
 pub(crate) use self::layers::{embedding, gelu, layer_norm, linear, rms_norm, rope, swiglu};
 pub(crate) use self::loss::{cross_entropy, cross_entropy_distilled, distillation, score};
 pub(crate) use self::optimizer::{MuonFactors, UpdateFactors, adamw, muon, pull, square_sum};
+pub(crate) use self::simd::level::has_bf16_dot;
