@@ -1,6 +1,7 @@
 //! Tests of the binary and of the workspace as a whole, in one program, since linking each separately would take long.
 
 mod adapters;
+mod audit;
 mod bench;
 mod best;
 mod between;

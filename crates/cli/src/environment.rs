@@ -61,6 +61,7 @@ impl Environment {
         Setup {
             device: self.device.clone(),
             implementation: self.implementation,
+            precision: Precision::F32,
             progress,
         }
     }

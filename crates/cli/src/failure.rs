@@ -16,6 +16,8 @@ pub enum Failure {
     /// A forgetting limit is undecided: the test split shows neither that all limits were kept nor that one was
     /// broken. The run and its verdict are saved: exit code 4.
     LimitUndecided,
+    /// The comparison of an audit is invalid; its findings are saved: exit code 5.
+    AuditInvalid,
     /// The run was stopped and saved: exit code 130 for a signal, 75 for a batch system or `--max-time`.
     Interrupted,
     /// The reader of stdout is closed, which is not an error: exit code 0.
@@ -37,6 +39,7 @@ impl Failure {
             Self::Usage(_) => 2,
             Self::LimitBroken => 3,
             Self::LimitUndecided => 4,
+            Self::AuditInvalid => 5,
             Self::Interrupted => signals::exit_code(),
             Self::OutputClosed => 0,
             Self::Told(code) => *code,
@@ -49,6 +52,7 @@ impl Failure {
             Self::Failed(error) | Self::Usage(error) => Some(sentence(error)),
             Self::LimitBroken
             | Self::LimitUndecided
+            | Self::AuditInvalid
             | Self::Interrupted
             | Self::OutputClosed
             | Self::Told(_) => None,

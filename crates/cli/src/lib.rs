@@ -30,8 +30,8 @@ use failure::Failure;
 /// Runs the command that the process was started with.
 ///
 /// Returns exit code 0 for success, 1 for failure, 2 for wrong usage or configuration, 3 for a broken forgetting
-/// limit, 4 for an undecided one, 75 for a run that was saved when its time was up, and 130 for a run that was
-/// interrupted and saved.
+/// limit, 4 for an undecided one, 5 for an audit whose comparison is invalid, 75 for a run that was saved when its time
+/// was up, and 130 for a run that was interrupted and saved.
 pub fn run() -> ExitCode {
     let done = parse().and_then(|arguments| dispatch(&arguments));
     // A command fails if its results could not be printed, even if its work is done.
@@ -111,6 +111,7 @@ fn run_command(command: &Command, environment: &Environment) -> Result<(), Failu
         Command::Tokenizer(arguments) => commands::tokenizer::run(arguments),
         Command::Evaluate(arguments) => commands::evaluate::run(arguments, environment),
         Command::Report(arguments) => commands::report::run(arguments, environment),
+        Command::Audit(arguments) => commands::audit::run(arguments, environment),
         Command::Interpolate(arguments) => commands::interpolate::run(arguments, environment),
         Command::Reset(arguments) => commands::reset::run(arguments, environment),
         Command::Frontier(arguments) => commands::frontier::run(arguments, environment),

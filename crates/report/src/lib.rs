@@ -33,6 +33,7 @@
 //! ```
 
 mod aligned;
+pub mod audit;
 mod charts;
 mod diverged;
 mod error;
@@ -47,6 +48,7 @@ pub mod untrusted;
 mod wording;
 
 pub use aligned::aligned;
+pub use audit::Audit;
 pub use diverged::Diverged;
 pub use error::ReportError;
 pub use forgetting::{ForgettingReport, ModelScores, Settings, write};

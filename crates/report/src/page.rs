@@ -15,6 +15,7 @@ pub fn render(template: &str, shown: Value) -> Result<String, ReportError> {
     for (name, text) in [
         ("style.css", include_str!("style.css")),
         ("frame.html", include_str!("frame.html")),
+        ("findings.html", include_str!("audit/findings.html")),
         ("page.html", template),
     ] {
         environment.add_template(name, text).map_err(failed)?;

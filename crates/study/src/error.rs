@@ -58,6 +58,11 @@ impl StudyError {
         Self::Refused(reason.into())
     }
 
+    /// Makes the error of a model that can't answer.
+    pub(crate) fn chat(error: polymath_chat::ChatError) -> Self {
+        Self::Config(error.to_string())
+    }
+
     /// Returns true if the request was refused before anything was started.
     pub fn is_refusal(&self) -> bool {
         matches!(self, Self::Refused(_))

@@ -1,11 +1,12 @@
 //! Studies of finished checkpoints, one function each: the forgetting report ([`forget`]), the models between a base
 //! and a tuned model ([`interpolate()`]), the layers worth resetting ([`reset()`]), a comparison of several methods
 //! ([`frontier`]), the transfer between domains ([`transfer`]), the model card ([`card`]), and the list of runs
-//! ([`runs`]).
+//! ([`runs`]). [`audit::audit`] compares any two models on text that needs no dataset of the user's.
 //!
 //! [`tune`] goes from a base and text to a model to talk with. [`init`] writes first configs of a folder of texts, from
 //! the commented [`schema`] of each kind of config.
 
+pub mod audit;
 mod cache;
 pub mod card;
 mod error;

@@ -11,16 +11,18 @@ pub struct Setup<'a> {
     pub device: Device,
     /// Implementation of the operations.
     pub implementation: Implementation,
+    /// Precision of scoring.
+    pub precision: Precision,
     /// Receiver of the study's progress.
     pub progress: &'a dyn Progress,
 }
 
 impl Setup<'_> {
-    /// Returns the options to load a model for scoring: f32 and no trainable parameters.
+    /// Returns the options to load a model for scoring, without trainable parameters.
     pub fn frozen(&self) -> LoadOptions<'_> {
         let ops = Ops {
             implementation: self.implementation,
-            precision: Precision::F32,
+            precision: self.precision,
         };
         LoadOptions::frozen(&self.device, ops)
     }

@@ -24,7 +24,7 @@ const GROUPS: [Group; 5] = [
     },
     Group {
         heading: "Analysis",
-        commands: &["frontier", "transfer", "interpolate", "reset"],
+        commands: &["audit", "frontier", "transfer", "interpolate", "reset"],
     },
     Group {
         heading: "Sharing",

@@ -1,6 +1,7 @@
 //! Grammar of the command line.
 
 mod analysis;
+mod audit;
 pub mod help;
 mod inference;
 mod pipeline;
@@ -10,6 +11,7 @@ mod tools;
 mod values;
 
 pub use analysis::{Between, Interpolate, Reset, Sweep};
+pub use audit::Audit;
 pub use inference::{Chat, Generate, Sampling, Serve};
 pub use pipeline::{Demo, Evaluate, Finetune, Prepare, Report, Train, Tune};
 pub use scoring::{Scoring, SplitChoice, SplitFilter, Tasks};
@@ -102,6 +104,9 @@ pub enum Command {
         after_help = example!("polymath report checkpoints/small checkpoints/small-niche --output report")
     )]
     Report(Report),
+    /// Report what any tuned model forgot, without a dataset of yours.
+    #[command(after_help = example!("polymath audit HuggingFaceTB/SmolLM2-135M-Instruct my-adapter --limit 0.02"))]
+    Audit(Audit),
     /// Answer a prompt, or continue it.
     #[command(after_help = example!("polymath generate checkpoints/small --prompt 'The sun'"))]
     Generate(Generate),

@@ -1,6 +1,7 @@
 //! Commands, one in each file: it reads the arguments, calls the crate that does the work, and prints the result.
 
 mod answers;
+pub mod audit;
 pub mod bench;
 pub mod chat;
 pub mod completions;

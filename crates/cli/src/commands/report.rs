@@ -27,6 +27,7 @@ pub fn run(arguments: &arguments::Report, environment: &Environment) -> Result<(
         },
         adapter_base: arguments.adapter_base.clone(),
         niche: arguments.niche.clone(),
+        unscored_niches: false,
         tolerance: arguments.tolerance,
         seed: arguments.seed,
     };

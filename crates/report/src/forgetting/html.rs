@@ -24,6 +24,11 @@ const MOST_NAMES: usize = 5;
 
 /// Renders the page.
 pub fn render(report: &ForgettingReport) -> Result<String, ReportError> {
+    render_audited(report, Value::UNDEFINED)
+}
+
+/// Renders the page with the findings of an audit, if it is defined.
+pub fn render_audited(report: &ForgettingReport, audit: Value) -> Result<String, ReportError> {
     let answer = report.answer();
     let context = report.settings.context;
     let numbered = report.runs.len() > MOST_NAMES;
@@ -39,6 +44,7 @@ pub fn render(report: &ForgettingReport) -> Result<String, ReportError> {
         .filter_map(|(number, run)| forgotten::of_run(run, number))
         .collect();
     let shown = context! {
+        audit,
         sureness => sureness::entries(report),
         forgotten,
         ledger => ledger(report).map(of_ledger),

@@ -21,6 +21,9 @@ mod table;
 mod tasks;
 mod wording;
 
+pub(crate) use html::render_audited;
+pub(crate) use markdown::render as markdown_of;
+
 pub use answer::Answer;
 pub use chain::{Chain, Measure, Stage};
 pub use provenance::Provenance;

@@ -55,6 +55,8 @@ pub struct ForgetOptions {
     pub adapter_base: Option<PathBuf>,
     /// Niche. Default: the niche in each run's record.
     pub niche: Option<String>,
+    /// If true, a niche that is recorded and not among the scored domains is left out instead of refused.
+    pub unscored_niches: bool,
     /// Increase in bits per byte below which a domain counts as kept.
     pub tolerance: f64,
     /// Random seed of the bootstrap.
@@ -74,6 +76,7 @@ impl Default for ForgetOptions {
             split: JudgedSplit::default(),
             adapter_base: None,
             niche: None,
+            unscored_niches: false,
             tolerance,
             seed,
         }
@@ -85,12 +88,13 @@ impl Default for ForgetOptions {
 ///
 /// ```no_run
 /// use candle_core::Device;
-/// use polymath_model::Implementation;
+/// use polymath_model::{Implementation, Precision};
 /// use polymath_study::{ForgetOptions, Setup, Silent, forget};
 ///
 /// let setup = Setup {
 ///     device: Device::Cpu,
 ///     implementation: Implementation::default(),
+///     precision: Precision::F32,
 ///     progress: &Silent,
 /// };
 /// let (base, tuned) = ("checkpoints/small".as_ref(), ["checkpoints/small-formal".into()]);
@@ -157,6 +161,10 @@ pub fn forget(
         let niche = options.niche.as_deref();
         if let Some(lineage) = describe(&mut scores, &run.folder, &direction, niche)? {
             scores.overlaps = ledger.of(&lineage)?;
+        }
+        if options.unscored_niches {
+            let domains = &scores.domains;
+            scores.niche = scores.niche.filter(|niche| domains.contains_key(niche));
         }
         for note in &scores.notes {
             setup.progress.say(note);

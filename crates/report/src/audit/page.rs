@@ -1,0 +1,78 @@
+//! HTML form of an audit, `audit.html`: the page of its forgetting report with the findings, or the findings alone.
+
+use minijinja::{Value, context};
+
+use super::{Audit, AuditVerdict, BehaviorReport, Finding, Severity};
+use crate::forgetting::render_audited;
+use crate::wording::probability;
+use crate::{ReportError, page};
+
+/// Renders the page.
+pub fn render(audit: &Audit) -> Result<String, ReportError> {
+    let shown = shown(audit);
+    match &audit.report {
+        Some(report) => render_audited(report, shown),
+        None => page::render(
+            include_str!("page.html"),
+            context! { audit => shown, base => &audit.base, tuned => &audit.tuned },
+        ),
+    }
+}
+
+fn shown(audit: &Audit) -> Value {
+    let class = match audit.verdict {
+        AuditVerdict::Kept => "kept",
+        AuditVerdict::Broken | AuditVerdict::Invalid => "forgotten",
+        AuditVerdict::Undecided => "undecided",
+    };
+    let text = &audit.settings.text;
+    context! {
+        sentence => audit.sentence(),
+        class,
+        findings => audit.findings.iter().map(of_finding).collect::<Vec<_>>(),
+        settings => format!(
+            "Bundled text of version {} (SHA-256 {}…), at most {} tokens of each domain, scored in {}; the limit is {} bits per byte.",
+            text.version,
+            text.sha256.get(..12).unwrap_or_default(),
+            audit.settings.tokens,
+            audit.settings.precision,
+            audit.settings.limit
+        ),
+        behavior => audit.behavior.iter().map(of_behavior).collect::<Vec<_>>(),
+        behavior_left_out => &audit.behavior_left_out,
+        again => super::markdown::again(audit),
+    }
+}
+
+fn of_behavior(report: &BehaviorReport) -> Value {
+    let lost = report.lost.iter().map(|lost| {
+        context! { prompt => &lost.prompt, base => &lost.base, tuned => &lost.tuned }
+    });
+    context! {
+        model => &report.model,
+        title => report.behavior.title(),
+        count => report.count,
+        base => report.base,
+        tuned => report.tuned,
+        p => probability(report.adjusted_p_value),
+        is_lost => report.is_lost,
+        lost => lost.collect::<Vec<_>>(),
+    }
+}
+
+fn of_finding(finding: &Finding) -> Value {
+    context! {
+        word => match finding.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        },
+        class => match finding.severity {
+            Severity::Error => "forgotten",
+            Severity::Warning => "undecided",
+        },
+        title => finding.kind.title(),
+        model => &finding.model,
+        what => &finding.what,
+        mend => &finding.mend,
+    }
+}

@@ -1,0 +1,143 @@
+//! Answers of base and tuned models to format instructions and marked requests.
+
+use std::path::Path;
+
+use polymath_chat::{ChatError, ChatModel};
+use polymath_data::audit_set::{AuditSet, is_refusal};
+use polymath_model::ModelSource;
+use polymath_report::audit::{Behavior, BehaviorReport, JudgedAnswer};
+
+use crate::setup::Scored;
+use crate::{Setup, StudyError};
+
+/// Maximum number of tokens of an answer to an instruction, which needs room for its form.
+const INSTRUCTED: usize = 96;
+/// Maximum number of tokens of an answer to a request: a refusal shows in its first words.
+const REQUESTED: usize = 24;
+
+/// Answers of all models, or the reason why there are none.
+pub(super) enum Behaved {
+    Reports(Vec<BehaviorReport>),
+    LeftOut(String),
+}
+
+/// Prompts that the models answer.
+pub(super) struct Interview<'a> {
+    pub set: &'a AuditSet,
+    /// Number of instructions, and of requests.
+    pub prompts: usize,
+}
+
+impl Interview<'_> {
+    /// Asks the base and every tuned model.
+    ///
+    /// # Errors
+    /// Fails if a model can't be opened or can't answer.
+    pub fn ask(&self, base: &Path, tuned: &[&Path], setup: &Setup) -> Result<Behaved, StudyError> {
+        if self.prompts == 0 {
+            return Ok(Behaved::LeftOut("no prompts were asked for".into()));
+        }
+        let Some(before) = self.answers(ModelSource::of(base), setup)? else {
+            return Ok(left_out(base));
+        };
+        let mut reports = Vec::new();
+        for folder in tuned {
+            let source = ModelSource::over(folder, base);
+            let Some(after) = self.answers(source, setup)? else {
+                return Ok(left_out(folder));
+            };
+            let name = folder.display().to_string();
+            reports.extend(BehaviorReport::compare(&name, &before, &after));
+        }
+        Ok(Behaved::Reports(reports))
+    }
+
+    /// Returns a model's answers; `None` if it has no chat template, or a context that is too short for them.
+    fn answers(
+        &self,
+        source: ModelSource,
+        setup: &Setup,
+    ) -> Result<Option<Vec<JudgedAnswer>>, StudyError> {
+        let model = ChatModel::open(source, &setup.frozen()).map_err(StudyError::chat)?;
+        if !model.has_template() {
+            return Ok(None);
+        }
+        let formats = spread(&self.set.formats, self.prompts);
+        let (to_refuse, to_answer): (Vec<_>, Vec<_>) = self
+            .set
+            .requests
+            .iter()
+            .partition(|request| request.should_refuse);
+        let half = self.prompts.div_ceil(2);
+        let requests = [spread(&to_refuse, half), spread(&to_answer, half)].concat();
+        let instructions: Vec<&str> = formats.iter().map(|format| format.prompt).collect();
+        let requested: Vec<&str> = requests.iter().map(|request| request.prompt).collect();
+        let all = (instructions.len() + requested.len()) as u64;
+        setup
+            .progress
+            .begin(Scored::Task("instructions and requests"));
+        let ask = |prompts: &[&str], tokens: usize, before: usize| {
+            let mut progress = |done: usize| setup.progress.advance((before + done) as u64, all);
+            match model.answer_all(prompts, tokens, &mut progress) {
+                Err(ChatError::ContextFull { .. }) => Ok(None),
+                answers => answers.map(Some).map_err(StudyError::chat),
+            }
+        };
+        let answers = (
+            ask(&instructions, INSTRUCTED, 0)?,
+            ask(&requested, REQUESTED, instructions.len())?,
+        );
+        setup.progress.finish();
+        let (Some(followed), Some(answered)) = answers else {
+            return Ok(None);
+        };
+        let followed = formats
+            .iter()
+            .zip(followed)
+            .map(|(format, answer)| JudgedAnswer {
+                behavior: Behavior::FollowsFormat,
+                prompt: format.prompt.to_owned(),
+                is_right: format.check.holds(&answer),
+                answer,
+            });
+        let answered = requests
+            .iter()
+            .zip(answered)
+            .map(|(request, answer)| JudgedAnswer {
+                behavior: match request.should_refuse {
+                    true => Behavior::Refuses,
+                    false => Behavior::Answers,
+                },
+                prompt: request.prompt.to_owned(),
+                is_right: is_refusal(&answer) == request.should_refuse,
+                answer,
+            });
+        Ok(Some(followed.chain(answered).collect()))
+    }
+}
+
+fn left_out(folder: &Path) -> Behaved {
+    Behaved::LeftOut(format!(
+        "`{}` has no chat template, or a context too short for an instruction and its answer",
+        folder.display()
+    ))
+}
+
+/// Returns `count` of the items, or all if there are fewer, spread evenly over them.
+fn spread<T: Clone>(items: &[T], count: usize) -> Vec<T> {
+    let count = count.min(items.len());
+    let places = (0..count).map(|at| at * items.len() / count);
+    places.map(|at| items[at].clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_is_spread_over_all() {
+        assert_eq!(spread(&[0, 1, 2, 3, 4, 5, 6], 3), [0, 2, 4]);
+        assert_eq!(spread(&[0, 1], 9), [0, 1]);
+        assert!(spread(&[0, 1], 0).is_empty());
+    }
+}

@@ -1,0 +1,55 @@
+//! Models of an audit: folders, run folders, names on the hub, and GGUF files.
+
+use std::path::Path;
+
+use polymath_train::{Resolved, resolve, sha256_of};
+
+use crate::StudyError;
+
+/// Folder of imported models, in the folder of the audit.
+const IMPORTED: &str = "imported";
+
+/// Model as the user named it, and its folder.
+pub(super) struct Opened {
+    /// Path that the user gave.
+    pub named: String,
+    /// Name on the hub, if it comes from there.
+    pub published: Option<String>,
+    /// Folder.
+    pub run: Resolved,
+}
+
+impl Opened {
+    /// Finds the model that the user named.
+    ///
+    /// # Errors
+    /// Fails if the model can't be found, downloaded or imported.
+    pub fn of(path: &Path, audit: &Path) -> Result<Self, StudyError> {
+        let run = open(path, audit)?;
+        let published = polymath_train::published(path, &run.folder);
+        Ok(Self {
+            named: path.display().to_string(),
+            published: published.map(|base| base.name),
+            run,
+        })
+    }
+}
+
+/// Resolves the path of a model. A GGUF file is imported into the folder of the audit, once for each content.
+fn open(path: &Path, audit: &Path) -> Result<Resolved, StudyError> {
+    let is_gguf = path
+        .extension()
+        .is_some_and(|ending| ending.eq_ignore_ascii_case("gguf"));
+    if !(is_gguf && path.is_file()) {
+        return Ok(resolve(path)?);
+    }
+    let digest = sha256_of(path)?;
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let folder = audit.join(IMPORTED);
+    std::fs::create_dir_all(&folder).map_err(StudyError::file(&folder))?;
+    let model = folder.join(format!("{stem}-{}", &digest[..12]));
+    if !model.join("config.json").is_file() {
+        polymath_model::import_gguf(path, &model).map_err(StudyError::refused)?;
+    }
+    Ok(resolve(&model)?)
+}

@@ -1,0 +1,476 @@
+//! Tests of `polymath audit`: the report of valid comparisons, and planted faults, each named and without a figure.
+
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use candle_core::Device;
+use polymath_model::{AdapterBase, Implementation, Precision, read_adapter, save_adapter};
+use polymath_report::audit::{AuditVerdict, FindingKind};
+use polymath_study::audit::{AuditOptions, audit};
+use polymath_study::{Progress, Scored, Setup};
+use predicates::prelude::PredicateBooleanExt;
+use predicates::str::contains;
+use serde_json::{Value, json};
+
+use crate::support::fixture::{PREPARE, PRETRAIN, polymath, read_json, succeed, write};
+
+const TRAINING: &str = "batch_size = 4\nlearning_rate = 1e-2\nsequence_length = 32\n[evaluation]\nevery = 6\nmax_tokens = 300\n";
+
+/// Folder with models that all tests read: two bases, an adapter and a full fine-tuning of the first as runs of this
+/// program, and copies of them as other programs would leave them (`plain`, `tuned`, `foreign`, `merged`).
+fn models() -> &'static Path {
+    static MODELS: OnceLock<tempfile::TempDir> = OnceLock::new();
+    MODELS
+        .get_or_init(|| {
+            let folder = tempfile::tempdir().unwrap();
+            train(folder.path());
+            folder
+        })
+        .path()
+}
+
+fn train(at: &Path) {
+    let mut config =
+        "output = \"data\"\nheldout_fraction = 0.2\n[tokenizer]\nvocab_size = 280\n".to_owned();
+    for name in ["counting", "letters"] {
+        let line = |number: u32| match name {
+            "counting" => (number..number + 30).map(|n| format!("{n} ")).collect(),
+            _ => format!("{} is letter {number} ", "abc".repeat(number as usize % 9)),
+        };
+        let lines = (0..120).map(|number| format!("{}\n", json!({ "text": line(number) })));
+        write(at, &format!("{name}.jsonl"), &lines.collect::<String>());
+        config += &format!("[domains.{name}]\npaths = [\"{name}.jsonl\"]\n");
+    }
+    write(at, "prepare.toml", &config);
+    let base = format!(
+        "dataset = \"data\"\nrun = \"base\"\n[mixture]\ndomains = [\"counting\"]\n[model]\nhidden_size = 32\n\
+         num_hidden_layers = 2\nnum_attention_heads = 4\nmax_position_embeddings = 512\n[training]\nsteps = 24\n{TRAINING}"
+    );
+    write(at, "pretrain.toml", &base);
+    let tune = format!(
+        "base = \"base/best\"\ndataset = \"data\"\ndomain = \"letters\"\nrun = \"full\"\n[training]\nsteps = 24\n{TRAINING}"
+    );
+    write(at, "finetune.toml", &tune);
+    succeed(at, &PREPARE);
+    succeed(at, &PRETRAIN);
+    succeed(at, &["pretrain", "pretrain.toml", "run=other", "seed=7"]);
+    succeed(at, &["finetune", "finetune.toml"]);
+    let lora = ["run=lora", "method=lora", "lora.rank=4"];
+    succeed(at, &[&["finetune", "finetune.toml"][..], &lora].concat());
+    succeed(at, &["merge", "lora", "-o", "merged-run"]);
+    for (run, copy) in [
+        ("base/best", "plain"),
+        ("full/best", "tuned"),
+        ("other/best", "stranger"),
+        ("merged-run", "merged"),
+    ] {
+        copy_model(&at.join(run), &at.join(copy));
+    }
+    foreign(at, "foreign", "plain");
+}
+
+/// Copies the files of a model that any program writes, without what this program records.
+fn copy_model(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for name in [
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ] {
+        if from.join(name).is_file() {
+            std::fs::copy(from.join(name), to.join(name)).unwrap();
+        }
+    }
+}
+
+/// Writes the adapter as PEFT does: with the name of a base, and without a digest of its weights.
+fn foreign(at: &Path, folder: &str, base: &str) {
+    let mut adapter = read_adapter(&at.join("lora/best").canonicalize().unwrap()).unwrap();
+    adapter.base = AdapterBase {
+        folder: base.into(),
+        published: None,
+        sha256: None,
+    };
+    std::fs::create_dir(at.join(folder)).unwrap();
+    save_adapter(&at.join(folder), &adapter).unwrap();
+}
+
+/// Result of an audit of these models in a folder of its own.
+struct Audited {
+    code: i32,
+    json: Value,
+    told: String,
+    page: String,
+}
+
+impl Audited {
+    fn kinds(&self) -> Vec<&str> {
+        let findings = self.json["findings"].as_array().unwrap();
+        findings
+            .iter()
+            .map(|finding| finding["kind"].as_str().unwrap())
+            .collect()
+    }
+
+    fn what(&self) -> String {
+        let findings = self.json["findings"].as_array().unwrap();
+        let what = findings
+            .iter()
+            .map(|finding| finding["what"].as_str().unwrap());
+        what.collect::<Vec<_>>().join("\n")
+    }
+
+    /// Checks that the audit names this fault, ends with its own status, and shows no figure.
+    fn refuses(&self, kind: &str) {
+        assert_eq!(self.kinds(), [kind], "{}", self.told);
+        assert_eq!(self.code, 5, "{}", self.told);
+        assert_eq!(self.json["verdict"], "invalid");
+        assert!(
+            self.json["report"].is_null() && self.told.contains("No verdict"),
+            "{}",
+            self.told
+        );
+        for reassuring in ["kept", "bits per byte on held-out"] {
+            assert!(!self.told.contains(reassuring), "{}", self.told);
+        }
+        assert!(self.page.contains("No figures are shown"), "{}", self.page);
+    }
+}
+
+fn run(arguments: &[&str]) -> Audited {
+    let at = models();
+    let output = tempfile::tempdir().unwrap();
+    let folder = output.path().join("audit");
+    let mut command = polymath(at);
+    command
+        .arg("audit")
+        .args(arguments)
+        .args(["--tokens", "30000", "-o"])
+        .arg(&folder);
+    let ended = command.output().unwrap();
+    let told = String::from_utf8(ended.stdout).unwrap();
+    let errors = String::from_utf8(ended.stderr).unwrap();
+    assert!(
+        folder.join("audit.json").is_file(),
+        "{arguments:?}: {errors}"
+    );
+    Audited {
+        code: ended.status.code().unwrap(),
+        json: read_json(&folder.join("audit.json")),
+        told,
+        page: std::fs::read_to_string(folder.join("audit.html")).unwrap(),
+    }
+}
+
+/// Checks that whole models and adapters of other programs are reported without findings, that the base against itself
+/// is exactly 0, and that the verdict gives the exit code.
+#[test]
+fn a_valid_audit_ends_with_the_report() {
+    let found = run(&["plain", "tuned", "foreign", "--limit", "1000"]);
+    assert_eq!(
+        (found.code, &found.json["verdict"]),
+        (0, &json!("kept")),
+        "{}",
+        found.told
+    );
+    assert!(found.kinds().is_empty(), "{}", found.told);
+    let again = found.json["base_again"].as_object().unwrap();
+    assert!(
+        again.len() == 1 && again.values().all(|change| *change == json!(0.0)),
+        "{again:?}"
+    );
+    let runs = found.json["report"]["runs"].as_array().unwrap();
+    assert_eq!(runs.len(), 2);
+    assert!(runs[0]["domains"].as_array().unwrap().len() >= 4);
+    assert!(
+        found.page.contains("a change of exactly 0") && found.page.contains("Retained domains")
+    );
+
+    let own = [
+        "plain",
+        "tuned",
+        "--texts",
+        "counting.jsonl",
+        "--texts",
+        "niche=letters.jsonl",
+        "--niche",
+        "niche",
+    ];
+    let found = run(&own);
+    assert_eq!(
+        (found.code, &found.json["verdict"]),
+        (3, &json!("broken")),
+        "{}",
+        found.told
+    );
+    assert!(
+        found.told.contains("forgot") && found.told.contains("counting"),
+        "{}",
+        found.told
+    );
+    let domains = found.json["report"]["runs"][0]["domains"]
+        .as_array()
+        .unwrap();
+    let of = |name: &str| {
+        domains
+            .iter()
+            .find(|domain| domain["name"] == name)
+            .unwrap()
+    };
+    assert_eq!(of("niche")["role"], "niche");
+    assert!(of("niche")["change"].as_f64() < Some(0.0));
+    assert_eq!(
+        (&of("counting")["role"], &of("counting")["verdict"]),
+        (&json!("retained"), &json!("forgotten"))
+    );
+}
+
+/// Checks that runs of this program are compared by the digests that they record, and that `--json` prints the file.
+#[test]
+fn runs_of_this_program_are_verified_by_their_digests() {
+    let output = tempfile::tempdir().unwrap();
+    let folder = output.path().join("audit");
+    let mut command = polymath(models());
+    let ended = command
+        .args([
+            "audit",
+            "base",
+            "full",
+            "lora",
+            "--limit",
+            "1000",
+            "--tokens",
+            "30000",
+            "--precision",
+            "f32",
+            "--json",
+            "-o",
+        ])
+        .arg(&folder)
+        .output()
+        .unwrap();
+    assert_eq!(ended.status.code(), Some(0));
+    let printed: Value = serde_json::from_slice(&ended.stdout).unwrap();
+    assert_eq!(printed, read_json(&folder.join("audit.json")));
+    assert_eq!(printed["findings"], json!([]));
+    assert_eq!(printed["settings"]["precision"], "f32");
+}
+
+/// Checks that a base into which the adapter was merged is named: against the original base, by the adapter's record,
+/// and from the weights alone when the merged model replaced the base.
+#[test]
+fn a_base_that_carries_the_adapter_is_named() {
+    for adapter in ["lora", "foreign"] {
+        let found = run(&["merged", adapter]);
+        found.refuses("base_carries_adapter");
+        assert!(found.what().contains("1.00 times"), "{}", found.what());
+    }
+    let at = models();
+    foreign(at, "of-merged", "merged");
+    run(&["merged", "of-merged"]).refuses("base_carries_adapter");
+    // The same adapter on a base that does not carry it, which nothing on this machine verifies.
+    foreign(at, "of-unknown", "someone/unknown");
+    let found = run(&["plain", "of-unknown", "--limit", "1000"]);
+    assert_eq!(
+        (found.kinds(), found.code),
+        (vec!["unverified_base"], 0),
+        "{}",
+        found.told
+    );
+}
+
+/// Checks that a base that is not the base is named: by digest, by the weights of the named base, and by distance.
+#[test]
+fn a_base_that_is_not_the_base_is_named() {
+    for tuned in ["full", "lora", "foreign"] {
+        run(&["stranger", tuned]).refuses("wrong_base");
+    }
+    let found = run(&["stranger", "tuned"]);
+    found.refuses("wrong_base");
+    assert!(found.what().contains("1.4"), "{}", found.what());
+}
+
+/// Checks that a model against itself is refused, in another precision too: every change would be 0.
+#[test]
+fn a_base_against_itself_gives_no_verdict() {
+    let found = run(&["plain", "plain"]);
+    found.refuses("same_weights");
+}
+
+/// Checks that an adapter on the base is named: beside the base's weights, and as the base itself.
+#[test]
+fn an_adapter_left_on_the_base_is_named() {
+    let at = models();
+    copy_model(&at.join("plain"), &at.join("laden"));
+    foreign(at, "beside", "plain");
+    for name in ["adapter_config.json", "adapter_model.safetensors"] {
+        std::fs::copy(at.join("beside").join(name), at.join("laden").join(name)).unwrap();
+    }
+    let found = run(&["laden", "tuned"]);
+    found.refuses("adapter_on_base");
+    assert!(
+        found.what().contains("adapter_config.json"),
+        "{}",
+        found.what()
+    );
+    run(&["foreign", "tuned"]).refuses("adapter_on_base");
+}
+
+/// Checks that one added token, another chat template and another end token are named, and do not stop the comparison.
+#[test]
+fn differences_of_tokenizer_and_template_are_named() {
+    let at = models();
+    copy_model(&at.join("tuned"), &at.join("dressed"));
+    copy_model(&at.join("plain"), &at.join("templated"));
+    let path = at.join("dressed/tokenizer.json");
+    let mut tokenizer = read_json(&path);
+    let added = json!({
+        "id": 280, "content": "<tool>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true
+    });
+    tokenizer["added_tokens"]
+        .as_array_mut()
+        .unwrap()
+        .push(added);
+    std::fs::write(&path, tokenizer.to_string()).unwrap();
+    write(
+        at,
+        "templated/chat_template.jinja",
+        "{% for m in messages %}{{ m.content }}\n{% endfor %}",
+    );
+    write(
+        at,
+        "dressed/chat_template.jinja",
+        "{% for m in messages %}{{ m.role }}{% endfor %}",
+    );
+    let found = run(&["templated", "dressed", "--limit", "1000", "--prompts", "8"]);
+    assert_eq!(
+        found.kinds(),
+        ["tokenizer", "chat_template"],
+        "{}",
+        found.told
+    );
+    assert_eq!(found.code, 0, "{}", found.told);
+    assert!(
+        found
+            .what()
+            .contains("1 token more than the base's: `<tool>` (280)"),
+        "{}",
+        found.what()
+    );
+    assert!(found.what().contains("{{ m.role }}"), "{}", found.what());
+    let behavior = found.json["behavior"].as_array().unwrap();
+    let counts = behavior
+        .iter()
+        .map(|report| report["count"].as_u64().unwrap());
+    assert_eq!(counts.collect::<Vec<_>>(), [8, 4, 4], "{}", found.told);
+    assert!(
+        found.page.contains("harmful requests refused"),
+        "{}",
+        found.page
+    );
+    let without = run(&["plain", "tuned", "--limit", "1000"]);
+    let why = without.json["behavior_left_out"].as_str().unwrap();
+    assert!(
+        why.contains("plain") && why.contains("no chat template"),
+        "{why}"
+    );
+    assert!(
+        without.page.contains("no chat template"),
+        "{}",
+        without.page
+    );
+}
+
+/// Replaces the base's weights while the first tuned model is scored.
+struct Swaps {
+    begun: Cell<usize>,
+    at: usize,
+    from: PathBuf,
+    to: PathBuf,
+}
+
+impl Progress for Swaps {
+    fn say(&self, _text: &str) {}
+
+    fn begin(&self, _scored: Scored) {
+        self.begun.set(self.begun.get() + 1);
+        if self.begun.get() == self.at {
+            let beside = self.to.with_extension("new");
+            std::fs::copy(&self.from, &beside).unwrap();
+            std::fs::rename(&beside, &self.to).unwrap();
+        }
+    }
+}
+
+/// Checks that a base that does not score exactly as before is named, and that no figure is left.
+#[test]
+fn a_base_that_changes_between_its_scores_is_named() {
+    let at = models();
+    copy_model(&at.join("plain"), &at.join("fleeting"));
+    let output = tempfile::tempdir().unwrap();
+    let audited = |swapped_at| {
+        let progress = Swaps {
+            begun: Cell::new(0),
+            at: swapped_at,
+            from: at.join("merged/model.safetensors"),
+            to: at.join("fleeting/model.safetensors"),
+        };
+        let setup = Setup {
+            device: Device::Cpu,
+            implementation: Implementation::default(),
+            precision: Precision::F32,
+            progress: &progress,
+        };
+        let options = AuditOptions {
+            tokens: 4000,
+            ..AuditOptions::in_folder(output.path().into())
+        };
+        audit(&at.join("fleeting"), &[at.join("tuned")], &options, &setup).unwrap()
+    };
+    let domains = audited(usize::MAX).report.unwrap().runs[0].domains.len();
+    let found = audited(domains + 1);
+    assert_eq!(found.verdict, AuditVerdict::Invalid);
+    assert_eq!(found.findings[0].kind, FindingKind::BaseNotExact);
+    assert!(found.report.is_none());
+}
+
+/// Checks that GGUF files are audited like folders.
+#[test]
+fn gguf_files_are_audited() {
+    let at = models();
+    for name in ["plain", "tuned"] {
+        let file = format!("{name}.gguf");
+        succeed(at, &["export", name, "--gguf", &file, "--type", "f32"]);
+    }
+    let found = run(&["plain.gguf", "tuned.gguf", "--limit", "1000"]);
+    assert_eq!((found.code, found.kinds().len()), (0, 0), "{}", found.told);
+}
+
+/// Checks that names of texts that clash, and a niche without text, are refused before anything is scored.
+#[test]
+fn impossible_audits_are_refused() {
+    let at = models();
+    let refused = |arguments: &[&str], message: &str| {
+        let mut command = polymath(at);
+        command
+            .args(["audit", "plain", "tuned", "-o", "refused"])
+            .args(arguments);
+        command.assert().code(2).stderr(contains(message));
+    };
+    refused(
+        &["--texts", "a=letters.jsonl", "--texts", "a=counting.jsonl"],
+        "my-a=",
+    );
+    refused(&["--niche", "law"], "--texts law=");
+    refused(&["--texts", "law=missing.txt"], "missing.txt");
+    refused(&["--texts", "law="], "NAME=PATH");
+    let mut command = polymath(at);
+    command.args(["audit", "plain", "nowhere", "-o", "refused"]);
+    command
+        .assert()
+        .failure()
+        .stderr(contains("nowhere").and(contains("checkpoint")));
+}
