@@ -104,6 +104,20 @@ fn runs_are_listed_with_their_state() {
         listed(at, &["runs/full", "--verify"])["runs/full"]["state"],
         "broken"
     );
+    // So is an earlier checkpoint, and the run is still finished.
+    std::fs::write(weights("full"), &bytes).unwrap();
+    std::fs::write(at.join("runs/full/step-000010/model.safetensors"), &altered).unwrap();
+    let full = &listed(at, &["runs/full", "--verify"])["runs/full"];
+    assert_eq!(full["state"], "finished");
+    let [broken] = &full["broken_checkpoints"].as_array().unwrap()[..] else {
+        panic!("{full}");
+    };
+    assert!(broken.as_str().unwrap().contains("step-000010"), "{broken}");
+    polymath(at)
+        .args(["runs", "runs/full", "--verify"])
+        .assert()
+        .success()
+        .stdout(contains("finished, 20 steps, 1 checkpoint broken").and(contains("step-000010`: ")));
     polymath(at)
         .args(["runs", "gone"])
         .assert()
@@ -151,6 +165,8 @@ fn a_removal_leaves_what_is_needed() {
     let broken = first.join("runs/kept/broken-step-000004");
     std::fs::create_dir(&broken).unwrap();
     write(&broken, "state.json", "{}");
+    // A person's notes are not the run's.
+    write(&first.join("runs/kept/step-000018"), "notes.md", "Best poems so far.");
     let at = folder.path().join("second");
     std::fs::rename(&first, &at).unwrap();
 
@@ -169,6 +185,8 @@ fn a_removal_leaves_what_is_needed() {
             contains("remove  second/runs/kept/step-000003")
                 .and(contains("remove  second/runs/kept/broken-step-000004"))
                 .and(contains("step-000006").and(contains("`checkpoint.milestones`")))
+                .and(is_match(r"keep    second/runs/kept/step-000018 .*`notes.md`").unwrap())
+                .and(contains("looked for below").and(contains("second/runs/kept`")))
                 .and(
                     is_match(r"keep    second/runs/kept/step-000009 .*runs/full` came from it")
                         .unwrap(),
@@ -181,7 +199,7 @@ fn a_removal_leaves_what_is_needed() {
         .stderr(contains("give `--yes`"));
     assert_eq!(steps(&kept), before);
     prune(&["--yes"]).success().stdout(contains("removed "));
-    let needed = ["step-000006", "step-000009", "step-000012", "step-000030"];
+    let needed = [6, 9, 12, 18, 30].map(|step| format!("step-{step:06}"));
     assert_eq!(steps(&kept), needed);
     for link in ["best", "latest"] {
         assert!(kept.join(link).join("model.safetensors").is_file());

@@ -95,6 +95,15 @@ fn list(plan: &PrunePlan) -> String {
     if plan.removals.is_empty() {
         text += "nothing to remove\n";
     }
+    let searched: Vec<String> = plan
+        .searched
+        .iter()
+        .map(|folder| format!("`{}`", folder.display()))
+        .collect();
+    text += &format!(
+        "runs and models that came from a checkpoint were looked for below {}; name other folders to look there too\n",
+        searched.join(", ")
+    );
     text
 }
 
@@ -115,7 +124,7 @@ fn table(found: &[Run]) -> String {
     for run in found {
         rows.push([
             run.folder.display().to_string(),
-            state(&run.condition),
+            state(run),
             bytes(run.bytes),
             run.date.map_or_else(|| "–".into(), date),
             origin(run),
@@ -124,6 +133,9 @@ fn table(found: &[Run]) -> String {
         if let RunCondition::Broken { message } | RunCondition::Diverged { message } =
             &run.condition
         {
+            reasons += &format!("{}: {message}\n", run.folder.display());
+        }
+        for message in &run.broken_checkpoints {
             reasons += &format!("{}: {message}\n", run.folder.display());
         }
     }
@@ -148,7 +160,16 @@ fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
     text
 }
 
-fn state(condition: &RunCondition) -> String {
+fn state(run: &Run) -> String {
+    let broken = match run.broken_checkpoints.len() {
+        0 => String::new(),
+        1 => ", 1 checkpoint broken".into(),
+        count => format!(", {count} checkpoints broken"),
+    };
+    condition(&run.condition) + &broken
+}
+
+fn condition(condition: &RunCondition) -> String {
     let of = |of: &Option<u64>| of.map_or(String::new(), |of| format!(" of {of}"));
     match condition {
         RunCondition::Finished { step } => format!("finished, {step} steps"),

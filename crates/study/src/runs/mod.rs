@@ -83,6 +83,9 @@ pub struct Run {
     /// State of the run.
     #[serde(flatten)]
     pub condition: RunCondition,
+    /// Earlier checkpoints that are not whole: the folder of each, and what is wrong with it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub broken_checkpoints: Vec<String>,
     /// Bytes of all files in the folder.
     pub bytes: u64,
     /// Time of the newest checkpoint, else of the config.
@@ -142,6 +145,9 @@ fn describe(folder: &Path, check: Check) -> Run {
             .as_ref()
             .map_or_else(|| "pretrain".into(), |found| found.method.clone()),
         condition,
+        broken_checkpoints: inspection
+            .as_ref()
+            .map_or_else(Vec::new, broken_before_last),
         bytes: walk::size(folder),
         date: date(folder, inspection.as_ref()),
         base: lineage.as_ref().map(|found| found.base.clone()),
@@ -197,6 +203,16 @@ fn condition(folder: &Path, found: &Inspection) -> RunCondition {
         (_, Some(_)) => RunCondition::Finished { step },
         (Some(_), None) => RunCondition::Interrupted { step, of },
     }
+}
+
+/// Returns what is wrong with each checkpoint before the last one that is not whole.
+fn broken_before_last(found: &Inspection) -> Vec<String> {
+    let earlier = found.checkpoints.split_last().map_or(&[][..], |(_, rest)| rest);
+    let messages = earlier.iter().filter_map(|checkpoint| {
+        let message = checkpoint.state.as_ref().err()?;
+        Some(format!("`{}`: {message}", checkpoint.path.display()))
+    });
+    messages.collect()
 }
 
 /// Returns true if the run has limits and no verdict on them.

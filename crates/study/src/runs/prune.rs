@@ -2,7 +2,7 @@
 //!
 //! A run keeps what its links point to, its newest checkpoint, its milestones, and every checkpoint that another run or
 //! model came from, by the path or the SHA-256 of its base. Of a run that is in use, or whose newest checkpoint is not
-//! whole, nothing is removed.
+//! whole, nothing is removed, nor is a folder that holds files which the run did not write.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -44,12 +44,35 @@ pub struct PrunePlan {
     pub removals: Vec<Removal>,
     /// Folders that stay, with the reasons.
     pub kept: Vec<Skipped>,
+    /// Folders below which runs and models that need a checkpoint were looked for.
+    pub searched: Vec<PathBuf>,
 }
 
 impl PrunePlan {
     /// Bytes of all folders to remove.
     pub fn bytes(&self) -> u64 {
         self.removals.iter().map(|removal| removal.bytes).sum()
+    }
+
+    fn keep(&mut self, path: &Path, why: String) {
+        self.kept.push(Skipped {
+            path: path.to_path_buf(),
+            why,
+        });
+    }
+
+    /// Plans to remove the folder `path` of `run`, unless it holds what the run did not write.
+    fn remove(&mut self, run: &Path, path: &Path, why: &'static str, written: &Written) {
+        if let Some(name) = written.stranger(path) {
+            let why = format!("the run did not write `{name}` in it: move that elsewhere");
+            return self.keep(path, why);
+        }
+        self.removals.push(Removal {
+            run: run.to_path_buf(),
+            path: path.to_path_buf(),
+            bytes: walk::size(path),
+            why,
+        });
     }
 }
 
@@ -60,7 +83,10 @@ impl PrunePlan {
 /// Fails if a folder or a lineage can't be read, since what it needs is then unknown.
 pub fn plan_prune(runs: &[Run], folders: &[PathBuf]) -> Result<PrunePlan, StudyError> {
     let needed = Needed::of(runs, folders)?;
-    let mut plan = PrunePlan::default();
+    let mut plan = PrunePlan {
+        searched: needed.searched.clone(),
+        ..PrunePlan::default()
+    };
     for run in runs {
         plan_run(run, &needed, &mut plan)?;
     }
@@ -84,19 +110,13 @@ pub fn prune(plan: &PrunePlan) -> Result<(), StudyError> {
 
 fn plan_run(run: &Run, needed: &Needed, plan: &mut PrunePlan) -> Result<(), StudyError> {
     let folder = &run.folder;
-    let mut keep = |path: &Path, why: String| {
-        plan.kept.push(Skipped {
-            path: path.to_path_buf(),
-            why,
-        });
-    };
     match &run.condition {
         RunCondition::Running { .. } => {
-            keep(folder, "a process trains it".into());
+            plan.keep(folder, "a process trains it".into());
             return Ok(());
         }
         RunCondition::Broken { message } => {
-            keep(folder, format!("it is broken: {message}"));
+            plan.keep(folder, format!("it is broken: {message}"));
             return Ok(());
         }
         _ => {}
@@ -107,53 +127,61 @@ fn plan_run(run: &Run, needed: &Needed, plan: &mut PrunePlan) -> Result<(), Stud
         return Ok(());
     };
     if let Err(error) = polymath_train::verify(&newest.path) {
-        keep(folder, format!("it is broken: {error}"));
+        plan.keep(folder, format!("it is broken: {error}"));
         return Ok(());
     }
-    let links = linked(folder);
-    let milestones = milestones(folder);
+    let written = Written::of(newest);
+    let (links, milestones) = (linked(folder), milestones(folder));
     for checkpoint in &found.checkpoints {
-        let name = checkpoint
-            .path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy();
-        let why = if checkpoint.step == newest.step || links.iter().any(|link| *link == name) {
-            None
-        } else if milestones.contains(&checkpoint.step) {
-            Some("it is one of `checkpoint.milestones`".into())
-        } else if let Some(by) = needed.by(checkpoint) {
-            Some(format!("`{}` came from it", by.display()))
-        } else {
-            plan.removals
-                .push(removal(folder, &checkpoint.path, "neither newest nor best"));
+        let path = &checkpoint.path;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if checkpoint.step == newest.step || links.iter().any(|link| *link == name) {
             continue;
-        };
-        if let Some(why) = why {
-            plan.kept.push(Skipped {
-                path: checkpoint.path.clone(),
-                why,
-            });
+        }
+        if milestones.contains(&checkpoint.step) {
+            plan.keep(path, "it is one of `checkpoint.milestones`".into());
+        } else if let Some(by) = needed.by(checkpoint) {
+            plan.keep(path, format!("`{}` came from it", by.display()));
+        } else {
+            plan.remove(folder, path, "neither newest nor best", &written);
         }
     }
     for (name, path) in walk::folders(folder) {
         if name.starts_with("broken-step-") {
-            plan.removals.push(removal(
-                folder,
-                &path,
-                "broken, and set aside when the run went on",
-            ));
+            let why = "broken, and set aside when the run went on";
+            plan.remove(folder, &path, why, &written);
         }
     }
     Ok(())
 }
 
-fn removal(run: &Path, path: &Path, why: &'static str) -> Removal {
-    Removal {
-        run: run.to_path_buf(),
-        path: path.to_path_buf(),
-        bytes: walk::size(path),
-        why,
+/// Names of the files that a run writes into a checkpoint.
+struct Written {
+    names: BTreeSet<String>,
+}
+
+impl Written {
+    /// Takes the names from a checkpoint that is whole.
+    fn of(checkpoint: &StoredCheckpoint) -> Self {
+        let state = checkpoint.state.as_ref().ok();
+        let listed = state.into_iter().flat_map(|state| state.sha256.keys());
+        let names = listed.cloned().chain(["state.json".into()]);
+        Self {
+            names: names.collect(),
+        }
+    }
+
+    /// Returns a file or folder of `folder` that a run doesn't write, such as a person's notes.
+    fn stranger(&self, folder: &Path) -> Option<String> {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        // A write that was cut off leaves a file with one of these endings.
+        let is_leftover = |name: &str| name.ends_with(".tmp") || name.ends_with(".partial");
+        let mut strangers: Vec<String> = names
+            .filter(|name| !self.names.contains(name) && !is_leftover(name))
+            .collect();
+        strangers.sort();
+        strangers.into_iter().next()
     }
 }
 
@@ -173,6 +201,8 @@ fn milestones(run: &Path) -> BTreeSet<u64> {
 #[derive(Debug, Default)]
 struct Needed {
     places: Vec<Origin>,
+    /// Folders below which they were looked for.
+    searched: Vec<PathBuf>,
 }
 
 /// Origin of a run or model.
@@ -202,6 +232,7 @@ impl Needed {
                 continue;
             }
             let Walk { runs, models } = walk::walk(&scope)?;
+            needed.searched.push(scope);
             for folder in runs.into_iter().chain(models) {
                 let is_new = folder
                     .canonicalize()
