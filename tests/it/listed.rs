@@ -117,7 +117,9 @@ fn runs_are_listed_with_their_state() {
         .args(["runs", "runs/full", "--verify"])
         .assert()
         .success()
-        .stdout(contains("finished, 20 steps, 1 checkpoint broken").and(contains("step-000010`: ")));
+        .stdout(
+            contains("finished, 20 steps, 1 checkpoint broken").and(contains("step-000010`: ")),
+        );
     polymath(at)
         .args(["runs", "gone"])
         .assert()
@@ -166,7 +168,11 @@ fn a_removal_leaves_what_is_needed() {
     std::fs::create_dir(&broken).unwrap();
     write(&broken, "state.json", "{}");
     // A person's notes are not the run's.
-    write(&first.join("runs/kept/step-000018"), "notes.md", "Best poems so far.");
+    write(
+        &first.join("runs/kept/step-000018"),
+        "notes.md",
+        "Best poems so far.",
+    );
     let at = folder.path().join("second");
     std::fs::rename(&first, &at).unwrap();
 

@@ -235,6 +235,25 @@ fn other_requests_and_folders_are_refused() {
     );
     assert_eq!(std::fs::read_dir(at.join("precious")).unwrap().count(), 1);
 
+    // What failed before the text was prepared fixes nothing; before the run begins, training may change.
+    write(at, "pairs.jsonl", &(0..60).map(pair).collect::<String>());
+    refused(&["small", "pairs.jsonl", FEW, "-o", "begun"], "pairs.jsonl");
+    refused(
+        &[
+            "small",
+            "chat.jsonl",
+            FEW,
+            "-o",
+            "begun",
+            "training.batch_size=0",
+        ],
+        "training.batch_size",
+    );
+    assert!(at.join("begun/data/dataset.json").is_file());
+    refused(
+        &["small", "pairs.jsonl", FEW, "-o", "begun"],
+        "was begun with data = [\"chat.jsonl\"] and not",
+    );
     let begun = ["small", "chat.jsonl", FEW, "-o", "begun"];
     tune(at, &begun).assert().success();
     let before = files(&at.join("begun"));
@@ -265,6 +284,32 @@ fn other_requests_and_folders_are_refused() {
         "if it has changed since, choose another output folder",
     );
     assert_eq!(files(&at.join("begun")), before);
+}
+
+fn pair(number: usize) -> String {
+    json!({"asked": format!("say {number}"), "answered": format!("you said {number}")}).to_string()
+        + "\n"
+}
+
+/// Checks that `tune` reads records with fields of other names and passes over bad ones, as its settings say.
+#[test]
+fn settings_say_how_the_text_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_base_and_chat(at);
+    let pairs: String = (0..60).map(pair).collect();
+    write(at, "pairs.jsonl", &(pairs + "{\"asked\": 7}\n"));
+    let read = [
+        "fields.prompt=asked",
+        "fields.response=answered",
+        "on_bad_record=skip",
+    ];
+    let dry = |settings: &[&str]| {
+        let mut command = tune(at, &["small", "pairs.jsonl", FEW, "--dry-run"]);
+        command.args(settings).assert()
+    };
+    dry(&read).success();
+    dry(&read[..2]).code(2).stderr(contains("pairs.jsonl"));
 }
 
 /// Checks that a dry run tells the steps and the cost and writes nothing.

@@ -93,7 +93,7 @@ pub use rope_scaling::RopeScaling;
 pub use safetensors_file::{tensor_names, write_safetensors};
 pub use sampling::SamplingConfig;
 pub use sliding_window::SlidingWindow;
-pub use source::{ModelSource, tokenizer_in};
+pub use source::{ModelSource, check_folder, tokenizer_in};
 pub use token_cache::TokenCache;
 pub use tokenizer_files::TokenizerFiles;
 pub use transformer::{LoadOptions, Transformer};

@@ -1,6 +1,7 @@
 //! Model folder, and the base of an adapter in it.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
@@ -42,7 +43,7 @@ impl<'a> ModelSource<'a> {
     /// Fails if the folder or the file is missing, a field is not supported, or an adapter's base is missing.
     pub fn config(self) -> Result<ModelConfig, ModelError> {
         let Self { folder, base } = self;
-        refuse_no_folder(folder)?;
+        check_folder(folder)?;
         if is_adapter(folder) {
             let mut config = ModelSource::of(&base_folder(folder, base)?).config()?;
             config.add_ends(&generation_ends(folder)?);
@@ -179,12 +180,19 @@ pub fn tokenizer_in(folder: &Path) -> Result<PathBuf, ModelError> {
     }
 }
 
-/// Fails if a path is not a folder; the error gives the reason: it does not exist, is a circular link, or is
-/// something else.
-fn refuse_no_folder(folder: &Path) -> Result<(), ModelError> {
+/// Checks that the path of a model is a folder.
+///
+/// # Errors
+/// Fails with the reason: the path does not exist, is a circular link, or a file; of a GGUF file, with the command that
+/// imports it.
+pub fn check_folder(folder: &Path) -> Result<(), ModelError> {
     let expected = "expected a checkpoint such as `checkpoints/<run>/best`";
     let reason = match std::fs::metadata(folder) {
         Ok(found) if found.is_dir() => return Ok(()),
+        Ok(_) if is_gguf(folder) => format!(
+            "is a GGUF file: `polymath import '{}' --output <folder>` makes a model folder of it",
+            folder.display()
+        ),
         Ok(_) => format!("is not a folder: {expected}"),
         Err(error) => match std::fs::read_link(folder) {
             Ok(target) => format!(
@@ -198,6 +206,13 @@ fn refuse_no_folder(folder: &Path) -> Result<(), ModelError> {
         },
     };
     Err(ModelError::content(folder, reason))
+}
+
+/// Returns true if a file begins as GGUF files do.
+fn is_gguf(path: &Path) -> bool {
+    let mut magic = [0; 4];
+    let read = polymath_base::open(path).and_then(|mut file| file.read_exact(&mut magic));
+    read.is_ok() && magic == *b"GGUF"
 }
 
 /// Returns the end tokens in the folder's `generation_config.json`, if there is one.

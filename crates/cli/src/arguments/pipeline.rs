@@ -57,7 +57,8 @@ pub struct Tune {
     /// Model to start from: `owner/name` of the hub, a model folder, a run folder, or a `.gguf` file.
     pub base: String,
     /// Text to learn: files, folders or globs, such as a `.jsonl` of conversations. `key=value` changes the
-    /// fine-tuning's config, as in `training.epochs=1`.
+    /// fine-tuning's config, as in `training.epochs=1`, or says how the text is read, as in `fields.prompt=question`
+    /// or `on_bad_record=skip`.
     #[arg(required = true, value_name = "DATA")]
     pub data: Vec<String>,
     /// Folder for everything that is made; default: named after base and data, in the current folder.

@@ -50,6 +50,8 @@ fn is_one(weight: &f64) -> bool {
 }
 
 const SHARE: f64 = 0.05;
+/// Highest number of tokens that a base generates, which takes days on a CPU.
+const MOST_GENERATED: u64 = 10_000_000;
 /// Number of generated tokens in runs of earlier versions, whose `run.toml` has none.
 pub(crate) const EARLIER_TOKENS: u64 = 200_000;
 
@@ -91,8 +93,8 @@ impl ReplayConfig {
                     .into(),
             );
         }
-        if self.tokens == Some(0) {
-            return refuse("`retention.replay.tokens` = `0`: expected at least 1".into());
+        if let Some(tokens) = self.tokens {
+            check_generated("retention.replay.tokens", tokens)?;
         }
         let (highest, expected) = if generated {
             (f64::MAX, "above 0")
@@ -112,6 +114,16 @@ impl ReplayConfig {
     /// Returns the number of tokens that the base generates.
     pub(crate) fn tokens(&self) -> u64 {
         self.tokens.unwrap_or(EARLIER_TOKENS)
+    }
+}
+
+/// Fails if `tokens` is no number of tokens to generate; `name` is where the user gave it.
+pub(super) fn check_generated(name: &str, tokens: u64) -> Result<(), FinetuneError> {
+    match (1..=MOST_GENERATED).contains(&tokens) {
+        true => Ok(()),
+        false => Err(FinetuneError::Config(format!(
+            "`{name}` = `{tokens}`: expected a number of tokens from 1 to {MOST_GENERATED}"
+        ))),
     }
 }
 

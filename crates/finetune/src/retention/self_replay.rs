@@ -124,8 +124,15 @@ impl SelfReplay {
         }
         let claimed = TargetFolder::claim(&self.output)?;
         observer.message(&format!(
-            "generating {} tokens from the base into `{}`",
+            "generating {} tokens{} from the base into `{}`",
             self.tokens,
+            match self.held_out.fewest_documents() {
+                1 => String::new(),
+                fewest => format!(
+                    ", and at least {} documents,",
+                    fewest.next_multiple_of(AT_ONCE)
+                ),
+            },
             self.output.display()
         ));
         let mut reason = String::new();

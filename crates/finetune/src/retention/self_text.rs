@@ -7,6 +7,7 @@ use polymath_data::{ChatMessage, Dataset, NamedShard, PromptTemplate, Split};
 use polymath_model::{ConversationFrame, DocumentSampler, LoadOptions, TokenizerFiles};
 use polymath_train::Training;
 
+use super::replay::check_generated;
 use super::self_replay::{DOMAIN, FEWEST_DOCUMENTS, HeldOutPart};
 use super::{ReplayConfig, ReplaySource, RetentionConfig, SelfReplay, StartContext};
 use crate::{FinetuneError, Finetuning};
@@ -50,13 +51,14 @@ impl SelfReplay {
     /// out.
     ///
     /// # Errors
-    /// Fails if the base's files can't be read.
+    /// Fails if `tokens` is 0 or over ten million, or if the base's files can't be read.
     pub fn to_measure(
         base: &Path,
         tokens: u64,
         seed: u64,
         output: PathBuf,
     ) -> Result<Self, FinetuneError> {
+        check_generated("tokens to generate", tokens)?;
         let tokenizer = polymath_model::tokenizer_in(base)?;
         let context = polymath_model::load_config(base)?.max_position_embeddings;
         let files = TokenizerFiles::read(&tokenizer)?;

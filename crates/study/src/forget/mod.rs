@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use polymath_data::{Dataset, HeldoutSplit};
 use polymath_eval::WindowOptions;
-use polymath_model::ModelSource;
+use polymath_model::{ModelSource, check_folder};
 use polymath_report::evidence::Evidence;
 use polymath_report::forgetting::split_to_judge;
 use polymath_report::{ForgettingReport, ModelScores, Settings};
@@ -113,10 +113,14 @@ pub fn forget(
     setup: &Setup,
 ) -> Result<ForgettingReport, StudyError> {
     let base = resolve_checkpoint(base)?;
+    check_folder(&base)?;
     let resolved = tuned
         .iter()
         .map(|path| resolve(path))
         .collect::<Result<Vec<_>, _>>()?;
+    for run in &resolved {
+        check_folder(&run.folder)?;
+    }
     let tuned: Vec<PathBuf> = resolved.iter().map(|run| run.folder.clone()).collect();
     let direction = Direction::of(&base, &tuned)?;
     let tasks = open_tasks(&options.tasks)?;

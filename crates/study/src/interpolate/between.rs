@@ -57,6 +57,7 @@ impl Between {
         }
         let base = resolve_checkpoint(&options.base).map_err(StudyError::refused)?;
         let tuned = resolve_checkpoint(&options.tuned).map_err(StudyError::refused)?;
+        polymath_model::check_folder(&tuned).map_err(StudyError::refused)?;
         let config = polymath_model::load_config(&base).map_err(StudyError::refused)?;
         let datasets = open_datasets(&options.datasets, std::slice::from_ref(&tuned))?;
         let domains = domains(&datasets, &base)?;

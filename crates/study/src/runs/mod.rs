@@ -207,7 +207,10 @@ fn condition(folder: &Path, found: &Inspection) -> RunCondition {
 
 /// Returns what is wrong with each checkpoint before the last one that is not whole.
 fn broken_before_last(found: &Inspection) -> Vec<String> {
-    let earlier = found.checkpoints.split_last().map_or(&[][..], |(_, rest)| rest);
+    let earlier = found
+        .checkpoints
+        .split_last()
+        .map_or(&[][..], |(_, rest)| rest);
     let messages = earlier.iter().filter_map(|checkpoint| {
         let message = checkpoint.state.as_ref().err()?;
         Some(format!("`{}`: {message}", checkpoint.path.display()))

@@ -57,7 +57,7 @@ impl Configs<'_> {
              eos_token = {}\n\n\
              # The niche: what the model learns.\n\
              [domains.{}]\n\
-             paths = {}\n{}",
+             paths = {}\n",
             path.display(),
             quoted(&self.folder.data()),
             quoted(&self.base.tokenizer),
@@ -65,8 +65,16 @@ impl Configs<'_> {
             string(&self.base.end),
             toml_key(self.niche),
             list(&self.request.data),
-            self.held_out_of_niche()?,
         );
+        let settings = self.request.text_settings(self.niche);
+        let with_settings = |text: &str| {
+            let set = polymath_config::overridden(&path, text, &settings, &[]);
+            set.map_err(StudyError::refused)
+        };
+        let config = read::<PrepareConfig>(&path, with_settings(&text)?)?.config;
+        if let Some(niche) = config.domains.get(self.niche) {
+            text += &held_out_of_niche(niche)?;
+        }
         if let Retained::Texts(texts) = self.retained {
             text += "\n# Retained domains: what the model should keep. Half of the held-out groups judge the result.\n";
             for Named { name, path } in self.names(texts) {
@@ -81,27 +89,7 @@ impl Configs<'_> {
             text.truncate(text.trim_end().len());
             text += "\n";
         }
-        read(&path, text)
-    }
-
-    /// Returns the line that holds out more of a small niche than the usual share, which would be too few documents
-    /// for a verdict.
-    fn held_out_of_niche(&self) -> Result<String, StudyError> {
-        let domain = DomainConfig {
-            paths: self.request.data.clone(),
-            ..DomainConfig::default()
-        };
-        let found = survey(&domain, SURVEYED).map_err(StudyError::refused)?;
-        let [fewest, most] = HELD_OUT_OF_NICHE;
-        let usual = found.documents / 20;
-        let wanted = (found.documents / 10).min(most);
-        Ok(match wanted > usual && wanted >= fewest {
-            true => format!(
-                "heldout_groups = {wanted}  # of about {}\n",
-                found.documents
-            ),
-            false => String::new(),
-        })
+        read(&path, with_settings(&text)?)
     }
 
     /// Names the retained domains after their files or folders, each differently.
@@ -147,8 +135,9 @@ impl Configs<'_> {
         text += &format!("run = {}\n", quoted(&self.folder.run()));
         text += &method(self.request.method);
         text += &self.retention();
+        let settings = self.request.training_settings();
         let shared = polymath_train::EXCLUSIVE_KEYS;
-        let text = polymath_config::overridden(&path, &text, &self.request.settings, shared);
+        let text = polymath_config::overridden(&path, &text, &settings, shared);
         read(&path, text.map_err(StudyError::refused)?)
     }
 
@@ -180,6 +169,25 @@ impl Configs<'_> {
         }
         text
     }
+}
+
+/// Returns the line that holds out more of a small niche than the usual share, which would be too few documents for a
+/// verdict; empty if the setting is given.
+fn held_out_of_niche(niche: &DomainConfig) -> Result<String, StudyError> {
+    if niche.heldout_groups.is_some() {
+        return Ok(String::new());
+    }
+    let found = survey(niche, SURVEYED).map_err(StudyError::refused)?;
+    let [fewest, most] = HELD_OUT_OF_NICHE;
+    let usual = found.documents / 20;
+    let wanted = (found.documents / 10).min(most);
+    Ok(match wanted > usual && wanted >= fewest {
+        true => format!(
+            "heldout_groups = {wanted}  # of about {}\n",
+            found.documents
+        ),
+        false => String::new(),
+    })
 }
 
 fn method(method: Method) -> String {

@@ -170,8 +170,25 @@ impl TuneFolder {
         }
     }
 
-    /// Writes what the folder is begun with.
+    /// Returns true if the text is prepared.
+    pub(super) fn has_data(&self) -> bool {
+        self.data().join("dataset.json").is_file()
+    }
+
+    /// Writes what the folder is begun with. Configs of an earlier request are set aside as `.old`, unless the text is
+    /// prepared by them.
     pub(super) fn begin(&self, record: &Record) -> Result<(), StudyError> {
+        let earlier = [
+            (self.prepare_config(), !self.has_data()),
+            (self.finetune_config(), true),
+        ];
+        for (path, _) in earlier
+            .iter()
+            .filter(|(path, aside)| *aside && path.is_file())
+        {
+            let aside = path.with_extension("toml.old");
+            std::fs::rename(path, &aside).map_err(StudyError::file(path))?;
+        }
         write(
             &self.root.join(RECORD),
             &(RECORD_HEAD.to_owned() + &to_toml(record)),
@@ -180,13 +197,14 @@ impl TuneFolder {
 }
 
 impl Record {
-    /// Checks that a folder that was begun with `self` can go on with `now`.
+    /// Checks that a folder that was begun with `self` can go on with `now`. What no file of the folder depends on yet
+    /// may change: before the run begins, how it trains; before the text is prepared, also the text.
     ///
     /// # Errors
-    /// Fails if the request has changed, and names the part.
-    pub fn check_same(&self, now: &Self, folder: &Path) -> Result<(), StudyError> {
-        let Some(key) = polymath_train::changed_key(&to_toml(self), &to_toml(now), &["domain"])
-        else {
+    /// Fails if the request has changed in what is fixed, and names the part.
+    pub fn check_same(&self, now: &Self, folder: &TuneFolder) -> Result<(), StudyError> {
+        let free = self.free_keys(now, folder);
+        let Some(key) = polymath_train::changed_key(&to_toml(self), &to_toml(now), &free) else {
             return Ok(());
         };
         let what = match key.as_str() {
@@ -198,8 +216,27 @@ impl Record {
         };
         Err(refused(format!(
             "`{}` was begun with {what}: choose another output folder, or remove this one to begin anew",
-            folder.display()
+            folder.root().display()
         )))
+    }
+
+    /// Returns the keys of the record that may change.
+    fn free_keys(&self, now: &Self, folder: &TuneFolder) -> Vec<&'static str> {
+        let mut free = vec!["domain"];
+        if folder.run().exists() {
+            return free;
+        }
+        free.extend(["request.method", "request.limits"]);
+        let text = |record: &Self| record.request.text_settings(&record.domain);
+        if !folder.has_data() {
+            free.extend(["request.data", "request.retain", "request.settings"]);
+            if !folder.base().exists() {
+                free.extend(["request.base", "gguf_sha256"]);
+            }
+        } else if text(self) == text(now) {
+            free.push("request.settings");
+        }
+        free
     }
 
     /// Returns a value of the request as TOML, for a message.

@@ -5,7 +5,7 @@
 //! person can go on from there with the ordinary commands. A step that is done is skipped, so that the same call goes
 //! on after a stop.
 //!
-//! `request` checks the request, `folder` names the files, `base` opens or imports the base, `configs` writes the
+//! `request` checks the request, `settings` parts its settings, `folder` names the files, `base` opens or imports the base, `configs` writes the
 //! configs, `steps` runs the steps, and `ending` writes the files of the model.
 
 mod base;
@@ -13,6 +13,7 @@ mod configs;
 mod ending;
 mod folder;
 mod request;
+mod settings;
 mod steps;
 
 pub use ending::{ModelFiles, TuneEnd, ollama_name};
@@ -45,15 +46,16 @@ impl Tune {
     ///
     /// # Errors
     /// Fails if an argument is at fault, or the folder holds something else or another request.
-    pub fn open(request: TuneRequest, output: Option<PathBuf>) -> Result<Self, StudyError> {
+    pub fn open(mut request: TuneRequest, output: Option<PathBuf>) -> Result<Self, StudyError> {
+        request.take_method()?;
         let output = output.unwrap_or_else(|| request.default_output());
         let folder = TuneFolder::at(&output);
         let before = folder.record()?;
         request.check()?;
         let retained = request.retained()?;
         let domain = match &before {
-            Some(before) => before.domain.clone(),
-            None => niche_name(&request, &retained)?,
+            Some(before) if folder.has_data() => before.domain.clone(),
+            _ => niche_name(&request, &retained)?,
         };
         let gguf = request.is_gguf().then(|| Path::new(&request.base));
         let sha256 =
@@ -64,7 +66,7 @@ impl Tune {
             request: request.clone(),
         };
         if let Some(before) = &before {
-            before.check_same(&record, folder.root())?;
+            before.check_same(&record, &folder)?;
         }
         Ok(Self {
             begun: before.is_some(),
@@ -95,7 +97,12 @@ impl Tune {
         let lock = self.folder.claim()?;
         // Another process may have begun here before this one got the lock.
         match self.folder.record()? {
-            Some(before) => before.check_same(&self.record, self.folder.root())?,
+            Some(before) => {
+                before.check_same(&self.record, &self.folder)?;
+                if before != self.record {
+                    self.folder.begin(&self.record)?;
+                }
+            }
             None => self.folder.begin(&self.record)?,
         }
         Ok(lock)

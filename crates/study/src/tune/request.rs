@@ -27,7 +27,8 @@ pub struct TuneRequest {
     pub limits: LimitsConfig,
     /// Trained parameters.
     pub method: Method,
-    /// Changes to the fine-tuning's config, as `key.sub=value`.
+    /// Changes to the fine-tuning's config, as `key.sub=value`. Those of the niche's text, such as `fields` and
+    /// `on_bad_record`, change the config of the preparation.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub settings: Vec<String>,
 }
@@ -79,6 +80,7 @@ impl TuneRequest {
                 )));
             }
         }
+        self.check_settings()?;
         self.retained().map(drop)
     }
 
@@ -251,5 +253,44 @@ mod tests {
             &|request| request.retain = vec![at("set"), at("chat.jsonl")],
             "is a prepared dataset, which can't be combined",
         );
+        for (setting, said) in [
+            ("run=elsewhere", "`--output` names the folder"),
+            ("dataset=set", "the arguments after the base name the text"),
+            ("retention.limits.default=0.1", "`--limits` sets the budget"),
+        ] {
+            refused(&|request| request.settings = vec![setting.into()], said);
+        }
+        let mut running = fine.clone();
+        running.settings = vec!["running.seed=1".into()];
+        running.check().unwrap();
+    }
+
+    /// Checks that a method among the settings is the request's, and that settings of the text are parted from those of
+    /// the training.
+    #[test]
+    fn settings_are_parted() {
+        let mut request = request("own", &["a.jsonl"]);
+        let settings = [
+            "method=dora",
+            "fields.prompt=q",
+            "training.steps=5",
+            "groups=3",
+        ];
+        request.settings = settings.map(str::to_owned).to_vec();
+        request.take_method().unwrap();
+        assert_eq!(request.method, Method::Dora);
+        assert_eq!(
+            request.text_settings("a b"),
+            ["domains.\"a b\".fields.prompt=q"]
+        );
+        assert_eq!(
+            request.training_settings(),
+            ["training.steps=5", "groups=3"]
+        );
+        request.settings = vec!["method=full".into()];
+        let error = request.take_method().unwrap_err().to_string();
+        assert!(error.contains("different methods"), "{error}");
+        request.settings = vec!["method=magic".into()];
+        assert!(request.take_method().is_err());
     }
 }

@@ -56,8 +56,9 @@ impl Tune {
             ));
         }
         let configs = self.configs(&base, &self.folder);
-        self.prepare(&configs, runner)?;
+        // A wrong setting of the training is told before the text is prepared.
         let written = configs.finetune()?;
+        self.prepare(&configs, runner)?;
         written.keep(&self.folder.finetune_config())?;
         let Trained { finetuning, ending } = self.finetune(written, runner)?;
         let tuned = finetuning.best()?;
