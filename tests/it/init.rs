@@ -104,6 +104,58 @@ fn configs_of_a_folder_are_accepted_as_they_are() {
     assert_eq!(files(at), before);
 }
 
+/// Checks that what programs made is named and left out, that names with the special characters of globs and shells
+/// work, that the language is told, and that a text too small to learn from is said to be so.
+#[test]
+fn odd_folders_are_understood() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let told = "The river was quiet that evening, and nobody spoke about what they had seen in the old house. ";
+    let say = "Der Fluss war still an diesem Abend, und niemand sprach über das, was sie im alten Haus gesehen hatten. ";
+    for number in 0..60 {
+        write(
+            at,
+            &format!("my [texts]/{number}.txt"),
+            &format!("{number}. {}", told.repeat(5)),
+        );
+        write(
+            at,
+            &format!("my [texts]/deutsch/{number}.txt"),
+            &format!("{number}. {}", say.repeat(5)),
+        );
+    }
+    write(at, "my [texts]/checkpoints/first/run.toml", "seed = 1");
+    write(at, "my [texts]/report/report.json", "{}");
+    polymath(at)
+        .args(["init", "prepare", "my [texts]", "-o", "the configs"])
+        .assert()
+        .success()
+        .stderr(
+            contains("60 documents, 29 kB of text in English")
+                .and(contains("of text in German"))
+                .and(contains("`my [texts]/checkpoints` is left out: it is a folder of what was made (`first` is a run)"))
+                .and(contains("`my [texts]/report` is left out: it is a report")),
+        )
+        .stdout(contains("polymath prepare 'the configs/prepare.toml'"));
+    polymath(at)
+        .args(["prepare", "the configs/prepare.toml"])
+        .assert()
+        .success();
+    for made in ["my [texts]/checkpoints/first", "my [texts]/checkpoints"] {
+        polymath(at)
+            .args(["init", "prepare", made])
+            .assert()
+            .code(2)
+            .stderr(contains("whose files are no texts"));
+    }
+    write(at, "tiny/a.txt", "Hello there.");
+    polymath(at)
+        .args(["init", "prepare", "tiny"])
+        .assert()
+        .success()
+        .stderr(contains("all of it is 12 B of text").and(contains("from about 20 kB on")));
+}
+
 /// Checks that one config alone is written where it is asked for, and that a folder without text is refused.
 #[test]
 fn one_config_is_written_where_it_is_asked_for() {

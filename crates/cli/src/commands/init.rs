@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::anyhow;
 use polymath_study::init::{Init, Machine, Sized};
 use polymath_study::schema::ConfigKind;
+use polymath_study::shell_word;
 
 use crate::arguments::{self, ConfigChoice};
 use crate::environment::Environment;
@@ -71,7 +72,8 @@ fn asked(what: &[String]) -> Result<(Vec<ConfigKind>, String), Failure> {
 fn next(init: &Init, sized: Option<&Sized>) -> String {
     let mut text = String::from("Next, after a look at the configs:");
     for (kind, path) in init.kinds().iter().zip(init.paths()) {
-        text += &format!("\n  polymath {} {}", kind.name(), path.display());
+        let file = shell_word(&path.display().to_string());
+        text += &format!("\n  polymath {} {file}", kind.name());
         if let (ConfigKind::Pretrain, Some(sized)) = (kind, sized) {
             text += &format!("    # {}", sized.time());
         }

@@ -6,8 +6,8 @@ use std::path::Path;
 use polymath_data::{Dataset, Progress as PreparationProgress};
 use polymath_eval::statistics::LimitVerdict;
 use polymath_finetune::{Finetuning, Method};
-use polymath_study::Runner;
 use polymath_study::tune::{Tune, TuneEnd, TuneRequest, TuneRunner, ollama_name};
+use polymath_study::{Runner, shell_word};
 use polymath_train::{Launch, Observer};
 
 use super::sweep::ConsoleRunner;
@@ -84,11 +84,11 @@ fn announce(tune: &Tune, end: &TuneEnd, environment: &Environment) {
             text += "No model was inside the limits: the one in the folder is the closest.\n";
         }
     }
-    let root = word(&folder.root().display().to_string());
+    let root = shell_word(&folder.root().display().to_string());
     text += &match end.has_template {
         true => format!(
             "\nTalk with it beside its base, or alone:\n  polymath chat {root} {}\n  polymath chat {root}\n",
-            word(&end.base)
+            shell_word(&end.base)
         ),
         // Without a chat template, a model continues text and knows no turns.
         false => format!("\nLet it continue a text:\n  polymath generate {root} --prompt \"…\"\n"),
@@ -102,9 +102,9 @@ fn announce(tune: &Tune, end: &TuneEnd, environment: &Environment) {
             text += &format!(
                 "In llama.cpp:\n  llama-cli -m {}\nIn Ollama (the Modelfile is one line: `FROM ./{}`):\n  ollama create \
                  {name} -f {} && ollama run {name}\n",
-                word(&file.display().to_string()),
+                shell_word(&file.display().to_string()),
                 file.file_name().unwrap_or_default().to_string_lossy(),
-                word(&folder.modelfile().display().to_string())
+                shell_word(&folder.modelfile().display().to_string())
             );
         }
         Err(reason) => text += &format!("There is no GGUF file of it: {reason}.\n"),
@@ -115,15 +115,6 @@ fn announce(tune: &Tune, end: &TuneEnd, environment: &Environment) {
         folder.finetune_config().display()
     );
     results::announce(&text);
-}
-
-/// Quotes a word of a command line where a shell would split or expand it.
-fn word(text: &str) -> String {
-    let is_plain = |letter: char| letter.is_alphanumeric() || "-_./@:,+".contains(letter);
-    match !text.is_empty() && text.chars().all(is_plain) {
-        true => text.to_owned(),
-        false => format!("'{}'", text.replace('\'', "'\\''")),
-    }
 }
 
 /// Shows the steps on the console.
@@ -174,19 +165,5 @@ impl Runner for TuneConsole<'_> {
 impl TuneRunner for TuneConsole<'_> {
     fn prepared(&self, dataset: &Dataset, folder: &Path) {
         self.say(prepare::summary(dataset, folder).trim_end());
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Checks that the words of the printed commands are quoted where a shell needs it.
-    #[test]
-    fn words_are_quoted_for_a_shell() {
-        assert_eq!(word("runs/a-b_1.gguf"), "runs/a-b_1.gguf");
-        assert_eq!(word("my model"), "'my model'");
-        assert_eq!(word("it's"), "'it'\\''s'");
-        assert_eq!(word("$x"), "'$x'");
     }
 }

@@ -9,6 +9,7 @@ use polymath_report::untrusted::{block, code, inline, printable};
 use super::facts::Facts;
 use super::metadata::is_on_the_hub;
 use super::paths::{shown, without_local_paths};
+use crate::shell_word;
 use polymath_report::duration;
 
 /// Returns the text of the card, from the title to the commands that use the model.
@@ -208,7 +209,10 @@ fn usage(facts: &Facts) -> String {
         "{load}tokenizer = AutoTokenizer.from_pretrained({place})\nprompt = \"…\"\n{encode}\
          print(tokenizer.decode(model.generate(**inputs, max_new_tokens=64)[0]))\n"
     );
-    let command = format!("polymath generate {} --prompt \"…\"\n", shell(&facts.place));
+    let command = format!(
+        "polymath generate {} --prompt \"…\"\n",
+        shell_word(&facts.place)
+    );
     let mut text = format!(
         "\n## Usage\n\n{}\n{}",
         block("python", &script),
@@ -237,7 +241,7 @@ fn reproduction(facts: &Facts) -> String {
     let mut commands = format!("polymath {command} run.toml\n");
     if let (Some(base), Some(run)) = (&facts.base, config.get("run").and_then(toml::Value::as_str))
     {
-        let [base, run] = [base.name.as_str(), run].map(|path| shell(&shown(Path::new(path))));
+        let [base, run] = [base.name.as_str(), run].map(|path| shell_word(&shown(Path::new(path))));
         commands += &format!("polymath report {base} {run} -o report\n");
     }
     let config = without_local_paths(&toml::Value::Table(config.clone()));
@@ -275,15 +279,6 @@ fn python(text: &str) -> String {
     quoted.chars().map(shown).collect()
 }
 
-/// Quotes a word for a shell if necessary.
-fn shell(text: &str) -> String {
-    let plain = |sign: char| sign.is_alphanumeric() || "-_./@:=+…".contains(sign);
-    match !text.is_empty() && !text.starts_with('-') && text.chars().all(plain) {
-        true => text.to_owned(),
-        false => format!("'{}'", text.replace('\'', "'\\''")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -291,10 +286,10 @@ mod tests {
     /// Checks that any folder name stays one shell word and one Python string.
     #[test]
     fn commands_and_scripts_are_quoted() {
-        assert_eq!(shell("runs/small/best"), "runs/small/best");
-        assert_eq!(shell("a b"), "'a b'");
-        assert_eq!(shell("x'; rm -rf /"), "'x'\\''; rm -rf /'");
-        assert_eq!(shell("-o"), "'-o'");
+        assert_eq!(shell_word("runs/small/best"), "runs/small/best");
+        assert_eq!(shell_word("a b"), "'a b'");
+        assert_eq!(shell_word("x'; rm -rf /"), "'x'\\''; rm -rf /'");
+        assert_eq!(shell_word("-o"), "'-o'");
         assert_eq!(python("runs/small"), "\"runs/small\"");
         assert_eq!(python("a\"b\n\u{202e}"), "\"a\\\"b\\n\\u202e\"");
     }

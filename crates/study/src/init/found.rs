@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use polymath_data::{DataError, DomainConfig, SourceSurvey, survey};
 use polymath_finetune::name_of_texts;
+use polymath_report::bytes;
 
 use crate::StudyError;
 use crate::schema::free_name;
@@ -15,15 +16,20 @@ const SURVEYED: u64 = 4_000_000;
 const MOST_DOMAINS: usize = 32;
 /// Endings of files that hold records, each apart from that of a compressed file.
 const RECORDS: [&str; 6] = [".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet"];
-/// Files that tell a folder that this program or another tool made.
-const MADE: [&str; 6] = [
-    ".lock",
-    "config.json",
-    "dataset.json",
-    "report.json",
-    "run.toml",
-    "tune.toml",
+/// Files that tell a folder which this program or another tool made, and what it is.
+const MADE: [(&str, &str); 7] = [
+    ("run.toml", "a run"),
+    ("tune.toml", "a tuning"),
+    ("dataset.json", "a dataset"),
+    ("report.json", "a report"),
+    ("config.json", "a model"),
+    ("adapter_config.json", "an adapter"),
+    (".lock", "a folder in use"),
 ];
+/// Bytes of text from which on a model can learn something.
+const FEWEST_BYTES: u64 = 20_000;
+/// Certainty from which on a language is named.
+const CERTAIN: f64 = 0.8;
 
 /// A domain that was found.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,7 +63,9 @@ impl FoundTexts {
         let mut loose: BTreeMap<String, PathBuf> = BTreeMap::new();
         for path in entries(folder)? {
             let is_folder = path.is_dir();
-            if is_folder && MADE.iter().any(|mark| path.join(mark).exists()) {
+            if let Some(made) = made(&path) {
+                let note = format!("`{}` is left out: it is {made}", shown(&path));
+                found.notes.push(note);
                 continue;
             }
             if is_folder || RECORDS.contains(&&*ending(&path)) {
@@ -67,8 +75,9 @@ impl FoundTexts {
             }
         }
         for ending in loose.keys() {
-            let glob = shown(&folder.join(format!("*{ending}")));
-            found.look_loose(&glob)?;
+            let literal = glob::Pattern::escape(&shown(folder));
+            let glob = Path::new(&literal).join(format!("*{}", glob::Pattern::escape(ending)));
+            found.look_loose(&shown(&glob))?;
         }
         if found.domains.len() > MOST_DOMAINS {
             let whole = shown(folder);
@@ -80,7 +89,22 @@ impl FoundTexts {
             found.domains.clear();
             found.look(vec![whole])?;
         }
+        found.note_small();
         Ok(found)
+    }
+
+    /// Adds a note if all text together is too little to learn from.
+    fn note_small(&mut self) {
+        let all = self.domains.iter().chain(&self.niches);
+        let text: u64 = all.map(|domain| domain.survey.text_bytes).sum();
+        if (1..FEWEST_BYTES).contains(&text) {
+            self.notes.push(format!(
+                "all of it is {} of text, from which a model learns next to nothing: from about {} on it can be learned \
+                 and reported on",
+                bytes(text),
+                bytes(FEWEST_BYTES)
+            ));
+        }
     }
 
     /// Adds what the paths hold as a domain or a niche.
@@ -158,6 +182,12 @@ impl FoundDomain {
         }
     }
 
+    /// Returns the name of the language of the text; `None` if it is not certain, as in code and tables.
+    fn language(&self) -> Option<&'static str> {
+        let info = whatlang::detect(&self.survey.sample)?;
+        (info.is_reliable() && info.confidence() >= CERTAIN).then(|| info.lang().eng_name())
+    }
+
     /// Describes the domain in a line.
     pub fn line(&self) -> String {
         let SourceSurvey {
@@ -182,13 +212,38 @@ impl FoundDomain {
             (false, _) => "documents",
         };
         format!(
-            "{}: {about}{documents} {unit}, {:.2} MB of text, in {files} {} ({})",
+            "{}: {about}{documents} {unit}, {} of text{}, in {files} {} ({})",
             self.name,
-            *text_bytes as f64 / 1e6,
+            bytes(*text_bytes),
+            self.language()
+                .map_or_else(String::new, |name| format!(" in {name}")),
             if *files == 1 { "file" } else { "files" },
             endings.join(", ")
         )
     }
+}
+
+/// Returns what a folder is that no person wrote as text: a run, a dataset, …, or a folder of them. Returns `None` for
+/// other folders and for files.
+pub(super) fn made(folder: &Path) -> Option<String> {
+    let of = |folder: &Path| {
+        let mark = MADE.iter().find(|(file, _)| folder.join(file).exists());
+        mark.map(|(_, made)| *made)
+    };
+    if let Some(made) = of(folder) {
+        return Some(made.to_owned());
+    }
+    let inside = entries(folder).ok()?;
+    let (name, made) = inside
+        .iter()
+        .find_map(|path| Some((path.file_name()?, of(path)?)))?;
+    let all_made = inside.iter().all(|path| of(path).is_some());
+    all_made.then(|| {
+        format!(
+            "a folder of what was made (`{}` is {made})",
+            name.to_string_lossy()
+        )
+    })
 }
 
 /// Returns the folder's entries that are not hidden, in order.

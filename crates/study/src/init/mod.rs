@@ -15,8 +15,8 @@ use polymath_base::StagedFile;
 use polymath_finetune::RetentionConfig;
 use toml::Value;
 
-use crate::StudyError;
 use crate::schema::{ConfigKind, HELD_OUT, LIMIT, Setting};
+use crate::{StudyError, shell_word};
 
 /// Base of a fine-tuning where no own model is pretrained.
 const HUB_BASE: &str = "HuggingFaceTB/SmolLM2-135M-Instruct";
@@ -43,6 +43,12 @@ impl Init {
         if !folder.is_dir() {
             return Err(StudyError::refused(format!(
                 "`{}` is no folder: give a folder with texts, each domain in a folder of its own",
+                folder.display()
+            )));
+        }
+        if let Some(made) = found::made(folder) {
+            return Err(StudyError::refused(format!(
+                "`{}` is {made}, whose files are no texts: give a folder with texts, each domain in a folder of its own",
                 folder.display()
             )));
         }
@@ -131,7 +137,8 @@ impl Init {
                 ConfigKind::Pretrain => self.pretrain(sized),
                 _ => self.finetune(),
             };
-            let head = format!("{about}: polymath {} {}", kind.name(), path.display());
+            let file = shell_word(&path.display().to_string());
+            let head = format!("{about}: polymath {} {file}", kind.name());
             write_new(&path, &kind.filled(&head, &settings))?;
         }
         Ok(())

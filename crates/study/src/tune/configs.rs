@@ -13,8 +13,8 @@ use super::base::TuneBase;
 use super::folder::write;
 use super::request::{Retained, refused};
 use super::{TuneFolder, TuneRequest};
-use crate::StudyError;
 use crate::schema::{HELD_OUT, free_name, toml_key};
+use crate::{StudyError, shell_word};
 
 /// Groups of the niche that are held out where it has few: a tenth, within these bounds. A twentieth of more is enough.
 const HELD_OUT_OF_NICHE: [u64; 2] = [4, 32];
@@ -58,7 +58,7 @@ impl Configs<'_> {
              # The niche: what the model learns.\n\
              [domains.{}]\n\
              paths = {}\n",
-            path.display(),
+            shell_word(&path.display().to_string()),
             quoted(&self.folder.data()),
             quoted(&self.base.tokenizer),
             string(&self.base.begin),
@@ -117,7 +117,7 @@ impl Configs<'_> {
              base = {}\n\
              dataset = {}\n\
              domain = {}\n",
-            path.display(),
+            shell_word(&path.display().to_string()),
             string(&self.base.named),
             quoted(&self.folder.data()),
             string(self.niche),
