@@ -142,7 +142,7 @@ fn a_run_outside_its_limits_is_mixed_with_its_base() {
         .args(["--limits", "0.01"])
         .assert()
         .code(NOT_BROKEN)
-        .stdout(contains("of the run's change").and(contains("1000000").not()));
+        .stdout(contains("of their change in the run").and(contains("1000000").not()));
     let run = at.join("runs/back");
     let verdict = json(&run.join("limits.json"));
     assert_ne!(verdict["verdict"], "broken");

@@ -100,7 +100,7 @@ fn own_text_goes_from_notes_to_a_report() {
         .stdout(contains("bits per byte of notes: checkpoints/own/best"));
     // The packing of the conversations is reported by the dry run and at the start of the run.
     let said =
-        "chat: 10 documents or files had nothing to learn (only white space, or no response)";
+        "chat: left out since it has nothing to learn (only white space, or no response): 10 texts";
     let renamed = "chat: roles read as another: `human` as `user` 80";
     let mut plan = polymath(at);
     plan.args(["finetune", "finetune.toml", "--dry-run"]);

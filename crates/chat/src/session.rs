@@ -11,6 +11,8 @@ pub struct Session<'m> {
     engine: Engine<'m>,
     system: Option<String>,
     messages: Vec<ChatMessage>,
+    /// Number of messages after the system message that the model no longer reads.
+    left_out: usize,
 }
 
 impl<'m> Session<'m> {
@@ -20,6 +22,7 @@ impl<'m> Session<'m> {
             engine: Engine::new(model),
             system,
             messages: Vec::new(),
+            left_out: 0,
         };
         session.reset();
         session
@@ -30,25 +33,32 @@ impl<'m> Session<'m> {
         self.engine.model()
     }
 
-    /// Returns all messages so far, including the system message.
+    /// Returns all messages so far, including the system message and those that the model no longer reads.
     pub fn messages(&self) -> &[ChatMessage] {
         &self.messages
+    }
+
+    /// Returns the number of earliest messages that the model no longer reads, since the context is full.
+    pub fn left_out(&self) -> usize {
+        self.left_out
     }
 
     /// Removes all messages but the system message.
     pub fn reset(&mut self) {
         self.engine.reset();
+        self.left_out = 0;
         let system = self.system.iter();
         self.messages = system
             .map(|text| ChatMessage::new("system", text))
             .collect();
     }
 
-    /// Answers a message of the user and passes each piece of the answer to `sink`. After an error, the conversation
-    /// is as before the call.
+    /// Answers a message of the user and passes each piece of the answer to `sink`. If the conversation does not fit
+    /// into the model's context, its earliest turns are left out, as [`Self::left_out`] says. After an error, the
+    /// conversation is as before the call.
     ///
     /// # Errors
-    /// Fails like [`Engine::answer`].
+    /// Fails like [`Engine::answer`]; with [`ChatError::ContextFull`] if the message alone does not fit.
     pub fn respond(
         &mut self,
         text: &str,
@@ -56,12 +66,12 @@ impl<'m> Session<'m> {
         sink: Sink,
     ) -> Result<Answer, ChatError> {
         self.messages.push(ChatMessage::new("user", text));
-        let answered = if self.model().has_template() {
-            let prompt = Prompt::Messages(&self.messages);
-            self.engine.answer(prompt, request, sink)
-        } else {
-            let text = self.plain_text();
-            self.engine.answer(Prompt::Text(&text), request, sink)
+        let before = self.left_out;
+        let answered = loop {
+            match self.answer(request, sink) {
+                Err(ChatError::ContextFull { .. }) if self.leave_out_turn() => {}
+                answered => break answered,
+            }
         };
         match answered {
             Ok(answer) => {
@@ -74,25 +84,42 @@ impl<'m> Session<'m> {
             }
             Err(error) => {
                 self.messages.pop();
+                self.left_out = before;
                 Err(error)
             }
         }
     }
 
+    fn answer(&mut self, request: &Request, sink: Sink) -> Result<Answer, ChatError> {
+        let read = self.read_messages();
+        if self.model().has_template() {
+            return self.engine.answer(Prompt::Messages(&read), request, sink);
+        }
+        let text = plain_text(&read);
+        self.engine.answer(Prompt::Text(&text), request, sink)
+    }
+
+    /// Returns the messages that the model reads: the system message, and all that are not left out.
+    fn read_messages(&self) -> Vec<ChatMessage> {
+        let (system, turns) = self.messages.split_at(self.system.iter().count());
+        [system, &turns[self.left_out..]].concat()
+    }
+
+    /// Leaves out the earliest turn that is still read: a message of the user and its answer. Returns false if only the
+    /// last message is left.
+    fn leave_out_turn(&mut self) -> bool {
+        let turns = self.messages.len() - self.system.iter().count();
+        let is_left = turns > self.left_out + 2;
+        if is_left {
+            self.left_out += 2;
+        }
+        is_left
+    }
+
     /// Returns the conversation as one text, for a model without a chat template. Each message of the user begins a
     /// new line.
     pub fn plain_text(&self) -> String {
-        let mut text = String::new();
-        for message in &self.messages {
-            if message.role == "user" && !text.is_empty() && !text.ends_with('\n') {
-                text.push('\n');
-            }
-            text.push_str(&message.content);
-            if message.role == "system" {
-                text.push('\n');
-            }
-        }
-        text
+        plain_text(&self.messages)
     }
 
     /// Returns the conversation as a line of JSON with the key `messages`, or `text` for a model without a chat
@@ -105,6 +132,20 @@ impl<'m> Session<'m> {
         record["model"] = self.model().name().into();
         record.to_string()
     }
+}
+
+fn plain_text(messages: &[ChatMessage]) -> String {
+    let mut text = String::new();
+    for message in messages {
+        if message.role == "user" && !text.is_empty() && !text.ends_with('\n') {
+            text.push('\n');
+        }
+        text.push_str(&message.content);
+        if message.role == "system" {
+            text.push('\n');
+        }
+    }
+    text
 }
 
 /// Writes conversations as JSON Lines into a new file.

@@ -53,4 +53,4 @@ pub use diverged::Diverged;
 pub use error::ReportError;
 pub use forgetting::{ForgettingReport, ModelScores, Settings, write};
 pub use page::check_forms;
-pub use wording::{bytes, duration};
+pub use wording::{bytes, counted, duration};

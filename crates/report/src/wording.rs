@@ -114,6 +114,12 @@ pub fn asked(questions: &QuestionReport) -> String {
     format!("{number} in {} groups", questions.groups)
 }
 
+/// Returns a number with its noun, whose plural ends in `s`: `1 document`, `3 documents`.
+pub fn counted(number: u64, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", count(number))
+}
+
 /// Formats a number of bytes with a unit.
 pub fn bytes(value: u64) -> String {
     match value {

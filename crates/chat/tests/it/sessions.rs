@@ -131,6 +131,43 @@ fn a_full_context_is_an_error_and_nothing_is_lost() {
     }
 }
 
+/// Checks that a conversation that fills the context goes on without its earliest turns: the answer is that of a
+/// conversation which has only the later ones, the system message stays, and all messages are kept for saving.
+#[test]
+fn a_full_context_leaves_out_the_earliest_turns() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = model(folder.path(), Some(TEMPLATE), json!({}));
+    let mut session = Session::new(&model, Some("s".into()));
+    let long = |word: &str| format!("{word} ").repeat(60);
+    let mut said = Vec::new();
+    while session.left_out() == 0 {
+        assert!(said.len() < 20, "the context is never full");
+        let answer = session
+            .respond(&long("ab"), &greedy(4), &mut ignore)
+            .unwrap();
+        said.push(answer);
+    }
+    let turns = said.len();
+    assert_eq!(session.messages().len(), 1 + 2 * turns);
+    let left = session.left_out();
+    assert!(left % 2 == 0 && left < 2 * turns, "{left} of {turns} turns");
+    let read = [
+        &session.messages()[..1],
+        &session.messages()[1 + left..2 * turns],
+    ]
+    .concat();
+    let alone = Engine::new(&model)
+        .answer(Prompt::Messages(&read), &greedy(4), &mut ignore)
+        .unwrap();
+    let last = said.last().unwrap();
+    assert_eq!(
+        (alone.text, alone.prompt_tokens),
+        (last.text.clone(), last.prompt_tokens)
+    );
+    session.reset();
+    assert_eq!(session.left_out(), 0);
+}
+
 /// Checks that stop texts end an answer wherever they occur, and are not part of it.
 #[test]
 fn stop_texts_end_an_answer() {

@@ -184,6 +184,7 @@ impl Conversation<'_> {
                 }
             };
             let request = &mut self.requests[at];
+            let before = session.left_out();
             let answer = session
                 .respond(text, request, &mut sink)
                 .map_err(answers::failure)?;
@@ -194,6 +195,12 @@ impl Conversation<'_> {
             request.sampling.seed = request.sampling.seed.wrapping_add(1);
             self.output.write("\n")?;
             self.output.flush()?;
+            if session.left_out() > before {
+                self.environment.say(&format!(
+                    "the context is full: the model reads the first {} messages no more; `/reset` begins a new conversation",
+                    session.left_out()
+                ));
+            }
             if let Some(remark) = answers::remark(session.model(), &answer) {
                 self.environment.say(&remark);
             }

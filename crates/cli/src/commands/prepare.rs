@@ -7,6 +7,8 @@ use polymath_data::{
 };
 use polymath_eval::statistics::{FEWEST_EFFECTIVE, FEWEST_GROUPS};
 
+use polymath_report::counted;
+
 use crate::arguments;
 use crate::console::Stages;
 use crate::environment::Environment;
@@ -195,14 +197,14 @@ fn heldout_split(name: &str, domain: &DomainManifest) -> String {
     let mut text = String::new();
     if domain.bad_records_dropped > 0 {
         text += &format!(
-            "  {name}: {} records contained no document and were left out\n",
-            domain.bad_records_dropped
+            "  {name}: left out since it contains no document: {}\n",
+            counted(domain.bad_records_dropped, "record")
         );
     }
     if domain.empty_dropped > 0 {
         text += &format!(
-            "  {name}: {} documents or files had nothing to learn (only white space, or no response) and were left out\n",
-            domain.empty_dropped
+            "  {name}: left out since it has nothing to learn (only white space, or no response): {}\n",
+            counted(domain.empty_dropped, "text")
         );
     }
     if domain.tail_held_out {
@@ -211,14 +213,14 @@ fn heldout_split(name: &str, domain: &DomainManifest) -> String {
         );
     } else if domain.heldout_cut > 0 {
         text += &format!(
-            "  {name}: {} long held-out documents are cut into pieces\n",
-            domain.heldout_cut
+            "  {name}: cut into pieces: {}\n",
+            counted(domain.heldout_cut, "long held-out document")
         );
     }
     if domain.heldout_by_quota > 0 {
         text += &format!(
-            "  {name}: {} documents are held out beyond those that the hash chooses, which were too few\n",
-            domain.heldout_by_quota
+            "  {name}: held out beyond those that the hash chooses, which were too few: {}\n",
+            counted(domain.heldout_by_quota, "document")
         );
     }
     text + &near_duplicates(name, domain)
@@ -229,24 +231,28 @@ fn near_duplicates(name: &str, domain: &DomainManifest) -> String {
     let lines = [
         (
             domain.near_duplicates_to_train,
-            "documents are not held out, since near-duplicates of them are training text",
+            "document",
+            "not held out, since near-duplicates are training text",
         ),
         (
             domain.near_duplicates_joined,
-            "held-out groups are counted with another, since they hold near-duplicates of each other",
+            "held-out group",
+            "counted with another, since both hold near-duplicates of each other",
         ),
         (
             domain.near_duplicates_left_out,
-            "held-out documents are left out, since other groups hold near-duplicates of them",
+            "held-out document",
+            "left out, since other groups hold near-duplicates",
         ),
         (
             domain.near_duplicates_left,
-            "near-duplicates of the training text stay held out: scores on them say little about new text",
+            "held-out document",
+            "held out although near-duplicates are training text, so that their scores say little about new text",
         ),
     ];
-    let lines = lines.into_iter().filter(|(count, _)| *count > 0);
+    let lines = lines.into_iter().filter(|(count, ..)| *count > 0);
     lines
-        .map(|(count, what)| format!("  {name}: {count} {what}\n"))
+        .map(|(count, noun, what)| format!("  {name}: {what}: {}\n", counted(count, noun)))
         .collect()
 }
 

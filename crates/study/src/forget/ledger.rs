@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use polymath_data::{Dataset, DatasetDomain, Overlap, measure_overlaps};
 use polymath_finetune::Lineage;
+use polymath_report::counted;
 
 use crate::{Progress, StudyError};
 
@@ -71,10 +72,10 @@ impl<'a> Ledger<'a> {
         let begin = Instant::now();
         let found = measure_overlaps(&self.heldout, dataset.of_domain(&key.1))?;
         self.progress.say(&format!(
-            "leak ledger: `{}` of `{}` against {} domains in {:.1} s",
+            "leak ledger: `{}` of `{}` against {} in {:.1} s",
             key.1,
             key.0.display(),
-            self.heldout.len(),
+            counted(self.heldout.len() as u64, "domain"),
             begin.elapsed().as_secs_f64()
         ));
         self.measured.push((key, found.clone()));

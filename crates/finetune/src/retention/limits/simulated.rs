@@ -230,6 +230,18 @@ fn the_worst_domain_decides_the_verdict() {
         said.contains("does not show it for art (60 groups"),
         "{said}"
     );
+    // Few groups show no kept limit, but an improvement, as in the report; the table has their effective number.
+    let few = |rise: f64| ScoredDomain {
+        domain: "few".into(),
+        limit: Some(LIMIT),
+        base: scores(0.0, &vec![0.0; 8]),
+        tuned: scores(rise, &own[..8]),
+    };
+    let within = of(&[niche(), few(0.001)]);
+    assert_eq!(within.verdict(), LimitVerdict::Undecided);
+    let said = within.to_string();
+    assert!(said.contains("effective, and “kept” takes 15"), "{said}");
+    assert_eq!(of(&[niche(), few(-0.1)]).verdict(), LimitVerdict::Kept);
     let worse = of(&[niche(), broken(), undecided()]);
     assert_eq!(worse.verdict(), LimitVerdict::Broken);
     assert!(

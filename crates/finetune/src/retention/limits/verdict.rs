@@ -4,7 +4,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use polymath_data::{HeldoutSplit, TokenShard};
-use polymath_eval::statistics::{Against, LEVEL, LimitVerdict, PairedBootstrap, Side, holm};
+use polymath_eval::statistics::{
+    Against, FEWEST_EFFECTIVE, LEVEL, LimitVerdict, PairedBootstrap, Side, holm,
+};
 use polymath_eval::{DomainScores, WindowOptions, score_shard};
 use polymath_model::Transformer;
 use serde::{Deserialize, Serialize};
@@ -47,8 +49,8 @@ pub struct DomainVerdict {
 pub struct LimitedDomain {
     /// Maximum increase of the domain, in bits per byte.
     pub limit: f64,
-    /// Verdict: kept if the one-sided 95 % upper bound is within the limit, and broken if the lower bound is beyond
-    /// it.
+    /// Verdict: kept if the one-sided 95 % upper bound is within the limit and there are 15 effective groups, or if the
+    /// domain has improved; broken if the lower bound is beyond the limit.
     pub verdict: LimitVerdict,
     /// Bound of the change that decides: the one-sided 95 % upper bound if the change is within the limit, else the
     /// lower one, corrected for the number of limits that are passed. `None` below five groups of documents, and in
@@ -186,7 +188,11 @@ impl LimitsVerdict {
                 true => against.corrected(corrected.next().expect("as many as are above")),
                 false => against,
             };
-            let verdict = judged.verdict(TWO_SIDED);
+            let verdict = match judged.verdict(TWO_SIDED) {
+                // As in the report: a domain that is shown to have improved has lost nothing, with few groups too.
+                LimitVerdict::Undecided if has_improved(&bootstraps[at]) => LimitVerdict::Kept,
+                verdict => verdict,
+            };
             // A p-value is below its corrected level exactly if the corrected p-value is below the level.
             let side = if against.above {
                 Side::Lower
@@ -230,6 +236,12 @@ pub(super) struct ScoredDomain {
     pub tuned: DomainScores,
 }
 
+/// Returns true if the change is significantly below 0, by the test for a gain, which is stricter with few groups.
+fn has_improved(bootstrap: &PairedBootstrap) -> bool {
+    let against = bootstrap.against_none();
+    against.is_some_and(|against| !against.above && against.p_value < TWO_SIDED)
+}
+
 fn word(verdict: LimitVerdict) -> &'static str {
     match verdict {
         LimitVerdict::Kept => "kept",
@@ -247,8 +259,8 @@ impl fmt::Display for LimitsVerdict {
         )?;
         writeln!(
             formatter,
-            "  {:20} {:>8}  {:>17}  {:>7}  {:>6}",
-            "domain", "change", "deciding bound", "limit", "groups"
+            "  {:20} {:>8}  {:>17}  {:>7}  {:>6}  {:>9}",
+            "domain", "change", "deciding bound", "limit", "groups", "effective"
         )?;
         for domain in &self.domains {
             let (limit, word) = match &domain.limited {
@@ -267,15 +279,20 @@ impl fmt::Display for LimitsVerdict {
             });
             writeln!(
                 formatter,
-                "  {:20} {:>+8.4}  {bound:>17}  {limit:>7}  {:>6}  {word}",
-                domain.domain, domain.change, domain.groups
+                "  {:20} {:>+8.4}  {bound:>17}  {limit:>7}  {:>6}  {:>9.1}  {word}",
+                domain.domain, domain.change, domain.groups, domain.effective_groups
             )?;
         }
         if let Some(shares) = &self.judged.mixed {
+            let beyond = shares.values().any(|share| *share > 1.0);
             let shares = mixture(shares);
             writeln!(
                 formatter,
-                "`best` is the base plus {shares} of the run's change"
+                "`best` is a mix, chosen on the dev split: the base's weights plus {shares} of their change in the run{}",
+                match beyond {
+                    true => " (above 100 %, further in the direction of training)",
+                    false => "",
+                }
             )?;
         }
         if self.judged.on_generated_text {
@@ -323,18 +340,20 @@ impl LimitsVerdict {
                 .limited
                 .filter(|limited| limited.verdict == verdict)?;
             let name = &domain.domain;
-            Some(match (verdict, limited.deciding_groups) {
-                (LimitVerdict::Undecided, Some(groups)) => {
-                    format!(
-                        "{name} ({} groups of documents, about {groups} would decide)",
-                        domain.groups
-                    )
-                }
-                (LimitVerdict::Undecided, None) => {
-                    format!("{name} ({} groups of documents)", domain.groups)
-                }
-                _ => format!("{name} by {:.4}", domain.change - limited.limit),
-            })
+            if verdict != LimitVerdict::Undecided {
+                return Some(format!("{name} by {:.4}", domain.change - limited.limit));
+            }
+            let mut facts = vec![format!("{} groups of documents", domain.groups)];
+            if domain.change <= limited.limit && domain.effective_groups < FEWEST_EFFECTIVE {
+                let (found, needed) = (domain.effective_groups, FEWEST_EFFECTIVE);
+                facts.push(format!(
+                    "{found:.1} of them effective, and “kept” takes {needed}"
+                ));
+            }
+            if let Some(groups) = limited.deciding_groups {
+                facts.push(format!("about {groups} would decide"));
+            }
+            Some(format!("{name} ({})", facts.join(", ")))
         };
         let names: Vec<String> = self.domains.iter().filter_map(said).collect();
         names.join(", ")
