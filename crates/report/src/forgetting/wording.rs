@@ -101,8 +101,8 @@ fn niche(run: &RunReport) -> Option<String> {
         Verdict::Lost => format!("lost {size} ({share:.0} %) on {name}, its own niche"),
         Verdict::Withheld => format!("has a withheld figure on {name}"),
         _ => format!(
-            "shows no significant change on {name} ({} bits per byte)",
-            signed(change)
+            "shows no significant gain on {name} ({} bits per byte)",
+            signed(0.0 - change)
         ),
     })
 }
