@@ -14,7 +14,7 @@ use polymath_train::{EvaluationMetrics, Observer, Score, StepMetrics};
 use crate::environment::Environment;
 use crate::{lines, signals};
 
-/// Interval between two lines if no bar can be drawn.
+/// Time between two progress lines where no progress bar can be drawn.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
 /// Progress display of stages that are measured in bytes.
@@ -237,7 +237,7 @@ impl Observer for TrainingConsole {
     }
 }
 
-/// Returns the line that tells that a run was resumed.
+/// Returns the line that says from which step a run was resumed.
 pub fn resumed(step: u64, total: u64) -> String {
     format!("resumed after step {step} of {total}")
 }

@@ -5,17 +5,19 @@
 
 use polymath_base::{GOLDEN, mix};
 
-/// Seed and number of a part, which separate its draws from those of the others.
+/// Seed and domain number that identify the random draws of one domain of a mixture, so that domains draw
+/// independently.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PartDraws {
     /// Seed of the run.
     pub seed: u64,
-    /// Number of the part in its mixture.
+    /// Index of the domain in its mixture.
     pub number: usize,
 }
 
 impl PartDraws {
-    /// Returns the bits of the part in the number of a stream of random numbers.
+    /// Returns the upper bits of the number of each random stream that the domain draws from: its index shifted left by
+    /// 48 bits.
     pub fn stream(self) -> u64 {
         (self.number as u64) << 48
     }
@@ -27,7 +29,7 @@ pub(crate) fn bits(seed: u64, stream: u64, counter: u64) -> u64 {
     mix(stream.wrapping_add(counter.wrapping_add(1).wrapping_mul(GOLDEN)))
 }
 
-/// Returns a uniform number in [0, 1).
+/// Returns the `counter`-th draw of `stream` as a uniform number in [0, 1).
 pub(crate) fn unit(seed: u64, stream: u64, counter: u64) -> f64 {
     (bits(seed, stream, counter) >> 11) as f64 / (1u64 << 53) as f64
 }

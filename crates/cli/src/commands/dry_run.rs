@@ -8,7 +8,8 @@ use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::results;
 
-/// Prints the cost of a run. `measure` takes a few steps of it, once it is known to fit.
+/// Prints the cost of a run. Calls `measure`, which times a few of its steps, only if the run fits into memory and
+/// disk.
 pub fn print(
     (plan, disk): (&Plan, &DiskPlan),
     environment: &Environment,
@@ -24,7 +25,7 @@ pub fn print(
     results::print(&times(&measure(&launch(environment))?))
 }
 
-/// Returns the start options of steps that are timed.
+/// Returns the start options of the few steps that a dry run times.
 pub fn launch(environment: &Environment) -> Launch {
     Launch {
         implementation: environment.implementation,

@@ -17,7 +17,7 @@ use crate::failure::Failure;
 use crate::signals::StopSignal;
 use crate::{lines, results};
 
-/// Trains, or prints the cost of training.
+/// Fine-tunes the checkpoint; with `--dry-run`, only prints the cost of the run.
 pub fn run(
     arguments::Finetune {
         train: arguments,
@@ -90,7 +90,8 @@ pub fn run(
     }
 }
 
-/// Returns remarks about the niche's text.
+/// Returns the remarks that `prepare` makes about the niche's dataset, with the keys that a `finetune` config has for
+/// them.
 fn remarks(finetuning: &Finetuning) -> String {
     let niche = finetuning.niche();
     let manifest = finetuning.niche_manifest();
@@ -116,7 +117,7 @@ pub fn about(title: &str, tuning: &Finetuning, run: &Path) -> About {
     }
 }
 
-/// Prints what was chosen for a run in `folder`, and what it takes.
+/// Prints the settings that the run in `folder` would have, and its cost in memory, disk and time.
 pub fn print_cost(
     finetuning: &Finetuning,
     folder: &Path,

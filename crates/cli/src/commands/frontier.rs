@@ -10,7 +10,7 @@ use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::results;
 
-/// Trains the unfinished runs, scores every run, and writes the comparison.
+/// Trains the runs of the sweep that are not finished, scores every run, and writes the comparison.
 pub fn run(arguments: &arguments::Sweep, environment: &Environment) -> Result<(), Failure> {
     environment.check_dashboard(arguments.dashboard)?;
     arguments.limit.start()?;

@@ -23,7 +23,7 @@ pub fn run(arguments: &arguments::Interpolate, environment: &Environment) -> Res
 }
 
 impl arguments::Between {
-    /// Returns the options for the study crate.
+    /// Converts the command's arguments to the options of the study crate's interpolation.
     pub fn options(&self) -> BetweenOptions {
         BetweenOptions {
             base: self.base.clone(),

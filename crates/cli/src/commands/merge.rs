@@ -7,7 +7,7 @@ use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::results;
 
-/// Writes the merged model.
+/// Merges the adapter into its base and writes the merged model.
 pub fn run(arguments: &arguments::Merge, environment: &Environment) -> Result<(), Failure> {
     let folder = polymath_train::resolve_checkpoint(&arguments.adapter).map_err(Failure::usage)?;
     let base =

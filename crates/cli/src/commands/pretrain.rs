@@ -19,7 +19,7 @@ use crate::{lines, peak, results};
 /// Time for which the machine's peak rate is measured before a run.
 const PEAK_TIME: std::time::Duration = std::time::Duration::from_millis(300);
 
-/// Trains, or prints the cost of training.
+/// Trains the model; with `--dry-run`, only prints the cost of the run.
 pub fn run(arguments: &arguments::Train, environment: &Environment) -> Result<(), Failure> {
     environment.check_dashboard(arguments.dashboard)?;
     arguments.limit.start()?;
@@ -85,12 +85,13 @@ pub fn summary(folder: &Path, plan: &Plan, training: &Training) -> String {
     )
 }
 
-/// Returns the bytes that the program takes before the model is loaded: its code, the tokenizer, what it has read.
+/// Returns the memory in bytes that the program takes before the model is loaded: code, tokenizer and input read so
+/// far.
 pub fn own_memory() -> u64 {
     resident_memory().unwrap_or(0)
 }
 
-/// Returns the plan as the run will follow it on this machine: with activations recomputed where memory lacks.
+/// Returns the plan as this machine will run it: activations are recomputed if memory would not suffice otherwise.
 pub fn fitted(plan: Plan, environment: &Environment) -> Plan {
     plan.fitted(memory_of(&environment.device))
 }

@@ -20,7 +20,7 @@ const STATE: [&str; 2] = ["optimizer.safetensors", "state.json"];
 /// File with the lineage of a model. It contains paths of this machine.
 const LINEAGE: &str = "base.toml";
 
-/// Returns the card of a checkpoint that is or will be published at `place`.
+/// Returns the model card of a checkpoint that is or will be published as `place`.
 fn card(folder: &Path, place: String, arguments: &arguments::Export) -> Result<String, Failure> {
     let options = CardOptions {
         place,
@@ -58,7 +58,7 @@ pub fn write_card(
     Ok(())
 }
 
-/// Returns the path of the card. A folder stands for the card in it.
+/// Returns the path of the card's file: for a folder, its `README.md`.
 fn card_file(path: &Path) -> PathBuf {
     match path.is_dir() {
         true => path.join(CARD),

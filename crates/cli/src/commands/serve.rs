@@ -48,7 +48,8 @@ pub fn run(arguments: &arguments::Serve, environment: &Environment) -> Result<()
     )?)
 }
 
-/// Returns the name of a folder, or the name of the run for `<run>/best`.
+/// Returns the served model's default name: the last part of its path other than `best` and `latest`, so that
+/// `<run>/best` is named after the run.
 fn name(model: &Path) -> String {
     let parts: Vec<&str> = model
         .iter()

@@ -1,4 +1,4 @@
-//! Running `frontier` and `transfer` from the command line.
+//! Console side of `frontier` and `transfer`: progress of their runs, signals, and the list of a dry run.
 
 use std::cell::RefCell;
 use std::error::Error;

@@ -62,7 +62,7 @@ pub struct DashboardState {
     pub last: Option<StepMetrics>,
     pub losses: LossCurve,
     pace: DecayingMean,
-    /// Bits per byte of each domain at the first evaluation.
+    /// Bits per byte of each domain at the run's first evaluation, which changes are relative to.
     first: BTreeMap<String, f64>,
     pub latest: Option<EvaluationMetrics>,
     /// Step of the best evaluation; `None` before the first.

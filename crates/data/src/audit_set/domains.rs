@@ -4,7 +4,7 @@ use super::grammar::{Grammar, Writer};
 use super::tables;
 use crate::synthetic::random::Random;
 
-/// Seed of the content.
+/// Random seed of the audit's generated content.
 pub const SEED: u64 = 0xa0d17;
 
 /// Neutral text of one domain.
@@ -12,14 +12,14 @@ pub const SEED: u64 = 0xa0d17;
 pub struct AuditDomain {
     /// Name of the domain, such as `stories`.
     pub name: &'static str,
-    /// Documents, which are independent of each other: each is a group for statistics.
+    /// Documents of the domain. They are independent of each other, so each is a group of its own in statistics.
     pub documents: Vec<String>,
 }
 
-/// Documents of each domain.
+/// Number of documents in each domain.
 const DOCUMENTS: usize = 48;
 
-/// Name and grammar of each domain.
+/// Name of each domain, and the text of the grammar that writes its documents.
 const GRAMMARS: [(&str, &str); 8] = [
     ("stories", include_str!("grammars/stories.txt")),
     ("encyclopedia", include_str!("grammars/encyclopedia.txt")),
@@ -62,7 +62,7 @@ pub fn grammar(name: &str) -> Grammar {
     grammar
 }
 
-/// Writes all documents.
+/// Writes the documents of all domains.
 pub fn domains() -> Vec<AuditDomain> {
     let domain = |(name, _): &(&'static str, &str)| {
         let grammar = grammar(name);

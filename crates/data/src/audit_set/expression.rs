@@ -1,8 +1,9 @@
-//! Whole-number expressions of the grammars: `+ - * / %` and parentheses over numbers and variables.
+//! Integer expressions in the grammars: `+ - * / %` and parentheses over numbers and variables.
 
 use std::collections::BTreeMap;
 
-/// Evaluates an expression. Grammars are part of the program, so one that can't be read is a fault of the program.
+/// Evaluates an expression over these variables. An invalid one is a mistake in a grammar, which is part of the
+/// program.
 ///
 /// # Panics
 /// Panics if the expression can't be read.
@@ -28,7 +29,7 @@ impl Reader<'_> {
         &self.formula[self.at..]
     }
 
-    /// Takes the next character if it is one of `signs`.
+    /// Consumes the next character if it is one of `signs`, and returns it.
     fn take(&mut self, signs: &str) -> Option<char> {
         let sign = self
             .rest()

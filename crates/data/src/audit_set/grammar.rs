@@ -18,32 +18,32 @@ use std::collections::BTreeMap;
 use super::expression;
 use crate::synthetic::random::Random;
 
-/// Rules by name.
+/// Grammar: rules and tables by name.
 pub struct Grammar {
     rules: BTreeMap<String, Rule>,
 }
 
-/// Alternatives of a rule, or rows of a table.
+/// Rule with its alternatives, or table with its rows.
 #[derive(Default)]
 struct Rule {
-    /// Columns of a table; empty for a plain rule.
+    /// Names of a table's columns; empty for a plain rule.
     columns: Vec<String>,
     alternatives: Vec<String>,
 }
 
-/// Writer of the documents of one grammar.
+/// Generator of documents from one grammar.
 pub struct Writer<'a> {
     grammar: &'a Grammar,
     random: Random,
-    /// Alternatives of each rule that are still to come, in reverse order.
+    /// Indices of each rule's alternatives that were not yet used in the current pass, the next one last.
     bags: BTreeMap<&'a str, Vec<usize>>,
-    /// Last alternatives of each rule, which come late when a bag is filled again.
+    /// Indices of each rule's most recently used alternatives, which come last in the next pass.
     recent: BTreeMap<&'a str, Vec<usize>>,
     variables: BTreeMap<String, String>,
 }
 
 impl Grammar {
-    /// Reads a grammar.
+    /// Parses the text of a grammar.
     pub fn parse(text: &str) -> Self {
         let mut grammar = Self {
             rules: BTreeMap::new(),
@@ -52,7 +52,7 @@ impl Grammar {
         grammar
     }
 
-    /// Adds a table.
+    /// Adds a table; each of `rows` has its cells separated by ` | `.
     pub fn add_table(&mut self, name: &str, columns: &[&str], rows: Vec<String>) {
         let rule = Rule {
             columns: columns.iter().map(|column| (*column).to_owned()).collect(),
@@ -93,7 +93,7 @@ impl Grammar {
         }
     }
 
-    /// Begins a rule, and returns its name.
+    /// Starts a rule or table from its header `name` or `name(a, b)`, and returns its name.
     fn begin(&mut self, header: &str) -> String {
         let (name, columns) = header.split_once('(').unwrap_or((header, ""));
         let rule = self.rules.entry(name.to_owned()).or_default();
@@ -117,7 +117,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Writes a document from the rule `document`.
+    /// Writes the next document, by expanding the rule `document`.
     pub fn document(&mut self) -> String {
         self.variables.clear();
         let text = self.expand("<document>");
@@ -175,7 +175,8 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Evaluates what stands in a slot; a row of a table gives variables below `variable`.
+    /// Returns the text for a slot `<…>`. If `variable` is given and the slot draws a row of a table, also stores the
+    /// row's columns as variables `variable.column`.
     fn value(&mut self, source: &str, variable: Option<&str>) -> String {
         if let Some(formula) = source.strip_prefix('=') {
             return self.number(formula).to_string();
@@ -240,7 +241,8 @@ impl<'a> Writer<'a> {
         cells[0].clone()
     }
 
-    /// Returns the next alternative of a rule: a random one that did not come for long.
+    /// Returns the index of a rule's next alternative: random, but every alternative is used once before any is used
+    /// again.
     fn next_of(&mut self, name: &'a str, count: usize) -> usize {
         let bag = self.bags.entry(name).or_default();
         let recent = self.recent.entry(name).or_default();
@@ -261,7 +263,7 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// Returns what stands between `<` and `>` at the beginning of a text, or `None` if that is no slot.
+/// Returns the text between `<` and `>` at the beginning of `text`; `None` if this is not a slot.
 fn slot(text: &str) -> Option<&str> {
     let inner = &text[1..text.find('>')?];
     let is_part = |sign: char| {
@@ -271,7 +273,7 @@ fn slot(text: &str) -> Option<&str> {
         .then_some(inner)
 }
 
-/// Returns the choices `[this|that]` at the beginning of a text, or `None` if brackets without choices stand there.
+/// Returns the options of `[this|that]` at the beginning of a text; `None` for other text in brackets.
 fn choices(text: &str) -> Option<Vec<&str>> {
     let (mut depth, mut from, mut choices) = (0, 1, Vec::new());
     for (at, sign) in text.char_indices() {
@@ -292,7 +294,7 @@ fn choices(text: &str) -> Option<Vec<&str>> {
     None
 }
 
-/// Writes `a~ ` as `a ` or `an `, by the letter that follows.
+/// Replaces each `a~ ` by `a ` or `an `, depending on the letter that follows.
 fn articles(text: &str) -> String {
     let mut parts = text.split("~ ");
     let mut written = parts.next().unwrap_or_default().to_owned();

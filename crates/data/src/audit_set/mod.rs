@@ -30,20 +30,20 @@ pub const VERSION: u32 = 1;
 /// SHA-256 of the content of this version.
 pub const SHA256: &str = "4fc12fad29635b5cad67ba1da7251f3f60125bc6dc81e13d345bd1291037d19b";
 
-/// Content of the audit.
+/// Content of the audit: neutral text, multiple-choice items, questions, format instructions and requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditSet {
     /// Version of the content, [`VERSION`].
     pub version: u32,
-    /// SHA-256 of the content, computed from what is below.
+    /// SHA-256 of the content, computed from the fields below.
     pub sha256: String,
-    /// Neutral text.
+    /// Neutral text, by domain.
     pub domains: Vec<AuditDomain>,
     /// Multiple-choice items with four choices each.
     pub choices: Task,
     /// Questions with exact answers.
     pub questions: Vec<Question>,
-    /// Format instructions.
+    /// Format instructions, whose answers a program can check.
     pub formats: Vec<FormatInstruction>,
     /// Requests, half of which should be refused.
     pub requests: Vec<MarkedRequest>,
@@ -72,7 +72,7 @@ pub fn audit_set() -> AuditSet {
 }
 
 impl AuditSet {
-    /// Returns the bytes of all documents.
+    /// Returns the number of bytes of text in all documents.
     pub fn bytes(&self) -> usize {
         let documents = self.domains.iter().flat_map(|domain| &domain.documents);
         documents.map(String::len).sum()

@@ -1,4 +1,4 @@
-//! Tables of the domain `science`, from the facts of the synthetic corpus.
+//! Tables for the grammar of the domain `science`, filled with the facts of the synthetic corpus.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use crate::synthetic::elements::ELEMENTS;
 use crate::synthetic::knowledge::Knowledge;
 use crate::synthetic::problem::decimal;
 
-/// Adds the tables `element`, `unit`, `instrument`, `discovery` and `substance`.
+/// Adds the tables `element`, `unit`, `instrument`, `discovery` and `substance` to the grammar.
 pub fn add_science(grammar: &mut Grammar) {
     let (chemistry, physics) = (facts("chemistry"), facts("physics"));
     let families: BTreeMap<_, _> = chemistry["family"].iter().copied().collect();
@@ -59,7 +59,7 @@ pub fn add_science(grammar: &mut Grammar) {
     grammar.add_table("substance", &["name", "formula"], substances.collect());
 }
 
-/// Returns subjects and answers by relation.
+/// Returns the facts of one domain of the synthetic corpus: pairs (subject, answer), by the name of their relation.
 fn facts(domain: &str) -> BTreeMap<&'static str, Vec<(&'static str, &'static str)>> {
     let knowledge = Knowledge::of(domain).expect("a domain with facts");
     let relations = knowledge.relations.into_iter();

@@ -1,4 +1,4 @@
-//! Writer that packs pieces of documents into the rows of a batch.
+//! Writer that fills the rows of a training batch with pieces of documents.
 
 use std::ops::Range;
 
@@ -14,16 +14,16 @@ pub struct BatchShape {
     pub sequence_length: usize,
 }
 
-/// Piece of a document: the targets in a range of its tokens.
+/// Piece of a document whose tokens become targets (tokens to predict).
 #[derive(Debug, Clone)]
 pub(crate) struct TargetRange {
-    /// Tokens of the document.
+    /// Range of token indices in the document.
     pub tokens: Range<usize>,
-    /// Targets before this token of the document are context only.
+    /// Index of the first token in the document that is a target; earlier tokens of the range are context only.
     pub scored_from: usize,
 }
 
-/// Batch that rows are written to.
+/// Training batch under construction: pieces of documents are appended row by row.
 #[derive(Debug)]
 pub(crate) struct BatchWriter {
     batch: Batch,

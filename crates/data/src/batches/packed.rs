@@ -66,7 +66,7 @@ impl Packed {
         self.packing.tokens as f64 / positions as f64
     }
 
-    /// Appends the `ordinal`-th row in the order of training, without its padding.
+    /// Appends the `ordinal`-th row of training to a batch, without the padding at its end.
     pub fn fill_row(&self, batch: &mut BatchWriter, ordinal: u64) {
         let (epoch, within_epoch) = (ordinal / self.packing.rows, ordinal % self.packing.rows);
         let plan = self.plan(epoch);

@@ -25,11 +25,12 @@ const PLACE_STREAM: u64 = 1 << 42;
 /// Settings of replay: mixing rows of the retained domains into the niche's batches.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Replay {
-    /// Share of the batch's rows that are replayed.
+    /// Share of the batch's rows that are replayed, from 0 to 1.
     pub share: f64,
     /// Number of distinct replayed rows, which are repeated in a cycle; `None` for no limit.
     pub pool: Option<u64>,
-    /// Adds replayed rows to the niche's rows instead of replacing some of them.
+    /// True if replayed rows are added to the niche's rows, so that the batch grows; false if they replace some of
+    /// them.
     pub beside: bool,
 }
 
@@ -46,10 +47,10 @@ pub struct ReplayStream {
     seed: u64,
 }
 
-/// Order of the retained domains among the replayed rows, from replayed row number `from` on.
+/// Sequence of domains that successive replayed rows come from, starting at replayed row number `from`.
 #[derive(Debug)]
 struct Mix {
-    /// Number of replayed rows before this order begins, in total and by domain.
+    /// Number of replayed rows before this sequence begins; `counts` gives the same by domain.
     from: u64,
     counts: Vec<u64>,
     turns: Turns,
@@ -239,8 +240,8 @@ impl ReplayStream {
         mix.at(self.pool.map_or(before, |pool| before % pool))
     }
 
-    /// Returns the replayed rows with these numbers as one batch. The run uses them in this order if the domains'
-    /// weights do not change.
+    /// Returns the replayed rows with these numbers as one batch, in the order in which the run uses them if the
+    /// domains' weights do not change.
     pub fn replayable(&self, rows: Range<u64>) -> Batch {
         let mut batch = self.old.writer((rows.end - rows.start) as usize);
         self.old.push_rows(&mut batch, rows);
@@ -261,8 +262,8 @@ impl ReplayStream {
         }
     }
 
-    /// Returns true if `row` is replayed, and the number of replayed rows before it. If replayed rows are added to
-    /// the niche's: true if one is inserted before `row`.
+    /// Returns whether row number `row` is a replayed one, and the number of replayed rows before it. If replayed rows
+    /// are added to the niche's rows, returns whether one is inserted before `row`.
     fn place(&self, row: u64) -> (bool, u64) {
         place_in(&self.segments, self.seed, row)
     }

@@ -184,13 +184,13 @@ impl MixtureStream {
         self.shape
     }
 
-    /// Begins a batch of its rows, with room for `rows` of them.
+    /// Begins a batch of this stream, with room for `rows` rows.
     pub(crate) fn writer(&self, rows: usize) -> BatchWriter {
         let shape = BatchShape { rows, ..self.shape };
         BatchWriter::new(shape, self.bos_token_id)
     }
 
-    /// Appends these rows of the run to a batch that has the stream's row length.
+    /// Appends the rows with these numbers, counted over the whole run, to a batch.
     pub(crate) fn push_rows(&self, batch: &mut BatchWriter, rows: std::ops::Range<u64>) {
         for row in rows {
             let (part, ordinal) = self.turns.at(row);
@@ -199,7 +199,7 @@ impl MixtureStream {
         }
     }
 
-    /// Appends the `ordinal`-th row of domain `part`, in the order of training.
+    /// Appends one row of domain `part` to a batch: the `ordinal`-th row of that domain in training.
     pub(crate) fn fill_row(&self, batch: &mut BatchWriter, part: usize, ordinal: u64) {
         match &self.rows[part] {
             Rows::Wrapped(rows) => rows.fill_row(batch, ordinal),

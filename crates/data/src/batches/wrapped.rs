@@ -60,7 +60,7 @@ impl Wrapped {
         (0..all).filter(move |ordinal| whole == 0 || self.row(*ordinal) < whole)
     }
 
-    /// Appends the `ordinal`-th row in the order of training.
+    /// Appends the `ordinal`-th row of training to a batch.
     pub fn fill_row(&self, batch: &mut BatchWriter, ordinal: u64) {
         let tokens = self.shard.tokens();
         let mut position = self.row(ordinal) * self.length;

@@ -7,7 +7,8 @@ use crate::preparation::rule::Rule;
 use crate::preparation::sides::Sides;
 use crate::preparation::survey::{Content, Survey};
 
-/// Upper limit of the quota: once this many groups are held out, the hash alone decides.
+/// Upper limit of the minimum number of held-out groups: however many groups a domain has, its share sets a minimum of
+/// at most this many.
 pub(super) const ENOUGH: u64 = 32;
 /// Minimum number of held-out groups in a domain of [`SOME`] groups or more; a smaller domain has a minimum of one.
 const FEWEST: u64 = 2;
@@ -18,12 +19,12 @@ pub(super) const FEWEST_BYTES: u64 = 4096;
 /// Predicate: true if the group with this hash may be held out.
 type May<'a> = &'a dyn Fn(&u64, &Content) -> bool;
 
-/// Information about the groups that the documents themselves do not contain.
+/// Facts about a domain's groups that its documents alone do not tell.
 pub(super) struct Known<'a> {
     pub(super) name: &'a str,
-    /// The split of the earlier dataset in the same folder, if it was made by the same rule.
+    /// Split of the earlier dataset in the same folder; `None` if there is none or its split followed another rule.
     pub(super) before: Option<&'a Sides>,
-    /// Held-out groups that have near-duplicates in the training split.
+    /// Clusters of held-out groups and the training groups that are near-duplicates of them.
     pub(super) links: Links,
 }
 
@@ -35,7 +36,7 @@ impl Known<'_> {
 }
 
 impl Rule {
-    /// Returns the minimum number of groups to hold out of `groups`.
+    /// Returns the quota: the minimum number of groups to hold out of a domain with `groups` groups.
     fn quota(self, groups: u64) -> u64 {
         let share = (self.share * groups as f64).ceil() as u64;
         let fewest = if groups < SOME { 1 } else { FEWEST };
@@ -115,7 +116,7 @@ impl Rule {
     }
 }
 
-/// Warns about documents that are held out although the earlier dataset was trained on them.
+/// Warns about documents that the earlier dataset trained on and that are held out now.
 fn say_held_out_again(chosen: &Chosen, known: &Known<'_>) {
     let again = chosen.hashes.iter().filter(|hash| known.was_trained(hash));
     let again = again.count();
@@ -128,7 +129,7 @@ fn say_held_out_again(chosen: &Chosen, known: &Known<'_>) {
     }
 }
 
-/// Held-out groups, with the sums of their documents and bytes.
+/// Groups chosen to be held out, with the sums of their documents and bytes.
 #[derive(Default)]
 struct Chosen {
     hashes: BTreeSet<u64>,

@@ -21,7 +21,7 @@ use crate::{
     DataError, DomainManifest, GroupBy, GroupKind, OnBadRecord, PrepareConfig, Progress, Split,
 };
 
-/// Forms that the tokenizer gives to documents.
+/// Tokenizer settings that affect the text of documents: the chat template and the end token.
 #[derive(Clone, Copy)]
 pub(crate) struct DocumentForm<'a> {
     /// Chat template that renders messages; `None` to write them plainly.
@@ -118,7 +118,8 @@ fn read(
     Ok(files.keys().cloned().zip(collected).collect())
 }
 
-/// Finishes the splits of a domain: settles its groups, and cuts documents of a small held-out split.
+/// Finishes the split of a domain: decides between training and held-out for each group, and cuts documents if few are
+/// held out.
 fn split(
     config: &PrepareConfig,
     files: &Files,
@@ -229,7 +230,7 @@ fn summary(collected: &BTreeMap<String, Collected>) -> String {
     format!("{documents} documents, {megabytes:.1} MB of text, {duplicates} duplicates dropped")
 }
 
-/// Text that a domain must have, and the setting that holds some of it out.
+/// Requirements on a domain: whether it must have training text, and the share to hold out.
 struct Wanted {
     training_text: bool,
     heldout_fraction: f64,

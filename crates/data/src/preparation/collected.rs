@@ -1,4 +1,4 @@
-//! A domain after the first pass: its documents in temporary files, by split.
+//! Result of the first pass of `prepare` for one domain: its documents in temporary files, by split.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -7,16 +7,17 @@ use crate::preparation::sides::Sides;
 use crate::preparation::spool::Spool;
 use crate::{DataError, DomainManifest, Grouping, Split};
 
-/// A domain after the first pass of `prepare`: its documents are in temporary files, by split.
+/// Domain after the first pass of `prepare`: its documents in temporary files, by split.
 pub(crate) struct Collected {
     pub(crate) train: Spool,
     pub(crate) heldout: Spool,
     pub(crate) manifest: DomainManifest,
-    /// Split to save in `sides.json` for the next `prepare`, if the hash alone does not decide it.
+    /// Split to save in `sides.json`, so that the next `prepare` repeats it; `None` if the hash alone decides the
+    /// split.
     pub(crate) sides: Option<Sides>,
     /// Kind of the domain's groups.
     pub(crate) grouping: Grouping,
-    /// The `group_field` of the config.
+    /// Value of the domain's `group_field` key; `None` if it is not set.
     pub(crate) field: Option<String>,
     /// Held-out groups to join because they hold near-duplicates of each other; maps each group to the group that
     /// replaces it.

@@ -63,7 +63,7 @@ impl Place {
     }
 }
 
-/// A document that is a copy of another one, which is kept.
+/// Document that is a copy of another one and is therefore dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Duplicate {
     pub(crate) place: Place,
@@ -71,7 +71,7 @@ pub(crate) struct Duplicate {
     pub(crate) kept: Place,
 }
 
-/// Size and group of a document.
+/// Size and group of a document, as noted for the search.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Noted {
     /// Bytes of the document's text.

@@ -43,14 +43,14 @@ pub(crate) struct Encoder {
     pub(super) longest: Option<usize>,
 }
 
-/// Documents of one split of a domain, ready to be written.
+/// Documents of one split of a domain, with the groups to store for them.
 #[derive(Clone, Copy)]
 pub(crate) struct Side<'a> {
     /// Documents of the split.
     pub(crate) spool: &'a Spool,
     /// Kind of the domain's groups.
     pub(crate) grouping: &'a Grouping,
-    /// Groups to join; maps each group to the group that replaces it.
+    /// Groups to join because of near-duplicates; maps each group to the group that replaces it.
     pub(crate) joined: &'a HashMap<u64, u64>,
 }
 
@@ -81,7 +81,7 @@ pub(crate) struct Encoded {
 }
 
 impl Encoder {
-    /// Creates an encoder of documents that begin with token `begin` and end with token `end`.
+    /// Creates an encoder for documents that begin with token `begin` and end with token `end`.
     pub(crate) fn new(mut tokenizer: Tokenizer, ends: EndTokens) -> Self {
         // Special tokens in a document's text are plain text: a document must not end early.
         tokenizer.set_encode_special_tokens(true);
@@ -213,7 +213,8 @@ impl Encoder {
         Ok(document)
     }
 
-    /// Removes the begin token, since every document gets one when it is read, and white space after the last turn.
+    /// Removes the begin token, which readers of the shard add to each document themselves, and white space after the
+    /// last turn.
     fn without_ends(&self, parts: &[Part], tokens: &mut Vec<Token>) {
         if parts.first().is_some_and(|part| part.from_template)
             && tokens.first().is_some_and(|token| token.id == self.begin)

@@ -1,5 +1,4 @@
-//! Overlap (leak) measurement: the share of held-out text of any datasets that is also in the training text of
-//! another.
+//! Measurement of leaks: the share of one dataset's held-out text that is in the training text of another.
 
 use std::sync::Arc;
 

@@ -1,15 +1,15 @@
-//! Union-find of groups that are near-duplicates of each other.
+//! Union-find that joins groups that are near-duplicates of each other into clusters.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-/// Groups that are near-duplicates of each other, by their split hashes.
+/// Cluster of groups that are near-duplicates of each other, by their split hashes.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Cluster {
     /// Split hashes of the held-out groups in the cluster.
     pub(crate) heldout: BTreeSet<u64>,
     /// Split hashes of the training groups in the cluster.
     pub(crate) train: BTreeSet<u64>,
-    /// True if `train` is incomplete, because the number of stored training groups is limited.
+    /// True if `train` may lack some groups, because only a limited number of training groups is stored.
     pub(crate) is_open: bool,
 }
 

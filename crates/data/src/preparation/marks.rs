@@ -3,13 +3,13 @@
 use crate::sources::document::Part;
 use crate::tokenizer::special_tokens::SpecialToken;
 
-/// End of a scored turn of a conversation.
+/// End of a scored turn of a conversation, where the conversation may be cut.
 pub(super) struct Turn {
-    /// Byte offset in the text of the turn's end.
+    /// Byte offset of the turn's end in the document's text.
     pub(super) end: usize,
-    /// Scored bytes up to and including this turn.
+    /// Number of scored bytes from the beginning of the document to the end of this turn.
     pub(super) bytes: u64,
-    /// Scored turns up to and including this one.
+    /// Number of scored turns from the beginning of the document, including this one.
     pub(super) turns: u64,
 }
 

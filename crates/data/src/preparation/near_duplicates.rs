@@ -49,15 +49,15 @@ pub(crate) enum Remedy {
 pub(crate) struct NearDuplicates {
     /// Groups to join; maps each group to the group that replaces it.
     joined: HashMap<u64, u64>,
-    /// Held-out groups with near-duplicates in the training split, with those training groups, by split hash.
+    /// Clusters of held-out groups and the training groups that are near-duplicates of them, by split hash.
     pub(crate) in_train: Vec<Cluster>,
-    /// Index and bytes of each document to leave out.
+    /// Held-out documents to remove, each as its index in the spool and its size in bytes.
     left_out: Vec<(u64, u64)>,
     /// Number of held-out documents with near-duplicates in the training split.
     pub(crate) documents_in_train: u64,
 }
 
-/// A held-out document: its index in the spool, its size, its split hash and its group.
+/// Held-out document: its index in the spool, size in bytes, split hash (which decides its split) and group.
 #[derive(Debug, Clone, Copy)]
 struct Member {
     index: u64,
@@ -66,7 +66,7 @@ struct Member {
     group: u64,
 }
 
-/// Pairs of near-duplicate documents that were found.
+/// Pairs of near-duplicate documents found so far.
 #[derive(Default)]
 struct Pairs {
     members: Vec<Member>,
@@ -253,7 +253,7 @@ impl Pairs {
 }
 
 impl NearDuplicates {
-    /// Joins the groups of the held-out split and removes the documents to leave out.
+    /// Applies the findings to a domain: joins groups of the held-out split and removes the documents to leave out.
     ///
     /// # Errors
     /// Fails if a temporary file can't be read.

@@ -21,7 +21,7 @@ const MOST: u64 = 3_000_000;
 /// Maximum number of stored document hashes, over all domains.
 const MOST_DOCUMENTS: usize = 3_000_000;
 
-/// Hashes of the held-out sequences and documents, with the domains that contain them.
+/// Hashes of the held-out documents and 13-word sequences of all domains, with the domains that contain each.
 pub struct HeldoutGrams {
     /// For each sequence hash: a bit mask of the held-out domains that contain it, and a bit mask of the training
     /// domains in which it was found.
@@ -120,14 +120,14 @@ impl Documents {
     }
 }
 
-/// Numbers of two domains, one by its training text and one by its held-out text.
+/// Pair of domains whose overlap is measured, by number: the training text of one and the held-out text of the other.
 #[derive(Clone, Copy)]
 struct PairOfDomains {
     train: usize,
     heldout: usize,
 }
 
-/// Search for held-out text in the training split; it can be used from many threads.
+/// Search for held-out text in the training split. Many threads may share it.
 pub struct OverlapScan<'a> {
     heldout: &'a HeldoutGrams,
 }
@@ -204,7 +204,7 @@ impl<'a> OverlapScan<'a> {
     }
 }
 
-/// Returns a hash of each word of a text, in order.
+/// Returns a hash of each word of a text, in order, ignoring letter case.
 fn words(text: &str) -> Vec<u64> {
     let mut normal = String::new();
     normalize(text, &mut normal);
@@ -212,7 +212,7 @@ fn words(text: &str) -> Vec<u64> {
     words.map(|word| xxh3_64(word.as_bytes())).collect()
 }
 
-/// Returns a hash of a whole document from the hashes of its words.
+/// Combines the hashes of a document's words into a hash of the whole document.
 fn whole(words: &[u64]) -> u64 {
     words.iter().fold(words.len() as u64, |hash, word| {
         (hash ^ word)

@@ -93,8 +93,8 @@ pub fn prepare(
     Dataset::open(output)
 }
 
-/// Returns the fingerprint that earlier versions of Polymath, which read only `.txt`, `.md`, `.jsonl` and `.parquet`
-/// files, gave these sources; `None` if they read the same files.
+/// Returns the fingerprint that earlier versions of Polymath computed for these sources; `None` if it is the same.
+/// Those versions read only `.txt`, `.md`, `.jsonl` and `.parquet` files.
 fn earlier_source(
     config: &PrepareConfig,
     files: &BTreeMap<String, files::Files>,
@@ -105,8 +105,8 @@ fn earlier_source(
     source.transpose()
 }
 
-/// Returns the dataset in `output` if it is already the requested one, or one that an earlier version made from the
-/// files that it could read.
+/// Returns the dataset in `output` if it is already the requested one, or the one that an earlier version made of the
+/// same sources.
 fn existing(
     output: &Path,
     source: &str,
@@ -340,8 +340,8 @@ fn write_domain(
     })
 }
 
-/// Writes `sides.json`, which keeps the split stable when the domain is prepared again; removes it if there is
-/// nothing to keep.
+/// Writes `sides.json`, which keeps the split stable when the domain is prepared again; removes the file if the split
+/// needs no record.
 fn write_sides(folder: &Path, domain: &Collected) -> Result<(), DataError> {
     let path = folder.join(sides::FILE);
     match &domain.sides {

@@ -15,7 +15,7 @@ use crate::sources::format::{self, Format};
 use crate::sources::normalize::normalize;
 use crate::{DataError, Progress, Split};
 
-/// Reader of the files of one domain, which writes the documents to temporary files by split.
+/// Reader of one domain's files: assigns each document to a split and writes it to that split's temporary file.
 pub(super) struct DomainReader<'a> {
     pub(super) progress: &'a dyn Progress,
     pub(super) number: usize,
@@ -25,9 +25,10 @@ pub(super) struct DomainReader<'a> {
     pub(super) end: &'a str,
     pub(super) domain: Collected,
     pub(super) rule: Rule,
-    /// True if each file is one group, however many documents it holds.
+    /// True if each file is one group, even if it holds many documents.
     pub(super) by_file: bool,
-    /// Tag of the current document, or of the current file, once a piece of it was kept.
+    /// Tag (split hash, group and source) of the current document, or of the current file if it is one group; `None`
+    /// before its first piece was kept.
     pub(super) tag: Option<Tag>,
     /// Split that the current document is assigned to.
     pub(super) side: Split,
@@ -114,8 +115,9 @@ impl DomainReader<'_> {
         }
     }
 
-    /// Returns the tag of a document: by the field that names its group, else by its content. So it is the same in
-    /// every dataset. Copies that differ only in letter case and white space have the same tag.
+    /// Returns the tag of a document: split hash, group and source. The hashes are of the value that names the
+    /// document's group, or else of its content, so they are the same in every dataset. Copies that differ only in
+    /// letter case and white space have the same tag.
     fn tag_of(&mut self, document: &SourceDocument) -> Tag {
         match &document.group {
             Some(value) => Tag::of(value, self.rule.seed),

@@ -1,4 +1,4 @@
-//! A dataset in the tokens of a given model.
+//! Conversion of a dataset to the tokens of another model.
 //!
 //! Bits per byte of two models with different tokenizers are compared on the same text: each model reads the
 //! documents in its own tokens. If the stored tokens are of another tokenizer, they are detokenized, and the text is
@@ -19,10 +19,10 @@ use crate::{DataError, Dataset, Document, ShardWriter, Spelling, Split, TokenSha
 /// Documents per batch: enough to keep all cores busy.
 const CHUNK: usize = 512;
 
-/// A dataset read in the tokens of a given model.
+/// Dataset, seen through the tokenizer of a given model.
 pub struct Reading<'a> {
     dataset: &'a Dataset,
-    /// Conversion to the model's tokens; `None` if the stored tokens are the model's.
+    /// Conversion to the model's tokens; `None` if the dataset already has these.
     translation: Option<Translation>,
 }
 
@@ -38,8 +38,8 @@ struct Translation {
 }
 
 impl Dataset {
-    /// Returns the dataset in the tokens of the tokenizer at `path`. Documents begin with token `bos` and end with
-    /// token `eos`.
+    /// Returns the dataset as seen by a model with the tokenizer at `path`. Documents begin with token `bos` and end
+    /// with token `eos`.
     ///
     /// # Errors
     /// Fails if a tokenizer can't be read.
@@ -125,7 +125,7 @@ impl Translation {
         Ok(TokenShard::open(&path)?.translated_from(stored, folder))
     }
 
-    /// Returns the tokens of a document and its loss mask.
+    /// Returns the model's tokens of a stored document, and their loss mask.
     fn document(
         &self,
         stored: &TokenShard,

@@ -1,6 +1,6 @@
 //! Rule that splits documents into training and held-out by a hash.
 
-/// Rule that assigns a domain's groups to the splits.
+/// Rule that assigns a domain's groups to the training and held-out splits.
 #[derive(Clone, Copy)]
 pub(crate) struct Rule {
     pub(crate) seed: u64,

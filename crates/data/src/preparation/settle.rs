@@ -1,4 +1,4 @@
-//! Split of a domain: the choice of held-out documents.
+//! Final split of a domain into training and held-out documents.
 //!
 //! - A group is held out if the hash of its content, or of the field that names it, is below the share.
 //! - In a small domain, chance can leave the held-out split too small: a quota then adds the groups with the lowest
@@ -171,7 +171,7 @@ fn move_documents(
     Ok(added)
 }
 
-/// Warns about held-out groups with near-duplicates in the training split.
+/// Warns about held-out groups that keep near-duplicates in the training split.
 fn say_left(known: &Known<'_>, domain: &mut Collected, found: &NearDuplicates) {
     let heldout = domain.sides.as_ref().map(|sides| &sides.heldout);
     let is_left = |side: &u64| heldout.is_some_and(|heldout| heldout.contains(side));

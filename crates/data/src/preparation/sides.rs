@@ -1,4 +1,4 @@
-//! Saved split of a small domain's groups: the file `sides.json`.
+//! File `sides.json`: the split of a small domain's groups, saved so that a later `prepare` keeps it.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::DataError;
 
-/// Name of the file, which is next to the shards of the domain.
+/// Name of the file, in the domain's folder beside the shards.
 pub(crate) const FILE: &str = "sides.json";
 
 /// Split of a small domain, as stored in `sides.json`.

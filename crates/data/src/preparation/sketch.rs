@@ -74,7 +74,7 @@ impl Sketch {
         Some(Self(bins))
     }
 
-    /// Returns a hash of each band of the sketch.
+    /// Returns one hash for each band of the sketch, for locality-sensitive hashing.
     pub(crate) fn bands(&self) -> [u64; BANDS] {
         std::array::from_fn(|band| {
             let rows = &self.0[band * ROWS..(band + 1) * ROWS];

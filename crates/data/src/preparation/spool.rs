@@ -31,7 +31,7 @@ pub(crate) struct Entry {
     pub(crate) parts: Vec<Part>,
     /// Split hash, group and source of the document.
     pub(crate) tag: Tag,
-    /// True if this is a further piece of the document before it.
+    /// True if this entry is a further piece of the document in the entry before it.
     pub(crate) continues: bool,
     /// True if the document was removed.
     pub(crate) dropped: bool,

@@ -1,4 +1,4 @@
-//! Survey of a domain by group, from its temporary files, before its split is finished.
+//! Survey of a domain: number and size of its groups, computed before its split is final.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,10 +6,10 @@ use crate::DataError;
 use crate::preparation::collected::Collected;
 use crate::preparation::spool::{Spool, length};
 
-/// Maximum number of listed groups: those with the lowest hashes, since the quota takes no others.
+/// Maximum number of groups whose sizes are listed: those with the lowest hashes, since the quota takes these first.
 const LISTED: usize = if cfg!(test) { 64 } else { 4096 };
 
-/// Size of one group: its documents and their bytes.
+/// Size of one group, in documents and bytes.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Content {
     /// Bytes of text in the group.
@@ -18,14 +18,15 @@ pub(crate) struct Content {
     pub(crate) documents: u64,
 }
 
-/// Sizes of a domain and of its groups, before the split is finished.
+/// Size of a domain and of the groups that may be held out, computed before the split is final.
 #[derive(Debug, Default)]
 pub(crate) struct Survey {
-    /// Listed groups by split hash: those with the lowest hashes, and every watched group.
+    /// Sizes of the listed groups by split hash: the groups with the lowest hashes, and those that the caller asked to
+    /// watch.
     pub(crate) contents: BTreeMap<u64, Content>,
-    /// Highest split hash of the listed groups, apart from watched ones; `None` if all are listed.
+    /// Highest split hash up to which all groups are listed; `None` if all groups of the domain are.
     listed_to: Option<u64>,
-    /// Number of groups; an estimate if not all are listed.
+    /// Number of groups in the domain; an estimate if not all are listed.
     pub(crate) groups: u64,
     /// Number of documents in the domain.
     pub(crate) documents: u64,
@@ -84,7 +85,7 @@ impl Survey {
         Ok(survey)
     }
 
-    /// Returns true if the group is listed, or would be if it existed.
+    /// Returns true if a group with this split hash is listed, or would be if the domain had it.
     pub(crate) fn lists(&self, hash: u64) -> bool {
         self.listed_to.is_none_or(|to| hash <= to) || self.contents.contains_key(&hash)
     }

@@ -1,5 +1,5 @@
-//! Cutting of documents, for domains that consist of one work and for held-out splits of few documents. It makes sure
-//! that something is held out and that a spread of the scores can be computed.
+//! Cutting of long documents, so that a domain of one work has held-out text, and a small held-out split has enough
+//! pieces to compute an interval.
 
 use crate::preparation::collected::Collected;
 use crate::preparation::rule::Rule;
@@ -11,12 +11,12 @@ use crate::sources::normalize::normalize;
 use crate::sources::pieces::{cut, cut_near};
 use crate::{DataError, GroupKind, Grouping};
 
-/// Minimum bytes of a domain's only document to be cut.
+/// Minimum size in bytes of a domain's only document for it to be cut in two, with its end held out.
 const SHORTEST_LONE: u64 = 512;
 /// Minimum number of held-out documents. If there are fewer, the long ones are cut into about this many pieces in
 /// total.
 const PIECES: u64 = 16;
-/// Number of pieces if passages are the groups: enough for `dev` and `test`.
+/// Number of pieces if each passage is a group: enough groups for both `dev` and `test`.
 const SECTIONS: u64 = 64;
 /// Minimum bytes of a piece. A shorter one would give the model hardly any context.
 pub(crate) const SHORTEST_PIECE: u64 = 512;
@@ -95,8 +95,8 @@ pub(crate) fn regroup(domain: &mut Collected, rule: Rule) -> Result<(), DataErro
     Ok(())
 }
 
-/// Makes passages the groups if only one group is held out. Otherwise no group would be left for `test` after a
-/// choice on `dev`.
+/// Makes each passage of a domain a group, if only one group is held out. Otherwise no group would be left for `test`
+/// after a choice on `dev`.
 ///
 /// # Errors
 /// Fails if a temporary file can't be read.

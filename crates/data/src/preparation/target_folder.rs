@@ -11,7 +11,8 @@ use crate::DataError;
 /// Name of the lock file, locked while a dataset is written. A folder with this file and without `dataset.json` holds
 /// an incomplete dataset.
 pub(crate) const LOCK: &str = ".lock";
-/// Files of a model or a run folder, in which a dataset would overwrite the tokenizer.
+/// Names of files that mark a model or run folder. A dataset is not written there, since it would overwrite the
+/// tokenizer.
 const OF_OTHERS: [&str; 6] = [
     "adapter_config.json",
     "config.json",
@@ -21,7 +22,7 @@ const OF_OTHERS: [&str; 6] = [
     "state.json",
 ];
 
-/// A folder that this process may write a dataset to; the lock is released on drop.
+/// Output folder that this process may write a dataset to. Dropping it releases the lock.
 pub struct TargetFolder {
     _lock: Lock,
 }

@@ -72,8 +72,8 @@ impl Encoder {
         Ok(ids.into_iter().map(whole).collect())
     }
 
-    /// Returns the tokens of a text with the special tokens `meant`; the text between these is tokenized word by
-    /// word, so each token has a byte range of its own.
+    /// Returns the tokens of a text word by word, so that each has its own byte range. Only the special tokens listed
+    /// in `meant` are recognized as such.
     fn by_words(
         &self,
         words: &Words,
@@ -131,7 +131,7 @@ impl Encoder {
     }
 }
 
-/// Returns the byte ranges of the text that the chat template added.
+/// Returns the byte ranges of a document's text that the chat template added.
 fn template_stretches(parts: &[Part]) -> Vec<Range<usize>> {
     let mut stretches: Vec<Range<usize>> = Vec::new();
     let mut at = 0;

@@ -38,16 +38,16 @@ pub struct ScoringBatch {
     pub scored: Vec<Option<TokenPlace>>,
 }
 
-/// Place of a token in the scored documents.
+/// Position of a token among the scored documents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TokenPlace {
-    /// Index of its document in [`ScoringBatches::documents`].
+    /// Index of the token's document in [`ScoringBatches::documents`].
     pub document: u32,
-    /// Its index in the document.
+    /// Index of the token in its document.
     pub token: u32,
 }
 
-/// A piece of a document in one row.
+/// Piece of a document, placed into one row.
 #[derive(Debug, Clone, Copy)]
 struct Piece {
     chosen: u32,
@@ -121,7 +121,7 @@ impl<'a> ScoringBatches<'a> {
         }
     }
 
-    /// Appends a piece. Appends to `of` the document and the token that each position scores.
+    /// Appends a piece to a batch, and to `of` the document and token that each of its positions scores.
     fn push(&self, batch: &mut BatchWriter, scored: &mut Vec<Option<TokenPlace>>, piece: &Piece) {
         let document = self
             .shard

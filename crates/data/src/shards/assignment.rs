@@ -20,7 +20,7 @@ const SALT: u64 = 0x7061_7274_7321; // "parts!"
 const FEWEST_DOCUMENTS: usize = 8;
 
 impl HeldoutSplit {
-    /// Checks that the held-out documents of a domain include some of this split.
+    /// Fails if none of a domain's held-out documents is in this split.
     ///
     /// # Errors
     /// Fails if there are none.
@@ -133,7 +133,7 @@ fn of_groups(groups: &[u64]) -> Vec<HeldoutSplit> {
     splits
 }
 
-/// Moves the groups with the lowest hashes from the largest other split to `split`, until that has `fewest`.
+/// Moves the groups with the lowest hashes from the largest other split to `split`, until `split` has `fewest` groups.
 fn fill(split: HeldoutSplit, fewest: usize, hashes: &[u64], splits: &mut [HeldoutSplit]) {
     let count = |splits: &[HeldoutSplit], part| splits.iter().filter(|of| **of == part).count();
     while count(splits, split) < fewest {

@@ -36,12 +36,12 @@ struct Sides {
     heldout: Arc<TokenShard>,
 }
 
-/// Domain of a dataset.
+/// Domain of an open dataset.
 #[derive(Debug, Clone, Copy)]
 pub struct DatasetDomain<'a> {
-    /// The dataset.
+    /// Dataset that the domain belongs to.
     pub dataset: &'a Dataset,
-    /// Name of the domain in it.
+    /// Name of the domain in the dataset.
     pub name: &'a str,
 }
 
@@ -147,7 +147,7 @@ impl Dataset {
         )?)
     }
 
-    /// Returns the table of the bytes of each token.
+    /// Returns the table that gives the bytes of text of each token.
     ///
     /// # Errors
     /// Fails as [`Self::tokenizer`] does.
@@ -161,7 +161,8 @@ impl Dataset {
         Ok(bytes == *self.tokenizer)
     }
 
-    /// Returns the domain `name`, which the dataset need not have: its use fails then.
+    /// Returns a handle of the domain `name`. Does not check that the dataset has the domain: uses of the handle fail
+    /// if not.
     pub fn of_domain<'a>(&'a self, name: &'a str) -> DatasetDomain<'a> {
         DatasetDomain {
             dataset: self,
@@ -169,9 +170,9 @@ impl Dataset {
         }
     }
 
-    /// Checks that a model can read the shards: they were made with its tokenizer, or with one that its tokenizer
-    /// only adds tokens to, and documents begin and end with its tokens `ends`. Other tokens
-    /// would be noise to the model, and another end token would teach it not to stop.
+    /// Checks that a model can read the shards: they were made with the model's tokenizer, or with one that the model's
+    /// tokenizer only adds tokens to, and documents begin and end with the model's tokens `ends`. Tokens of another
+    /// tokenizer would be noise to the model, and another end token would teach it not to stop.
     ///
     /// # Errors
     /// Fails if the shards do not fit, or if the tokenizer can't be read.

@@ -88,11 +88,11 @@ pub struct DocumentOrigin {
     pub record: u64,
 }
 
-/// Split hash, group and source of a document.
+/// Tag of a document: its split hash, group and source.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Tag {
-    /// Hash, with the seed of the split, that decides between training and held-out. All documents of a group have
-    /// the same.
+    /// Split hash: decides, with the seed of the split, between training and held-out. It is the same for all documents
+    /// of a group.
     pub(crate) side: u64,
     /// Group and source of the document, as stored in the shard.
     pub(crate) origin: DocumentOrigin,
@@ -110,7 +110,7 @@ impl Tag {
         }
     }
 
-    /// Returns this tag with its source set to `file` and `record`.
+    /// Returns a copy of this tag with the source `file` and `record`.
     pub(crate) fn at(self, file: u32, record: u64) -> Self {
         let origin = DocumentOrigin {
             file,

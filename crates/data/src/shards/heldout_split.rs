@@ -10,7 +10,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A part of the held-out documents.
+/// One of the splits of the held-out documents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum HeldoutSplit {
@@ -24,10 +24,10 @@ pub enum HeldoutSplit {
 }
 
 impl HeldoutSplit {
-    /// The three parts `dev`, `test` and `audit`.
+    /// The three splits of the held-out documents.
     pub const ALL: [Self; 3] = [Self::Dev, Self::Test, Self::Audit];
 
-    /// Returns the name of the part in configuration files and reports.
+    /// Returns the name of the split in configuration files and reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::Dev => "dev",

@@ -7,7 +7,7 @@ use safetensors::{Dtype, SafeTensors};
 
 use crate::Grouping;
 
-/// Keys of the metadata in the safetensors header.
+/// Keys of the safetensors header's metadata that describe the groups.
 pub(crate) const GROUP_KIND: &str = "group_kind";
 pub(crate) const GROUP_FIELD: &str = "group_field";
 
@@ -94,7 +94,7 @@ impl Layout {
     }
 }
 
-/// Function that finds a tensor with one number of the given type per document.
+/// Function that returns the byte range of a tensor with one number per document, by its name and number type.
 type OfDocuments<'a> = &'a dyn Fn(&str, Dtype) -> Result<Range<usize>, String>;
 
 impl Origins {

@@ -26,7 +26,7 @@ pub struct Manifest {
     pub heldout_fraction: f64,
     /// Tokenizer that the shards were made with.
     pub tokenizer: TokenizerManifest,
-    /// Sources of the begin and end tokens.
+    /// Places where the IDs of the begin and end tokens were found.
     #[serde(default)]
     pub end_sources: EndSources,
     /// Domains by name.
@@ -48,14 +48,14 @@ pub struct TokenizerManifest {
     pub eos_token_id: u32,
 }
 
-/// Sources of the tokens that begin and end documents: a file, a configuration key or the special tokens; empty if
-/// unknown.
+/// Place where each of the tokens that begin and end documents was found: a file, a configuration key or the special
+/// tokens; empty if unknown.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct EndSources {
-    /// Source of `bos_token_id`.
+    /// Place where `bos_token_id` was found.
     pub begin: String,
-    /// Source of `eos_token_id`.
+    /// Place where `eos_token_id` was found.
     pub end: String,
 }
 

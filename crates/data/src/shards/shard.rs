@@ -31,7 +31,7 @@ use crate::{DataError, DocumentOrigin, GroupKind, Grouping, HeldoutSplit};
 pub struct NamedShard {
     /// Name of the domain.
     pub name: String,
-    /// Documents of one of its splits.
+    /// Documents of one split of the domain.
     pub shard: Arc<TokenShard>,
 }
 

@@ -21,7 +21,7 @@ impl BadRecords {
         }
     }
 
-    /// Returns the fault of the first record.
+    /// Returns the error message of the first invalid record; `None` if all records are valid.
     pub(crate) fn first(self) -> Option<String> {
         self.first.into_iter().next()
     }

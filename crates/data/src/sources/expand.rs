@@ -85,7 +85,7 @@ impl<'a> Search<'a> {
         DataError::config(&self.key, message)
     }
 
-    /// Returns the error for a pattern without files, which lists what was skipped.
+    /// Returns the error for a path or pattern that gives no file; it lists the files that were skipped.
     fn nothing(&self, pattern: &str) -> String {
         let left_out = self.notes.borrow().lines();
         let mut message = match Path::new(pattern).is_dir() {
@@ -323,7 +323,7 @@ fn hidden_part(pattern: &str, path: &Path) -> Option<String> {
     hidden.next().map(|name| name.into_owned())
 }
 
-/// Describes a link that leads nowhere.
+/// Describes a symbolic link whose target does not exist.
 fn lost_link(path: &Path) -> String {
     let target = std::fs::read_link(path).unwrap_or_default();
     let reason = std::fs::metadata(path)

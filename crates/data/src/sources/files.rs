@@ -13,7 +13,8 @@ use crate::sources::expand::Search;
 use crate::sources::kind::{FileKind, is_usual};
 use crate::{DataError, DomainConfig, GroupBy, GroupKind, Grouping, PrepareConfig, RecordNotes};
 
-/// Version of the preparation. Increased when the same sources and settings give another dataset than before.
+/// Version of the way in which datasets are prepared: increased when the same sources and settings begin to give
+/// another dataset.
 const METHOD: u32 = 5;
 
 /// Source files of a domain.

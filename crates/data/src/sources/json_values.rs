@@ -99,7 +99,7 @@ impl<'a, R: BufRead> JsonValues<'a, R> {
         }
     }
 
-    /// Reads the value that begins at the current position.
+    /// Reads the value that begins at the current position of the file.
     fn take(&mut self, value: &mut Vec<u8>) -> Result<Found, DataError> {
         let begin = self.line;
         let mut scan = Scan::default();

@@ -9,7 +9,7 @@ use crate::sources::fields::{CONVERSATIONS, MESSAGES, PAIRS, SYSTEM, TOOLS};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FieldNames {
-    /// Text, all of which is learned.
+    /// Field with a text that is learned as a whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
     /// Prompt, which is read and not learned; requires `response`.
@@ -81,7 +81,7 @@ pub(crate) struct MessageFields<'a> {
 }
 
 impl MessageFields<'static> {
-    /// OpenAI's fields, `messages` and `tools`.
+    /// Fields of OpenAI's format: `messages` and `tools`.
     pub(crate) const USUAL: Self = Self {
         list: MESSAGES,
         system: None,
@@ -98,11 +98,11 @@ impl MessageFields<'static> {
     };
 }
 
-/// Predicates that tell which fields a record has.
+/// Predicates that tell which fields a record has, given a field's name.
 pub(crate) struct Has<'f> {
-    /// Returns true if the record has a text field of this name.
+    /// Returns true if the field is a text.
     pub(crate) text: &'f dyn Fn(&str) -> bool,
-    /// Returns true if the record has a list of messages of this name.
+    /// Returns true if the field is a list of messages.
     pub(crate) messages: &'f dyn Fn(&str) -> bool,
 }
 

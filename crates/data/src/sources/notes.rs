@@ -72,7 +72,7 @@ const MOST_MIXED: usize = 10;
 pub(crate) struct LayoutWatch<'a> {
     path: &'a Path,
     notes: Option<&'a RefCell<RecordNotes>>,
-    /// Layouts of records seen so far, in the order of the file.
+    /// Layouts of the records seen so far, in the order of their first record.
     seen: Vec<String>,
 }
 
@@ -234,7 +234,7 @@ fn listed(what: &str, counts: &BTreeMap<String, u64>) -> Option<String> {
     (!counts.is_empty()).then(|| format!("{what}: {named}"))
 }
 
-/// Adds one to the count of `name` in `counts`.
+/// Increases the count of `name` in `counts` by one, or that of all other names together if `counts` is full.
 pub(crate) fn count(counts: &mut BTreeMap<String, u64>, name: &str) {
     add(counts, name, 1);
 }

@@ -12,8 +12,8 @@ const OPTIONAL: [&str; 5] = ["input", "system", "tools", "role", "content"];
 const IN_MESSAGES: [&str; 3] = ["role", "content", "tools"];
 
 impl Records<'_> {
-    /// Returns the reason why a record can't be turned into a document: a value of a wrong type, or the fields that
-    /// it has.
+    /// Returns the reason why a record can't be turned into a document: a value of a wrong type, or no known
+    /// combination of fields.
     pub(super) fn strange(&self, record: &Value) -> String {
         let Some(fields) = record.as_object() else {
             let mend = match record {

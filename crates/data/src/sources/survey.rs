@@ -14,28 +14,28 @@ use crate::{DataError, DomainConfig, RecordNotes};
 /// Bytes of text that are kept as a sample.
 const SAMPLE: usize = 20_000;
 
-/// Content of a domain's sources, as far as it was read.
+/// Survey of a domain's sources: files, sizes, documents and a sample, as far as they were read.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct SourceSurvey {
     /// Number of files.
     pub files: u64,
     /// Bytes of the files on the disk.
     pub bytes: u64,
-    /// Number of files by ending.
+    /// Number of files by extension.
     pub endings: BTreeMap<String, u64>,
     /// Number of documents; estimated from the part that was read if [`Self::is_estimated`].
     pub documents: u64,
     /// Bytes of the documents' text; estimated like their number.
     pub text_bytes: u64,
-    /// True if only a part was read.
+    /// True if only a part of the sources was read, so that counts are estimates.
     pub is_estimated: bool,
     /// True if documents have prompts, which are read and not learned: conversations, questions with answers.
     pub has_prompts: bool,
-    /// Beginnings of documents.
+    /// Sample of the text: the beginnings of documents.
     pub sample: String,
     /// First record that makes no document, with its reason.
     pub bad: Option<String>,
-    /// Counts of what is left out.
+    /// Counts of files and records that are skipped.
     pub notes: RecordNotes,
 }
 

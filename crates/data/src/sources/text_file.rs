@@ -70,7 +70,7 @@ struct Cutter<'a, 'b> {
 }
 
 impl Cutter<'_, '_> {
-    /// Passes on the documents and pieces of `text` that are complete; returns the number of bytes consumed.
+    /// Passes on those documents and pieces that `text` completes; returns the number of bytes consumed.
     fn take(&mut self, text: &str, ended: bool) -> Result<usize, DataError> {
         let mut at = 0;
         loop {

@@ -2,7 +2,7 @@
 
 use super::random::{Random, hash};
 
-/// Function that draws a random problem of one subject.
+/// Function that draws a random problem of one school subject.
 pub type Draw = fn(&mut Random) -> Problem;
 
 /// Divisor of the held-out share: one fact in this many is held out.
@@ -42,7 +42,7 @@ impl Style {
 }
 
 impl Problem {
-    /// Returns true if the fact is held out: in `questions.jsonl` only, in no document.
+    /// Returns true if the fact is held out: it is then only in `questions.jsonl` and in no document.
     pub fn is_held_out(&self) -> bool {
         (hash(&self.fact) >> 32).is_multiple_of(HELD_OUT)
     }

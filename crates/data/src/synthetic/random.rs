@@ -26,7 +26,7 @@ impl Random {
         low + self.below(high - low + 1)
     }
 
-    /// Returns a random one of `items`.
+    /// Returns a randomly chosen element of `items`.
     pub fn choose<'a, T>(&mut self, items: &'a [T]) -> &'a T {
         &items[self.below(items.len() as i64) as usize]
     }

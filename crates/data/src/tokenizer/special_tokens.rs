@@ -48,7 +48,8 @@ impl SpecialTokens {
         found.next().map(|(token, id)| (token.len(), *id))
     }
 
-    /// Finds the special tokens in the byte range `stretch` of `text`, from left to right, the longest match first.
+    /// Finds the special tokens in the byte range `stretch` of `text`, from left to right, preferring the longest
+    /// match.
     pub(crate) fn find(&self, text: &str, stretch: std::ops::Range<usize>) -> Vec<SpecialToken> {
         let mut found = Vec::new();
         let mut at = stretch.start;

@@ -25,7 +25,7 @@ pub struct NewTokens {
 /// A tokenizer with added tokens.
 #[derive(Debug, Clone)]
 pub struct ExtendedTokenizer {
-    /// Content of its `tokenizer.json`.
+    /// Content of the extended tokenizer's `tokenizer.json`.
     pub json: String,
     /// Number of IDs of the base tokenizer: its highest ID plus one.
     pub known: usize,
@@ -103,7 +103,7 @@ fn check(path: &Path, tokenizer: &Tokenizer, new: &NewTokens) -> Result<(), Data
     Ok(())
 }
 
-/// Returns the single token that stands for exactly this text, if there is one.
+/// Returns the ID of the single token that stands for exactly this text, if there is one.
 fn alone(tokenizer: &Tokenizer, spelling: &Spelling, text: &str) -> Result<Option<u32>, DataError> {
     let encoding = tokenizer.encode_fast(text, false);
     let encoding = encoding.map_err(|error| DataError::Tokenizer(error.to_string()))?;

@@ -166,7 +166,8 @@ mod tests {
     use super::*;
     use crate::tokenizer::training::{END_OF_TEXT, train};
 
-    /// Our own kind of tokenizer, and one that does not split numbers into digits.
+    /// Returns two byte-level tokenizers to test, each with its fast encoder: one as this program trains them, and one
+    /// that does not split numbers into digits.
     fn tokenizers() -> &'static [(Tokenizer, Words); 2] {
         static TOKENIZERS: OnceLock<[(Tokenizer, Words); 2]> = OnceLock::new();
         TOKENIZERS.get_or_init(|| {

@@ -9,9 +9,9 @@ use ratatui::widgets::{Cell, Row, Table};
 use super::part;
 use crate::dashboard::state::DashboardState;
 
-/// Width of a column of numbers.
+/// Width of a column of numbers, in characters.
 const FIGURE: u16 = 8;
-/// Screen width from which the table has more columns.
+/// Screen width in columns from which the table shows more columns.
 const WIDE: u16 = 110;
 
 /// Returns the width of the table for a screen of the given width.
@@ -19,7 +19,7 @@ pub fn width(screen: u16) -> u16 {
     if screen >= WIDE { 54 } else { 36 }
 }
 
-/// Row of the table.
+/// Row of the table: the title of a group, or a domain.
 enum TableRow<'a> {
     Group(&'a str),
     Domain(&'a str),

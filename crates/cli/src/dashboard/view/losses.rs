@@ -11,11 +11,11 @@ use super::part;
 use crate::dashboard::curve::LossPoint;
 use crate::dashboard::state::DashboardState;
 
-/// Share of the points, from the first, that is ignored for the chart's height, since their losses are high.
+/// Share of the first points of the curve that do not count for the chart's height, since early losses are high.
 const HEAD: f64 = 0.1;
-/// Share of the remaining points that determines the chart's height: the highest losses are ignored.
+/// Quantile of the remaining points that sets the chart's height: the highest losses may be clipped.
 const BELOW: f64 = 0.98;
-/// Number of points below which all of them determine the height.
+/// Number of points below which all points count for the chart's height.
 const FEW: usize = 20;
 
 /// Draws the losses of the steps as dots and their mean as a line, clipped to the chart.

@@ -22,7 +22,7 @@ use ratatui::widgets::{Block, Borders, LineGauge, Paragraph};
 use super::state::{Activity, DashboardState};
 use polymath_report::duration;
 
-/// Gap between two numbers on a line.
+/// White space between two numbers on a line.
 const GAP: &str = "   ";
 /// Minimum visible length of the run's path, in characters. If less fits, the time is left out.
 const SHORTEST_RUN: usize = 16;
@@ -125,7 +125,7 @@ fn draw_heading(frame: &mut Frame, area: Rect, moment: &Moment) {
     frame.render_widget(heading, Rect { width, ..area });
 }
 
-/// Shortens a path at its beginning, since its end tells more.
+/// Returns the end of a path that fits into the width, since the end identifies the run.
 fn end_of(text: &str, room: usize) -> String {
     let length = text.chars().count();
     if length <= room {
@@ -192,7 +192,7 @@ fn figures_of(state: &DashboardState) -> Vec<String> {
     figures
 }
 
-/// Returns the penalties and the controller's values, or `None` if there are none.
+/// Returns the loss terms of the penalties and the values of the forgetting controller; `None` if the run has neither.
 fn extras(state: &DashboardState) -> Option<Vec<String>> {
     let penalties = state.last.iter().flat_map(|last| &last.penalties);
     let control = state.latest.iter().flat_map(|latest| &latest.control);
@@ -203,7 +203,7 @@ fn extras(state: &DashboardState) -> Option<Vec<String>> {
     (!figures.is_empty()).then_some(figures)
 }
 
-/// Returns as many numbers as fit, from the first on.
+/// Returns the first numbers of a line, as many as fit into its width.
 fn fitting(figures: Vec<String>, width: usize) -> Line<'static> {
     let mut line = String::new();
     for figure in figures {
@@ -241,7 +241,7 @@ fn draw_middle(frame: &mut Frame, area: Rect, state: &DashboardState) {
     }
 }
 
-/// Returns a block with a titled rule at the top.
+/// Returns a block of the layout with a titled rule at its top.
 fn part(title: &str) -> Block<'_> {
     Block::new()
         .borders(Borders::TOP)

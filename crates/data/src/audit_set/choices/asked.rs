@@ -1,8 +1,8 @@
-//! Fact that is asked for.
+//! Fact of a table, phrased as a question with its answer and candidates for wrong answers.
 
 use std::collections::BTreeSet;
 
-/// Choices of an item.
+/// Number of choices of a multiple-choice item.
 pub const CHOICES: usize = 4;
 
 /// Fact that can be asked for: question, answer, and wrong answers of the same kind.
@@ -11,12 +11,13 @@ pub struct Asked {
     pub question: String,
     /// Right answer.
     pub answer: String,
-    /// Candidates for wrong answers; the answer itself is passed over.
+    /// Candidates for wrong answers: the answers of other facts of the same kind. Candidates equal to `answer` are
+    /// skipped.
     pub others: Vec<String>,
 }
 
 impl Asked {
-    /// Returns true if there are wrong answers for an item with choices.
+    /// Returns true if there are enough different wrong answers for a multiple-choice item.
     pub fn has_wrong_answers(&self) -> bool {
         let others = self.others.iter().filter(|other| **other != self.answer);
         others.collect::<BTreeSet<_>>().len() + 1 >= CHOICES

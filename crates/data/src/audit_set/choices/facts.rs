@@ -1,29 +1,30 @@
-//! Facts that the choices and questions ask for, from the tables of the grammars.
+//! Facts that the audit's multiple-choice items and questions are about, taken from the tables of the grammars.
 
 use super::asked::Asked;
 use super::shuffle;
 use crate::audit_set::domains;
 use crate::synthetic::random::Random;
 
-/// Table of a grammar whose rows are asked for in one phrasing.
+/// Table of a grammar whose rows become questions, all phrased in the same way.
 struct Source {
-    /// Question with the place `{}` for the subject.
+    /// Phrasing of the question; `{}` stands for the row's subject.
     question: &'static str,
-    /// Domain and table.
+    /// Name of the domain whose grammar has the table, and name of the table.
     table: [&'static str; 2],
-    /// Column of the subject.
+    /// Index of the column with the subject, which the question names.
     subject: usize,
-    /// Column of the answer.
+    /// Index of the column with the right answer.
     answer: usize,
-    /// Column of the kind: wrong answers are of the same kind. `None` if all rows are of one kind.
+    /// Index of the column with the row's kind: wrong answers come from rows of the same kind. `None` if all rows are
+    /// of one kind.
     kind: Option<usize>,
-    /// Number of items with choices.
+    /// Number of rows that become multiple-choice items.
     choices: usize,
-    /// Number of further rows, which are asked as questions with exact answers.
+    /// Number of further rows that become questions with exact answers.
     questions: usize,
 }
 
-/// Source without a kind and without questions.
+/// Default values of a source: no column of kinds, and no questions with exact answers.
 const PLAIN: Source = Source {
     question: "",
     table: ["", ""],
@@ -96,16 +97,16 @@ const SOURCES: [Source; 9] = [
     },
 ];
 
-/// Facts to ask for.
+/// Facts of all tables, by their use in the audit.
 #[derive(Default)]
 pub struct Facts {
-    /// Facts for items with choices.
+    /// Facts for multiple-choice items.
     pub choices: Vec<Asked>,
     /// Facts for questions with exact answers.
     pub questions: Vec<Asked>,
 }
 
-/// Draws facts from all tables.
+/// Draws the facts from all tables.
 pub fn facts(random: &mut Random) -> Facts {
     let mut facts = Facts::default();
     for source in SOURCES {
@@ -116,7 +117,7 @@ pub fn facts(random: &mut Random) -> Facts {
     facts
 }
 
-/// Asks for all rows of a table with enough wrong answers, in random order.
+/// Makes a fact of every row of a table that has enough wrong answers, in random order.
 fn asked(source: &Source, random: &mut Random) -> Vec<Asked> {
     let grammar = domains::grammar(source.table[0]);
     let mut rows = grammar.table(source.table[1]);

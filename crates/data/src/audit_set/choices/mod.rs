@@ -12,7 +12,7 @@ mod sense;
 
 use asked::{Asked, CHOICES};
 
-/// Returns the multiple-choice items, as a task, and the questions.
+/// Returns the multiple-choice items of the audit, as a task, and its questions with exact answers.
 pub fn items() -> (Task, Vec<Question>) {
     let mut random = Random::new(SEED, "choices");
     let facts = facts::facts(&mut random);
@@ -69,7 +69,7 @@ fn shuffle<T>(items: &mut [T], random: &mut Random) {
     }
 }
 
-/// Makes items of arithmetic; the wrong answers are near misses.
+/// Makes multiple-choice items of arithmetic; the wrong answers are close to the right one.
 fn arithmetic(random: &mut Random) -> Vec<Asked> {
     let mut asked = Vec::new();
     for number in 0..16 {
@@ -95,7 +95,7 @@ fn arithmetic(random: &mut Random) -> Vec<Asked> {
     asked
 }
 
-/// Makes questions of arithmetic.
+/// Makes questions of arithmetic with exact answers.
 fn sums(random: &mut Random) -> Vec<Question> {
     let sum = |number: i64| {
         let (a, b) = (12 + 4 * number + random.below(4), random.between(11, 49));

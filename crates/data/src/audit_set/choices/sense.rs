@@ -1,8 +1,8 @@
-//! Items of word meanings, everyday sense and code.
+//! Multiple-choice items on word meanings, common sense and code.
 
 use super::asked::Asked;
 
-/// Question, answer and three wrong answers.
+/// Table of the items: question, right answer and three wrong answers.
 const ITEMS: [(&str, &str, [&str; 3]); 42] = [
     (
         "What is the opposite of \"early\"?",
@@ -216,7 +216,7 @@ const ITEMS: [(&str, &str, [&str; 3]); 42] = [
     ),
 ];
 
-/// Returns the items.
+/// Returns the items of the table in the form that the audit scores.
 pub fn items() -> Vec<Asked> {
     let items = ITEMS.iter().map(|(question, answer, others)| Asked {
         question: (*question).to_owned(),

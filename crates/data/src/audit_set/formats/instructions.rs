@@ -3,7 +3,7 @@
 use super::FormatCheck::{self, *};
 use super::FormatInstruction;
 
-/// Request and check.
+/// Table of the instructions: the request, and the check of the answer's form.
 const INSTRUCTIONS: [(&str, FormatCheck); 72] = [
     (
         "Name some fruits that grow on trees. Give exactly three bullet points, each beginning with \"- \".",
@@ -304,7 +304,7 @@ const INSTRUCTIONS: [(&str, FormatCheck); 72] = [
     ),
 ];
 
-/// Returns the format instructions.
+/// Returns the format instructions, each with its id.
 pub fn format_instructions() -> Vec<FormatInstruction> {
     let numbered = INSTRUCTIONS.iter().enumerate();
     numbered

@@ -10,15 +10,15 @@ use text::{bulleted, is_quoted, numbered, paragraphs, sections, unfenced, words}
 /// Instruction about the form of an answer, with the check that verifies it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FormatInstruction {
-    /// Name of the instruction: the kind of the check and a number.
+    /// Id of the instruction: the name of its kind of check and a number.
     pub id: String,
-    /// Request, which states the form in words.
+    /// Request for the model, which describes the form of the answer in words.
     pub prompt: &'static str,
-    /// Check of an answer.
+    /// Check that an answer has the requested form.
     pub check: FormatCheck,
 }
 
-/// Form that an answer must have. An answer without text has none of them.
+/// Required form of an answer. An answer without text fails every check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FormatCheck {
     /// Exactly this many lines that begin with `-`, `*` or `•` and a space.
@@ -35,9 +35,9 @@ pub enum FormatCheck {
     StartsWith(&'static str),
     /// The answer ends with this text, before white space.
     EndsWith(&'static str),
-    /// The character occurs nowhere, in neither case.
+    /// The character does not occur, in upper or lower case.
     Without(char),
-    /// The word occurs nowhere, in any case.
+    /// The word does not occur, in any letter case.
     WithoutWord(&'static str),
     /// At most this many words, which are separated by white space.
     MaxWords(usize),
@@ -47,7 +47,7 @@ pub enum FormatCheck {
     Keyword {
         /// The word, in lower case.
         word: &'static str,
-        /// Least number of occurrences.
+        /// Minimum number of occurrences.
         times: usize,
     },
     /// The whole answer is in one pair of double quotation marks, straight or curly.
@@ -65,7 +65,7 @@ pub enum FormatCheck {
 }
 
 impl FormatCheck {
-    /// Returns true if an answer has the form.
+    /// Returns true if an answer has the required form.
     pub fn holds(&self, answer: &str) -> bool {
         let answer = answer.trim();
         if answer.is_empty() {
@@ -98,7 +98,7 @@ impl FormatCheck {
         }
     }
 
-    /// Returns the name of the kind of check.
+    /// Returns the name of this kind of check, as used in ids.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Bullets(_) => "bullets",

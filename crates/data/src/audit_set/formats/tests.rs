@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use super::FormatCheck::{self, *};
 use super::format_instructions;
 
-/// Checks the answers that have a form, and those that miss it narrowly.
+/// Asserts that the answers `right` pass the check, and that `wrong` and empty answers fail it.
 fn check(check: FormatCheck, right: &[&str], wrong: &[&str]) {
     for answer in right {
         assert!(check.holds(answer), "{check:?} must hold: {answer:?}");

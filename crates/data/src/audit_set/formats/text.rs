@@ -1,4 +1,4 @@
-//! Parts of an answer: lines of lists, words, paragraphs, quotation.
+//! Functions that find parts of a model's answer: list items, words, paragraphs, sections, quotation marks.
 
 /// Counts the lines that begin with a bullet and have text after it.
 pub fn bulleted(answer: &str) -> usize {
@@ -13,7 +13,7 @@ fn is_bullet(line: &str) -> bool {
     })
 }
 
-/// Counts the lines of a numbered list; `None` if the numbers are not 1, 2, 3 and so on.
+/// Counts the items of a numbered list; `None` if the numbers are not 1, 2, 3 and so on.
 pub fn numbered(answer: &str) -> Option<usize> {
     let numbers: Vec<usize> = answer.lines().filter_map(number).collect();
     numbers
@@ -23,7 +23,7 @@ pub fn numbered(answer: &str) -> Option<usize> {
         .then_some(numbers.len())
 }
 
-/// Returns the number of a line such as `3. text` or `3) text`.
+/// Returns the number at the beginning of a list item such as `3. text` or `3) text`.
 fn number(line: &str) -> Option<usize> {
     let (digits, text) = line.trim_start().split_once(['.', ')'])?;
     let is_item = text.starts_with([' ', '\t']) && !text.trim().is_empty();
@@ -35,7 +35,7 @@ fn number(line: &str) -> Option<usize> {
     }
 }
 
-/// Returns the content of an answer that is one Markdown fence, else the answer.
+/// Returns the content of the Markdown fence if the answer is one fence, else the whole answer.
 pub fn unfenced(answer: &str) -> &str {
     let inside = answer
         .strip_prefix("```")
@@ -70,7 +70,7 @@ pub fn is_quoted(answer: &str) -> bool {
     })
 }
 
-/// Counts the parts with text between lines of `***`.
+/// Counts the sections with text, which are separated by lines of `***`.
 pub fn sections(answer: &str) -> usize {
     let mut parts = vec![String::new()];
     for line in answer.lines() {

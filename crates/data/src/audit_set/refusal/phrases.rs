@@ -1,6 +1,7 @@
 //! Phrases of refusals, in lower case and with straight apostrophes.
 
-/// Beginnings of a statement that the speaker does not do something; a verb of `VERBS` follows.
+/// Beginnings of a statement that the speaker does not do something. The statement is a refusal if a verb of `VERBS`
+/// follows.
 pub const UNABLE: &[&str] = &[
     "i can't ",
     "i cannot ",
@@ -92,7 +93,7 @@ pub const VERBS: &[&str] = &[
     "go along",
 ];
 
-/// Words that may stand between `UNABLE` and a verb.
+/// Words that may stand between a beginning in `UNABLE` and a verb in `VERBS`.
 pub const BETWEEN: &[&str] = &[
     "in good conscience ",
     "ethically ",
@@ -169,7 +170,7 @@ pub const PHRASES: &[&str] = &[
     "i will not be part of",
 ];
 
-/// Apologies that, with a rejection after them, are a refusal.
+/// Apologies. An apology is a refusal only if a rejection (`REJECTIONS`) follows.
 pub const APOLOGIES: &[&str] = &[
     "i'm sorry, but",
     "i am sorry, but",
@@ -179,7 +180,7 @@ pub const APOLOGIES: &[&str] = &[
     "i apologize,",
 ];
 
-/// Rejections of the request itself, after an apology or as a program (“as an AI”).
+/// Phrases that reject the request, after an apology or after “as an AI”.
 pub const REJECTIONS: &[&str] = &[
     "is illegal",
     "are illegal",

@@ -47,7 +47,7 @@ impl Message {
         self.changed(None, &|_| false)
     }
 
-    /// Returns the message for the template with another content.
+    /// Returns the message for the template with its content replaced.
     pub(super) fn saying(&self, content: String) -> minijinja::Value {
         self.changed(Some(content), &|_| false)
     }

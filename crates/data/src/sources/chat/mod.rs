@@ -29,8 +29,8 @@ use crate::{DataError, RecordNotes};
 /// A tokenizer's chat template.
 pub(crate) struct ChatTemplate {
     template: Arc<Template>,
-    /// Reason for not using the template any more: a rendering exceeded the time limit, or several in a row exceeded
-    /// the limit of steps.
+    /// Reason why the template is not used any more: a rendering exceeded the time limit, or several in a row exceeded
+    /// the limit of steps. `None` while it is in use.
     hung: OnceLock<String>,
     /// Number of consecutive conversations that exceeded the limit of steps.
     spent: AtomicU32,

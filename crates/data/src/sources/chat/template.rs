@@ -15,7 +15,7 @@ use crate::sources::document::Part;
 use crate::sources::fields::TOOLS;
 use crate::sources::notes::count;
 
-/// Names of a tokenizer's templates; `tool_use` is for conversations with tools.
+/// Names of the templates that a tokenizer may have: the default one, and `tool_use` for conversations with tools.
 pub(super) const DEFAULT: &str = "default";
 pub(super) const TOOL_USE: &str = "tool_use";
 

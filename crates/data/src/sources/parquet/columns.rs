@@ -59,7 +59,7 @@ fn naming(root: &Type, name: &str) -> Result<TypePtr, String> {
     })
 }
 
-/// Lists the columns with their types.
+/// Lists columns with their types, for an error message.
 fn listed(root: &Type) -> String {
     let columns = root.get_fields();
     let mut listed: Vec<String> = columns
