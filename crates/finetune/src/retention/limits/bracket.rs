@@ -1,22 +1,24 @@
-//! Search along a direction of weight change for the scale at which the limit is reached.
+//! Search along one direction of weight change for the largest scale at which every domain stays within its limit. The
+//! scale multiplies the direction's share of each layer's weight change.
 
 use super::tilt::whole;
 use polymath_eval::Shares;
 
-/// Maximum number of evaluations along a direction.
+/// Maximum number of models that the search scores along one direction.
 pub(super) const LOOKS: usize = 8;
-/// Share of its limit that the worst domain must use for the search to end.
+/// Share of its limit that the worst domain must use for the search to end: close enough to the limit.
 const CLOSE: f64 = 0.98;
-/// Share of the limit that the search aims at.
+/// Share of its limit that the worst domain is expected to use at the next scale to try.
 const AIM: f64 = 0.99;
-/// Assumed exponent of the increase as a function of the share between base and last checkpoint: faster than linear.
+/// Assumed exponent p of forgetting ∝ scaleᵖ along a direction from the base. Forgetting grows faster than linearly.
 const POWER: f64 = 1.5;
-/// Minimum share of a limit in the power law, since a domain that gains has no logarithm.
+/// Minimum share of a limit that enters the power law, whose logarithm a domain that improved does not have.
 const LOWEST: f64 = 0.01;
-/// Minimum scale that is tried.
+/// Minimum scale that the search tries.
 pub(super) const LEAST: f64 = 1.0 / 64.0;
 
-/// Largest scale within the limit and smallest scale beyond it, each with the worst domain's share of its limit.
+/// State of the search: the largest scale known to be within the limits and the smallest one known to be beyond them,
+/// each with the share of its limit that the worst domain uses there.
 pub(super) struct Bracket {
     first: f64,
     inside: Option<(f64, f64)>,
@@ -25,7 +27,7 @@ pub(super) struct Bracket {
 }
 
 impl Bracket {
-    /// Makes an empty bracket whose first scale to try is `first`.
+    /// Makes a bracket without known scales. The search tries the scale `first` first.
     pub(super) fn new(direction: &Shares, first: f64) -> Self {
         Self {
             first,
@@ -42,14 +44,15 @@ impl Bracket {
         }
     }
 
-    /// Returns true if the largest scale within the limit is close enough to it, or can't be increased.
+    /// Returns true if the search can end: at the largest scale within the limits, the worst domain nearly uses up its
+    /// limit, or every layer has its maximum share.
     pub(super) fn is_close(&self) -> bool {
         self.inside
             .is_some_and(|(scale, worst)| worst >= CLOSE || scale >= self.whole)
     }
 
-    /// Returns the next scale to try. The worst domain is expected to use [`AIM`] of its limit there, by the power
-    /// law through both ends of the bracket, or through the only known one.
+    /// Returns the next scale to try, at which the worst domain is expected to use the share [`AIM`] of its limit. The
+    /// expectation is a power law through the two known scales, or through the one that is known.
     pub(super) fn next(&self) -> f64 {
         let alone =
             |(scale, worst): (f64, f64)| scale * (AIM / worst.max(LOWEST)).powf(1.0 / POWER);
@@ -73,8 +76,8 @@ mod tests {
     use super::super::tilt::MOST;
     use super::*;
 
-    /// Checks that the search comes within a few percent of the limit without exceeding it, for increases with any
-    /// power from 1 to 2 and with curvature.
+    /// Checks that the search ends within a few percent below the limit, whether forgetting grows with a power from 1
+    /// to 2 of the scale or with additional curvature.
     #[test]
     fn the_limit_is_found_in_a_few_evaluations() {
         for power in [1.0, 1.3, 1.7, 2.0] {

@@ -1,34 +1,35 @@
-//! Update rules of the controller: its level, the allowed excess during training, and the weights of replayed
-//! domains.
+//! Update rules of the limit controller. They set its level (the strength of retention is 2^level), the excess over the
+//! limits that it allows during training, and the weights of the replayed domains.
 
 use std::collections::BTreeMap;
 
 use polymath_train::{Training, learning_rate};
 
-/// Minimum and maximum of the level. Penalties are multiplied by 2^level.
+/// Minimum and maximum of the controller's level. The strength of penalties and distillation is multiplied by 2^level.
 const LEVELS: (f64, f64) = (-4.0, 6.0);
-/// Gain of the controller: share of the violation's logarithm by which the level changes at one evaluation.
-/// Forgetting responds over the next few evaluations.
+/// Gain of the controller: the level changes by this factor times log₂ of the violation at each evaluation. It is
+/// below 1, since forgetting responds to a new level only over the next few evaluations.
 const GAIN: f64 = 0.5;
-/// Number of evaluations by which the violation is extrapolated linearly, since a change of the level acts over the
-/// next few.
+/// Number of evaluations by which the violation is extrapolated linearly, since a new level takes effect only over the
+/// next few evaluations.
 const AHEAD: f64 = 1.0;
-/// Maximum increase and maximum decrease of the level at one evaluation.
+/// Maximum increase and maximum decrease of the controller's level at one evaluation.
 const MOST: (f64, f64) = (0.5, 0.25);
-/// Violation below which the level decreases. It is far below 1, because too much retention costs the niche less than
-/// too little: afterwards, the result can be extrapolated beyond the last checkpoint, whereas with too little it must
-/// be interpolated towards the base.
+/// Violation below which the controller's level decreases. It is far below 1, because too much retention costs the
+/// niche less than too little: after training, a model well within the limits can be extrapolated beyond the last
+/// checkpoint, whereas one beyond the limits must be interpolated towards the base.
 const ROOM: f64 = 0.25;
-/// Maximum excess that is allowed during training at the full learning rate, in units of the limit.
+/// Maximum excess over a limit that is allowed during training, as a multiple of the limit. It applies at the peak
+/// learning rate and shrinks to 0 at the end of the run.
 const BEYOND: f64 = 2.0;
-/// Minimum and maximum of the log₂ weights of replayed domains.
+/// Minimum and maximum of the log₂ of the factors that change how much each domain is replayed.
 const LOG_WEIGHTS: (f64, f64) = (-3.0, 3.0);
-/// Minimum of a domain's share of its limit in the rules, also for a domain that gains.
+/// Minimum share of its limit that a domain counts as using in the update rules, even if the domain improved.
 const LEAST: f64 = 1.0 / 16.0;
 
-/// Excess that the worst domain is allowed during training. A run at its full learning rate forgets more than at its
-/// end: in the measured runs, between almost nothing and two thirds of the forgetting vanishes as the learning rate
-/// decreases.
+/// Forgetting that the worst domain is allowed during training, as a multiple of its limit. It is above 1 while the
+/// learning rate is high, since forgetting decreases again with the learning rate: in measured runs, between almost
+/// none and two thirds of the forgetting vanished towards the end.
 #[derive(Debug, Clone, Default)]
 pub struct Allowance(Option<(Training, u64)>);
 
@@ -42,8 +43,8 @@ impl Allowance {
         Self(Some((of_one, total)))
     }
 
-    /// Returns the allowance after `step` in units of the limit: 1 plus twice the remaining decrease of the learning
-    /// rate, as a share of its peak.
+    /// Returns the allowed forgetting after `step`, as a multiple of the limit: 1 plus twice the amount by which the
+    /// learning rate will still decrease until the end, as a share of its peak.
     pub(crate) fn at(&self, step: u64) -> f64 {
         let Some((training, total)) = &self.0 else {
             return 1.0;
@@ -53,11 +54,12 @@ impl Allowance {
     }
 }
 
-/// Returns the next level. The violation is the worst domain's share of its limit, divided by the allowance. The
-/// level increases by a share of the expected violation's logarithm if the expected violation exceeds 1. It decreases
-/// if both the violation and its extrapolation are small, and stays otherwise. So the controller reacts while the
-/// violation still grows, does not decrease the level because forgetting has not responded yet, and waits while a
-/// domain recovers.
+/// Returns the controller's next level, from its current level and the violations at this evaluation and the one
+/// before. The violation is the largest share of a limit that any domain uses, divided by the allowance
+/// ([`Allowance`]). The level increases in proportion to log₂ of the extrapolated violation if that exceeds 1. The
+/// level decreases if both the measured and the extrapolated violation are small, and otherwise stays. So the
+/// controller reacts while forgetting still grows, does not lower the level just because forgetting has not responded
+/// yet, and waits while a domain recovers.
 pub(super) fn next_level(level: f64, violation: f64, before: f64) -> f64 {
     let expected = violation + AHEAD * (violation - before);
     let most = violation.max(expected).max(LEAST);
@@ -71,9 +73,9 @@ pub(super) fn next_level(level: f64, violation: f64, before: f64) -> f64 {
     next.clamp(LEVELS.0, LEVELS.1)
 }
 
-/// Updates the log₂ weights of the replayed domains. Domains that use more of their limits than others are replayed
-/// more, as in Group DRO ([Sagawa 2020](https://arxiv.org/abs/1911.08731)). `shares` are shares of the limits; a
-/// domain without a limit needs no replay.
+/// Returns new log₂ weights of the replayed domains. Domains that use more of their limits than others get more replay,
+/// as in Group DRO ([Sagawa 2020](https://arxiv.org/abs/1911.08731)). `shares` holds for each domain the share of its
+/// limit that it uses. A domain without a limit counts as using the minimum.
 pub(super) fn update_log_weights(
     before: &BTreeMap<String, f64>,
     replayed: &[String],
@@ -94,8 +96,8 @@ pub(super) fn update_log_weights(
 mod tests {
     use super::*;
 
-    /// Checks that the level increases if the violation is expected to exceed 1, decreases if it is small, stays in
-    /// between, and waits while the violation grows or decreases by itself.
+    /// Checks that the level increases if the violation is expected to exceed 1, decreases if the violation is small,
+    /// stays in between, and waits while the violation grows or decreases at an unchanged level.
     #[test]
     fn the_level_follows_the_worst_domain() {
         assert_eq!(next_level(0.0, 2.0, 2.0), 0.5);
@@ -109,8 +111,8 @@ mod tests {
         assert_eq!(next_level(6.0, 9.0, 9.0), 6.0);
     }
 
-    /// Checks that the allowance is three times the limit at the full learning rate and the limit at the end, and
-    /// that a constant rate allows no excess.
+    /// Checks that the allowed forgetting is three times the limit at the peak learning rate and exactly the limit at
+    /// the last step, and that a constant learning rate allows no excess.
     #[test]
     fn the_allowance_ends_with_the_rate() {
         let training = |text: &str| {
@@ -136,8 +138,8 @@ mod tests {
         assert_eq!(Allowance::new(&constant, 100).at(50), 1.0);
     }
 
-    /// Checks on a simulated run that the controller settles within the limit, not far below it, and stays there.
-    /// Forgetting drifts towards a value that the level decreases by one of several powers.
+    /// Checks on a simulated run that forgetting settles slightly below the limit and stays there. In the simulation,
+    /// forgetting drifts towards a value that decreases as a power of the strength, for several powers.
     #[test]
     fn forgetting_settles_within_the_limit() {
         for start in [0.05, 0.5, 1.5, 3.0, 8.0] {
@@ -159,8 +161,8 @@ mod tests {
         }
     }
 
-    /// Checks that a domain that uses more of its limit is replayed more, within bounds, and one that gains or has no
-    /// limit less.
+    /// Checks that a domain that uses more of its limit is replayed more, within bounds, and that a domain that
+    /// improved or has no limit is replayed less.
     #[test]
     fn replay_favors_domains_near_their_limits() {
         let names = ["a", "b", "free"].map(str::to_owned);

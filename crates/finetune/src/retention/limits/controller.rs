@@ -1,4 +1,5 @@
-//! Controller of the forgetting limits: adjusts the strength of retention to the violation of the limits.
+//! Controller of the forgetting limits. It adjusts one number, the level: retention gets stronger by the factor
+//! 2^level. It raises the level when retained domains exceed their limits, and lowers it when they hardly use them.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,41 +10,43 @@ use serde::{Deserialize, Serialize};
 
 use super::control_rules::{Allowance, next_level, update_log_weights};
 
-/// Minimum and maximum of the replay share.
+/// Minimum and maximum share of replayed rows that the controller may set.
 const SHARES: (f64, f64) = (0.005, 0.5);
 
 const FILE: &str = "control.json";
 
-/// State of the controller, as stored in a checkpoint.
+/// State of the controller, stored as `control.json` in a checkpoint.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct ControllerState {
-    /// Changes of the level, ordered by step.
+    /// Every change of the level so far, ordered by step.
     changes: Vec<LevelChange>,
 }
 
-/// Level and replay weights from a step on.
+/// Level of the controller and replay weights of the domains, valid from one step until the next change.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct LevelChange {
     step: u64,
     level: f64,
-    /// Violation that caused the change.
+    /// Violation of the limits that caused the change: the largest share of a limit in use, divided by the allowed
+    /// share.
     #[serde(rename = "strain")]
     violation: f64,
-    /// Log₂ weights of the replayed domains.
+    /// Log₂ of the factor that multiplies each replayed domain's weight.
     #[serde(rename = "leaning")]
     log_weights: BTreeMap<String, f64>,
 }
 
-/// Replay of a run, as it is at level 0. The controller changes it.
+/// Replay settings of a run before the controller changes them, that is, at level 0.
 pub struct ControlledReplay {
-    /// Share of replayed rows at level 0.
+    /// Share of a batch's rows that are replayed at level 0.
     pub share: f64,
-    /// Replayed domains, in the order of their source.
+    /// Replayed domains, in the order of the batch source.
     pub domains: Vec<ReplayedDomain>,
 }
 
 impl ControlledReplay {
-    /// Returns the replay of `stream` with the share `share` at level 0.
+    /// Returns the replay settings at level 0: the domains and weights of `stream`, and the share `share` of replayed
+    /// rows.
     pub fn of(stream: &ReplayStream, share: f64) -> Self {
         let domains = stream.replayed().iter().map(|part| ReplayedDomain {
             name: part.name.clone(),
@@ -59,7 +62,7 @@ impl ControlledReplay {
         share_at(self.share, level)
     }
 
-    /// Returns the weights of the domains, in their order.
+    /// Returns the relative weight of each replayed domain, in the order of [`Self::domains`].
     fn weights(&self, log_weights: &BTreeMap<String, f64>) -> Vec<f64> {
         let log_weight = |name: &String| log_weights.get(name).copied().unwrap_or(0.0);
         let domains = self.domains.iter();
@@ -73,14 +76,14 @@ impl ControlledReplay {
 pub struct ReplayedDomain {
     /// Name of the domain.
     pub name: String,
-    /// Weight at level 0.
+    /// Relative weight of the domain among the replayed rows at level 0.
     pub weight: f64,
 }
 
-/// Controller of a run with limits. Level 0 has the strength in the config. Each level above doubles the strength of
-/// penalties and distillation, and the share of replayed rows.
+/// Controller of the retention strength in a run with limits. Level 0 means the strengths in the config. Each level
+/// above doubles the strength of penalties and distillation, and the share of replayed rows.
 pub struct LimitController {
-    /// Changes of the level, ordered by step.
+    /// Every change of the level so far, ordered by step.
     changes: Vec<LevelChange>,
     replay: Option<ControlledReplay>,
     allowance: Allowance,
@@ -96,7 +99,7 @@ impl LimitController {
         }
     }
 
-    /// Restores the state from a checkpoint.
+    /// Restores the state from the `control.json` of a checkpoint.
     ///
     /// # Errors
     /// Fails if the file can't be read.
@@ -118,12 +121,12 @@ impl LimitController {
         self.changes.last().map_or(0.0, |last| last.level)
     }
 
-    /// Returns the factor of penalties and distillation: 2^level.
+    /// Returns the factor by which penalties and distillation are multiplied: 2^level.
     pub fn factor(&self) -> f64 {
         self.level().exp2()
     }
 
-    /// Returns the share of replayed rows, or `None` if no rows are replayed.
+    /// Returns the current share of replayed rows, or `None` if the run replays none.
     pub fn share(&self) -> Option<f64> {
         let replay = self.replay.as_ref()?;
         Some(replay.share_at(self.level()))
@@ -150,7 +153,7 @@ impl LimitController {
         domains.map(|domain| domain.name.clone()).collect()
     }
 
-    /// Converts a change of the level to a plan for the training loop.
+    /// Converts a change of the level to a [`ControlPlan`] for the training loop.
     fn planned(&self, change: &LevelChange) -> ControlPlan {
         let replay = self.replay.as_ref().map(|replay| ReplayPlan {
             share: replay.share_at(change.level),
@@ -165,8 +168,9 @@ impl LimitController {
 }
 
 impl polymath_train::Controller for LimitController {
-    /// Plans the level and the replay weights. `limit_shares` are the upper bounds of each retained domain's
-    /// increase, as shares of its limit. Before the first step, nothing has increased, and no plan is made.
+    /// Plans the level and the replay weights for the steps from `step` on. `limit_shares` holds, for each retained
+    /// domain, the upper bound of its increase in bits per byte divided by its limit. Makes no plan before the first
+    /// step, when nothing has been forgotten.
     fn plan(&mut self, step: u64, limit_shares: &BTreeMap<String, f64>) -> Option<ControlPlan> {
         if step == 0 {
             return None;
@@ -236,7 +240,8 @@ mod tests {
 
     use super::*;
 
-    /// Checks that a resumed controller continues like an uninterrupted one, and counts a repeated evaluation once.
+    /// Checks that a controller restored from a checkpoint makes the same plans as an uninterrupted one, and that a
+    /// repeated evaluation of the same step counts once.
     #[test]
     fn resuming_changes_nothing() {
         let folder = tempfile::tempdir().unwrap();
@@ -257,8 +262,8 @@ mod tests {
         assert_eq!(resumed.changes, whole.changes);
     }
 
-    /// Checks that the state of earlier versions is read, and that domains that use more of their limits are replayed
-    /// more.
+    /// Checks that controller states written by earlier versions can be read, and that a domain that uses more of its
+    /// limit is replayed more.
     #[test]
     fn the_state_of_earlier_versions_is_read() {
         let folder = tempfile::tempdir().unwrap();
@@ -287,7 +292,7 @@ mod tests {
         assert_eq!(controller.parts()["a"], 0.8);
     }
 
-    /// Checks that it says a strength once, when it changes.
+    /// Checks that the console line gives the strength only when it changes.
     #[test]
     fn only_a_changed_strength_is_said() {
         let mut controller = LimitController::new(None, Allowance::default());
@@ -301,8 +306,8 @@ mod tests {
         assert_eq!(said(3, 0.9), None);
     }
 
-    /// Checks that the strength is 2^level: it increases after a violation and decreases if the limits are hardly
-    /// used.
+    /// Checks that penalties are multiplied by 2^level, and that the level increases after a violation of the limits
+    /// and decreases if the limits are hardly used.
     #[test]
     fn the_strength_follows_the_violation() {
         let mut controller = LimitController::new(None, Allowance::default());

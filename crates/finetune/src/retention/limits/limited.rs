@@ -1,5 +1,5 @@
-//! Evaluator of a run with limits. It measures the use of the limits on the dev split, by which the best checkpoint
-//! is chosen.
+//! Evaluator of a run with limits. Measures on the dev split how much of its limit each domain uses, which decides on
+//! the best checkpoint.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -12,20 +12,21 @@ use polymath_train::{Evaluator, Score, TrainError};
 use super::retained::{LimitUse, RetainedDomains, WorstDomain};
 use crate::FinetuneError;
 
-/// Evaluator of a run with limits. The score is the niche's if the model is within the limits.
+/// Evaluator of a run with limits. A model within the limits is scored by its bits per byte on the niche; a model
+/// beyond them, by its largest share of a limit.
 pub(crate) struct Limited<'a> {
     transformer: &'a Transformer,
     windows: WindowOptions,
     niche: NamedShard,
     retained: RetainedDomains,
     limit_use: LimitUse,
-    /// True if the last evaluation has another worst domain than the one before, or has it on the other side of its
-    /// limit.
+    /// True if the last evaluation differs from the one before in the worst domain, or in whether that domain is within
+    /// its limit.
     is_new: bool,
 }
 
 impl<'a> Limited<'a> {
-    /// Makes the evaluator, before its first evaluation.
+    /// Makes the evaluator of a run that has not been evaluated yet.
     pub fn new(
         transformer: &'a Transformer,
         windows: WindowOptions,
@@ -116,13 +117,14 @@ impl Evaluator for Limited<'_> {
     }
 }
 
-/// Returns the domain that uses most of its limit, and whether it is past it.
+/// Returns the domain that uses the largest share of its limit, and true if it is beyond the limit.
 fn place(limit_use: &LimitUse) -> Option<(&str, bool)> {
     let worst = limit_use.worst.as_ref()?;
     Some((&worst.domain, worst.share > 1.0))
 }
 
-/// Describes the domain that uses most of its limit, by the bound that decides.
+/// Describes for the console the domain that uses the largest share of its limit, with the confidence bound that is
+/// compared with the limit.
 fn describe(worst: &WorstDomain) -> String {
     let WorstDomain {
         domain,
@@ -165,7 +167,8 @@ mod tests {
         }
     }
 
-    /// Checks that the line gives the bound that decides, so that its word follows from its numbers.
+    /// Checks that the console line gives the confidence bound that is compared with the limit, so that "within" or
+    /// "beyond" follows from the printed numbers.
     #[test]
     fn the_printed_bound_decides() {
         let inside = describe(&worst(0.01, 0.0187));
@@ -176,7 +179,8 @@ mod tests {
         assert!(describe(&worst(0.01, 0.031)).contains("+0.0310 of 0.02 allowed: outside"));
     }
 
-    /// Checks that a domain that did not get worse is said to have too few documents.
+    /// Checks that the console line says "too few documents" for a domain that did not get worse but is not shown to be
+    /// within its limit.
     #[test]
     fn too_few_documents_are_said() {
         let few = describe(&worst(-0.06, 0.031));

@@ -32,13 +32,14 @@ use super::tilt::{Price, along, as_far_as, stretches, stretches_of, tilt};
 use crate::{FinetuneError, Finetuning, Lineage};
 use polymath_eval::{Endpoints, Interpolation, Shares};
 
-/// Exponents of the tilt towards layers that cost little.
+/// Exponents p of the tilted directions: layer shares ∝ (gain / cost)ᵖ, see `tilt`.
 const TILTS: [f64; 2] = [0.5, 1.0];
-/// Name of the folder for the mixed model, in the run's folder.
+/// Name of the folder in the run's folder that holds the model found by the search.
 pub(super) const FOLDER: &str = "mixed";
 
-/// Number of evaluations of the search and of the verdict after a run, for a model of `layers` layers: the ends of the
-/// line and the stretches of layers, a few looks along each direction, and both models on the test split.
+/// Returns the usual number of model evaluations after the training of a run with limits, for a model of `layers`
+/// layers. The search scores both ends of the line, one model for each group of layers and a few along each direction;
+/// the verdict scores base and result on the test split.
 pub(crate) fn usual_scorings(layers: usize) -> u64 {
     const ENDS: u64 = 4;
     const USUAL_LOOKS: u64 = 4;
@@ -47,13 +48,14 @@ pub(crate) fn usual_scorings(layers: usize) -> u64 {
     ENDS + stretches_of(layers) as u64 + 2 + directions * USUAL_LOOKS + TESTED
 }
 
-/// Scored model on a line from the base through the last checkpoint, or beyond.
+/// Model made of the base and a share of each layer's weight change, with its scores. A share above 1 extrapolates
+/// beyond the last checkpoint.
 #[derive(Debug, Clone)]
 struct Candidate {
     shares: Shares,
-    /// Upper bound of the worst domain's increase, as a share of its limit.
+    /// Upper bound of the worst domain's increase, divided by its limit; above 1 means beyond the limits.
     worst: f64,
-    /// Mean over the domains of their increases, as shares of their limits.
+    /// Mean over the domains of their increase divided by their limit.
     mean: f64,
     /// Bits per byte of the niche on the dev split.
     niche: f64,
@@ -61,22 +63,22 @@ struct Candidate {
     scores: ScoresByDomain,
 }
 
-/// Farthest model within the limits along a direction.
+/// Model along a direction with the largest scale that stays within the limits.
 struct Farthest {
     direction: Shares,
     scale: f64,
     found: Candidate,
 }
 
-/// Checkpoints that a search begins from.
+/// Checkpoints of a finished run from which the search begins.
 pub(super) struct RunCheckpoints<'a> {
-    /// Best checkpoint within the limits, if any.
+    /// Best checkpoint within the limits, if there is one.
     pub best_inside: Option<&'a Path>,
-    /// Last checkpoint.
+    /// Last checkpoint of the run.
     pub last: &'a Path,
 }
 
-/// Search for the model within the limits that is best for the niche.
+/// Search between base and last checkpoint (and beyond) for the model that is best for the niche and within the limits.
 struct MixSearch<'a> {
     tuning: &'a Finetuning,
     launch: &'a Launch,
@@ -144,7 +146,8 @@ impl Finetuning {
         Ok(shares)
     }
 
-    /// Writes the model with the given shares, and its lineage, into a folder of the run.
+    /// Writes the model that has the given share of each layer's weight change, with its lineage, into a folder of the
+    /// run.
     fn write_mixture(
         &self,
         between: &Interpolation,
@@ -166,8 +169,8 @@ impl Finetuning {
 }
 
 impl MixSearch<'_> {
-    /// Returns the shares of the best model for the niche within the limits, or `None` if it is no better than the
-    /// base and the run's best checkpoint, whose scores are `best`.
+    /// Returns the shares of the weight change that give the best model for the niche within the limits. Returns `None`
+    /// if that model is no better than the base and the run's best checkpoint, whose scores are `best`.
     fn run(
         &mut self,
         best: Option<ScoresByDomain>,
@@ -207,7 +210,8 @@ impl MixSearch<'_> {
         Ok((found.niche < best.min(untouched)).then_some(found.shares))
     }
 
-    /// Searches the chosen direction again, with the bounds that hold jointly.
+    /// Checks the model of the chosen direction again with the wider confidence bounds that hold for all candidates
+    /// together. If it is beyond the limits by these bounds, searches the direction again.
     fn retest(&self, chosen: Farthest) -> Result<Option<Candidate>, FinetuneError> {
         let Farthest {
             direction,
@@ -224,7 +228,7 @@ impl MixSearch<'_> {
         Ok(farthest.map(|farthest| farthest.found))
     }
 
-    /// Scores the model with the given shares.
+    /// Scores the model that has the given share of each layer's weight change, on the dev split.
     fn at(&self, shares: &Shares) -> Result<Candidate, FinetuneError> {
         if self.launch.stop.load(Ordering::SeqCst) {
             return Err(FinetuneError::Stopped);
@@ -254,8 +258,9 @@ impl MixSearch<'_> {
         })
     }
 
-    /// Returns the farthest models within the limits along the direction of `even`, which has one share for all
-    /// layers, and along the tilted directions.
+    /// Returns the result of the search along each direction: `even`, in which all layers have the same share of the
+    /// weight change, and the tilted directions, in which layers that cost the retained domains less have larger
+    /// shares.
     fn tilted(&self, even: Farthest) -> Result<Vec<Farthest>, FinetuneError> {
         let prices = self.prices(&even.found)?;
         let alpha = even.found.shares.values().copied().fold(0.0, f64::max);
@@ -271,8 +276,8 @@ impl MixSearch<'_> {
         Ok(all)
     }
 
-    /// Returns the best model for the niche within the limits along `direction`, after at most a few evaluations.
-    /// `known` is the model that the bracket already contains, with its scale.
+    /// Returns the model within the limits along `direction` that is best for the niche, after at most [`LOOKS`]
+    /// evaluations. `known` is a scored model that the bracket already contains, with its scale.
     fn farthest(
         &self,
         direction: &Shares,
@@ -309,7 +314,8 @@ impl MixSearch<'_> {
         }))
     }
 
-    /// Returns the gain and the cost of each layer's change, measured at `found`.
+    /// Returns how much each layer's weight change improves the niche and how much it costs the retained domains.
+    /// Measures it by resetting a group of layers of the model `found` at a time.
     fn prices(&self, found: &Candidate) -> Result<BTreeMap<String, Price>, FinetuneError> {
         let mut prices = BTreeMap::new();
         for blocks in stretches(&found.shares) {

@@ -1,4 +1,5 @@
-//! Retained domains on the dev split, and how much of their limits a model uses.
+//! Scores of the retained domains on the dev split, compared with the base: how much of its forgetting limit each
+//! domain uses.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,71 +16,73 @@ use super::verdict::TWO_SIDED;
 use super::{LimitsConfig, ModelOnDomains, limit_of};
 use crate::FinetuneError;
 
-/// Number of bootstrap resamples of a bound during training.
+/// Number of bootstrap resamples for a confidence bound during training.
 const RESAMPLES: usize = 1000;
 
-/// Retained domain with the base's scores on its dev split.
+/// Retained domain with its limit, its documents of the dev split and the base's scores on them.
 pub(super) struct RetainedDomain {
     pub name: String,
     pub shard: Arc<TokenShard>,
     pub limit: Option<f64>,
     pub base: DomainScores,
-    /// Factor by which the bound's distance from the measured change is widened, relative to a single test on the dev
-    /// split.
+    /// Factor ≥ 1 by which the distance between the measured change and its upper confidence bound is multiplied.
     pub widening: f64,
-    /// Groups of the test split, on which the verdict will be based.
+    /// Groups of documents in the test split, on which the limits are judged after training.
     pub test: ScoredGroups,
 }
 
 /// All retained domains of a run.
 pub(crate) struct RetainedDomains(pub(super) Vec<RetainedDomain>);
 
-/// Domain that uses the largest share of its limit.
+/// Domain that uses the largest share of its limit, with its measurements.
 #[derive(Debug, Clone)]
 pub(crate) struct WorstDomain {
     pub domain: String,
     /// Increase on the dev split, in bits per byte.
     pub change: f64,
-    /// Upper bound of the increase.
+    /// Upper confidence bound of the increase, in bits per byte.
     pub bound: f64,
     pub limit: f64,
-    /// Share of the limit that the upper bound uses.
+    /// Upper bound of the increase divided by the limit.
     pub share: f64,
-    /// Number of groups of its documents.
+    /// Number of independent groups of documents that were scored.
     pub groups: usize,
 }
 
 impl WorstDomain {
-    /// Returns whether the domain did not get worse, and too few documents show that it is within its limit.
+    /// Returns true if the domain did not get worse, but has too few documents to show that it is within its limit.
     pub fn has_too_few(&self) -> bool {
         self.change <= 0.0 && self.share > 1.0
     }
 }
 
-/// Use of the limits by a model.
+/// Shares of their limits that the retained domains use under one model.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct LimitUse {
     /// Domain that uses the largest share of its limit; `None` if no domain has a limit.
     pub worst: Option<WorstDomain>,
-    /// Upper bound of the increase as a share of the limit, for every domain with a limit.
+    /// For every domain with a limit: the upper bound of its increase divided by the limit.
     pub shares: BTreeMap<String, f64>,
-    /// The same for the controller: at most 1 for a domain that did not get worse. Its bound is beyond the limit
-    /// because it has few documents, which no stronger retention changes.
+    /// Like `shares`, but at most 1 for a domain that did not get worse. The controller uses these values: such a
+    /// domain is beyond its limit only because few documents give a wide bound, which stronger retention does not
+    /// change.
     pub pressing: BTreeMap<String, f64>,
-    /// Mean over the domains of their increases, as shares of their limits.
+    /// Mean over the domains of their measured increase divided by their limit.
     pub mean: f64,
 }
 
 impl LimitUse {
-    /// Returns the upper bound of the worst domain's increase, as a share of its limit.
+    /// Returns the largest share of a limit in use: the upper bound of the worst domain's increase divided by its
+    /// limit.
     pub fn share(&self) -> f64 {
         self.worst.as_ref().map_or(0.0, |worst| worst.share)
     }
 }
 
 impl RetainedDomains {
-    /// Scores the base on the dev split of the `watched` domains, in the base's tokens. [`refuse_few`] has checked that
-    /// they have enough groups.
+    /// Scores the base on the dev split of the retained domains, tokenized with the base's tokenizer. `watched` holds
+    /// the same domains in the run's tokens. [`refuse_few`] has checked that the domains have enough groups of
+    /// documents.
     pub fn score(
         base: ModelOnDomains,
         watched: &[NamedShard],
@@ -118,7 +121,7 @@ impl RetainedDomains {
             .map(Self)
     }
 
-    /// Returns the names and held-out documents of the domains.
+    /// Returns the names and held-out documents of the retained domains.
     pub fn shards(&self) -> impl ExactSizeIterator<Item = (&str, &TokenShard)> {
         let domains = self.0.iter();
         domains.map(|domain| (domain.name.as_str(), &*domain.shard))
@@ -145,7 +148,7 @@ impl RetainedDomains {
         })
     }
 
-    /// Returns the use of the limits by a model with these scores.
+    /// Returns how much of each limit a model with these scores uses.
     pub fn limit_use(&self, scores: &ScoresByDomain) -> Result<LimitUse, FinetuneError> {
         let mut limit_use = LimitUse::default();
         let limited = self.0.iter().filter(|domain| domain.limit.is_some());
@@ -225,8 +228,8 @@ fn widening_for(dev: usize, test: usize) -> f64 {
     (f64::midpoint(1.0, variances)).sqrt().max(1.0)
 }
 
-/// Fails if a domain with a limit has too few groups to estimate their variance. Needs no weights, so that it can be
-/// checked before any run starts.
+/// Fails if a domain with a limit has too few groups of documents to estimate the variance of its change. Needs no
+/// weights, so that it can be checked before any run starts.
 pub(super) fn refuse_few(
     model: &ModelConfig,
     domains: &[NamedShard],
@@ -252,7 +255,7 @@ pub(super) fn refuse_few(
     Ok(())
 }
 
-/// Returns the error on a limited domain with too few groups.
+/// Makes the error for a domain that has a limit but too few groups of documents.
 fn too_few(domain: &NamedShard, dev: usize, test: usize) -> FinetuneError {
     let NamedShard { name, shard } = domain;
     FinetuneError::Config(format!(
@@ -272,8 +275,8 @@ mod tests {
 
     use super::*;
 
-    /// Checks that the bound stays for a test split of the same size, is widened by √((1 + 4) / 2) for one with a
-    /// quarter of the groups, and is never narrowed.
+    /// Checks that the confidence bound stays the same if the test split has as many groups as the dev split, is
+    /// widened by √((1 + 4) / 2) if it has a quarter of them, and is never narrowed.
     #[test]
     fn a_small_test_split_widens_the_bound() {
         assert_eq!(widening_for(40, 40), 1.0);
@@ -281,7 +284,8 @@ mod tests {
         assert_eq!(widening_for(10, 40), 1.0);
     }
 
-    /// Returns documents that all change by `change` from 2 bits per byte, so that the interval is the change itself.
+    /// Returns scored documents that all change by `change` from 2 bits per byte. Without variance, the confidence
+    /// interval shrinks to the change itself.
     fn scored(change: f64) -> DomainScores {
         let document = |bytes: u64| DocumentScore {
             nats: (2.0 + change) * bytes as f64 * std::f64::consts::LN_2,
@@ -294,7 +298,7 @@ mod tests {
         }
     }
 
-    /// Makes a domain whose documents are not read.
+    /// Makes a retained domain for tests that do not read its documents.
     fn domain(
         (name, limit): (&str, Option<f64>),
         (count, by_size): (usize, f64),
@@ -314,8 +318,8 @@ mod tests {
         }
     }
 
-    /// Checks that the warning names the domains whose test split has too few effective groups, with both counts, and
-    /// not those without a limit.
+    /// Checks that the warning names the domains whose test split has too few effective groups to show that a limit is
+    /// kept, with the number they have and need, and does not name domains without a limit.
     #[test]
     fn limits_that_cannot_be_shown_are_named() {
         let named = domain(("plays", Some(0.02)), (40, 9.4));
@@ -336,8 +340,8 @@ mod tests {
         );
     }
 
-    /// Checks that a domain that did not get worse presses a run at most to its limit, however few documents it has;
-    /// one that got worse presses with its whole bound.
+    /// Checks that a domain that did not get worse counts for the controller as at most at its limit, however few
+    /// documents it has, whereas a domain that got worse counts with its whole upper bound.
     #[test]
     fn few_documents_of_a_better_domain_do_not_press() {
         let spread = |change: f64| {
@@ -363,8 +367,9 @@ mod tests {
         assert_eq!(worse.pressing["law"], worse.shares["law"]);
     }
 
-    /// Checks that the worst domain is the one that uses most of its own limit, not the one with the largest
-    /// increase, nor the first or last. A domain that gains uses nothing, and one without a limit does not count.
+    /// Checks that the worst domain is the one that uses the largest share of its own limit, not the one with the
+    /// largest increase, nor the first or last one. A domain that improved uses nothing, and a domain without a limit
+    /// does not count.
     #[test]
     fn the_worst_domain_uses_most_of_its_limit() {
         let domains = [

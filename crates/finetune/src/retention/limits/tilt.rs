@@ -1,4 +1,5 @@
-//! Distribution of the weight change over the layers of the model.
+//! Distribution of the weight change over the layers: layers whose change costs the retained domains little keep more
+//! of it.
 //!
 //! Each layer keeps a share α of its change. If in each layer b the niche's gain is gᵦα and the retained domains'
 //! increase is qᵦα², the largest gain for a given increase is at α ∝ gᵦ/qᵦ: layers whose change costs the retained
@@ -9,28 +10,31 @@ use std::collections::BTreeMap;
 
 use polymath_eval::Shares;
 
-/// Minimum share of a layer relative to the largest, so that a noisy measurement does not remove a layer's change.
+/// Minimum share of a layer's weight change relative to the largest share, so that a noisy measurement does not remove
+/// a layer's change.
 const LEAST: f64 = 1.0 / 16.0;
-/// Maximum share of a layer, that is, how far beyond the last checkpoint it may be extrapolated. Retention slowed
-/// down the niche's own progress too, so extrapolation gains more if the limits allow it (Zheng 2025 extrapolates
-/// from a tuned model). Beyond this share it is unreliable.
+/// Maximum share of a layer's weight change. A share above 1 extrapolates beyond the last checkpoint, as Zheng 2025
+/// does from a tuned model: retention slowed down the niche's progress too, so extrapolation helps the niche if the
+/// limits allow it. Beyond this maximum, extrapolation is unreliable.
 pub(super) const MOST: f64 = 2.0;
 
-/// Maximum number of stretches of layers whose prices are measured. Each takes an evaluation, and adjacent layers of a
-/// deep model have about the same price.
+/// Maximum number of groups of adjacent layers whose gain and cost are measured separately. Each group takes one
+/// evaluation, and adjacent layers of a deep model differ little.
 const STRETCHES: usize = 8;
 
-/// Gain and cost of a layer's change, measured by resetting the layer.
+/// Benefit for the niche and cost for the retained domains of one layer's weight change, measured by resetting the
+/// layer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Price {
-    /// Increase of the niche's bits per byte if the layer is reset.
+    /// Gain: increase of the niche's bits per byte if the layer is reset.
     pub gain: f64,
-    /// Decrease of the retained domains' mean share of the limits if the layer is reset.
+    /// Cost: decrease of the retained domains' increase (as a share of their limits, mean over the domains) if the
+    /// layer is reset.
     pub rise: f64,
 }
 
 impl Price {
-    /// Returns the price of each of `blocks` blocks that have this price together.
+    /// Divides the gain and cost that `blocks` blocks have together equally among them.
     pub(super) fn of_each(self, blocks: usize) -> Self {
         Self {
             gain: self.gain / blocks as f64,
@@ -39,7 +43,7 @@ impl Price {
     }
 }
 
-/// Returns the number of stretches into which [`stretches`] divides the layers of a model.
+/// Returns the number of groups of adjacent layers that [`stretches`] makes for a model of `layers` layers.
 pub(super) fn stretches_of(layers: usize) -> usize {
     layers.div_ceil(length_of_stretch(layers))
 }
@@ -48,8 +52,9 @@ fn length_of_stretch(layers: usize) -> usize {
     layers.div_ceil(STRETCHES).max(1)
 }
 
-/// Divides the blocks of a model into those whose prices are measured together: up to eight layers one by one, more
-/// in stretches of adjacent layers, and every other block by itself.
+/// Divides the blocks of a model into groups whose gain and cost are measured together: each layer alone if there are
+/// at most eight, else adjacent layers together. Every block other than a layer, such as the embedding, is a group of
+/// its own.
 pub(super) fn stretches(shares: &Shares) -> Vec<Vec<&String>> {
     // The alphabetical order of the names is the order of the layers.
     let (layers, others): (Vec<&String>, Vec<&String>) =
@@ -59,7 +64,7 @@ pub(super) fn stretches(shares: &Shares) -> Vec<Vec<&String>> {
     others.chain(layers.map(<[_]>::to_vec)).collect()
 }
 
-/// Returns the relative shares (gain/rise)^`power`, scaled to a maximum of 1.
+/// Returns the share of each layer's weight change, ∝ (gain/rise)^`power` and scaled to a maximum of 1.
 pub(super) fn tilt(prices: &BTreeMap<String, Price>, power: f64) -> Shares {
     let worth: BTreeMap<&String, f64> = prices
         .iter()
@@ -84,7 +89,7 @@ pub(super) fn tilt(prices: &BTreeMap<String, Price>, power: f64) -> Shares {
         .collect()
 }
 
-/// Returns `direction` times `scale`, with each layer limited to [`MOST`].
+/// Multiplies the layers' shares in `direction` by `scale`, and limits each to [`MOST`].
 pub(super) fn along(direction: &Shares, scale: f64) -> Shares {
     direction
         .iter()
@@ -92,13 +97,13 @@ pub(super) fn along(direction: &Shares, scale: f64) -> Shares {
         .collect()
 }
 
-/// Returns the scale from which on every layer has the maximum share.
+/// Returns the smallest scale at which every layer of `direction` has its maximum share [`MOST`].
 pub(super) fn whole(direction: &Shares) -> f64 {
     MOST / direction.values().copied().fold(1.0, f64::min)
 }
 
-/// Returns the scale along `direction` at which the retained domains' increase is about the same as with the share
-/// `alpha` in every layer: equal Σ qα².
+/// Returns the scale of `direction` at which the retained domains should increase about as much as with the same share
+/// `alpha` in every layer: equal Σ qα², with the layer's cost q and its share α.
 pub(super) fn as_far_as(direction: &Shares, prices: &BTreeMap<String, Price>, alpha: f64) -> f64 {
     let rise = |block: &String| prices[block].rise.max(0.0);
     let alike: f64 = direction.keys().map(rise).sum();
@@ -136,8 +141,8 @@ mod tests {
             .collect()
     }
 
-    /// Checks that the shares are gain over rise or its root, that a layer without cost gets the largest share, and
-    /// that no share is below a sixteenth.
+    /// Checks that a layer's share is ∝ gain/cost or its square root, that a layer without cost gets the largest share,
+    /// and that no share is below a sixteenth.
     #[test]
     fn layers_that_cost_little_keep_more() {
         assert_eq!(tilt(&prices(), 1.0), shares([0.125, 1.0, 0.5, 1.0]));
@@ -153,8 +158,8 @@ mod tests {
         assert_eq!(whole(&shares([0.125, 1.0, 0.5, 1.0])), 8.0 * MOST);
     }
 
-    /// Checks that the layers of a small model are measured one by one, those of a deep one in stretches of neighbors
-    /// that cover all of them, and that a stretch's price is divided among them.
+    /// Checks that the layers of a small model are measured one by one, those of a deep model in groups of adjacent
+    /// layers that cover all of them, and that a group's gain and cost are divided among its layers.
     #[test]
     fn layers_of_a_deep_model_are_measured_together() {
         let model = |layers: usize| -> Shares {
@@ -180,7 +185,8 @@ mod tests {
         assert_eq!((each.gain, each.rise), (0.25, 0.5));
     }
 
-    /// Checks that the tilt gives the largest gain for the same increase, under the assumptions of its model.
+    /// Checks that the tilted shares give the largest gain of the niche for a given increase of the retained domains,
+    /// if gain is linear and cost quadratic in a layer's share.
     #[test]
     fn the_tilt_is_the_best_of_its_model() {
         let mut prices = prices();
