@@ -1,4 +1,4 @@
-//! Fine-tuning with an adapter: its config, and the adapted model.
+//! Fine-tuning with a LoRA or DoRA adapter: its config, and the model with the adapter.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use polymath_model::{
 
 use crate::{FinetuneError, Finetuning, Method};
 
-/// Returns the adapter's config, or `None` if the method trains no adapter.
+/// Returns the config of the adapter to train, or `None` if the fine-tuning method uses none.
 ///
 /// # Errors
 /// Fails if `[lora]` is given with another method, a value is out of range, or the targets match nothing.
@@ -36,7 +36,7 @@ pub fn choose_adapter(
 }
 
 impl Finetuning {
-    /// Returns the base with a new adapter, or with the adapter stored in `resumed`.
+    /// Returns the base with an adapter: a new one, or the one stored in the checkpoint `resumed`.
     pub(crate) fn adapted(
         &self,
         lora: &LoraConfig,

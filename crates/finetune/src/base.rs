@@ -1,4 +1,5 @@
-//! Base of a run. Its path is resolved once, and its weights are identified by their SHA-256.
+//! Base of a fine-tuning: the checkpoint that it starts from. The base's path is resolved once, and its weights are
+//! identified by their SHA-256.
 
 use std::path::{Path, PathBuf};
 
@@ -7,10 +8,10 @@ use polymath_train::{is_same_place, resolve_checkpoint};
 
 use crate::{FinetuneConfig, FinetuneError, Lineage};
 
-/// Checkpoint that a run starts from.
+/// Base that a run starts from, with its path resolved and its weights identified.
 #[derive(Debug, Clone)]
 pub(crate) struct PinnedBase {
-    /// Folder of the checkpoint, without links.
+    /// Folder of the checkpoint, with all links resolved.
     pub folder: PathBuf,
     /// Path of the checkpoint as written in the config.
     pub named: PathBuf,
@@ -21,7 +22,8 @@ pub(crate) struct PinnedBase {
 }
 
 impl PinnedBase {
-    /// Resolves the config's `base`. A run that has begun keeps its checkpoint, even if a link has moved since.
+    /// Resolves the config's `base`. A run that has already started keeps its checkpoint, even if `base` is a link that
+    /// has moved since.
     ///
     /// # Errors
     /// Fails if the base can't be read or is an adapter.

@@ -1,4 +1,4 @@
-//! End of a fine-tuning: finished and judged, stopped, or diverged.
+//! End of a fine-tuning: finished (with a verdict on its forgetting limits), stopped, or diverged.
 
 use std::path::Path;
 
@@ -8,35 +8,35 @@ use serde::{Deserialize, Serialize};
 use crate::retention::LimitsVerdict;
 use crate::{FinetuneError, Finetuning};
 
-/// Name of the file with a [`Divergence`], in the run's folder.
+/// Name of the file in the run's folder that records a [`Divergence`].
 const FILE: &str = "diverged.json";
 
-/// End of a run that did not fail.
+/// Result of a run that was not ended by an error.
 #[derive(Debug, Clone)]
 pub struct Ending {
-    /// Outcome of training. It is [`Outcome::Interrupted`] too if the run was stopped between its last step and the
-    /// verdict on the limits.
+    /// Outcome of training. [`Outcome::Interrupted`] also if the run was stopped after its last step but before the
+    /// verdict on its limits.
     pub outcome: Outcome,
-    /// Verdict on the limits, if the run has limits and is finished.
+    /// Verdict on the forgetting limits, if the run has limits and is finished.
     pub verdict: Option<LimitsVerdict>,
 }
 
 impl Ending {
-    /// Returns true if the run is finished and, if it has limits, judged.
+    /// Returns true if the run is finished, which includes the verdict if it has limits.
     pub fn is_finished(&self) -> bool {
         matches!(self.outcome, Outcome::Finished { .. })
     }
 }
 
-/// Record of a run that diverged.
+/// Record that a run diverged, stored in its folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Divergence {
-    /// Error message of the training.
+    /// Error message with which training stopped.
     pub message: String,
 }
 
 impl Divergence {
-    /// Reads the record in a run's folder, or returns `None` if there is none.
+    /// Reads the record of a divergence from a run's folder, or returns `None` if there is none.
     ///
     /// # Errors
     /// Fails if the file can't be read.
@@ -55,7 +55,7 @@ impl Divergence {
         })
     }
 
-    /// Writes a record of `error` if it is a divergence.
+    /// Writes a record into the folder `run` if `error` is a divergence.
     pub(crate) fn note(run: &Path, error: &FinetuneError) {
         let FinetuneError::Training(TrainError::Diverged(message)) = error else {
             return;
@@ -70,7 +70,7 @@ impl Divergence {
         }
     }
 
-    /// Removes the record of an earlier attempt.
+    /// Removes the record of a divergence from the folder `run`, before another attempt.
     pub(crate) fn clear(run: &Path) -> Result<(), FinetuneError> {
         let path = run.join(FILE);
         polymath_base::remove(&path).map_err(|source| FinetuneError::File { path, source })
@@ -78,7 +78,7 @@ impl Divergence {
 }
 
 impl Finetuning {
-    /// Returns the record of the divergence, if this run has diverged with the same settings.
+    /// Returns the record of this run's divergence, if the run in its folder diverged with the same settings.
     ///
     /// # Errors
     /// Fails if the file can't be read.
@@ -89,7 +89,8 @@ impl Finetuning {
         }
     }
 
-    /// Sets the links that training does not set, and makes the verdict on the limits.
+    /// Completes a run after its training: makes or reads the verdict on the limits, and points the link `best` to the
+    /// result.
     pub(crate) fn conclude(
         &self,
         outcome: Outcome,

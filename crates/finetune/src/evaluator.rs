@@ -1,4 +1,4 @@
-//! Evaluations during training. They use the dev split, since they choose the best checkpoint.
+//! Evaluators that score a fine-tuning while it trains. They use the dev split, since they choose the best checkpoint.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;

@@ -1,4 +1,4 @@
-//! Lineage of a fine-tuned run, stored in `base.toml`.
+//! Lineage of a fine-tuned model (its base, niche and datasets), stored as `base.toml`.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use crate::durable;
 /// Name of the lineage file in a run folder.
 pub const FILE: &str = "base.toml";
 
-/// Origin and niche of a fine-tuning. `polymath report` takes its defaults from it.
+/// Record of the base, method and data of a fine-tuning. `polymath report` takes its defaults from it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lineage {
     /// Path of the base as written in the config.
@@ -31,7 +31,7 @@ pub struct Lineage {
     /// SHA-256 of the dataset's manifest; `None` for runs of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dataset_sha256: Option<String>,
-    /// Dataset of the retained domains.
+    /// Path of the dataset of the retained domains.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retain: Option<PathBuf>,
     /// SHA-256 of the manifest of `retain`.
@@ -46,7 +46,7 @@ pub struct Lineage {
     pub earlier: Vec<Stage>,
 }
 
-/// Earlier fine-tuning in a lineage.
+/// One of the earlier fine-tunings in a lineage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stage {
     /// Folder of the base that this fine-tuning started from.
@@ -118,8 +118,8 @@ impl Lineage {
         Ok(())
     }
 
-    /// Returns true if `found` has the path of the run's own or retained dataset but other content. Returns false if
-    /// that is unknown.
+    /// Returns true if the dataset `found` has the path of this run's niche or retained dataset, but another content.
+    /// Returns false if the run did not record the content.
     pub fn is_of_other_data(&self, found: &Dataset) -> bool {
         let own = (Some(self.dataset.as_path()), &self.dataset_sha256);
         let retained = (self.retain.as_deref(), &self.retain_sha256);
@@ -167,7 +167,7 @@ impl Lineage {
         Ok(found.map(|lineage| lineage.located(checkpoint)))
     }
 
-    /// Returns the lineage with its paths as they lie now, seen from the files of `folder`.
+    /// Returns the lineage with each path replaced by its present location, found from the files of `folder`.
     fn located(mut self, folder: &Path) -> Self {
         let own = [&mut self.base, &mut self.dataset].into_iter();
         let own = own.chain(&mut self.checkpoint).chain(&mut self.retain);
@@ -179,7 +179,7 @@ impl Lineage {
         self
     }
 
-    /// Returns the lineage as it is written.
+    /// Returns the lineage as the file records it, with its paths unresolved.
     pub(crate) fn recorded(checkpoint: &Path) -> Result<Option<Self>, FinetuneError> {
         let beside = checkpoint.parent().unwrap_or(Path::new("."));
         for folder in [checkpoint, beside] {
@@ -198,8 +198,9 @@ impl Lineage {
     }
 }
 
-/// Returns the datasets that a checkpoint was trained on and its retained domains came from: by its lineage, or else
-/// by the `run.toml` of a pretraining. Empty for a model from elsewhere.
+/// Returns the paths of the datasets on which a checkpoint was trained and its forgetting was measured. They come from
+/// the checkpoint's lineage, or else from the `run.toml` of a pretraining. Empty for a model that this program did not
+/// train.
 ///
 /// # Errors
 /// Fails if a `base.toml` or `run.toml` can't be read.
@@ -226,9 +227,10 @@ pub fn datasets_of(checkpoint: &Path) -> Result<Vec<PathBuf>, FinetuneError> {
     Ok(dataset.into_iter().collect())
 }
 
-/// Returns the split of the held-out documents whose scores chose `checkpoint`: by its lineage if it was fine-tuned
-/// by this program, or else by the record of a pretraining. Returns `None` if all held-out documents were scored, or
-/// if the split is unknown. Scores on this split are biased towards better values; use the test split to judge.
+/// Returns the split of the held-out documents whose scores chose `checkpoint`. It comes from the lineage of a
+/// fine-tuned checkpoint, or else from the state of a pretrained one. Returns `None` if all held-out documents were
+/// scored, or if the split is unknown. Scores on this split are biased towards better values; use the test split to
+/// judge.
 ///
 /// # Errors
 /// Fails if the lineage exists but can't be read.

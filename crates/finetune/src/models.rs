@@ -10,7 +10,7 @@ use polymath_model::{EMBEDDING, HEAD};
 use crate::{FinetuneError, Finetuning};
 
 impl Finetuning {
-    /// Loads the run's best checkpoint if `tuned`, or else its base: frozen and in f32.
+    /// Loads the run's best checkpoint if `tuned` is true, else its base: frozen and in f32.
     ///
     /// # Errors
     /// Fails if the model can't be loaded.
@@ -35,7 +35,7 @@ impl Finetuning {
         Ok(ModelSource::over(folder, &self.base.folder).load(&options)?)
     }
 
-    /// Loads the model to train, from the base or from the current position of the run.
+    /// Loads the model to train: from the base, or from the newest checkpoint of a resumed run.
     pub(crate) fn transformer(
         &self,
         resumed: Option<&Path>,

@@ -13,14 +13,14 @@ use polymath_model::EndTokens;
 use crate::lineage::{Lineage, datasets_of};
 use crate::{FinetuneConfig, FinetuneError};
 
-/// Name of a raw-text niche in runs of earlier versions, and of one whose files share no name.
+/// Domain name of a raw-text niche in runs of earlier versions, and of a niche whose files have no name in common.
 const TEXTS: &str = "niche";
 /// Maximum length of a niche's name in bytes, since it is also the name of a folder.
 const LONGEST_NAME: usize = 64;
 
-/// Returns the name of a raw-text niche: the one in the config, or that of an existing run, or that of the file or
-/// folder. If a retained domain has the same name, or a domain that the base or one of its own bases was trained on,
-/// appends `-texts`, so that a report scores both domains.
+/// Returns the domain name of a niche that is given as raw text: the name in the config, or that of an existing run, or
+/// that of the file or folder. Appends `-texts` if a retained domain has the same name, or a domain on which the base
+/// or one of the base's own bases was trained, so that a report can score both.
 pub(crate) fn name_niche(
     config: &FinetuneConfig,
     patterns: &[String],
@@ -39,8 +39,8 @@ pub(crate) fn name_niche(
     new_niche_name(patterns, Some(&config.base), &taken)
 }
 
-/// Returns the name of a new niche of raw text: that of its file or folder, marked where it is one of `taken`, or a
-/// domain that the base or one of its bases was trained on.
+/// Returns the domain name of a new raw-text niche: that of its file or folder. Appends `-texts` if the name is one of
+/// `taken`, or that of a domain on which the base or one of the base's own bases was trained.
 ///
 /// # Errors
 /// Fails if the lineage of the base can't be read.
@@ -57,11 +57,11 @@ pub fn new_niche_name(
     }
 }
 
-/// Maximum number of bases that are followed: more than any chain of fine-tunings has.
+/// Maximum number of bases of bases that are followed. It exceeds the length of any chain of fine-tunings.
 const LONGEST_CHAIN: usize = 100;
 
-/// Returns the names of the domains that a base and its own bases were trained on, for those datasets that still
-/// exist. Domains of other datasets can't be scored beside the niche.
+/// Returns the names of the domains on which a base, its own base and so on were trained. Datasets that no longer exist
+/// are left out, since their domains can't be scored beside the niche.
 fn domains_of_base(base: &Path) -> Result<BTreeSet<String>, FinetuneError> {
     let mut names = BTreeSet::new();
     let mut checkpoint = Some(base.to_path_buf());
@@ -83,8 +83,8 @@ fn domains_of_base(base: &Path) -> Result<BTreeSet<String>, FinetuneError> {
     Ok(names)
 }
 
-/// Returns the name of the file or folder that all patterns refer to, as the name of a domain. For several files, it
-/// is the name of their common folder.
+/// Returns a domain name for raw text: the name of the file or folder that all patterns refer to, or of the common
+/// folder of several files.
 pub fn name_of_texts(patterns: &[String]) -> String {
     let address = |pattern: &str| {
         // For a dataset of the hub: its name without owner and revision.
@@ -139,28 +139,28 @@ fn legal(path: &Path) -> String {
     }
 }
 
-/// Returns the folder of a niche that is prepared from raw text. It is beside the run folder, which is created only
-/// after all checks.
+/// Returns the folder of the dataset that is prepared from the niche's raw text. It lies beside the run folder, which
+/// is created only after all checks.
 pub(crate) fn niche_folder(config: &FinetuneConfig) -> PathBuf {
     let mut output = config.run.clone().into_os_string();
     output.push(".dataset");
     output.into()
 }
 
-/// Niche that is raw text, and the tokens that it is prepared in.
+/// Niche that is given as raw text, and the tokenizer to prepare it with.
 pub(crate) struct RawNiche<'a> {
-    /// Name of its domain.
+    /// Domain name of the niche.
     pub name: String,
-    /// Patterns of its files.
+    /// Paths or globs of the text files.
     pub patterns: &'a [String],
-    /// Path of the tokenizer.
+    /// Path of the `tokenizer.json`.
     pub tokenizer: &'a Path,
-    /// First and last token of its documents.
+    /// IDs of the tokens that begin and end each document.
     pub ends: EndTokens,
 }
 
-/// Prepares the raw text of the niche as a dataset in `output`. The begin and end tokens are those of the base's
-/// config.
+/// Prepares the raw text of the niche as a dataset in the folder `output`. Documents begin and end with the tokens that
+/// the base's config names.
 pub(crate) fn prepare_niche(
     config: &FinetuneConfig,
     output: &Path,
@@ -211,12 +211,12 @@ pub(crate) fn choose_niche(
     }
 }
 
-/// Tokenizer and special tokens with which a model reads datasets.
+/// Reader of datasets for a model, which retokenizes a dataset of the base if the model has additional tokens.
 #[derive(Clone, Copy)]
 pub(crate) struct TokenReader<'a> {
-    /// Path of the model's `tokenizer.json`.
+    /// Path of the `tokenizer.json` of the model to train.
     pub tokenizer: &'a Path,
-    /// Path of the base's `tokenizer.json`, without the new tokens.
+    /// Path of the base's `tokenizer.json`, which lacks the tokens that the run adds.
     pub base_tokenizer: &'a Path,
     /// IDs of the tokens that begin and end documents.
     pub ends: EndTokens,
@@ -231,12 +231,12 @@ impl TokenReader<'_> {
         Ok(())
     }
 
-    /// Returns the dataset in this model's tokens.
+    /// Returns the dataset in the tokens of the model, retokenized if necessary.
     pub fn read(self, dataset: &Dataset) -> Result<Reading<'_>, FinetuneError> {
         Ok(dataset.read_by(self.tokenizer, self.ends)?)
     }
 
-    /// Returns the fingerprint of a dataset's documents in this model's tokens.
+    /// Returns a fingerprint of the dataset's documents in the tokens of the model.
     pub fn fingerprint(self, dataset: &Dataset) -> Result<String, FinetuneError> {
         let fingerprint = dataset.fingerprint().to_owned();
         if !self.read(dataset)?.is_translated() {
@@ -246,7 +246,8 @@ impl TokenReader<'_> {
         Ok(format!("{fingerprint}+{tokenizer}"))
     }
 
-    /// Returns the held-out documents of the niche and of every retained domain.
+    /// Returns the held-out documents on which a run is evaluated: those of the niche first, then of every retained
+    /// domain.
     pub fn watch(
         self,
         niche: DatasetDomain,
@@ -280,21 +281,22 @@ impl TokenReader<'_> {
     }
 }
 
-/// Data of a run. The files are kept open, since the datasets may be replaced or removed during the run.
+/// Documents that a run reads: the niche's for training, and those of all domains for evaluation. The files are kept
+/// open, since the datasets may be replaced or removed during the run.
 #[derive(Clone)]
 pub(crate) struct NicheData {
-    /// Fingerprint of the niche's data in the tokens used for training.
+    /// Fingerprint of the niche's dataset, in the tokens of the model.
     pub fingerprint: String,
     /// Training documents of the niche.
     pub train: Arc<TokenShard>,
-    /// Held-out documents of every domain, the niche first.
+    /// Held-out documents of the niche (first) and of every retained domain, in the tokens of the model.
     pub watched: Vec<NamedShard>,
-    /// The same documents in the base's tokens.
+    /// The same documents as `watched`, in the base's tokens.
     pub watched_by_base: Vec<NamedShard>,
 }
 
 impl NicheData {
-    /// Opens the data, in the tokens of the model and in those of the base.
+    /// Opens the documents of a run, in the tokens of the model and in those of the base.
     pub fn open(
         reader: TokenReader,
         dataset: &Dataset,

@@ -1,4 +1,4 @@
-//! Opening of a run: checks the config, and opens the base and the data.
+//! Opening of a fine-tuning: checks the config, and opens the base and the data.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -39,8 +39,8 @@ impl Finetuning {
         Self::open_for(Purpose::Train, config, progress)
     }
 
-    /// Opens the run as [`Self::open`] does, but writes nothing: raw text is prepared in a temporary folder. The
-    /// result gives the cost of the run, but can't be run.
+    /// Opens the run as [`Self::open`] does, but writes nothing into the run's folder: raw text is prepared in a
+    /// temporary folder. The result can tell the cost of the run, but can't train.
     ///
     /// # Errors
     /// Fails like [`Self::open`].
@@ -124,8 +124,8 @@ impl Finetuning {
         Ok(finetuning)
     }
 
-    /// Measures the share of padding. It makes the run longer for the same number of tokens, and with it all defaults
-    /// that depend on the length.
+    /// Measures the share of padding among the positions of a batch. Padding makes the run longer for the same number
+    /// of tokens, so the defaults that depend on the length are resolved again.
     fn measure_padding(&mut self, config: &FinetuneConfig) -> Result<(), FinetuneError> {
         self.measure_rows()?;
         if self.padding > 0.0 {
@@ -136,8 +136,8 @@ impl Finetuning {
     }
 }
 
-/// Fills in the defaults that a run has begun with and those of limits, and checks the values. Returns true if the run
-/// has begun.
+/// Completes the config with the defaults with which a resumed run was started and with those of forgetting limits, and
+/// checks the values. Returns true if the run has already started.
 fn complete(config: &mut FinetuneConfig) -> Result<bool, FinetuneError> {
     let begun = begun_with(&config.run);
     if let Some(begun) = &begun {
@@ -150,7 +150,7 @@ fn complete(config: &mut FinetuneConfig) -> Result<bool, FinetuneError> {
     Ok(begun.is_some())
 }
 
-/// Model to train and its tokenizer, opened before the data.
+/// Base, tokenizer and trainable parameters of a run, opened before its data.
 struct OpenedModel {
     base: PinnedBase,
     /// Names of the base's parameters.
@@ -164,8 +164,8 @@ struct OpenedModel {
 }
 
 impl OpenedModel {
-    /// Opens the base, and selects the parameters to train. Writes the tokenizer of a base with new tokens into the
-    /// folder `scratch`.
+    /// Opens the base, and selects the parameters to train. If the config adds tokens, writes the extended tokenizer
+    /// into the folder `scratch`.
     fn open(config: &FinetuneConfig, scratch: &Path) -> Result<Self, FinetuneError> {
         let base = PinnedBase::open(config)?;
         let base_names = polymath_model::parameter_names(&base.folder)?;
@@ -212,8 +212,8 @@ impl OpenedModel {
         }
     }
 
-    /// Returns what is known before the data. The row length that fits the examples is not; mostly it is no longer
-    /// than the default.
+    /// Returns the properties of the base that determine defaults, before the data are read. Properties of the data
+    /// have placeholders: the row length that fits the examples is unknown, but mostly no longer than the default.
     fn facts(&self) -> Result<BaseFacts, FinetuneError> {
         Ok(BaseFacts {
             context: self.model.max_position_embeddings,
@@ -225,7 +225,7 @@ impl OpenedModel {
         })
     }
 
-    /// Checks the retention, and returns the training documents of the retained domains that the run reads.
+    /// Checks the `[retention]` table, and returns the training documents of the retained domains that the run reads.
     fn retained_texts(
         &self,
         config: &FinetuneConfig,
@@ -264,8 +264,8 @@ impl OpenedModel {
     }
 }
 
-/// Returns the dataset of the niche, prepared in `niche_folder` if it is raw text, and the dataset of the retained
-/// domains. Both fit the model's tokenizer.
+/// Opens the dataset of the niche, which is prepared in `niche_folder` if the niche is raw text, and the dataset of the
+/// retained domains. Checks that both have the model's tokens.
 fn datasets(
     config: &FinetuneConfig,
     niche_folder: &Path,
@@ -293,7 +293,7 @@ fn datasets(
     Ok((dataset, retained))
 }
 
-/// Returns the retained domains that a control run trains on instead of the niche.
+/// Returns the training documents of the retained domains, on which a control run trains instead of the niche.
 fn controlled(
     config: &FinetuneConfig,
     retained: Option<&Dataset>,

@@ -6,26 +6,26 @@ use polymath_train::{OptimizerChoice, Training};
 
 use crate::{FinetuneConfig, FinetuneError, Lineage, Method, resolve::BaseFacts};
 
-/// Default weight decay. Decay pulls towards zero, and so away from the base. An adapter's matrices begin at the base
-/// without it, and get none either.
+/// Default weight decay of a fine-tuning: none. Decay pulls parameters towards zero, and so away from the base. An
+/// adapter's matrices do not decay either, although they start without an effect on the base.
 pub(crate) const WEIGHT_DECAY: f64 = 0.0;
-/// Maximum number of bases that are followed to find an optimizer.
+/// Maximum number of bases of bases that are followed to find the optimizer of a base.
 const LONGEST_CHAIN: usize = 100;
 
-/// Default learning rates for bases of up to a number of parameters. `docs/guides/finetuning.md` has the same table.
+/// Default learning rates for bases of up to a certain size. `docs/guides/finetuning.md` has the same table.
 struct Rates {
-    /// Maximum number of parameters of the base.
+    /// Maximum number of parameters of a base with these rates.
     most_parameters: u64,
-    /// Rate of AdamW for the base's own parameters.
+    /// Learning rate of AdamW for the base's own parameters.
     adamw: f64,
-    /// Rate of Muon for the base's own parameters.
+    /// Learning rate of Muon for the base's own parameters.
     muon: f64,
-    /// Rate for an adapter, which AdamW trains.
+    /// Learning rate of AdamW for an adapter's parameters.
     adapter: f64,
 }
 
-/// Default learning rates. Larger bases get smaller rates; Muon gets three times the rate of AdamW, and an adapter ten
-/// times that ([LoRA Without Regret 2025](https://thinkingmachines.ai/blog/lora/)).
+/// Default learning rates. Larger bases get smaller rates. Muon gets three times the rate of AdamW, and an adapter ten
+/// times the rate of AdamW ([LoRA Without Regret 2025](https://thinkingmachines.ai/blog/lora/)).
 const RATES: [Rates; 3] = [
     Rates {
         most_parameters: 10_000_000,
@@ -47,7 +47,7 @@ const RATES: [Rates; 3] = [
     },
 ];
 
-/// Returns the default peak learning rate for a base of this size.
+/// Returns the default peak learning rate of a fine-tuning, by method, optimizer and size of the base.
 pub(crate) fn learning_rate(parameters: u64, method: Method, optimizer: OptimizerChoice) -> f64 {
     let [.., last] = &RATES;
     let rates = RATES
@@ -70,8 +70,8 @@ pub(crate) fn default_optimizer(method: Method, base: Option<OptimizerChoice>) -
     }
 }
 
-/// Returns the optimizer that a base was trained with, or `None` if nothing beside the base says it: by the optimizer
-/// state in its folder, or else by its run's `run.toml`, or else by those of the base that it was made from.
+/// Returns the optimizer with which a base was trained, or `None` if nothing beside the base records it. Looks at the
+/// optimizer state in the base's folder, then at the `run.toml` of its run, then at the base's own base.
 ///
 /// # Errors
 /// Fails if a lineage exists but can't be read.
@@ -90,7 +90,7 @@ pub(crate) fn base_optimizer(base: &Path) -> Result<Option<OptimizerChoice>, Fin
     Ok(None)
 }
 
-/// Returns the optimizer in the `run.toml` beside a checkpoint. One of an earlier version without that key used AdamW.
+/// Returns the optimizer in the `run.toml` beside a checkpoint. Runs of earlier versions lack the key and used AdamW.
 fn of_run(checkpoint: &Path) -> Option<OptimizerChoice> {
     let path = checkpoint.parent()?.join("run.toml");
     let table: toml::Table = polymath_base::read_to_string(path).ok()?.parse().ok()?;
@@ -108,8 +108,8 @@ fn name(optimizer: OptimizerChoice) -> &'static str {
 }
 
 impl FinetuneConfig {
-    /// Returns sentences about the optimizer, learning rate, weight decay and adapter: those that were chosen
-    /// automatically, and those of the config that forget more than need be.
+    /// Returns sentences for the user about optimizer, learning rate, weight decay and adapter: about defaults that
+    /// were chosen, and about values of the config that cause more forgetting than necessary.
     pub(crate) fn optimization_choices(
         &self,
         training: &Training,

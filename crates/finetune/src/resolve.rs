@@ -1,4 +1,4 @@
-//! Defaults of a fine-tuning, which depend on its base and data, and the resolved configuration.
+//! Resolution of a fine-tuning's config: fills in the defaults, which depend on base and data.
 
 use std::path::PathBuf;
 
@@ -15,17 +15,19 @@ use crate::{
     FinetuneConfig, FinetuneError, FrozenConfig, Method, RetentionConfig, VocabularyConfig,
 };
 
-/// Default row length in tokens for text without prompts. A base's own context may be far longer than a CPU can train
-/// on.
+/// Default row length in tokens for text without prompts. The base's own context may be far longer than a CPU can train
+/// on in reasonable time.
 pub(crate) const DEFAULT_SEQUENCE: usize = 256;
-/// Default number of passes over the niche, as (maximum number of tokens, passes). Larger niches get one pass.
+/// Default number of passes over the niche, as (maximum number of tokens in the niche, passes). Larger niches get one
+/// pass.
 const EPOCHS: [(u64, u64); 2] = [(1_000_000, 3), (5_000_000, 2)];
-/// Minimum number of steps of a run whose batch size is chosen automatically, if the batch can be made small enough.
+/// Number of steps that a run should have at least. The default batch size is lowered to reach it, as far as possible.
 const STEPS: u64 = 100;
-/// Minimum batch size that is chosen automatically, in rows.
+/// Lower bound of the default batch size, in rows.
 const FEWEST_ROWS: u64 = 4;
 
-/// Number of tokens of an adapter's step that are computed at once: enough for fast matrix products.
+/// Number of tokens that an adapter's training computes in one pass (gradient accumulation adds up the rest): enough
+/// for fast matrix products.
 const ADAPTER_TOKENS: usize = 2048;
 
 /// Properties of the base and of the niche's data that determine the defaults.
@@ -37,7 +39,7 @@ pub struct BaseFacts {
     pub parameters: u64,
     /// Optimizer that the base was trained with, if known.
     pub optimizer: Option<OptimizerChoice>,
-    /// Row length that fits the niche's examples, if these have prompts.
+    /// Row length in tokens that fits the niche's examples, if these have prompts.
     pub fitting: Option<usize>,
     /// Number of training tokens in the niche.
     pub epoch_tokens: u64,
@@ -83,10 +85,11 @@ pub struct ResolvedFinetune {
     pub training: Training,
     pub evaluation: Evaluation,
     pub checkpoint: Checkpointing,
-    /// Keys that the config does not set and that affect no weight. A finished run may have other values for them.
+    /// Keys that the config does not set and that affect no weight. A finished run counts as the same run for any
+    /// values of these keys.
     #[serde(skip)]
     pub(crate) free: Vec<&'static str>,
-    /// Sentences about the values that were chosen automatically, with the reasons.
+    /// Sentences for the user about the defaults that were chosen, with the reasons.
     #[serde(skip)]
     pub(crate) choices: Vec<String>,
 }
@@ -197,7 +200,7 @@ impl FinetuneConfig {
     }
 }
 
-/// Returns sentences about the length and batch size that were chosen automatically.
+/// Returns sentences for the user about the run length and batch size that were chosen by default.
 fn length_choices(training: &Training, facts: &BaseFacts) -> Vec<String> {
     let Length::Tokens(tokens) = training.length else {
         return Vec::new();
@@ -221,7 +224,7 @@ fn chosen_tokens(epoch_tokens: u64) -> u64 {
     (epoch_tokens * found.map_or(1, |(_, epochs)| *epochs)).max(1)
 }
 
-/// Returns the default batch size: a power of two that gives the run enough steps.
+/// Returns the default batch size in rows: a power of two that gives a run of `tokens` tokens enough steps.
 fn chosen_rows(tokens: u64, sequence_length: usize) -> usize {
     let most = (tokens / (STEPS * sequence_length.max(1) as u64)).max(1);
     let rows = (most / 2 + 1).next_power_of_two();
@@ -250,8 +253,8 @@ mod tests {
         .unwrap()
     }
 
-    /// Checks that a config of three lines suffices: length, batch size and learning rate follow from the niche and
-    /// the base.
+    /// Checks that a config needs only three keys: length, batch size and learning rate follow from the niche and the
+    /// base.
     #[test]
     fn a_config_of_three_lines_suffices() {
         let small = read("").resolve(&FACTS).unwrap();
@@ -281,8 +284,8 @@ mod tests {
         assert_eq!(large.lora, Some(LoraConfig::default()));
     }
 
-    /// Checks that a config that sets the length gets the fixed batch size, for any base and niche, and the learning
-    /// rate of one that does not.
+    /// Checks that a config that sets the length gets the fixed default batch size, for any base and niche, and the
+    /// same learning rate as a config that sets no length.
     #[test]
     fn a_given_length_keeps_rows() {
         let facts = BaseFacts {
@@ -299,8 +302,8 @@ mod tests {
         }
     }
 
-    /// Checks that a saved config contains every default and resolves to itself, for any base and data, and also for
-    /// a run with limits.
+    /// Checks that a saved config contains every default, so that resolving it again changes nothing, for any base and
+    /// data, and also for a run with limits.
     #[test]
     fn a_resolved_config_resolves_to_itself() {
         for text in [
@@ -330,7 +333,8 @@ mod tests {
         }
     }
 
-    /// Checks that an adapter's step is computed in parts, a full one at once, and both as the config says.
+    /// Checks that an adapter's step is computed in several parts by default, a step of full fine-tuning in one, and
+    /// that the config can set the number of parts for both.
     #[test]
     fn an_adapters_step_is_computed_in_parts() {
         let parts = |text: &str| {
@@ -348,7 +352,7 @@ mod tests {
         assert_eq!(parts(&given), 8);
     }
 
-    /// Checks that rows longer than the base's context are refused, with both numbers.
+    /// Checks that rows longer than the base's context are refused with an error that gives both lengths.
     #[test]
     fn rows_longer_than_the_context_are_refused() {
         let config = read("[training]\nsteps = 3\nsequence_length = 600");

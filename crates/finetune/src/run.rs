@@ -1,4 +1,4 @@
-//! Running of an opened fine-tuning, from its start or its last checkpoint to its end.
+//! Running of an opened fine-tuning: from its start, or from its newest checkpoint, to its end.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use crate::base::has_checkpoints;
 use crate::retention::{LimitsVerdict, RetentionObjective, StartContext};
 use crate::{Divergence, Ending, FinetuneConfig, FinetuneError, Finetuning, Lineage};
 
-/// Key of a run's extensions.
+/// Config key that lists a run's extensions.
 const EXTENSIONS: &str = "training.extensions";
 
 impl Finetuning {
@@ -76,7 +76,7 @@ impl Finetuning {
         self.run_in(&run, lineage, launch, observer)
     }
 
-    /// Trains in an open run folder unless the run is finished there, and concludes the run.
+    /// Trains in an open run folder unless the run is already finished, then makes the verdict on its limits, if any.
     fn run_in(
         &self,
         run: &RunFolder,
@@ -100,7 +100,7 @@ impl Finetuning {
         self.conclude(outcome, run, launch, observer)
     }
 
-    /// Trains in an open run folder.
+    /// Trains in an open run folder, from its newest checkpoint if there is one.
     fn train(
         &self,
         run: &RunFolder,
@@ -175,7 +175,7 @@ impl Finetuning {
         )?)
     }
 
-    /// Returns the settings of training on the data of `fingerprint`.
+    /// Returns the settings for the training loop. `fingerprint` identifies the data that the run trains on.
     fn settings<'a>(&'a self, launch: &'a Launch, fingerprint: String) -> Fit<'a> {
         Fit {
             training: &self.config.training,
@@ -189,8 +189,8 @@ impl Finetuning {
         }
     }
 
-    /// Returns true if the run is finished with these settings, base and data, and its limits are judged: a comparison
-    /// of runs takes it as it is.
+    /// Returns true if the run is finished with the current settings, base and data, and has its verdict on the limits.
+    /// A comparison of runs then uses it instead of training again.
     ///
     /// # Errors
     /// Fails if the run is finished with other settings, or if it was or would be extended.
@@ -235,12 +235,12 @@ impl Finetuning {
         }
     }
 
-    /// Returns true if the run in the folder has these settings.
+    /// Returns true if the run in this run's folder was saved with the same settings.
     pub(crate) fn is_same(&self) -> Result<bool, FinetuneError> {
         Ok(self.changed_key()?.is_none())
     }
 
-    /// Returns the first key in which the run in the folder has other settings.
+    /// Returns the first key whose value in the folder's `run.toml` differs from the current settings, or `None`.
     fn changed_key(&self) -> Result<Option<String>, FinetuneError> {
         let path = self.config.run.join("run.toml");
         match polymath_base::read_to_string(&path) {
@@ -271,7 +271,8 @@ impl Finetuning {
         ))
     }
 
-    /// Refuses a run that has begun with another length, or was extended: to go on would extend it.
+    /// Fails if the run in the folder was started with another length, or was extended. Resuming it would extend it,
+    /// which is not allowed in a comparison of runs.
     fn refuse_other_length(&self) -> Result<(), FinetuneError> {
         if !has_checkpoints(&self.config.run) {
             return Ok(());
@@ -287,8 +288,8 @@ impl Finetuning {
         }
     }
 
-    /// Returns a saved config with the defaults that earlier versions left out, or `None` if it is not a valid
-    /// config.
+    /// Returns a saved config with the defaults that earlier versions did not save, or `None` if the text is not a
+    /// valid config.
     fn complete(&self, saved: &str) -> Option<String> {
         let mut saved: FinetuneConfig = toml::from_str(saved).ok()?;
         saved.keep_earlier_defaults();

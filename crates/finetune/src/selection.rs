@@ -1,4 +1,4 @@
-//! Selection of the trainable parameters by method and `[frozen]`.
+//! Selection of the trainable parameters by the fine-tuning method and the `[frozen]` table.
 
 use std::collections::BTreeSet;
 
@@ -51,9 +51,9 @@ pub struct FrozenConfig {
     pub train: Vec<String>,
 }
 
-/// Returns the trainable parameters among `names`, which are none for an adapter. `lm_head.weight` can be selected
-/// even if the base ties it to the embedding: fine-tuning then unties it, so that training the head leaves the
-/// embedding unchanged.
+/// Returns those of the parameters `names` that the method trains; none if it trains an adapter. `lm_head.weight` can
+/// be selected even if the base ties it to the embedding: fine-tuning then unties it, so that training the head leaves
+/// the embedding unchanged.
 ///
 /// # Errors
 /// Fails if `[frozen]` is given with another method, selects nothing, has a pattern that matches nothing, or names
@@ -199,7 +199,8 @@ mod tests {
         assert!(!chosen.contains("model.layers.1.mlp.up_proj.weight"));
     }
 
-    /// Checks that weight and bias of a final norm (as GPT-2 has) are trained, and the learned positions are not.
+    /// Checks that training the last layers trains weight and bias of the final norm (GPT-2 has both), but not the
+    /// position embedding.
     #[test]
     fn weight_and_bias_of_the_last_norm_are_trained() {
         let mut names = names();

@@ -1,4 +1,4 @@
-//! Opened fine-tuning: its config, base and data, and its cost.
+//! Fine-tuning with its config checked and its base and data open, and the cost of running it.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -15,14 +15,14 @@ use crate::retention::{DOMAIN, RetainedText, Sizes};
 use crate::vocabulary::Extension;
 use crate::{BaseFacts, FinetuneError, Lineage, ResolvedFinetune, RetentionConfig};
 
-/// Trained parameters: those of the model, or those of an adapter.
+/// Parameters that a run trains: a subset of the model's parameters, or those of an adapter.
 pub(crate) struct Trained<'a> {
     pub names: &'a BTreeSet<String>,
     pub adapter: Option<&'a LoraConfig>,
 }
 
 impl Trained<'_> {
-    /// Returns the cost of training on rows with a share of `padding`.
+    /// Returns the cost of training these parameters. `padding` is the share of padding among the positions of a batch.
     pub fn plan(&self, model: &ModelConfig, training: &Training, padding: f64) -> Plan {
         match self.adapter {
             Some(lora) => Plan::of_adapter(model, training, padding, lora),
@@ -30,7 +30,8 @@ impl Trained<'_> {
         }
     }
 
-    /// Returns the bytes that retention takes with this number of retained domains and this row length.
+    /// Returns the bytes of memory that the retention methods take, with `retained` retained domains and rows of
+    /// `sequence_length` tokens.
     pub fn retention_bytes(
         &self,
         plan: &Plan,
@@ -55,7 +56,7 @@ impl Trained<'_> {
 #[derive(Clone)]
 pub struct Finetuning {
     pub(crate) config: ResolvedFinetune,
-    /// Properties of base and data that determine the defaults.
+    /// Properties of base and data from which defaults were chosen.
     pub(crate) facts: BaseFacts,
     pub(crate) base: PinnedBase,
     /// Base extended by new tokens, if any are added.
@@ -70,21 +71,22 @@ pub struct Finetuning {
     pub(crate) sequence_length: usize,
     /// True if the row length was chosen to fit the niche's examples.
     pub(crate) fitted: bool,
-    /// Share of padding among the positions.
+    /// Share of padding among the positions of a batch.
     pub(crate) padding: f64,
-    /// Sentences about how well the examples with prompts fill rows, one for each domain.
+    /// Sentences for the user about how well examples with prompts fill rows, one for each domain.
     pub(crate) packings: Vec<String>,
     pub(crate) retained_texts: Vec<RetainedText>,
-    /// True if opened by [`Self::inspect`].
+    /// True if the run was opened by [`Self::inspect`] and therefore can't train.
     pub(crate) only_inspected: bool,
     /// Temporary folder with data that were prepared for inspection only.
     pub(crate) _scratch: Arc<TempDir>,
-    /// Text that the base generated, once a run has it.
+    /// Dataset of text that the base generated, once the run has generated or opened it.
     pub(crate) generated: Option<Arc<Dataset>>,
 }
 
 impl Finetuning {
-    /// Returns the cost of the run. If replayed rows are added to the niche's, their initial share is counted.
+    /// Returns the cost of the run. Replayed rows that are added to the niche's rows are counted with their initial
+    /// share.
     pub fn plan(&self) -> Plan {
         let mut plan = self.training_plan();
         // A forward pass takes two operations for each parameter. Reading one token of each document at a time, it
@@ -94,7 +96,8 @@ impl Finetuning {
         plan
     }
 
-    /// Returns the cost of the run without the text to generate, whose amount takes files to be read.
+    /// Returns the cost of the run without that of generating text with the base. (The amount of text to generate is
+    /// known only after reading files.)
     pub(crate) fn training_plan(&self) -> Plan {
         let moved = Trained {
             names: &self.trainable,
@@ -116,7 +119,7 @@ impl Finetuning {
         plan
     }
 
-    /// Returns the disk space of the run's checkpoints. Under limits, the model that the search finds is one more.
+    /// Returns the disk space that the run's checkpoints take. A run with limits may write one more model at its end.
     pub fn disk(&self) -> DiskPlan {
         let kept = &self.config.checkpoint;
         let mut disk = DiskPlan::new(
@@ -139,12 +142,12 @@ impl Finetuning {
         &self.config
     }
 
-    /// Returns a sentence about each value that was chosen automatically.
+    /// Returns sentences for the user, one about each default that was chosen.
     pub fn choices(&self) -> &[String] {
         &self.config.choices
     }
 
-    /// Returns sentences about the packing of examples with prompts. Empty if there are none.
+    /// Returns sentences for the user about how well examples with prompts fill rows. Empty without such examples.
     pub fn packings(&self) -> Vec<String> {
         let mut said = Vec::new();
         if self.fitted {
@@ -177,8 +180,8 @@ impl Finetuning {
         names
     }
 
-    /// Makes the run keep its checkpoint after the share `share` of its steps permanently. Returns the folder of that
-    /// checkpoint.
+    /// Makes the checkpoint after the share `share` of the run's steps a milestone, which is never removed. Returns the
+    /// folder of that checkpoint.
     pub fn keep_at(&mut self, share: f64) -> PathBuf {
         let total = self.total_steps();
         let step = ((total as f64 * share).round() as u64).max(1);
@@ -189,7 +192,8 @@ impl Finetuning {
         self.config.run.join(step_name(step))
     }
 
-    /// Returns the folder of the run's best checkpoint, or of the closest one if no model was within the limits.
+    /// Returns the folder of the run's best checkpoint. If the run has forgetting limits and no model kept them,
+    /// returns the checkpoint closest to the limits.
     ///
     /// # Errors
     /// Fails if the run has no complete checkpoint.
@@ -243,7 +247,8 @@ impl Finetuning {
             .map_or(&self.base.tokenizer, |extension| &extension.tokenizer)
     }
 
-    /// Returns the held-out documents of the scored domains, the niche first.
+    /// Returns the held-out documents of each scored domain, in the tokens of the trained model; the first domain is
+    /// the niche.
     pub fn shards(&self) -> &[NamedShard] {
         &self.data.watched
     }

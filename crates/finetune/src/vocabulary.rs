@@ -16,7 +16,7 @@ use crate::base::PinnedBase;
 use crate::durable;
 use crate::{FinetuneConfig, FinetuneError, Method};
 
-/// Name of the file that marks an extended base.
+/// Name of a file that marks a folder as an extended base of this program, and tells what it was made from.
 const MARK: &str = "extended.json";
 
 /// Base extended by new tokens.
@@ -35,8 +35,8 @@ pub(crate) struct Extension {
 }
 
 impl Extension {
-    /// Builds the extended base in memory; [`Self::write`] writes it. `names` are the base's parameters, `trainable`
-    /// the trained ones.
+    /// Builds the extended base in memory; [`Self::write`] writes it to disk. `names` are the names of the base's
+    /// parameters, `trainable` those of the trained ones.
     ///
     /// # Errors
     /// Fails if a token is not new, if the rows of the new tokens would not be trained, or if the folder has other
@@ -92,7 +92,7 @@ impl Extension {
         Ok(())
     }
 
-    /// Moves the extended base into a temporary folder, for a dry run, which writes nothing beside the run.
+    /// Moves the extended base to a temporary folder, for a dry run, which must write nothing beside the run.
     pub fn move_to(&mut self, scratch: &Path) {
         self.folder = scratch.join("extended");
     }
@@ -146,8 +146,8 @@ fn extended(config: &FinetuneConfig, base: &Path) -> Result<ExtendedTokenizer, F
         .map_err(|error| FinetuneError::Config(format!("`tokenizer`: {error}")))
 }
 
-/// Replaces the base's tokenizer by the extended one, and adds the new tokens to those settings files that list added
-/// tokens.
+/// Replaces the tokenizer among the files by the extended one, and adds the new tokens to the settings files that list
+/// added tokens.
 fn with_tokens(
     mut files: TokenizerFiles,
     extended: &ExtendedTokenizer,
@@ -168,7 +168,7 @@ fn with_tokens(
     Ok(files)
 }
 
-/// Changes a JSON file if it exists.
+/// Changes the content of a JSON file by a function; does nothing if the file does not exist.
 fn change(
     files: &mut TokenizerFiles,
     name: &str,

@@ -15,13 +15,14 @@ fn resolved(text: &str, facts: &BaseFacts) -> crate::ResolvedFinetune {
     config.resolve(facts).unwrap()
 }
 
-/// Returns the sentence about `key`, or an empty text.
+/// Returns the sentence about the key `key` among the explained choices, or an empty text.
 fn said(config: &crate::ResolvedFinetune, key: &str) -> String {
     let found = config.choices.iter().find(|said| said.starts_with(key));
     found.cloned().unwrap_or_default()
 }
 
-/// Checks that the base's optimizer is taken, with the reason, and that another one in the config is named.
+/// Checks that a fine-tuning uses the optimizer of its base by default and explains it, and that an explanation names
+/// another optimizer that the config sets.
 #[test]
 fn the_optimizer_is_that_of_the_base() {
     let taken = resolved("", &FACTS);
@@ -43,7 +44,8 @@ fn the_optimizer_is_that_of_the_base() {
     assert_eq!(adapter.training.optimizer, OptimizerChoice::Adamw);
 }
 
-/// Checks the rates by method, optimizer and size, and that a rate of the config is kept.
+/// Checks the default learning rates by method, optimizer and size of the base, and that a learning rate in the config
+/// is kept.
 #[test]
 fn the_rate_follows_method_optimizer_and_size() {
     let rate = |text: &str, parameters| {
@@ -68,7 +70,8 @@ fn the_rate_follows_method_optimizer_and_size() {
     }
 }
 
-/// Checks that nothing decays unless the config says so, and that decay towards zero is named then.
+/// Checks that the default weight decay is 0, and that an explanation names the pull towards zero if the config sets
+/// one.
 #[test]
 fn weights_do_not_decay_towards_zero() {
     let plain = resolved("[training]\nsteps = 3", &FACTS);
@@ -81,7 +84,7 @@ fn weights_do_not_decay_towards_zero() {
     assert_eq!(said(&none, "weight decay"), "");
 }
 
-/// Checks that the base's optimizer is read from its run, from its optimizer state, and through a lineage.
+/// Checks that the base's optimizer is found in the base's `run.toml`, in its optimizer state, or through its lineage.
 #[test]
 fn the_optimizer_is_found_beside_the_base() {
     let root = tempfile::tempdir().unwrap();

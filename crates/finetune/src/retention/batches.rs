@@ -1,4 +1,4 @@
-//! Batches of a run: rows of the niche and replayed rows.
+//! Batches of a fine-tuning: rows of the niche together with replayed rows.
 
 use polymath_data::{
     BatchShape, DomainSize, MixtureConfig, MixturePart, MixtureStream, Replay, ReplayStream, Split,
@@ -8,11 +8,12 @@ use super::self_replay::DOMAIN;
 use super::{ReplayConfig, ReplaySource, StartContext};
 use crate::{FinetuneError, Finetuning};
 
-/// Added to the seed, so that the order of replayed rows is independent of the niche's.
+/// Constant that is combined with the seed of the run, so that the order of replayed rows is independent of the order
+/// of the niche's rows.
 const REPLAY_SEED: u64 = 0x5eed_0000_0000_0001;
 
 impl Finetuning {
-    /// Returns the niche's batches, without replayed rows.
+    /// Returns the batch source of the niche's rows, without replayed rows.
     pub(super) fn niche_stream(&self) -> Result<MixtureStream, FinetuneError> {
         let part = MixturePart {
             name: self.niche.clone(),
@@ -36,7 +37,8 @@ impl Finetuning {
         MixtureStream::new(parts, shape, self.model.bos_token_id, seed)
     }
 
-    /// Measures how well examples with prompts fill rows, and the share of padding.
+    /// Measures which share of the batches' positions is padding, and how well examples with prompts fill rows. Stores
+    /// both in the run.
     pub(crate) fn measure_rows(&mut self) -> Result<(), FinetuneError> {
         let niche = match self.config.control {
             true => self.stream(self.retained_parts(1.0)?, 1, 0)?,
@@ -65,7 +67,7 @@ impl Finetuning {
         Ok(())
     }
 
-    /// Returns the niche's batches together with replayed rows from `parts`.
+    /// Returns a batch source that adds replayed rows from the domains `parts` to the niche's batches.
     pub(super) fn replayed(
         &self,
         niche: MixtureStream,
@@ -96,7 +98,7 @@ impl Finetuning {
         )?)
     }
 
-    /// Returns the sources of replayed rows.
+    /// Returns the domains from which rows are replayed: the retained domains, or the text that the base generates.
     pub(super) fn replayed_parts(
         &self,
         replay: &ReplayConfig,
@@ -115,7 +117,7 @@ impl Finetuning {
         }])
     }
 
-    /// Returns the retained domains, each with its share of the replayed rows.
+    /// Returns the training documents of each retained domain, with the domain's share of the replayed rows.
     pub(super) fn retained_parts(
         &self,
         temperature: f64,

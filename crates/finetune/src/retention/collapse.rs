@@ -1,45 +1,46 @@
-//! Check that text which a base generated is fit to stand for what the base knows: that it has not collapsed into
-//! repetitions.
+//! Check of generated text for collapse. Text that the base wrote is replayed in place of its training data, which
+//! works only if the text is diverse and not one repetition.
 
 use std::collections::HashSet;
 use std::ops::RangeInclusive;
 
 use polymath_model::SampledDocument;
 
-/// Length of the n-grams that are compared.
+/// Length n of the n-grams whose repetition is measured.
 const N: usize = 4;
-/// Minimum length, in drawn tokens, of a document that is looked at.
+/// Minimum number of generated tokens of a document that is checked; shorter documents are ignored.
 const FEWEST_TOKENS: usize = 8;
-/// Minimum share of all tokens that must be in documents of at least [`FEWEST_TOKENS`].
+/// Minimum share of all generated tokens that must be in documents of at least [`FEWEST_TOKENS`].
 const LEAST_IN_DOCUMENTS: f64 = 0.1;
-/// Minimum share of distinct n-grams among those of a document, in the mean over all n-grams. Running text has more
-/// than 0.9, and a loop nearly 0.
+/// Minimum share of distinct n-grams within a document (mean over all n-grams) in text that has not collapsed. Ordinary
+/// text has more than 0.9, endless repetition nearly 0.
 const LEAST_DISTINCT: f64 = 0.3;
-/// Minimum share of distinct documents.
+/// Minimum share of distinct documents in text that has not collapsed.
 const LEAST_DISTINCT_DOCUMENTS: f64 = 0.5;
-/// Minimum entropy of the base's next-token distribution, in nats, in the mean over the text.
+/// Minimum mean entropy of the base's next-token distributions in text that has not collapsed, in nats.
 const LEAST_ENTROPY: f64 = 0.05;
-/// Range of the text's surprise to the base, as a multiple of the base's entropy on it. Text that is drawn from the
-/// base has 1 in expectation; less means that it is more uniform than the base.
+/// Allowed range of the ratio surprise / entropy: the mean −ln p of the tokens under the base, divided by the mean
+/// entropy of the base's distributions. Text sampled from the base has the expectation 1; a lower ratio means that the
+/// text is more uniform than the base.
 const SURPRISE: RangeInclusive<f64> = 0.5..=2.0;
 
-/// Diversity of generated text.
+/// Measures of the diversity of generated text.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Diversity {
-    /// Share of the tokens that are in documents long enough to be looked at.
+    /// Share of the tokens that are in documents long enough to be checked.
     pub in_documents: f64,
-    /// Share of distinct 4-grams among those of a document, in the mean over all 4-grams.
+    /// Share of distinct 4-grams within a document, in the mean over all 4-grams.
     pub distinct: f64,
     /// Share of distinct documents.
     pub distinct_documents: f64,
     /// Mean entropy of the base's next-token distributions, in nats.
     pub entropy: f64,
-    /// Mean surprise of the tokens to the base, in nats.
+    /// Mean surprise of the tokens under the base (−ln p), in nats.
     pub surprise: f64,
 }
 
 impl Diversity {
-    /// Measures documents that a base wrote.
+    /// Measures the diversity of documents that a base generated.
     pub fn of(documents: &[SampledDocument]) -> Self {
         let drawn: Vec<Vec<u32>> = documents
             .iter()
@@ -66,8 +67,8 @@ impl Diversity {
         }
     }
 
-    /// Returns the first reason why the text can't stand for what the base knows, with the measure and its limit.
-    /// Returns `None` if it can.
+    /// Returns the first reason why the text counts as collapsed, with the measured value and its limit. Returns `None`
+    /// for diverse text.
     pub fn collapse(&self) -> Option<String> {
         let ratio = self.surprise / self.entropy;
         if self.in_documents < LEAST_IN_DOCUMENTS {
@@ -111,7 +112,7 @@ impl Diversity {
 mod tests {
     use super::*;
 
-    /// Makes a document of drawn tokens, each with an entropy and a surprise of 2 nats.
+    /// Makes a document of the given tokens, each with an entropy and a surprise of 2 nats.
     fn document(tokens: Vec<u32>) -> SampledDocument {
         let nats = 2.0 * tokens.len() as f64;
         SampledDocument {
@@ -130,7 +131,7 @@ mod tests {
         Diversity::of(documents).collapse().unwrap_or_default()
     }
 
-    /// Checks each measure on text that fails it alone, and that diverse text passes.
+    /// Checks each measure of diversity on text that fails this measure alone, and that diverse text passes.
     #[test]
     fn each_kind_of_collapse_is_named() {
         let diverse = documents(|number| (0..30).map(|at| at * at + number).collect());
@@ -154,7 +155,8 @@ mod tests {
         assert_eq!(with(1.0, 0.6), "");
     }
 
-    /// Checks that the frame of a conversation, which repeats in each of them, does not count.
+    /// Checks that the tokens that a chat template writes around each message, which repeat in all conversations, do
+    /// not count as repetition.
     #[test]
     fn the_frame_of_a_conversation_does_not_count() {
         let mut all = documents(|number| (0..30).map(|at| at * at + number).collect());

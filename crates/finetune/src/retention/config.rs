@@ -1,4 +1,4 @@
-//! The `[retention]` table, and what it requires of the rest of the config.
+//! The `[retention]` table of the config, and its requirements on other keys.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -41,7 +41,7 @@ pub(crate) struct RetainedText {
     pub sha256: String,
 }
 
-/// Facts of the base and the data that retention is checked against.
+/// Properties of base and data against which the `[retention]` table is checked.
 #[derive(Clone, Copy)]
 pub(crate) struct RetentionFacts<'a> {
     /// Dataset of the retained domains.
@@ -57,8 +57,8 @@ pub(crate) struct RetentionFacts<'a> {
 }
 
 impl RetentionConfig {
-    /// Returns the retention of a run without retained text: the base generates text, which is replayed beside the
-    /// niche's rows and holds the base's predictions.
+    /// Returns the default retention of a run without a dataset of retained domains: the base generates text, which is
+    /// replayed in addition to the niche's rows and on which the base's predictions are distilled.
     pub fn without_text() -> Self {
         super::limits::without_text()
     }
@@ -68,7 +68,7 @@ impl RetentionConfig {
         *self == Self::default()
     }
 
-    /// Returns true if the base's own weights are needed during training.
+    /// Returns true if a retention method needs the base's weights during training.
     pub(crate) fn needs_base(&self) -> bool {
         self.l2sp.is_some()
             || self.ewc.is_some()
@@ -76,7 +76,7 @@ impl RetentionConfig {
             || self.replays(ReplaySource::Generated)
     }
 
-    /// Returns the weight of a replayed token's loss, relative to a token of the niche.
+    /// Returns the weight of a replayed token's loss, relative to the loss of a token of the niche.
     pub(crate) fn replay_weight(&self) -> f64 {
         self.replay.as_ref().map_or(1.0, |replay| replay.weight)
     }
@@ -87,7 +87,8 @@ impl RetentionConfig {
             .is_some_and(|replay| replay.source == source)
     }
 
-    /// Checks every value and what the methods require. Returns the retained domains if any method reads them.
+    /// Checks every value of the table, and that the data have what the methods need. Returns the training documents of
+    /// the retained domains if a method reads them.
     ///
     /// # Errors
     /// Fails with the invalid key and the possible choices.
@@ -148,8 +149,8 @@ impl RetentionConfig {
     }
 }
 
-/// Returns the training documents of every domain of `retain` but the niche. Fails if there are none, which the key
-/// `key` requires.
+/// Returns the training documents of every domain in the dataset `retain` except the niche. Fails if there is none; the
+/// error names `key`, the config key that needs retained domains.
 pub(crate) fn retained_domains(
     key: &str,
     retained: Option<&Dataset>,

@@ -1,5 +1,5 @@
-//! Distillation ([LwF; Li & Hoiem 2016](https://arxiv.org/abs/1606.09282)): T²·KL(base ‖ tuned) on the replayed rows
-//! is added to their loss.
+//! Distillation ([LwF; Li & Hoiem 2016](https://arxiv.org/abs/1606.09282)): on the replayed rows of a batch, T²·KL(base
+//! ‖ tuned) is added to the loss, with a temperature T.
 
 use std::collections::HashMap;
 
@@ -58,7 +58,8 @@ impl Default for DistillConfig {
 }
 
 impl DistillConfig {
-    /// Checks every value. `replays` is true if rows are replayed, and `vocabulary` is the number of tokens.
+    /// Checks every value of the table. `replays` is true if the run replays rows, on which distillation depends;
+    /// `vocabulary` is the number of tokens in the vocabulary, the maximum of `top_k`.
     pub(crate) fn validate(&self, replays: bool, vocabulary: usize) -> Result<(), FinetuneError> {
         let refuse = |message: String| Err(FinetuneError::Config(message));
         super::positive("retention.distill.strength", self.strength)?;
@@ -98,7 +99,8 @@ impl DistillConfig {
         self.top_k.unwrap_or(32)
     }
 
-    /// Returns the number of rows in the pool, or `None` without a pool.
+    /// Returns the number of rows in the pool, the fixed set of rows from which replay draws if the base's predictions
+    /// are cached. Returns `None` if they are not.
     pub(crate) fn pool_rows(&self, sequence_length: usize) -> Option<u64> {
         let tokens = self.pool_tokens.unwrap_or(100_000);
         let rows = tokens.div_ceil(sequence_length as u64);
@@ -106,28 +108,29 @@ impl DistillConfig {
     }
 }
 
-/// Source of the base's predictions on replayed rows.
+/// Source of the base's predictions on replayed rows: the distillation teacher.
 pub enum Base {
     /// The base itself, which predicts each batch.
     Live(Box<Transformer>),
-    /// Stored predictions for every row of the pool.
+    /// Predictions that were stored for every row of the pool (the fixed set of rows that are replayed).
     Pool(Pool),
 }
 
-/// Stored predictions of the base: the most likely tokens at each position of the pool's rows.
+/// Stored predictions of the base for the pool, the fixed set of rows from which replay draws: the most likely tokens
+/// at each position, with their probabilities.
 pub struct Pool {
-    /// Index of each row's first position in `listed`.
+    /// For each row of the pool: the index of its first position in `listed`.
     pub places: HashMap<RowKey, usize>,
-    /// Most likely tokens at all positions, row after row.
+    /// Most likely tokens at every position of the pool, row after row.
     pub listed: TopK,
 }
 
-/// Key that identifies a row: its inputs and its document starts.
+/// Key by which a replayed row finds its stored predictions: the row's input IDs and its document starts.
 pub type RowKey = (Vec<u32>, Vec<u32>);
 
-/// Distillation on a batch's replayed rows.
+/// Distillation from the base on the replayed rows of each batch.
 pub struct Distillation {
-    /// Weight of the divergence.
+    /// Weight of the KL divergence at a token, relative to the token's loss.
     pub strength: f64,
     /// Temperature T that both models' logits are divided by.
     pub temperature: f64,
@@ -136,7 +139,8 @@ pub struct Distillation {
 }
 
 impl Distillation {
-    /// Returns the comparison of the model with the base for a batch, or `None` if no row of the batch is replayed.
+    /// Returns the teacher's side of the distillation for a batch: the scored positions of its replayed rows and the
+    /// base's predictions there. Returns `None` if the batch has no replayed rows.
     ///
     /// # Errors
     /// Fails if the base fails or a row is not in the pool.
@@ -179,7 +183,7 @@ impl Distillation {
 }
 
 impl Pool {
-    /// Returns the stored predictions at `positions`, all of which are in `rows` of the batch.
+    /// Returns the stored predictions at `positions` of the batch, all of which lie in the rows `rows`.
     fn at(&self, batch: &Batch, rows: &[usize], positions: &[u32]) -> Result<TopK, ModelError> {
         let length = batch.sequence_length();
         let begins: HashMap<usize, usize> = rows
@@ -209,7 +213,7 @@ impl Pool {
     }
 }
 
-/// Returns the key that identifies a row of a batch.
+/// Returns the key by which the row `row` of a batch finds its stored predictions.
 pub fn row_key(batch: &Batch, row: usize) -> RowKey {
     let range = row * batch.sequence_length()..(row + 1) * batch.sequence_length();
     (
@@ -218,7 +222,7 @@ pub fn row_key(batch: &Batch, row: usize) -> RowKey {
     )
 }
 
-/// Returns the given rows of a batch.
+/// Returns a batch that consists of the given rows of `batch`.
 fn select(batch: &Batch, rows: &[usize]) -> Batch {
     let pick = |values: &[u32]| -> Vec<u32> {
         let length = batch.sequence_length();

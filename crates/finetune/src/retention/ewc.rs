@@ -31,7 +31,7 @@ fn default_tokens() -> u64 {
 }
 
 impl EwcConfig {
-    /// Checks every value, and that the weighted domains are among the retained ones.
+    /// Checks every value of the table, and that each domain in `weights` is a retained domain.
     pub(crate) fn validate(&self, retained: &[&str]) -> Result<(), FinetuneError> {
         let refuse = |message: String| Err(FinetuneError::Config(message));
         super::positive("retention.ewc.strength", self.strength)?;
@@ -57,13 +57,13 @@ impl EwcConfig {
         Ok(())
     }
 
-    /// Returns the weight of a domain in the Fisher information.
+    /// Returns the weight of a domain in the mean of the domains' Fisher information.
     pub(crate) fn weight(&self, domain: &str) -> f64 {
         self.weights.get(domain).copied().unwrap_or(1.0)
     }
 }
 
-/// Returns the weighted mean of the domains' Fisher information, Σ w·F / Σ w.
+/// Returns the weighted mean of the domains' Fisher information F with their weights w: Σ w·F / Σ w.
 pub fn combine(
     domains: Vec<(f64, BTreeMap<String, Tensor>)>,
 ) -> Result<BTreeMap<String, Tensor>, candle_core::Error> {
@@ -84,13 +84,13 @@ pub fn combine(
 
 /// EWC penalty over the trainable parameters.
 pub struct Ewc {
-    /// Strength λ.
+    /// Strength λ of the penalty.
     pub strength: f64,
-    /// Parameters θ₀ of the base, by name.
+    /// Parameters θ₀ of the base, by name, towards which the penalty pulls.
     pub base: BTreeMap<String, Tensor>,
-    /// Fisher information F, by name.
+    /// Diagonal Fisher information F of each parameter, by name.
     pub fisher: BTreeMap<String, Tensor>,
-    /// Implementation of the operations.
+    /// Implementation of the tensor operations.
     pub ops: Ops,
 }
 

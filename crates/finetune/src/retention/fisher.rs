@@ -18,12 +18,12 @@ use safetensors::SafeTensors;
 
 use crate::FinetuneError;
 
-/// Version of the file format. A file of another version is not used, and the values are measured again.
+/// Version of the format of the cache files. A file of another version is ignored, and its values are measured again.
 const FORMAT: &str = "fisher-1";
 const DIGEST: &str = "sha256";
 const COUNTED: &str = "counted_tokens";
 
-/// Data and model of a measurement.
+/// Domain, base and sample size from which Fisher information is measured.
 #[derive(Debug, Clone)]
 pub struct Sample {
     /// Name of the domain.
@@ -34,22 +34,23 @@ pub struct Sample {
     pub data_sha256: String,
     /// SHA-256 of the base's weights.
     pub base_sha256: String,
-    /// Number of tokens to estimate from.
+    /// Number of training tokens of the domain to measure the Fisher information on.
     pub tokens: u64,
     /// Tokens in a row.
     pub sequence_length: usize,
 }
 
-/// Σ g² of every parameter, and the number of tokens in the rows.
+/// Squared gradients Σ g² of every parameter, summed over rows, and the number of tokens in the rows.
 pub struct Squares {
-    /// Sums of squares by parameter.
+    /// Sum of the rows' squared gradients, by parameter.
     pub sums: BTreeMap<String, Tensor>,
     /// Number of scored tokens.
     pub tokens: u64,
 }
 
 impl Squares {
-    /// Measures the squared gradients of a model whose parameters are all trainable.
+    /// Measures the squared gradients of a model on the rows of the sample. All parameters of the model must be
+    /// trainable.
     ///
     /// # Errors
     /// Fails if the model fails; with [`FinetuneError::Stopped`] if `stop` was set.
@@ -100,7 +101,7 @@ impl Squares {
         Ok(())
     }
 
-    /// Returns F: the squares divided by the number of tokens.
+    /// Returns the Fisher information F of every parameter: the squared gradients divided by the number of tokens.
     ///
     /// # Errors
     /// Fails if a tensor operation on the device fails.
@@ -114,12 +115,12 @@ impl Squares {
 }
 
 impl Sample {
-    /// Returns the maximum number of rows to estimate from.
+    /// Returns the maximum number of rows on which the Fisher information is measured.
     fn rows(&self) -> usize {
         (self.tokens as usize).div_ceil(self.sequence_length).max(1)
     }
 
-    /// Returns all settings that determine the values, for the file's metadata.
+    /// Returns a text of all settings that determine the measured values. It is stored in the cache file's metadata.
     fn key(&self, parameters: &[&str]) -> BTreeMap<String, String> {
         BTreeMap::from(
             [
@@ -139,16 +140,16 @@ impl Sample {
         )
     }
 
-    /// Returns the path in `folder` of the file for these settings.
+    /// Returns the path in `folder` of the cache file for these settings.
     fn path(&self, folder: &Path, key: &BTreeMap<String, String>) -> PathBuf {
         let digest = sha256_of_bytes(format!("{key:?}").as_bytes());
         folder.join(format!("{}-{}.safetensors", self.domain, &digest[..16]))
     }
 }
 
-/// Reads the squares of `sample` from their file in `folder`, or measures and writes them. A damaged file is
-/// reported to `say`, and the squares are measured again. A failure to write the file is only reported, since the run
-/// does not need it.
+/// Reads the squared gradients of `sample` from their cache file in `folder`, or measures and writes them. A damaged
+/// file is reported to `say`, and its values are measured again. A failure to write the file is only reported, since
+/// the run does not need it.
 ///
 /// # Errors
 /// Fails if the model fails; with [`FinetuneError::Stopped`] if `stop` was set.
@@ -185,7 +186,7 @@ pub fn cached(
     Ok(squares)
 }
 
-/// Reads the file, or returns `None` if it does not exist or has other settings.
+/// Reads the squared gradients from the cache file, or returns `None` if the file does not exist or has other settings.
 fn read(
     path: &Path,
     key: &BTreeMap<String, String>,
@@ -233,7 +234,7 @@ fn read(
     Ok(Some(squares))
 }
 
-/// Returns the SHA-256 of the values, in the order of their names.
+/// Returns the SHA-256 of the squared gradients, in the order of the parameters' names.
 fn digest(squares: &Squares) -> Result<String, candle_core::Error> {
     let mut bytes = Vec::new();
     for sum in squares.sums.values() {

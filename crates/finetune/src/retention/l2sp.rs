@@ -11,11 +11,11 @@ use super::quadratic::{PullTarget, pull_all};
 
 /// L2-SP penalty over the trainable parameters.
 pub struct L2sp {
-    /// Strength λ.
+    /// Strength λ of the penalty.
     pub strength: f64,
-    /// Parameters θ₀ of the base, by name.
+    /// Parameters θ₀ of the base, by name, towards which the penalty pulls.
     pub base: BTreeMap<String, Tensor>,
-    /// Implementation of the operations.
+    /// Implementation of the tensor operations.
     pub ops: Ops,
 }
 

@@ -2,10 +2,10 @@
 
 use super::{ReplaySource, RetentionConfig};
 
-/// Bytes of one number: a parameter, a gradient or a square.
+/// Bytes of one number: an element of a parameter, of a gradient or of a squared gradient.
 const NUMBER: u64 = 4;
 
-/// Sizes on which the estimate depends.
+/// Sizes from which the memory of retention methods is estimated.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sizes {
     /// Number of parameters of the base.
@@ -77,7 +77,8 @@ mod tests {
         config.memory(sizes)
     }
 
-    /// Checks that the copies of each method are counted, and its measurements if they take more than training.
+    /// Checks that the estimate counts the copies that each method keeps, and counts the memory of measurements before
+    /// the training instead if that is larger.
     #[test]
     fn methods_count_their_copies() {
         let all = |text| memory(text, SIZES);

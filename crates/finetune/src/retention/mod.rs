@@ -44,7 +44,7 @@ pub use teacher::TeacherPool;
 
 use crate::FinetuneError;
 
-/// Checks that a strength is above 0. A method is disabled by leaving out its key.
+/// Checks that a strength is positive. (A method is disabled by leaving out its key, not by a strength of 0.)
 fn positive(key: &str, value: f64) -> Result<(), FinetuneError> {
     if value.is_finite() && value > 0.0 {
         return Ok(());

@@ -11,7 +11,7 @@ use polymath_train::{LanguageModel, Losses, Objective, Penalty, SaveModel, Train
 use super::Distillation;
 use crate::Lineage;
 
-/// Language-model objective with retention.
+/// Training objective of a fine-tuning: the language-model loss of a batch plus the terms of the retention methods.
 pub struct RetentionObjective<'a> {
     /// Model to train.
     pub model: LanguageModel<'a>,
@@ -57,7 +57,7 @@ impl Objective for RetentionObjective<'_> {
 }
 
 impl RetentionObjective<'_> {
-    /// Returns the loss, with the distillation term added.
+    /// Returns the loss of a batch, with the distillation term added if the run distills.
     fn distilled(
         &self,
         batch: &Batch,
@@ -83,7 +83,8 @@ impl RetentionObjective<'_> {
         })
     }
 
-    /// Returns (weight − 1) times the loss of the replayed rows, which the batch's loss already contains once.
+    /// Returns the extra loss of replayed rows whose tokens count `weight` times: (weight − 1) times their loss, since
+    /// the batch's loss already contains it once.
     fn weighted(&self, batch: &Batch, hidden: &Tensor) -> Result<Tensor, TrainError> {
         let mut targets = batch.targets.clone();
         let rows = targets.chunks_exact_mut(batch.sequence_length());
@@ -100,7 +101,7 @@ impl RetentionObjective<'_> {
     }
 }
 
-/// Returns a zero, logged for a batch without replayed rows.
+/// Returns a scalar zero, which is logged as the term's value for a batch without replayed rows.
 fn zero(hidden: &Tensor) -> Result<Tensor, TrainError> {
     Ok(Tensor::zeros((), hidden.dtype(), hidden.device())?)
 }

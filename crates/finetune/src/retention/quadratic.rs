@@ -1,4 +1,4 @@
-//! Quadratic penalty on the distance from the base, shared by L2-SP and EWC.
+//! Quadratic penalty on the distance of the parameters from the base's, shared by L2-SP and EWC.
 
 use std::collections::BTreeMap;
 
@@ -7,15 +7,16 @@ use polymath_model::Ops;
 use polymath_ops::Pull;
 use polymath_train::TrainError;
 
-/// Target of the pull, and its weights.
+/// Point towards which a quadratic penalty pulls the parameters, with the importance of each element.
 pub struct PullTarget<'a> {
-    /// Parameters of the base.
+    /// Parameters θ₀ of the base, by name.
     pub base: &'a BTreeMap<String, Tensor>,
-    /// Importance of each element of a parameter; `None` for 1.
+    /// Function from a parameter's name to the importance F of each of its elements; `None` stands for F = 1 (L2-SP).
     pub firmness: &'a dyn Fn(&str) -> Option<&'a Tensor>,
 }
 
-/// Adds factor·F(θ − θ₀) to the gradients. Returns ΣF(θ − θ₀)² over all parameters with a gradient.
+/// Adds the gradient factor·F(θ − θ₀) of the penalty to the gradients of the parameters θ. Returns ΣF(θ − θ₀)² over all
+/// parameters that have a gradient.
 pub fn pull_all(
     ops: Ops,
     parameters: &BTreeMap<String, Var>,

@@ -1,4 +1,4 @@
-//! Start of a run's retention: makes batches, penalties and distillation before the first step.
+//! Start of a run's retention: makes the batch source, penalties and distillation before the first step.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{FinetuneError, Finetuning};
 
-/// Retention of a run, ready to train.
+/// Batch source, penalties, distillation and controller of a run, ready to train.
 pub(crate) struct Retention {
     pub penalties: Vec<Box<dyn Penalty>>,
     pub distillation: Option<Distillation>,
@@ -25,17 +25,17 @@ pub(crate) struct Retention {
     pub fingerprint: String,
 }
 
-/// Launch settings, operations and observer with which the retention of a run is made.
+/// Launch settings, tensor operations and observer of a run whose retention is being prepared.
 pub(crate) struct StartContext<'a> {
     pub launch: &'a Launch,
-    /// Settings of training, with the extensions of the run.
+    /// Resolved `[training]` table, with the extensions of the run.
     pub training: &'a Training,
     pub ops: Ops,
     pub observer: &'a mut dyn Observer,
 }
 
 impl Finetuning {
-    /// Makes the retention of the run.
+    /// Makes the batch source, penalties, distillation and controller of the run.
     pub(crate) fn start_retention(
         &self,
         context: &mut StartContext,
@@ -118,7 +118,8 @@ impl Finetuning {
         Some(LimitController::new(replay, allowance))
     }
 
-    /// Returns the distillation on replayed rows.
+    /// Returns the distillation on replayed rows, or `None` if the run does not distill. Computes and caches the base's
+    /// predictions if the config says so.
     fn distillation(
         &self,
         distill: &DistillConfig,
@@ -200,7 +201,7 @@ impl Finetuning {
         )
     }
 
-    /// Measures the Fisher information of the retained domains in f32.
+    /// Measures the Fisher information of the base on each retained domain in f32, or reads it from its cache files.
     fn fisher(
         &self,
         base_sha256: &str,

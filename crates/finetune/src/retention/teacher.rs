@@ -1,5 +1,5 @@
-//! Most likely tokens that the base predicts for a pool of replayed rows. They are computed once and stored in the
-//! run's folder.
+//! Cache of the distillation teacher: the base's most likely tokens at each position of the pool (the fixed set of rows
+//! from which replay draws). They are computed once and stored in the run's folder.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -16,32 +16,33 @@ use safetensors::{Dtype, SafeTensors};
 use super::distill::{Pool, row_key};
 use crate::FinetuneError;
 
-/// Number of rows that the base computes at once.
+/// Number of rows in one forward pass of the base.
 const AT_ONCE: u64 = 16;
-/// Name of the file with the stored predictions, in the run's folder.
+/// Name of the file in the run's folder that holds the stored predictions.
 const FILE: &str = "teacher.safetensors";
-/// Only key of the file's metadata. The library writes several keys in random order, but the same pool must give the
-/// same file.
+/// Only key of the cache file's metadata. The safetensors library writes several keys in random order, but the same
+/// predictions must give the same file.
 const KEY: &str = "key";
-/// Separator between the settings of the pool and its SHA-256.
+/// Separator in the cache file's metadata between the settings of the pool and the SHA-256 of the predictions.
 const DIGEST: &str = " sha256 ";
 
-/// Settings of a pool of stored predictions.
+/// Settings of the pool, the fixed set of rows from which replay draws and for which the base's predictions are stored.
 pub struct TeacherPool<'a> {
-    /// Source of the replayed rows.
+    /// Batch source of the run, which gives the pool's rows.
     pub stream: &'a ReplayStream,
     /// Number of rows in the pool.
     pub rows: u64,
-    /// Number of tokens stored for each distribution.
+    /// Number of most likely tokens stored at each position.
     pub top_k: usize,
-    /// Temperature T that the logits are divided by.
+    /// Temperature T by which the base's logits are divided.
     pub temperature: f64,
     /// Fingerprint of the base, the data and the seed.
     pub fingerprint: String,
 }
 
 impl TeacherPool<'_> {
-    /// Reads the pool from its file in the folder `run`, or computes and writes it.
+    /// Returns the base's predictions for all rows of the pool. Reads them from the cache file in the folder `run`, or
+    /// computes and writes them.
     ///
     /// # Errors
     /// Fails if the base fails; with [`FinetuneError::Stopped`] if `stop` was set.
@@ -96,7 +97,7 @@ impl TeacherPool<'_> {
         Ok(Pool { places, listed })
     }
 
-    /// Returns the index of each row's first position.
+    /// Returns, for each row of the pool, the index of its first position in the stored predictions.
     fn places(&self) -> HashMap<super::distill::RowKey, usize> {
         (0..self.rows)
             .map(|row| {
@@ -113,7 +114,7 @@ impl TeacherPool<'_> {
         )
     }
 
-    /// Reads the file, or returns `None` if it does not exist or has other settings.
+    /// Reads the predictions from the cache file, or returns `None` if the file does not exist or has other settings.
     fn read(&self, path: &Path, tokens: usize) -> Result<Option<TopK>, String> {
         let bytes = match polymath_base::read(path) {
             Ok(bytes) => bytes,

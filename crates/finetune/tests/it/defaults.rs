@@ -1,4 +1,4 @@
-//! Tests of one update with the defaults of a fine-tuning, by hand.
+//! Tests of one optimizer update with the default settings of a fine-tuning, compared with values computed by hand.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,8 @@ const FIRST: UpdateAt = UpdateAt {
     gradient_scale: 1.0,
 };
 
-/// Updates a model once with the defaults for a base of this optimizer. Returns its parameters before and after.
+/// Makes one optimizer update with the default settings for a base that was trained with `optimizer`. Returns the
+/// parameters before and after.
 fn update(
     base: OptimizerChoice,
     gradient: impl Fn(&Tensor) -> Tensor,
@@ -53,8 +54,8 @@ fn update(
     [before, now(&model)]
 }
 
-/// Checks that a parameter without a gradient stays where the base has it, with the optimizer of either base: nothing
-/// pulls it towards zero.
+/// Checks that a parameter without a gradient keeps the base's value, whichever optimizer the base was trained with: by
+/// default, no weight decay pulls it towards zero.
 #[test]
 fn nothing_decays_towards_zero() {
     for base in [OptimizerChoice::Adamw, OptimizerChoice::Muon] {
@@ -63,8 +64,8 @@ fn nothing_decays_towards_zero() {
     }
 }
 
-/// Checks the first update of AdamW against its closed form without decay: p − η·g/(|g| + ε), since both moments are
-/// the gradient's own after the bias correction.
+/// Checks the first AdamW update against its closed form without weight decay, p − η·g/(|g| + ε): after the bias
+/// correction, the first moment is g and the second g².
 #[test]
 fn the_first_update_is_the_closed_form_without_decay() {
     let slope = 0.5;
@@ -78,8 +79,8 @@ fn the_first_update_is_the_closed_form_without_decay() {
     }
 }
 
-/// Checks that the matrices of a base that was trained with Muon move as Muon's do: all singular values of the change
-/// are alike, where AdamW would move every element by the learning rate.
+/// Checks that matrices of a base trained with Muon are updated by Muon: all singular values of the change are alike,
+/// whereas AdamW would change every element by the learning rate.
 #[test]
 fn a_muon_base_is_moved_by_muon() {
     let name = "model.layers.0.self_attn.q_proj.weight";

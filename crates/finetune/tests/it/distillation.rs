@@ -1,4 +1,4 @@
-//! Tests of distillation against its definition, and of its cache against the live base.
+//! Tests of distillation against its definition, and of cached predictions of the base against computing them live.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -66,7 +66,7 @@ fn divergence(objective: &RetentionObjective, batch: &Batch) -> Tensor {
     losses.auxiliary[0].1.clone()
 }
 
-/// Returns the contribution of the distillation term to the gradient of the loss.
+/// Returns the part of the loss's gradient that comes from the distillation term.
 fn divergence_gradient(objective: &RetentionObjective, batch: &Batch, parameter: &Var) -> Vec<f64> {
     let slope = |scalar: Tensor| {
         let gradients = scalar.backward().unwrap();
@@ -204,7 +204,7 @@ fn distillation_matches_its_definition() {
     );
 }
 
-/// Checks that value and gradients are exactly zero for the base itself.
+/// Checks that the distillation term and its gradients are exactly zero if the model is the base itself.
 #[test]
 fn the_base_does_not_diverge_from_itself() {
     let tuned = trained(1);
@@ -239,8 +239,9 @@ fn teacher(stream: &ReplayStream, top_k: usize) -> TeacherPool<'_> {
     }
 }
 
-/// Checks that the cached pool equals the live base if it stores the whole vocabulary, and is a lower bound if it
-/// stores less. The file is reused, and a damaged one is reported and computed again.
+/// Checks that cached predictions give the same KL divergence as the live base if they hold the whole vocabulary, and a
+/// lower bound of it if they hold fewer tokens. The cache file is reused, and a damaged one is reported and written
+/// again.
 #[test]
 fn a_pool_of_the_whole_vocabulary_equals_the_base() {
     let run = tempfile::tempdir().unwrap();

@@ -14,7 +14,7 @@ use polymath_train::Penalty;
 
 use crate::support::tiny::{assert_close, frozen, numbers, ops, shard, trained, values};
 
-/// Returns a gradient of ones for every parameter, so that added terms can be seen.
+/// Returns a gradient of ones for every parameter, to which a penalty then adds its own.
 fn ones(model: &Transformer) -> BTreeMap<String, Tensor> {
     model
         .trainable()
@@ -23,7 +23,7 @@ fn ones(model: &Transformer) -> BTreeMap<String, Tensor> {
         .collect()
 }
 
-/// Returns pseudo-random values, one for each element of the model's parameters.
+/// Returns a pseudorandom importance F for each element of the model's parameters.
 fn importance(model: &Transformer) -> BTreeMap<String, Tensor> {
     model
         .parameters()

@@ -44,7 +44,7 @@ fn documents_do_not_depend_on_their_neighbors() {
     assert_ne!(together, other.documents(&base, 0, 24).unwrap());
 }
 
-/// Observer that keeps the messages.
+/// Observer that collects the run's messages.
 #[derive(Default)]
 struct Messages(Vec<String>);
 
@@ -130,7 +130,8 @@ fn tokenizer_json() -> String {
     )
 }
 
-/// Returns the model of this seed with its logits multiplied by `factor`.
+/// Returns a model with random weights of the given seed, whose logits are multiplied by `factor` so that its
+/// distributions are sharper.
 fn sharpened(seed: u64, factor: f64) -> Transformer {
     let model = frozen(seed);
     let mut weights = model.frozen().clone();
@@ -140,7 +141,7 @@ fn sharpened(seed: u64, factor: f64) -> Transformer {
     Transformer::from_weights(model.config().clone(), weights, &options).unwrap()
 }
 
-/// Returns text of so many tokens to be generated in `root`, a quarter of which is held out.
+/// Returns settings to generate text of so many tokens in the folder `root`, a quarter of which is held out.
 fn held_out_replay(root: &Path, tokens: u64) -> SelfReplay {
     SelfReplay {
         output: root.join("run.replay"),
@@ -157,8 +158,8 @@ fn held_out_replay(root: &Path, tokens: u64) -> SelfReplay {
     }
 }
 
-/// Checks that a base that repeats itself is refused with the measure and a way out, after three seeds and before
-/// much is generated, and that nothing is left that could be taken for its text.
+/// Checks that a base that repeats itself is refused with the measured value and advice, after three seeds and before
+/// much text is generated, and that no generated text remains that a later run could use.
 #[test]
 fn a_repeating_base_is_refused() {
     let root = tempfile::tempdir().unwrap();
@@ -181,7 +182,7 @@ fn a_repeating_base_is_refused() {
     assert!(replay.exists());
 }
 
-/// Checks that a damaged file with held-out documents is made again.
+/// Checks that generated text is generated again if its file of held-out documents is damaged.
 #[test]
 fn damaged_heldout_text_is_generated_again() {
     let root = tempfile::tempdir().unwrap();

@@ -37,24 +37,24 @@ use crate::FinetuneError;
 /// domains that are not listed.
 pub type LimitsConfig = BTreeMap<String, f64>;
 
-/// Key of the limit for all domains that are not listed.
+/// Key that sets the limit of all domains that are not listed.
 const DEFAULT: &str = "default";
 
-/// Returns the limit of a domain, or `None` if it has none.
+/// Returns the limit of a domain in bits per byte, or `None` if the domain has no limit.
 pub(crate) fn limit_of(limits: &LimitsConfig, domain: &str) -> Option<f64> {
     limits.get(domain).or_else(|| limits.get(DEFAULT)).copied()
 }
 
-/// Model, and held-out documents of domains in its own tokens.
+/// Model, with held-out documents of several domains in the tokens of that model's own tokenizer.
 #[derive(Clone, Copy)]
 pub(crate) struct ModelOnDomains<'a> {
     /// The model.
     pub model: &'a Transformer,
-    /// Documents in its tokens.
+    /// Held-out documents of each domain, in the model's tokens.
     pub domains: &'a [NamedShard],
 }
 
-/// Checks the limits, and that each listed domain is retained.
+/// Checks the values of the limits, and that each listed domain is a retained domain.
 pub(crate) fn check(limits: &LimitsConfig, retained: &[&str]) -> Result<(), FinetuneError> {
     let refuse = |message: String| Err(FinetuneError::Config(message));
     if limits.is_empty() {

@@ -1,4 +1,4 @@
-//! Tests of limits on simulated documents whose true increase is known.
+//! Tests of forgetting limits on simulated documents, whose true increase is known.
 
 use std::f64::consts::LN_2;
 use std::path::PathBuf;
@@ -13,12 +13,12 @@ use super::verdict::{Judged, LimitsVerdict, ScoredDomain};
 
 const LIMIT: f64 = 0.02;
 
-/// Draws the deviations of `count` documents from the mean change.
+/// Draws for `count` documents how far each one's change deviates from the mean change.
 fn changes(random: &mut Random, count: usize, deviation: f64) -> Vec<f64> {
     (0..count).map(|_| deviation * random.normal()).collect()
 }
 
-/// Returns documents whose bits per byte change from 2 by `rise` and by each document's own deviation.
+/// Returns scored documents whose bits per byte change from 2 by `rise` plus each document's own deviation.
 fn scores(rise: f64, own: &[f64]) -> DomainScores {
     let document = |(at, own): (usize, &f64)| {
         let bytes = 1000 + 37 * (at as u64 % 11);
@@ -34,7 +34,7 @@ fn scores(rise: f64, own: &[f64]) -> DomainScores {
     }
 }
 
-/// Returns the verdict on one domain whose documents change by `rise` and by their own deviations.
+/// Returns the verdict on the limit of one domain whose documents change by `rise` plus their own deviations.
 fn verdict(rise: f64, own: &[f64], limit: f64) -> LimitsVerdict {
     let judged = Judged {
         checkpoint: PathBuf::new(),
@@ -51,7 +51,7 @@ fn verdict(rise: f64, own: &[f64], limit: f64) -> LimitsVerdict {
     LimitsVerdict::of(judged, &[scored]).unwrap()
 }
 
-/// Returns one retained domain with `documents` documents, which are not read.
+/// Returns a retained domain of `documents` documents, for tests that do not read them.
 fn retained(documents: usize) -> RetainedDomains {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("heldout.safetensors");
@@ -83,8 +83,8 @@ fn share_of(trials: u32, mut happens: impl FnMut() -> bool) -> f64 {
     count as f64 / f64::from(trials)
 }
 
-/// Checks that a run whose true increase equals the limit is called kept in about 5 % of the trials and broken in
-/// about 5 %. With a point estimate, each would be half.
+/// Checks that the verdict on a run whose true increase equals the limit is "kept" in about 5 % of the trials and
+/// "broken" in about 5 %. A verdict by the point estimate alone would give 50 % each.
 #[test]
 fn a_run_at_the_limit_is_rarely_called_kept() {
     let mut random = Random(1);
@@ -103,8 +103,8 @@ fn a_run_at_the_limit_is_rarely_called_kept() {
     assert!(of(LimitVerdict::Undecided) >= 0.85);
 }
 
-/// Checks that without any true change, a limit of 0.01 is shown to be kept in at least 70 % of the trials, with 32
-/// groups whose changes have a standard deviation of 0.02.
+/// Checks that without any true change, the verdict on a limit of 0.01 bits per byte is "kept" in at least 70 % of the
+/// trials, with 32 groups whose changes have a standard deviation of 0.02.
 #[test]
 fn no_change_is_mostly_shown_to_be_kept() {
     let mut random = Random(2);
@@ -115,7 +115,8 @@ fn no_change_is_mostly_shown_to_be_kept() {
     assert!(kept >= 0.7, "{kept}");
 }
 
-/// Checks the number of groups that is reported to decide a limit: so many do decide it, and far fewer do not.
+/// Checks the number of groups that an undecided verdict reports as enough to decide it: that many do decide, and far
+/// fewer do not.
 #[test]
 fn the_reported_number_of_groups_decides_a_limit() {
     let own = changes(&mut Random(6), 30, 0.02);
@@ -134,8 +135,9 @@ fn the_reported_number_of_groups_decides_a_limit() {
     assert_eq!(decided(0.75), LimitVerdict::Undecided);
 }
 
-/// Checks a run that increases until its dev bound meets the limit, with 100 documents: on average, its true increase
-/// is at least 0.8 of the limit, and at most 5 % of the runs called kept truly exceed it.
+/// Checks simulated runs that forget until their confidence bound on the dev split reaches the limit, with 100
+/// documents: on average, the true increase is at least 0.8 of the limit, and at most 5 % of the runs with the verdict
+/// "kept" truly exceed it.
 #[test]
 fn the_limit_is_used_and_rarely_exceeded() {
     let mut random = Random(3);
@@ -162,9 +164,9 @@ fn the_limit_is_used_and_rarely_exceeded() {
     );
 }
 
-/// Checks the joint bound for the choice among eight models that truly increase by the limit. The lowest of their own
-/// bounds is within the limit in at least a fifth of the trials, that of their joint bounds in at most a twelfth.
-/// Identical models do not widen the bound.
+/// Checks the joint confidence bound for choosing among eight models whose true increase equals the limit. The lowest
+/// of the models' individual bounds is within the limit in at least a fifth of the trials, the lowest of their joint
+/// bounds in at most a twelfth. Identical models do not widen the bound.
 #[test]
 fn the_joint_bound_covers_the_choice_among_candidates() {
     let mut random = Random(4);
@@ -258,8 +260,8 @@ fn the_worst_domain_decides_the_verdict() {
     assert_eq!(read.domains[0].limited, None);
 }
 
-/// Prints simulated results of a run that increases until its dev bound meets the limit: the table of
-/// `scripts/check/coverage.sh`.
+/// Prints the table of `scripts/check/coverage.sh`: simulated runs that forget until their confidence bound on the dev
+/// split reaches the limit.
 #[test]
 #[ignore = "takes minutes: see scripts/check/coverage.sh"]
 fn coverage_table() {

@@ -1,4 +1,5 @@
-//! Verdict on a run's limits: compares its best checkpoint with the base on the test split of the held-out documents.
+//! Verdict on a run's forgetting limits: compares the run's best checkpoint with the base on the test split of the
+//! held-out documents.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -19,25 +20,26 @@ use crate::retention::self_replay::DOMAIN;
 use polymath_eval::Shares;
 
 const RESAMPLES: usize = 4000;
-/// Significance level of a two-sided interval whose two sides are each tested at 5 %.
+/// Significance level α of a two-sided confidence interval of which each side is a one-sided test at 5 %.
 pub(super) const TWO_SIDED: f64 = 2.0 * LEVEL;
-/// Name of the verdict's file in the run's folder. A run with this file is judged.
+/// Name of the file in a run's folder that holds the verdict on the limits. A run without this file is yet to be
+/// judged.
 pub(super) const FILE: &str = "limits.json";
 
-/// Verdict on one domain on the test split.
+/// Change of one domain on the test split, with the verdict on its limit.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DomainVerdict {
     /// Name of the domain.
     pub domain: String,
-    /// Change in bits per byte: tuned − base.
+    /// Bits per byte of the tuned model minus those of the base.
     pub change: f64,
     /// 95 % confidence interval of the change; `None` below five groups of documents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval: Option<[f64; 2]>,
     /// Number of independent groups of documents.
     pub groups: usize,
-    /// Effective number of groups: that many equally large groups with normally distributed changes would give the
-    /// same information.
+    /// Effective number of groups: the number of equally large groups with normally distributed changes that would give
+    /// the same information.
     pub effective_groups: f64,
     /// Limit and verdict; `None` for the niche and for a domain without a limit.
     #[serde(flatten)]
@@ -52,9 +54,9 @@ pub struct LimitedDomain {
     /// Verdict: kept if the one-sided 95 % upper bound is within the limit and there are 15 effective groups, or if the
     /// domain has improved; broken if the lower bound is beyond the limit.
     pub verdict: LimitVerdict,
-    /// Bound of the change that decides: the one-sided 95 % upper bound if the change is within the limit, else the
-    /// lower one, corrected for the number of limits that are passed. `None` below five groups of documents, and in
-    /// verdicts of earlier versions.
+    /// Confidence bound of the change that is compared with the limit: the one-sided 95 % upper bound if the change is
+    /// within the limit, else the lower bound, corrected for the number of limits that are passed. `None` below five
+    /// groups of documents, and in verdicts of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bound: Option<f64>,
     /// For an undecided limit: approximate number of similar groups that would decide it if the change stayed the
@@ -63,17 +65,19 @@ pub struct LimitedDomain {
     pub deciding_groups: Option<usize>,
 }
 
-/// Model that was judged.
+/// Model that a verdict is about.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Judged {
     /// Checkpoint that was scored: the run's `best`, or `closest` if no model was within the limits.
     pub checkpoint: PathBuf,
-    /// True if an evaluation during training was within the limits, judged by the upper bound of each domain.
+    /// True if an evaluation during training found the model within all limits, by the upper bound of each domain.
     pub inside_on_the_way: bool,
-    /// True if the limits were held on text that the base generated, since no text was retained.
+    /// True if the limits were applied to text that the base generated, because the run has no dataset of retained
+    /// domains.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub on_generated_text: bool,
-    /// For a mix of base and last checkpoint: the share of the weight change in each layer.
+    /// Share of the weight change in each layer, if the model is a mix of the base and the last checkpoint; `None` for
+    /// a checkpoint of training.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mixed: Option<Shares>,
 }
@@ -84,7 +88,7 @@ pub struct LimitsVerdict {
     /// Model that was judged.
     #[serde(flatten)]
     pub judged: Judged,
-    /// Verdicts on the domains, the niche first.
+    /// Verdicts on the domains; the first one is the niche.
     pub domains: Vec<DomainVerdict>,
 }
 
@@ -109,14 +113,14 @@ impl LimitsVerdict {
         }
     }
 
-    /// Returns true if the model was within the limits on the dev split.
+    /// Returns true if the judged model was within all limits on the dev split.
     pub fn is_inside(&self) -> bool {
         self.judged.inside_on_the_way || self.judged.mixed.is_some()
     }
 
-    /// Scores both models on the test split of the domains, each with its own tokenizer, and judges the limits. The
-    /// niche is the first domain. `windows` are those of the dev split, so that documents are chosen by the same
-    /// rule.
+    /// Scores the base and the tuned model on the test split of the domains, each with its own tokenizer, and judges
+    /// the limits. The first domain is the niche. `windows` are the scoring windows of the dev split, so that documents
+    /// of the test split are chosen by the same rule.
     pub(crate) fn measure(
         base: ModelOnDomains,
         tuned: ModelOnDomains,
@@ -143,7 +147,7 @@ impl LimitsVerdict {
         Self::of(judged, &scored)
     }
 
-    /// Judges the limits by scores on the test split.
+    /// Judges the limits by the scores of both models on the test split.
     pub(super) fn of(judged: Judged, scored: &[ScoredDomain]) -> Result<Self, FinetuneError> {
         let mut domains = Vec::new();
         let mut tested: Vec<(usize, f64, Against)> = Vec::new();
@@ -211,14 +215,14 @@ impl LimitsVerdict {
         Ok(Self { judged, domains })
     }
 
-    /// Reads the verdict in a run's folder. Returns `None` if there is none, or if it can't be read or follows an
-    /// earlier rule; then the run is judged again.
+    /// Reads the verdict from a run's folder. Returns `None` if there is no verdict, if it can't be read, or if it was
+    /// made by an earlier version's rule; the run is then judged again.
     pub(crate) fn read(run: &Path) -> Option<Self> {
         let text = polymath_base::read(run.join(FILE)).ok()?;
         serde_json::from_slice(&text).ok()
     }
 
-    /// Writes `limits.json` to the run's folder.
+    /// Writes the verdict to `limits.json` in the run's folder.
     pub(crate) fn write(&self, run: &Path) -> Result<(), FinetuneError> {
         let mut value = serde_json::to_value(self).expect("a verdict is numbers and names");
         let verdict = self.verdict();
@@ -228,7 +232,7 @@ impl LimitsVerdict {
     }
 }
 
-/// Scores of a domain by both models.
+/// Scores of one domain by the base and by the tuned model.
 pub(super) struct ScoredDomain {
     pub domain: String,
     pub limit: Option<f64>,
@@ -332,8 +336,8 @@ impl fmt::Display for LimitsVerdict {
 }
 
 impl LimitsVerdict {
-    /// Lists the domains with this verdict: a broken limit with its excess, an undecided one with the number of
-    /// groups that would decide it.
+    /// Formats a list of the domains that have this verdict: with the excess for a broken limit, and with the number of
+    /// groups that would decide an undecided one.
     fn named(&self, verdict: LimitVerdict) -> String {
         let said = |domain: &DomainVerdict| {
             let limited = domain
@@ -360,7 +364,8 @@ impl LimitsVerdict {
     }
 }
 
-/// Formats the share of all layers as `43.8 %`, or the smallest and the largest share.
+/// Formats the shares of the weight change of a mixed model: one number (`43.8 %`) if all layers have the same share,
+/// else the smallest and the largest.
 fn mixture(shares: &Shares) -> String {
     let by_share = |a: &(&String, &f64), b: &(&String, &f64)| a.1.total_cmp(b.1);
     let ends = (

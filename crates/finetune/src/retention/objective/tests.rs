@@ -1,4 +1,4 @@
-//! Test that the objective passes the step number on to the model.
+//! Test that the objective passes the step number on to the model, which draws dropout masks from it.
 
 #[path = "../../../tests/it/support/tiny.rs"]
 mod tiny;
@@ -8,7 +8,7 @@ use polymath_model::{Adapter, AdapterBase, LoadOptions, LoraConfig, TokenizerFil
 
 use super::*;
 
-/// Returns a model with an adapter that uses dropout and changes the model's output.
+/// Returns a model with an adapter that has dropout and whose weights are such that it changes the model's output.
 fn dropping() -> Transformer {
     let base = tiny::frozen(1);
     let weights = base.parameters().into_iter();

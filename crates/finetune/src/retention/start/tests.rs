@@ -1,5 +1,5 @@
-//! Tests of the batches of a run with replay. Niche and retained domain have the same text, so that only the order of
-//! rows can differ.
+//! Tests of the batches of a run with replay. The niche and the retained domain have the same documents, so that their
+//! rows differ only in order.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,7 +11,7 @@ use polymath_train::Silent;
 
 use super::*;
 
-/// Writes a dataset with the given domains and numbers of documents. Documents that an earlier domain has already are
+/// Writes a dataset with the given domains and numbers of documents. A document that an earlier domain contains too is
 /// dropped.
 fn write_data(folder: &Path, name: &str, domains: &[(&str, usize)]) {
     let text = |number: usize| {
@@ -79,7 +79,7 @@ fn opened(folder: &Path, retained: &[(&str, usize)], settings: &str) -> Finetuni
     Finetuning::inspect(config, &NoProgress).unwrap()
 }
 
-/// Returns the first 40 rows of the niche and of the replay, in the order of training.
+/// Returns the first 40 rows of the niche and the first 40 replayed rows, in the order of training.
 fn rows(finetuning: &Finetuning) -> [Vec<Vec<u32>>; 2] {
     let launch = Launch::on(Device::Cpu);
     let mut context = StartContext {
@@ -100,8 +100,8 @@ fn rows(finetuning: &Finetuning) -> [Vec<Vec<u32>>; 2] {
     rows
 }
 
-/// Checks that replayed rows have another order than the niche's, although both have the same documents: otherwise a
-/// step would contain the same row twice. Both orders depend on the seed.
+/// Checks that niche and replay order the same documents differently: otherwise a batch would contain the same row
+/// twice. Both orders depend on the seed.
 #[test]
 fn replayed_rows_have_another_order_than_the_niche() {
     let mut seen = std::collections::BTreeSet::new();

@@ -1,4 +1,4 @@
-//! Model and documents small enough to check by hand.
+//! Model and documents for tests, small enough to check by hand.
 #![allow(dead_code, reason = "each program uses a part")]
 
 use std::collections::BTreeMap;
@@ -36,7 +36,7 @@ pub fn frozen(seed: u64) -> Transformer {
     model(seed, &LoadOptions::frozen(&Device::Cpu, ops()))
 }
 
-/// Writes the model of this seed to a new folder, with its tokenizer.
+/// Writes a tiny model with random weights of the given seed, and its tokenizer, to a new folder.
 pub fn save(folder: &Path, seed: u64) {
     std::fs::create_dir(folder).unwrap();
     let tokenizer = folder.parent().unwrap().join("tokenizer.json");
@@ -49,7 +49,7 @@ pub fn save(folder: &Path, seed: u64) {
     polymath_model::save(folder, &frozen(seed), &tokenizer).unwrap();
 }
 
-/// Returns documents of counting tokens that begin with arbitrary numbers.
+/// Returns documents of consecutive token IDs that start at arbitrary numbers.
 pub fn shard(documents: u32) -> Arc<TokenShard> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("train.safetensors");
@@ -65,7 +65,7 @@ pub fn shard(documents: u32) -> Arc<TokenShard> {
     Arc::new(TokenShard::open(&path).unwrap())
 }
 
-/// Returns the same documents under the name of a domain.
+/// Returns the documents as a domain with the given name.
 pub fn named(name: &str, documents: u32) -> NamedShard {
     NamedShard {
         name: name.to_owned(),
@@ -78,7 +78,7 @@ pub fn values(tensor: &Tensor) -> Vec<f64> {
     tensor.flatten_all().unwrap().to_vec1().unwrap()
 }
 
-/// Returns the values of each parameter, in f64.
+/// Returns the elements of each parameter as f64 numbers, by name.
 pub fn numbers(parameters: &BTreeMap<String, Tensor>) -> BTreeMap<String, Vec<f64>> {
     parameters
         .iter()
