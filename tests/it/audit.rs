@@ -70,7 +70,7 @@ fn train(at: &Path) {
     foreign(at, "foreign", "plain");
 }
 
-/// Copies the files of a model that any program writes, without what this program records.
+/// Copies the files that any program writes for a model, without those in which this program records its base.
 fn copy_model(from: &Path, to: &Path) {
     std::fs::create_dir(to).unwrap();
     for name in [
@@ -86,7 +86,7 @@ fn copy_model(from: &Path, to: &Path) {
     }
 }
 
-/// Writes the adapter as PEFT does: with the name of a base, and without a digest of its weights.
+/// Writes a copy of the adapter as PEFT would: with the name of its base, and without a digest of the base's weights.
 fn foreign(at: &Path, folder: &str, base: &str) {
     let mut adapter = read_adapter(&at.join("lora/best").canonicalize().unwrap()).unwrap();
     adapter.base = AdapterBase {
@@ -98,7 +98,7 @@ fn foreign(at: &Path, folder: &str, base: &str) {
     save_adapter(&at.join(folder), &adapter).unwrap();
 }
 
-/// Result of an audit of these models in a folder of its own.
+/// Result of one `polymath audit`: exit code, `audit.json`, console output and HTML page.
 struct Audited {
     code: i32,
     json: Value,
@@ -123,7 +123,7 @@ impl Audited {
         what.collect::<Vec<_>>().join("\n")
     }
 
-    /// Checks that the audit names this fault, ends with its own status, and shows no figure.
+    /// Checks that the audit reports a finding of this kind, exits with 5, and shows no figures.
     fn refuses(&self, kind: &str) {
         assert_eq!(self.kinds(), [kind], "{}", self.told);
         assert_eq!(self.code, 5, "{}", self.told);
@@ -384,7 +384,7 @@ fn differences_of_tokenizer_and_template_are_named() {
     );
 }
 
-/// Replaces the base's weights while the first tuned model is scored.
+/// Progress receiver that replaces the base's weights while the first tuned model is scored.
 struct Swaps {
     begun: Cell<usize>,
     at: usize,

@@ -18,7 +18,7 @@ fn evaluations(run: &Path) -> Vec<(u64, Value)> {
     scores.filter(|(step, _)| *step > 0).collect()
 }
 
-/// Returns the step with the lowest mean score over the given domains.
+/// Returns the step whose mean score over the given domains is lowest.
 fn lowest(evaluations: &[(u64, Value)], domains: &[&str]) -> u64 {
     let mean = |scores: &Value| {
         let of = |name: &&str| scores[*name].as_f64().unwrap();

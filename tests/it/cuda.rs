@@ -96,7 +96,7 @@ fn largest(values: impl Iterator<Item = f32>) -> f32 {
     })
 }
 
-/// Returns the largest absolute difference.
+/// Returns the largest absolute difference between the elements of two tensors.
 fn difference(found: &[f32], expected: &[f32]) -> f32 {
     assert_eq!(found.len(), expected.len());
     largest(found.iter().zip(expected).map(|(a, b)| a - b))
@@ -137,8 +137,8 @@ fn assert_alike(found: &Pass, expected: &Pass, tolerance: f32, what: &str) {
     }
 }
 
-/// Checks that loss, scores and every gradient agree between GPU and CPU, for both families and precisions, with and
-/// without recomputation.
+/// Checks that loss, scores and every gradient agree between GPU and CPU, for Llama and GPT-2, in f32 and bf16, with
+/// and without recomputed activations.
 #[test]
 fn models_agree() {
     for config in [llama(), gpt2()] {
@@ -167,7 +167,7 @@ fn models_agree() {
     }
 }
 
-/// Checks that GPU and CPU agree for models with adapters, whose dropout uses the same mask.
+/// Checks that GPU and CPU agree for models with LoRA and DoRA adapters, and that both drop the same inputs.
 #[test]
 fn adapters_agree() {
     for dora in [false, true] {
@@ -238,7 +238,8 @@ fn losses(run: &Path) -> Vec<f64> {
         .collect()
 }
 
-/// Checks that training with either optimizer agrees, and that a model trained on a GPU scores the same on the CPU.
+/// Checks that training with either optimizer gives the same losses on GPU and CPU, and that a model trained on a GPU
+/// scores the same on the CPU.
 #[test]
 fn training_agrees() {
     let folder = tempfile::tempdir().unwrap();

@@ -82,7 +82,7 @@ fn write_texts(at: &Path) {
     fs::write(at.join("tasks/places.jsonl"), task.repeat(8)).unwrap();
 }
 
-/// Folder in which the commands of the pages are run.
+/// Folder in which a reader of the documentation runs its commands.
 struct Reader<'a> {
     at: PathBuf,
     hub: &'a Hub,
@@ -141,7 +141,7 @@ impl Reader<'_> {
             .unwrap()
     }
 
-    /// Runs all commands of a page and writes all files that it shows.
+    /// Follows a page like a reader: runs all its commands and writes all files that it shows.
     fn follow(&self, page: &Path, seen: &mut Seen) {
         for block in pages::blocks(page) {
             let commands = block.commands();
@@ -168,7 +168,7 @@ impl Reader<'_> {
     }
 }
 
-/// Counts of pages, of commands that were run, and of commands that were not.
+/// Numbers of pages, of commands that the test ran, and of commands that it could not run.
 #[derive(Default)]
 struct Seen {
     pages: usize,

@@ -1,4 +1,4 @@
-//! Dry runs: the time that they measure, what they count, and that they write nothing.
+//! Tests of dry runs: the time that they measure, the cost that they count, and that they write nothing.
 
 use std::path::Path;
 use std::time::Instant;
@@ -8,7 +8,7 @@ use predicates::str::contains;
 
 use crate::support::fixture::{files, finetune, polymath, prepare, write};
 
-/// Returns the seconds of the line of a dry run that begins with `time`.
+/// Returns the number of seconds in the line of a dry run's output that begins with `time`.
 fn seconds(output: &str) -> f64 {
     let line = output.lines().find(|line| line.starts_with("time "));
     let line = line.unwrap_or_else(|| panic!("no time in {output}"));
@@ -35,8 +35,8 @@ fn dry(at: &Path, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Checks that the time of a run is about what it then takes; a shared machine may be several times as slow at one
-/// moment as at another.
+/// Checks that the time that a dry run estimates is about the time that the run then takes, within a wide margin, since
+/// a shared machine varies.
 #[test]
 fn the_time_of_a_run_is_measured() {
     let folder = tempfile::tempdir().unwrap();
@@ -115,8 +115,8 @@ fn every_method_is_measured_without_writing() {
     assert_eq!(files(at), before);
 }
 
-/// Checks that a frontier and a transfer matrix sum up the time, the memory and the disk of their runs, and the work
-/// after them.
+/// Checks that a dry run of a frontier and of a transfer matrix adds up time, memory and disk of all runs and the time
+/// of the scoring after them.
 #[test]
 fn sweeps_are_measured() {
     let folder = tempfile::tempdir().unwrap();

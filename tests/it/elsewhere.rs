@@ -1,4 +1,4 @@
-//! Runs that are used from another working directory, and after their project has moved.
+//! Tests that use runs from another working directory, and after the project's folder has moved.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use predicates::str::contains;
 
 use crate::support::fixture::{finetune, polymath, prepare, pretrain_other, sha_of_weights};
 
-/// A project with a base, a full fine-tuning and an adapter, whose paths are relative.
+/// Makes a project of a base, a full fine-tuning and an adapter, with relative paths in its configs.
 fn project(at: &Path) {
     std::fs::create_dir(at).unwrap();
     prepare(at);
@@ -16,7 +16,7 @@ fn project(at: &Path) {
     finetune(at, "lora", &lora).assert().success();
 }
 
-/// Evaluates, generates, merges and reports in the folder `from`, with the runs in `project`.
+/// Runs `evaluate`, `generate`, `merge` and `report` in the folder `from`, on the runs in `project`.
 fn use_runs(from: &Path, project: &Path, output: &str) {
     let run = |name: &str| project.join("runs").join(name).display().to_string();
     let succeed = |arguments: &[&str]| polymath(from).args(arguments).assert().success();
@@ -45,8 +45,8 @@ fn use_runs(from: &Path, project: &Path, output: &str) {
     .stdout(contains("asked (niche)"));
 }
 
-/// Checks that a command finds the paths of a run from another folder, from one that holds another project of the same
-/// layout, and after the project has moved.
+/// Checks that commands find the files that a run refers to: from another folder, from a project of the same layout,
+/// and after the project has moved.
 #[test]
 fn runs_are_used_from_elsewhere() {
     let folder = tempfile::tempdir().unwrap();
@@ -70,8 +70,8 @@ fn runs_are_used_from_elsewhere() {
     use_runs(&other, Path::new("../deep/moved"), "relative");
 }
 
-/// Checks that a run goes on by its own `run.toml` from any folder, and by a config that spells its paths in another
-/// way.
+/// Checks that a run resumes by its own `run.toml` from any folder, and by a config that writes the same paths
+/// differently.
 #[test]
 fn a_run_resumes_from_elsewhere() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,5 @@
-//! Runs that are made longer through the binary: pretraining, fine-tuning, under limits, and the runs of a frontier.
+//! Tests of finished runs that are trained for longer: pretraining, fine-tuning, fine-tuning under limits, and the runs
+//! of a frontier.
 
 use std::path::Path;
 
@@ -9,8 +10,8 @@ use crate::support::fixture::{
     files, finetune, killable, polymath, prepare, read_json as json, records, sha_of_weights, write,
 };
 
-/// Checks that a finished pretraining goes on by `--resume` where its length is raised; killed on the way, it ends with
-/// the same bits. It is not made shorter, and without `--resume` it is left alone.
+/// Checks that `--resume` continues a finished pretraining whose length was raised, with the same bits if it is killed
+/// on the way. The run can't be shortened, and without `--resume` it is left alone.
 #[test]
 fn a_finished_pretraining_is_extended() {
     let folder = tempfile::tempdir().unwrap();
@@ -59,7 +60,8 @@ fn a_finished_pretraining_is_extended() {
         .stderr(contains("nothing left to do"));
 }
 
-/// Kills the resumed command in the middle, and starts from the finished run again if it was faster than the kill.
+/// Kills the resuming command in the middle. If the run finishes before the kill, starts again from the copy of the
+/// finished run.
 fn kill_resumed(at: &Path, arguments: &[&str], places: (&str, &str)) {
     let run = at.join("runs/killed");
     let kept = at.join("kept");
@@ -88,8 +90,8 @@ fn copy(from: &Path, to: &Path) {
     assert!(copied.unwrap().success());
 }
 
-/// Checks that a run whose rows and rate were chosen for its length keeps them when it is extended, though a config
-/// with a length has others, and says so; so does the next resumption.
+/// Checks that an extended run keeps the batch rows and learning rate that were chosen for its first length, even if
+/// its config would now give others, and that it says so each time.
 #[test]
 fn an_extension_keeps_what_was_chosen() {
     let folder = tempfile::tempdir().unwrap();
@@ -145,7 +147,7 @@ fn an_extension_keeps_what_was_chosen() {
     }
 }
 
-/// Checks that under limits, an extended run gets a new verdict; the earlier one stays beside it.
+/// Checks that an extended run under limits gets a new verdict, and that the earlier verdict is kept beside it.
 #[test]
 fn an_extended_run_is_judged_anew() {
     let folder = tempfile::tempdir().unwrap();
@@ -191,8 +193,8 @@ const FRONTIER: &str = "output = \"frontier\"\nseeds = [1, 2]\nlimit = 0.5\ninte
                         base = \"runs/base/best\"\ndataset = \"data\"\ndomain = \"asked\"\nretain = \"data\"\n\
                         [shared.training]\nsteps = 6\nbatch_size = 4\n[shared.evaluation]\nmax_tokens = 500\n[runs.full]\n";
 
-/// Checks that raising the tokens of the final scoring leaves the runs of a frontier as they are; a change of what
-/// chose their best checkpoint, or of their length, is refused with the reason.
+/// Checks that a frontier whose scoring is raised to more tokens does not train again. A change of the runs' length, or
+/// of the text on which their best checkpoint was chosen, is refused with the reason.
 #[test]
 fn a_frontier_is_scored_on_more_tokens_without_training() {
     let folder = tempfile::tempdir().unwrap();

@@ -13,7 +13,7 @@ use predicates::str::contains;
 use crate::support::fixture;
 use crate::support::served::{Hub, Trouble, output};
 
-/// Returns texts for the numbers from `from` on, which differ from the texts of any other start.
+/// Returns 90 texts of 20 consecutive numbers each; the first text begins with `from`, the next with `from` + 1.
 fn texts(from: u32) -> Vec<String> {
     let text = |number: u32| {
         let words: Vec<String> = (number..number + 20).map(|n| n.to_string()).collect();

@@ -1,5 +1,5 @@
-//! Tests of `generate` and `chat` through the binary: which text goes to which stream, and that both give the same
-//! answers.
+//! Tests of `generate` and `chat` through the binary: the text on stdout and stderr, and that both commands give the
+//! same answers.
 #![cfg(unix)]
 
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Tests that kill and resume runs with settings that other tests leave out, and on changed data.
+//! Tests of runs that are killed and resumed: with unusual settings, and after their data has changed.
 
 use std::path::Path;
 
@@ -9,7 +9,8 @@ use crate::support::fixture::{
 
 const PLACES: (&str, &str) = ("step-000003/state.json", "step-000020");
 const OFTEN: [&str; 2] = ["checkpoint.every=1", "checkpoint.keep=99"];
-/// Settings: Muon, bf16 products, and each step in two accumulated parts with a clipped norm.
+/// Settings that change the computation: Muon, bf16 products, and steps in two accumulated parts with a clipped
+/// gradient norm.
 const COMPUTED: [&str; 5] = [
     "training.optimizer=muon",
     "training.precision=bf16",
@@ -18,7 +19,8 @@ const COMPUTED: [&str; 5] = [
     "evaluation.every=5",
 ];
 
-/// Checks that the run `whole` and the killed one have the same weights, and the same metrics but for times.
+/// Asserts that the uninterrupted run `whole` and the killed and resumed one have the same weights and, apart from
+/// times, the same metrics.
 fn assert_same(at: &Path) {
     let [whole, killed] = ["runs/whole", "runs/killed"].map(|run| at.join(run));
     assert_eq!(sha_of_weights(&whole), sha_of_weights(&killed));

@@ -42,7 +42,7 @@ fn polymath(arguments: &[&str]) -> Command {
     command
 }
 
-/// Checks that the command ends with `code` and without a panic, and returns its stderr.
+/// Checks that the command exits with `code` and without a panic; returns its stderr.
 fn ends(mut command: Command, code: i32) -> String {
     let Output { status, stderr, .. } = command.output().unwrap();
     let told = String::from_utf8(stderr).unwrap();

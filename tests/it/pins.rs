@@ -17,7 +17,7 @@ use crate::support::fixture::{
     finetune, killable, polymath, prepare, prepare_data, pretrain_other, write,
 };
 
-/// Returns the content of every file below a folder, by path.
+/// Returns the content of every file in a folder and its subfolders, by path.
 fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut folders = vec![folder.to_path_buf()];
@@ -45,7 +45,7 @@ fn sealed(checkpoint: &Path) -> Value {
     serde_json::from_str::<Value>(&text).unwrap()["sha256"].take()
 }
 
-/// Makes the link `name` of a run point to `target`.
+/// Replaces the link `name` of a run by one that points to `target`.
 fn point(run: &Path, name: &str, target: &Path) {
     let link = run.join(name);
     fs::remove_file(&link).unwrap();
@@ -55,7 +55,7 @@ fn point(run: &Path, name: &str, target: &Path) {
     fs::write(&link, target.display().to_string()).unwrap();
 }
 
-/// Replaces the run `run` by the run `by`, as if folders had been renamed.
+/// Renames the folder of the run `by` to that of the run `run`, which is moved away.
 fn replace(at: &Path, run: &str, by: &str) {
     fs::rename(at.join(run), at.join("runs/away")).unwrap();
     fs::rename(at.join(by), at.join(run)).unwrap();

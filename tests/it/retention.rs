@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::support::fixture::{assert_resumes, finetune, polymath, prepare, write};
 
-/// Settings that combine all methods, with replayed data.
+/// Settings that combine all retention methods, with replay of the base's training data.
 const TOGETHER: [&str; 7] = [
     "retention.replay.share=0.25",
     "retention.replay.weight=2",
@@ -18,7 +18,7 @@ const TOGETHER: [&str; 7] = [
     "retention.ewc.weights={letters=2}",
     "retention.distill.strength=0.5",
 ];
-/// Settings for a base whose training data are not available.
+/// Settings that combine the retention methods for a base whose training data is not available.
 const ALONE: [&str; 6] = [
     "retention.replay.source=self",
     "retention.replay.share=0.3",
@@ -122,7 +122,8 @@ fn methods_work_together() {
     assert_eq!(kept(), 4);
 }
 
-/// Checks the same with text that the base generates and with cached predictions.
+/// Checks that the retention methods work together on text that the base generates and with cached predictions of the
+/// base.
 #[test]
 fn bases_without_data_are_retained_by_their_own_text() {
     let folder = tempfile::tempdir().unwrap();
@@ -268,8 +269,8 @@ fn impossible_retention_is_refused() {
     }
 }
 
-/// Checks a control run, which has the recipe of another run but not its text: it does not learn the niche, and
-/// forgets far less.
+/// Checks a control run, which trains by the recipe of another run but on different text: it does not learn the niche,
+/// and forgets far less.
 #[test]
 fn controls_separate_the_recipe_from_the_niche() {
     let folder = tempfile::tempdir().unwrap();

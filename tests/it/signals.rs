@@ -11,12 +11,12 @@ use crate::support::fixture::{PREPARE, device, polymath, prepare_data, succeed, 
 /// Time limit: longer than any machine needs, short enough to notice a hang.
 const SOON: Duration = Duration::from_secs(60);
 
-/// Starts the command from a shell that ignores the signals in `ignored`, a list or an empty string.
+/// Starts the command from a shell that ignores the signals in `ignored` (names separated by spaces; may be empty).
 fn start(at: &Path, ignored: &str, arguments: &str) -> Child {
     start_in(None, at, ignored, arguments)
 }
 
-/// Starts the command in a job of this id, if there is one.
+/// Starts the command as if within a batch system's job with this id; outside of a job if there is none.
 fn start_in(job: Option<&str>, at: &Path, ignored: &str, arguments: &str) -> Child {
     let trap = match ignored {
         "" => String::new(),
@@ -138,7 +138,7 @@ fn a_warning_of_a_batch_system_saves() {
     assert!(code == Some(75) || code == Some(0), "{code:?}");
 }
 
-/// Checks that `--max-time` stops and saves in the same way, and the run goes on; a sweep too.
+/// Checks that `--max-time` stops a run and a sweep with a saved checkpoint, and that the same run can be resumed.
 #[test]
 fn a_run_ends_when_its_time_is_up() {
     let folder = tempfile::tempdir().unwrap();

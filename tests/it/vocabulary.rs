@@ -18,7 +18,7 @@ const EMBEDDING: &str = "model.embed_tokens.weight";
 const ORDINARY: &str = "tokenizer.add=[\" you said\"]";
 const SPECIAL: &str = "tokenizer.add_special=[\"<|tool|>\"]";
 
-/// Returns the rows of the named parameter of a saved model.
+/// Returns the rows of a parameter of a saved model as vectors.
 fn rows(folder: &Path, name: &str) -> Vec<Vec<f32>> {
     let bytes = std::fs::read(folder.join("model.safetensors")).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
@@ -34,7 +34,7 @@ fn rows(folder: &Path, name: &str) -> Vec<Vec<f32>> {
     rows.map(<[f32]>::to_vec).collect()
 }
 
-/// Copies a model folder with the given rows as its embedding, and with a changed `config.json`.
+/// Copies a model folder, with its embedding replaced by the given rows and with a changed `config.json`.
 fn copy(from: &Path, to: &Path, embedding: &[Vec<f32>], change: impl FnOnce(&mut Value)) {
     std::fs::create_dir_all(to).unwrap();
     std::fs::copy(from.join("tokenizer.json"), to.join("tokenizer.json")).unwrap();
@@ -270,8 +270,8 @@ fn new_tokens_are_learned() {
     );
 }
 
-/// Checks that the tuned model can be mixed with the extended base, and not with the original one, which lacks the
-/// new tokens.
+/// Checks that `interpolate` mixes the tuned model with the extended base, and refuses the original base, which lacks
+/// the new tokens.
 fn mixes(at: &Path) {
     let between = |base: &str| {
         let mut command = polymath(at);
@@ -284,7 +284,7 @@ fn mixes(at: &Path) {
     between("runs/whole.base").success();
 }
 
-/// Checks that limits hold for a model with new tokens; the base is measured with its own tokenizer.
+/// Checks that limits hold for a model with new tokens, with the base measured by its own tokenizer.
 #[test]
 fn limits_are_kept_with_new_tokens() {
     let folder = tempfile::tempdir().unwrap();

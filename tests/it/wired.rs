@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::support::fixture::{finetune, polymath, prepare, records};
 
-/// Returns the metrics of each step of a run with these settings.
+/// Trains a short run with these settings and returns the metrics of each step.
 fn steps(at: &Path, phase: &str, settings: &[&str]) -> Vec<Value> {
     let folder = at.join("runs/wired");
     let _ = std::fs::remove_dir_all(&folder);

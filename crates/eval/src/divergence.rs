@@ -6,12 +6,12 @@ use polymath_model::{Comparison, Transformer};
 use crate::scoring::scoring_options;
 use crate::{EvalError, WindowOptions};
 
-/// Base and a model that was tuned from it.
+/// Base model and a model that was tuned from it.
 #[derive(Clone, Copy)]
 pub struct ModelPair<'a> {
-    /// The base.
+    /// Model before fine-tuning.
     pub base: &'a Transformer,
-    /// The tuned model.
+    /// Model after fine-tuning.
     pub tuned: &'a Transformer,
 }
 

@@ -12,7 +12,7 @@ use polymath_model::{
 
 use crate::{EvalError, ScoresByDomain, WindowOptions, score_shard};
 
-/// Folders of the models at both ends of an interpolation.
+/// Model folders at both ends of an interpolation: the base (α = 0) and the tuned model (α = 1).
 #[derive(Debug, Clone, Copy)]
 pub struct Endpoints<'a> {
     /// Folder of the base.
@@ -21,9 +21,9 @@ pub struct Endpoints<'a> {
     pub tuned: &'a Path,
 }
 
-/// Weights of two models of the same shape, and the settings to score the models in between.
+/// Weights of a base and a tuned model of the same shape, with the data to score the models in between.
 pub struct Interpolation<'a> {
-    /// Shape of the tuned model.
+    /// Configuration of both models.
     config: ModelConfig,
     base: BTreeMap<String, Tensor>,
     tuned: BTreeMap<String, Tensor>,
@@ -33,7 +33,7 @@ pub struct Interpolation<'a> {
     options: LoadOptions<'a>,
 }
 
-/// α of each block of the model; [`block_of`] gives the names of the blocks.
+/// Share α of the tuned weights in each block, by the names that [`block_of`] gives.
 pub type Shares = BTreeMap<String, f64>;
 
 impl<'a> Interpolation<'a> {
@@ -114,7 +114,7 @@ impl<'a> Interpolation<'a> {
             .collect()
     }
 
-    /// Returns the model with the weights of [`Self::blend`].
+    /// Builds the model with the weights that [`Self::blend`] returns.
     ///
     /// # Errors
     /// Fails as [`Self::blend`] does, or if the weights make no model.
@@ -124,13 +124,13 @@ impl<'a> Interpolation<'a> {
         Ok(Transformer::from_weights(config, weights, &self.options)?)
     }
 
-    /// Returns shares with the same α for all blocks.
+    /// Returns shares that give every block the same α.
     pub fn alike(&self, alpha: f64) -> Shares {
         let blocks = self.tuned.keys().map(|name| block_of(name));
         blocks.map(|block| (block, alpha)).collect()
     }
 
-    /// Scores the documents of every domain in one split, with the model at `shares`.
+    /// Scores the documents of every domain in one split, with the model that `shares` gives.
     ///
     /// # Errors
     /// Fails if the model can't be built or scored.

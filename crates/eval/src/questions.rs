@@ -122,7 +122,7 @@ fn too_long(config: &ModelConfig, question: &Question, row: &Row) -> EvalError {
     ))
 }
 
-/// Encodes a question: begin token and prompt, then answer and ending.
+/// Encodes a question as one row: begin token, prompt, answer and ending.
 fn row(
     config: &ModelConfig,
     tokenizer: &Tokenizer,

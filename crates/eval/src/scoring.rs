@@ -309,7 +309,7 @@ impl HeldoutEvaluator {
         Self { shards, windows }
     }
 
-    /// Returns the split that is scored; `None` for all held-out documents.
+    /// Returns the split that the evaluator scores; `None` for all held-out documents.
     pub fn split(&self) -> Option<HeldoutSplit> {
         self.windows.split
     }
@@ -360,7 +360,7 @@ impl HeldoutEvaluator {
         Ok(found)
     }
 
-    /// Returns the window options for a shard; without the split if the shard has no documents in it.
+    /// Returns the window options for a shard. Removes the split from them if the shard has no documents in it.
     fn of(&self, shard: &TokenShard) -> WindowOptions {
         WindowOptions {
             split: self.split().filter(|split| has(shard, *split)),
@@ -373,7 +373,7 @@ fn has(shard: &TokenShard, split: HeldoutSplit) -> bool {
     (0..shard.documents()).any(|index| shard.split_of(index) == split)
 }
 
-/// Returns the number of tokens that will be scored, at most.
+/// Returns the maximum number of tokens that will be scored.
 fn size(shard: &TokenShard, windows: WindowOptions) -> u64 {
     let is_wanted = |index: &usize| {
         windows

@@ -61,15 +61,15 @@ impl SampledDocument {
     }
 }
 
-/// A document that is being sampled.
+/// State of a document that is being sampled: one row of the batch.
 struct Row {
-    /// Index of the document that is sampled.
+    /// Index of the document among those that are sampled.
     document: usize,
     /// Token that the model reads next.
     pending: u32,
-    /// Tokens of the frame that come next.
+    /// Tokens of the conversation's frame that follow next and are not drawn.
     fixed: VecDeque<u32>,
-    /// True while the question is being written.
+    /// True while the model writes the question of a conversation.
     asks: bool,
     ended: bool,
 }
@@ -107,7 +107,7 @@ impl DocumentSampler {
             .collect())
     }
 
-    /// Samples the documents of these numbers in one batch: continuations of the begin token, or conversations in a
+    /// Samples the documents with these numbers in one batch: continuations of the begin token, or conversations in a
     /// `frame`, whose questions take at most half of a document.
     ///
     /// # Errors
@@ -183,7 +183,8 @@ impl DocumentSampler {
         Ok(())
     }
 
-    /// Returns the uniform random number for a position of a document. It does not depend on the other documents.
+    /// Returns the uniform random number in [0, 1) for a position of a document. It does not depend on the other
+    /// documents.
     fn uniform(&self, document: u64, position: u64) -> f64 {
         let stream = mix(self.seed ^ mix(document));
         (mix(stream.wrapping_add(mix(position))) >> 11) as f64 / (1u64 << 53) as f64

@@ -19,9 +19,9 @@ pub struct GreedyContinuations {
     pub ends: Vec<u32>,
 }
 
-/// Prompt that is being continued.
+/// State of a prompt that is being continued: one row of the batch.
 struct Row<'a> {
-    /// Index of the prompt.
+    /// Index of the prompt among all prompts.
     prompt: usize,
     tokens: &'a [u32],
     /// Token that the model reads next.
@@ -125,7 +125,7 @@ impl GreedyContinuations {
     }
 }
 
-/// Tokens to read, the same number for each row.
+/// Tokens that one forward pass reads, the same number for each row.
 struct Read<'a> {
     /// Tokens of all rows, row by row.
     tokens: &'a [u32],
@@ -151,7 +151,7 @@ fn next_logits(model: &Transformer, read: Read, cache: &mut Cache) -> Result<Vec
     Ok(model.next_logits(&input, cache)?.to_vec1::<f32>()?)
 }
 
-/// Removes the rows that have ended once they are a quarter, or all: removing them copies the cache.
+/// Removes ended rows from the batch, but only once they are a quarter of it, since removing rows copies the cache.
 fn drop_ended(
     rows: &mut Vec<Row>,
     cache: &mut Cache,

@@ -43,7 +43,7 @@ pub enum ModelError {
     /// Weights were not saved, because they have NaN or infinite values.
     #[error("the parameter `{0}` has NaN or infinite values: it is not saved")]
     Unsaved(String),
-    /// The architecture is not supported or not valid.
+    /// A model's architecture is not supported or not valid.
     #[error("{0}")]
     Architecture(String),
     /// The model can't process a batch or a prompt.

@@ -88,7 +88,7 @@ pub(crate) fn read_json(path: &Path, text: &str) -> Result<(ModelConfig, Vec<Str
 
 const KNOWN: &str = "`llama`, `mistral`, `qwen2`, `qwen3` or `gpt2`";
 
-/// Model type of the Llama family, with the defaults of `transformers` for missing keys.
+/// Model type of the Llama family (such as `qwen2`), with the defaults of `transformers` for missing keys.
 pub(crate) struct Kind {
     pub name: &'static str,
     qk_norm: bool,
@@ -202,7 +202,7 @@ pub(crate) enum TokenIds {
 }
 
 impl TokenIds {
-    /// Returns the end tokens of this model.
+    /// Returns a model's end tokens in the form that `config.json` has for them.
     pub fn ends(config: &ModelConfig) -> Self {
         match &config.other_eos_token_ids[..] {
             [] => Self::One(config.eos_token_id),

@@ -6,7 +6,7 @@ use crate::ModelError;
 
 /// Name of the tokenizer file.
 pub(crate) const TOKENIZER: &str = "tokenizer.json";
-/// Name of the file with the model's shape.
+/// Name of the model's configuration file.
 pub(crate) const CONFIG: &str = "config.json";
 /// Name of the file with the settings of generation, including the tokens that end a generated text.
 pub(crate) const GENERATION_CONFIG: &str = "generation_config.json";

@@ -10,7 +10,7 @@ use crate::adapter::Projection;
 use crate::kv_cache::{Cache, forget_unseen};
 use crate::{Family, LoraConfig, ModelConfig};
 
-/// Inputs that all layers of a forward pass share.
+/// Inputs of one forward pass that all layers share.
 pub(crate) struct Pass<'a> {
     pub ops: Ops,
     /// Rotary table; `None` if positions are learned.

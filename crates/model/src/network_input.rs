@@ -1,4 +1,4 @@
-//! Input of the network.
+//! Input of the network: tokens of a batch and their packing.
 
 use std::sync::Arc;
 
@@ -7,16 +7,16 @@ use polymath_ops::Segments;
 
 use crate::{Batch, ModelError};
 
-/// Tokens of a batch, with values that all layers share.
+/// Tokens of a batch, with their positions and attention segments, which all layers share.
 pub(crate) struct NetworkInput {
-    /// Input tokens, on the CPU: `(batch, sequence)`.
+    /// Input token IDs, on the CPU: `(batch, sequence)`.
     pub input_ids: Tensor,
     pub positions: Arc<[u32]>,
     pub segments: Segments,
 }
 
 impl NetworkInput {
-    /// Takes the inputs of a batch.
+    /// Converts a batch of the data crate to the network's input.
     pub fn new(batch: &Batch) -> Result<Self, ModelError> {
         let (rows, sequence) = (batch.rows, batch.sequence_length());
         let total = rows * sequence;

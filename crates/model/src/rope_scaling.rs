@@ -28,7 +28,7 @@ pub enum RopeScaling {
 }
 
 impl RopeScaling {
-    /// Returns a frequency after scaling.
+    /// Applies the scaling to a frequency in radians per token.
     pub(crate) fn apply(self, frequency: f64) -> f64 {
         match self {
             Self::Linear { factor } => frequency / factor,

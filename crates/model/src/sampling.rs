@@ -80,8 +80,8 @@ pub(crate) fn penalize(logits: &mut [f32], text: &[u32], penalty: f64) {
     }
 }
 
-/// Draws a token from the truncated distribution by `uniform` ∈ [0, 1), most likely token first; equal logits are
-/// ordered by token ID.
+/// Draws a token from the truncated distribution with the random number `uniform` ∈ [0, 1), most likely token first;
+/// equal logits are ordered by token ID.
 pub(crate) fn draw(logits: &[f32], sampling: &SamplingConfig, uniform: f64) -> u32 {
     let mut order: Vec<u32> = (0..logits.len() as u32).collect();
     // Excluded tokens must not be selected because of rounding.

@@ -13,7 +13,7 @@ const DEFAULT_FIRST_LAYER: usize = 28;
 const SLIDING: &str = "sliding_attention";
 const FULL: &str = "full_attention";
 
-/// Sliding window and the layers that have it.
+/// Size of the sliding window, and the layers that have one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SlidingWindow {
     /// Number of keys that a query attends to, including its own: query i attends to keys j with i − size < j ≤ i.

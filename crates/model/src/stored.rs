@@ -1,4 +1,4 @@
-//! Tensors of a model's file, and the parameters that each of them holds.
+//! Tensors as a model's file stores them, and the parameters that each of them holds.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ pub(crate) enum Layout {
     Transposed,
 }
 
-/// A tensor of the file.
+/// Tensor of a model's file.
 #[derive(Debug)]
 pub(crate) struct Stored {
     /// Name of the tensor in files written by `transformers`.

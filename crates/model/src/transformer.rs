@@ -52,7 +52,7 @@ pub struct Transformer {
     adapter: Option<(LoraConfig, AdapterBase)>,
     /// Seed of the adapters' dropout in this step.
     noise: AtomicU64,
-    /// Row of the step's batch with which the part that is computed next begins.
+    /// Row of the step's batch with which the current part begins, if the batch is computed in parts.
     first_row: AtomicU64,
     trainable: BTreeMap<String, Var>,
     frozen: BTreeMap<String, Tensor>,
@@ -227,7 +227,7 @@ impl Transformer {
         &self.device
     }
 
-    /// Returns the implementation and precision of the model's operations.
+    /// Returns the implementation and the precision of the operations.
     pub fn ops(&self) -> Ops {
         self.ops
     }

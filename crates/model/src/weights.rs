@@ -278,7 +278,7 @@ pub(crate) fn counted(count: usize, thing: &str) -> String {
     format!("{count} {thing}{plural}")
 }
 
-/// Formats a list of names for a message; shows the first ones only.
+/// Formats a list of names for a message, cut after the first few.
 pub(crate) fn listed(names: &[String]) -> String {
     const SHOWN: usize = 4;
     let first = names.iter().take(SHOWN).map(|name| format!("`{name}`"));

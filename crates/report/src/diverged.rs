@@ -5,7 +5,7 @@ use serde::Serialize;
 /// Run that diverged and has no results.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Diverged {
-    /// Name of the method, or of the domain that was tuned on.
+    /// Name of the method that was compared, or of the domain that was tuned on.
     pub name: String,
     /// Seed of the run.
     pub seed: u64,

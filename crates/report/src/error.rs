@@ -12,7 +12,7 @@ pub enum ReportError {
     /// Scores or statistics can't be used.
     #[error(transparent)]
     Eval(#[from] polymath_eval::EvalError),
-    /// Scores can't be compared, or a report can't be read.
+    /// Scores can't be compared, or a report file can't be read.
     #[error("{0}")]
     Report(String),
     /// A file can't be written.

@@ -103,7 +103,7 @@ pub struct PositionGroup {
     pub interval: Option<[f64; 2]>,
 }
 
-/// Scores of a domain by two models, and the domain's dataset.
+/// Inputs of the evidence of one domain: scores of base and tuned model, answers, and the domain's dataset.
 pub struct Evidence<'a> {
     /// Dataset of the domain.
     pub dataset: &'a Dataset,
@@ -113,13 +113,13 @@ pub struct Evidence<'a> {
     pub base: &'a DomainScores,
     /// Scores of the tuned model, including those of single tokens.
     pub tuned: &'a DomainScores,
-    /// For each question, whether the answer is correct: of the base and of the tuned model.
+    /// For each question, two flags: whether the base and the tuned model answer it correctly.
     pub answers: (&'a [bool], &'a [bool]),
     /// Generated answers of the tuned model to a few of the questions that only the base answers, by the question's
     /// index.
     pub generated: &'a BTreeMap<usize, String>,
-    /// Context in tokens that both were scored with: tokens further on in a document have less than the whole text
-    /// before them as context.
+    /// Context length in tokens with which both models were scored. Tokens later in a document do not have the whole
+    /// text before them as context.
     pub context: usize,
     /// Random seed of the bootstrap.
     pub seed: u64,
@@ -276,7 +276,7 @@ fn pieces(spelling: &Spelling, tokens: &[u32], changes: &[Option<f64>]) -> Vec<P
     pieces
 }
 
-/// Returns true if the last character is incomplete.
+/// Returns true if the last character of the bytes is incomplete in UTF-8.
 fn is_cut(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_err_and(|error| error.error_len().is_none())
 }

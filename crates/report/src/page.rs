@@ -59,11 +59,11 @@ pub fn check_forms(folder: &Path, name: &str) -> Result<(), ReportError> {
     }
 }
 
-/// Readable forms of a result.
+/// Forms of a result for people to read.
 pub struct ReadableForms {
-    /// HTML page.
+    /// Result as an HTML page.
     pub html: String,
-    /// Markdown.
+    /// Result in Markdown.
     pub markdown: String,
 }
 

@@ -6,7 +6,7 @@ use crate::charts::{Legend, Part, Trade, Width, bars, forest, standalone, tradeo
 use crate::forgetting::ForgettingReport;
 use polymath_eval::statistics::Figure;
 
-/// A method in a picture of gain against forgetting.
+/// Method as a point in a picture of gain against forgetting.
 #[derive(Debug, Clone)]
 pub struct Traded {
     /// Name of the method.
@@ -19,7 +19,8 @@ pub struct Traded {
     pub path: Vec<(f64, f64)>,
 }
 
-/// Draws the retained domains of a report, below its answer. `None` if it has none.
+/// Draws a picture of a report: its main answer, and the changes of the retained domains. `None` if it has no retained
+/// domains.
 pub fn of_report(report: &ForgettingReport) -> Option<String> {
     let chart = forest(report, Part::Retained, Width::Wide)?;
     let legend: Vec<Legend> = report
@@ -35,7 +36,8 @@ pub fn of_report(report: &ForgettingReport) -> Option<String> {
     Some(standalone(&chart, &lines, &legend))
 }
 
-/// Draws methods by gain and forgetting; `None` without any. `limit` is the band.
+/// Draws a picture of methods by gain and forgetting; `None` without methods. `limit` is the width of the band around
+/// no forgetting, in bits per byte.
 pub fn of_methods(title: &str, methods: &[Traded], limit: f64) -> Option<String> {
     let trade = |(number, method): (usize, &'_ Traded)| Trade {
         number,
@@ -56,10 +58,10 @@ pub fn of_bars(title: &str, panels: &[BarPanel]) -> String {
     standalone(&bars(title, panels), &[title.to_owned()], &[])
 }
 
-/// Letters of a line above a wide chart.
+/// Maximum number of letters in a line of text above a wide chart.
 const LETTERS: usize = 104;
 
-/// Breaks a sentence into lines of at most `letters`.
+/// Breaks a sentence into lines of at most `letters` characters.
 fn wrapped(sentence: &str, letters: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in sentence.split_whitespace() {

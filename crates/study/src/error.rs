@@ -53,12 +53,12 @@ pub enum StudyError {
 }
 
 impl StudyError {
-    /// Makes the error of a request that was refused before anything was started.
+    /// Makes the error for a request that is refused before anything was started.
     pub fn refused(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Refused(reason.into())
     }
 
-    /// Makes the error of a model that can't answer.
+    /// Converts the error of a model that can't answer a prompt.
     pub(crate) fn chat(error: polymath_chat::ChatError) -> Self {
         Self::Config(error.to_string())
     }

@@ -6,7 +6,8 @@ use polymath_base::StagedFolder;
 
 use crate::StudyError;
 
-/// Names of model files and results that a repeated command may replace. `revert.*` are earlier names of `reset.*`.
+/// Names of files that a repeated command may replace: model files and results. `revert.*` are earlier names of
+/// `reset.*`.
 const OWN: [&str; 19] = [
     "adapter_config.json",
     "adapter_model.safetensors",

@@ -21,21 +21,21 @@ pub enum ConfigKind {
     Transfer,
 }
 
-/// A value for a commented config.
+/// Value to fill into a commented config, under a key of a table.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Setting {
-    /// Table: empty for the file itself, else the names that lead to it.
+    /// Path of the table, one name per level; empty for the top level of the file.
     pub table: Vec<String>,
-    /// Key.
+    /// Name of the key within the table.
     pub key: &'static str,
-    /// Value.
+    /// Value to set.
     pub value: Value,
-    /// Reason for the value, for a comment behind it; empty for none.
+    /// Reason for the value, written as a comment behind it; empty for none.
     pub note: String,
 }
 
 impl Setting {
-    /// Sets `key` of `table`.
+    /// Makes a setting of `key` in `table`, without a reason.
     pub fn of(table: &[&str], key: &'static str, value: impl Into<Value>) -> Self {
         Self {
             table: table.iter().map(|name| (*name).to_owned()).collect(),
@@ -45,7 +45,7 @@ impl Setting {
         }
     }
 
-    /// Adds the reason for the value.
+    /// Adds the reason for the value to the setting.
     #[must_use]
     pub fn because(self, note: &str) -> Self {
         Self {
@@ -55,7 +55,7 @@ impl Setting {
     }
 }
 
-/// Name of any table in a path of the schema.
+/// Placeholder in a table's path that stands for any name, such as that of a domain.
 const ANY: &str = "<name>";
 
 impl ConfigKind {
@@ -70,7 +70,7 @@ impl ConfigKind {
         }
     }
 
-    /// Returns the commented config of every key.
+    /// Returns the commented config that shows every key.
     pub fn schema(self) -> &'static str {
         match self {
             Self::Prepare => include_str!("../configs/prepare.toml"),
@@ -81,8 +81,8 @@ impl ConfigKind {
         }
     }
 
-    /// Returns the commented config with `settings` in place of their commented keys, below the lines of `head`. Of
-    /// several tables under names, the first has every key.
+    /// Returns the commented config with `settings` filled in, below the comment lines of `head`. If a table with a
+    /// free name (such as a domain's) occurs several times, only the first lists every key.
     ///
     /// # Panics
     /// Panics on a setting of a key that the schema does not have.
@@ -112,7 +112,7 @@ impl ConfigKind {
     }
 }
 
-/// Returns the path of the table that a block of the schema describes; `None` for prose.
+/// Returns the path of the table that a block of the commented config describes; `None` for a block of prose.
 fn path_of(block: &str) -> Option<Vec<&str>> {
     let mut lines = block.lines().filter(|line| is_commented_out(line));
     let first = lines.next()?;
@@ -126,7 +126,7 @@ fn is_commented_out(line: &str) -> bool {
     line.starts_with('#') && !line.starts_with("# ") && line.len() > 1
 }
 
-/// Returns the tables of the settings that a path of the schema means, in their order.
+/// Returns the tables among `settings` that match a path, in their order. [`ANY`] in the path matches any name.
 fn names(path: &Option<Vec<&str>>, settings: &[Setting]) -> Vec<Vec<String>> {
     let Some(path) = path else { return Vec::new() };
     let mut found: Vec<Vec<String>> = Vec::new();
@@ -143,7 +143,7 @@ fn names(path: &Option<Vec<&str>>, settings: &[Setting]) -> Vec<Vec<String>> {
     found
 }
 
-/// Returns a block with its table and the keys of the settings set.
+/// Returns a block of the commented config with the table's header and the keys of the settings uncommented and set.
 fn fill(block: &str, table: &[String], settings: &[&Setting]) -> String {
     let mut text = String::new();
     for line in block.lines() {
@@ -163,7 +163,7 @@ fn fill(block: &str, table: &[String], settings: &[&Setting]) -> String {
     text
 }
 
-/// Returns a table with its set keys alone.
+/// Returns a table with only the keys that are set, without comments.
 fn alone(table: &[String], settings: &[&Setting]) -> String {
     let lines = settings.iter().map(|setting| set_line(setting) + "\n");
     format!("{}\n{}", header(table), lines.collect::<String>())
@@ -182,10 +182,10 @@ fn set_line(setting: &Setting) -> String {
     }
 }
 
-/// Groups of each retained domain that are held out in a first config, where it has twice as many: about half of them
-/// are in `test`, usually enough for a verdict.
+/// Number of held-out groups of each retained domain in a generated config, if the domain has twice as many: about half
+/// of them are in `test`, usually enough for a verdict.
 pub(crate) const HELD_OUT: i64 = 40;
-/// Forgetting limit of a first config, in bits per byte.
+/// Forgetting limit in a generated config, in bits per byte.
 pub(crate) const LIMIT: f64 = 0.02;
 
 /// Returns the name itself or, if it is taken, the first free one of `name-2`, `name-3` and so on.

@@ -15,7 +15,7 @@ use polymath_report::ModelScores;
 
 use crate::{Scored, Setup, StudyError};
 
-/// Maximum number of answers of a domain that are stored.
+/// Maximum number of generated answers that are stored for each domain.
 const LOST_ANSWERS: usize = 3;
 
 /// Data and settings to score a checkpoint with.
@@ -31,8 +31,8 @@ pub struct Target<'a> {
     pub or_all: bool,
     /// Maximum number of tokens of each domain whose single scores are stored.
     pub keep: u64,
-    /// For each question of a domain, whether the base's answer is correct; `None` for the base itself. Of questions
-    /// that only the base answers, a few answers of the scored model are stored.
+    /// For each question of a domain, whether the base's answer is correct; `None` while the base itself is scored. Of
+    /// the questions that only the base answers correctly, a few generated answers of the scored model are stored.
     pub base_answers: Option<&'a BTreeMap<String, Vec<bool>>>,
 }
 
@@ -152,7 +152,7 @@ pub fn score(
     Ok(scores)
 }
 
-/// Model to score, and the data and settings to score it with.
+/// Model to score, with the data and settings of the scoring.
 struct DomainScorer<'a> {
     model: &'a Transformer,
     tokenizer: &'a Path,

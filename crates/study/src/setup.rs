@@ -39,14 +39,14 @@ impl Setup<'_> {
     }
 }
 
-/// Data that is being scored or generated, for the progress display.
+/// Item whose scoring or generation a progress display shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scored<'a> {
-    /// Domain. Its progress is counted in tokens.
+    /// Held-out text of the domain with this name; progress is counted in tokens.
     Domain(&'a str),
-    /// Task. Its progress is counted in answer choices.
+    /// Task with this name; progress is counted in answer choices.
     Task(&'a str),
-    /// Text that a model generates. Its progress is counted in tokens.
+    /// Text that a model generates under this name; progress is counted in tokens.
     Generated(&'a str),
 }
 
@@ -58,7 +58,7 @@ pub trait Progress {
     /// Called when scoring of a domain or task starts. The default does nothing.
     fn begin(&self, _scored: Scored) {}
 
-    /// Called when `done` of `all` are scored. The default does nothing.
+    /// Called after each part: `done` of `all` tokens or choices are scored. The default does nothing.
     fn advance(&self, _done: u64, _all: u64) {}
 
     /// Called when scoring ends. The default does nothing.

@@ -10,7 +10,7 @@ use toml::Table;
 
 use crate::StudyError;
 
-/// Environment of a sweep: launch settings, observers and progress display.
+/// Environment in which the runs of a sweep are trained: launch settings, observers and progress display.
 pub trait Runner {
     /// Returns a progress display for the preparation of a run's text.
     fn preparation(&self) -> Box<dyn PreparationProgress + '_>;
@@ -44,7 +44,7 @@ pub(crate) struct NamedRun<'a> {
     pub tuning: &'a Finetuning,
 }
 
-/// Progress of a run.
+/// Progress of a run in a sweep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
     /// The run is finished.
@@ -72,19 +72,19 @@ pub struct RunStatus {
     pub cost: Option<Cost>,
 }
 
-/// Status of a sweep before training.
+/// Status of a whole sweep before training.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SweepStatus {
-    /// The runs.
+    /// Status of each run.
     pub runs: Vec<RunStatus>,
-    /// Measured time of the work after the runs.
+    /// Measured time of the work that follows the training of all runs, such as scoring.
     pub after: Cost,
 }
 
-/// Result of a sweep, and its diverged runs.
+/// Result of a sweep, with the number of its runs and those that diverged.
 #[derive(Debug)]
 pub struct SweepEnd<T> {
-    /// Result, or `None` if every run diverged.
+    /// Comparison of the runs; `None` if every run diverged.
     pub found: Option<T>,
     /// Number of runs.
     pub runs: usize,
@@ -166,7 +166,8 @@ pub(crate) fn status(runs: &[NamedRun], launch: &Launch) -> Result<Vec<RunStatus
     Ok(found)
 }
 
-/// Returns the config and the position of a run, without its seed and its folder.
+/// Returns a text that is equal for two runs if they differ only in their seed and folder: the config without these,
+/// and the number of finished steps.
 fn without_seed(tuning: &Finetuning) -> String {
     let mut config = tuning.config().clone();
     config.seed = 0;
@@ -194,7 +195,8 @@ fn done(runs: &[NamedRun]) -> Result<Vec<bool>, StudyError> {
     Ok(done)
 }
 
-/// Opens a run. Its errors begin with `place`, the run's key or domain. With `only_inspect`, nothing is written.
+/// Opens one run of a sweep. Its error messages begin with `place`, the run's key or domain. With `only_inspect`,
+/// nothing is written.
 ///
 /// # Errors
 /// Fails if a key or file is invalid. All errors are refusals.
@@ -212,18 +214,18 @@ pub(crate) fn open(
     tuning.map_err(|error| StudyError::refused(format!("{place}: {error}")))
 }
 
-/// Runs of a sweep after training.
+/// Runs of a sweep after their training.
 pub(crate) struct Trained {
     /// Launch settings of the runs.
     pub launch: Launch,
     names: Vec<String>,
-    /// For each run, the reason if it diverged.
+    /// For each run, the reason why it diverged; `None` if it did not.
     pub reasons: Vec<Option<String>>,
 }
 
 impl Trained {
-    /// Separates the finished runs from those that diverged. `known` returns a run's name in the report, and its
-    /// seed.
+    /// Separates the finished runs from those that diverged. `known` returns the name that a run has in the report, and
+    /// its seed.
     pub fn separate<R>(
         &self,
         runs: Vec<R>,
@@ -245,7 +247,7 @@ impl Trained {
         (finished, diverged)
     }
 
-    /// Returns the end of the sweep, with its result `found`.
+    /// Makes the sweep's end from its result `found`; `None` if every run diverged.
     pub fn end<T>(&self, found: Option<T>) -> SweepEnd<T> {
         SweepEnd::new(found, &self.names, &self.reasons)
     }

@@ -1,9 +1,9 @@
-//! Tests of text that the base generates: limits on it, and a report of forgetting on it.
+//! Tests of text that the base generates: forgetting limits on it, and a forgetting report on it.
 
 use super::*;
 
-/// Checks limits without retained text: the base generates it, once, beside itself; the run holds to its limit on the
-/// held-out part, says so, and resumes to the same bits.
+/// Checks that limits need no text from the user: the base generates text once, the run keeps its limit on the held-out
+/// part of it and says so, and a killed run resumes to the same bits.
 #[test]
 fn limits_need_no_retained_text() {
     let folder = tempfile::tempdir().unwrap();
@@ -72,8 +72,8 @@ fn limits_need_no_retained_text() {
     assert!(weights("kept") == weights("cut"));
 }
 
-/// Checks that a report measures forgetting on text that the base generates: the base has exactly none, a tuned model
-/// has some, and the text is generated once.
+/// Checks that a report on text that the base generates shows exactly no forgetting for the base and some for a tuned
+/// model, and that the text is generated once.
 #[test]
 fn reports_measure_forgetting_without_data() {
     let folder = tempfile::tempdir().unwrap();

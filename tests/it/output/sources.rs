@@ -80,7 +80,7 @@ fn is_for_tests(line: &str) -> bool {
     line.starts_with("#[cfg(") && line.contains("test") && !line.contains("not(")
 }
 
-/// Returns true if the line contains `word`, and not as the end of a longer word.
+/// Returns true if the line contains `word` as a whole word or at the beginning of a longer one.
 fn calls(line: &str, word: &str) -> bool {
     line.match_indices(word).any(|(at, _)| {
         let before = line[..at].chars().next_back();

@@ -1,4 +1,4 @@
-//! The binary, a tiny base and a niche, for tests of fine-tuning.
+//! Test fixture: the binary, a tiny trained base, and a niche to fine-tune it on.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -28,7 +28,7 @@ pub fn polymath(folder: &Path) -> Command {
     command
 }
 
-/// Returns the command, its output discarded, as a process that can be killed.
+/// Starts a command with its output discarded, as a process that a test can kill.
 pub fn killable(folder: &Path) -> std::process::Command {
     let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("polymath"));
     command
@@ -111,7 +111,7 @@ pub fn write(folder: &Path, name: &str, text: &str) {
     std::fs::write(path, text).unwrap();
 }
 
-/// Runs a command, which must succeed.
+/// Runs a command and fails the test unless it succeeds.
 pub fn succeed(at: &Path, arguments: &[&str]) -> Assert {
     polymath(at).args(arguments).assert().success()
 }

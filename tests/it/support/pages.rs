@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-/// Fenced code block that a reader would follow.
+/// Fenced code block of a documentation page that a reader would follow.
 #[derive(Debug, PartialEq)]
 pub enum Block {
     /// File shown by the page, named by `<!-- file: NAME -->` before the block.
@@ -14,7 +14,7 @@ pub enum Block {
 }
 
 impl Block {
-    /// Returns the number of commands in the block: lines that begin one.
+    /// Returns the number of commands in the block. A command begins with an unindented line.
     pub fn commands(&self) -> usize {
         match self {
             Self::File { .. } => 0,

@@ -1,8 +1,8 @@
-//! Bad input, explained in one sentence.
+//! Tests of bad input, which the program explains in one sentence.
 
 use super::*;
 
-/// Checks that bad input is explained in one sentence, before any work, with the right exit code.
+/// Checks that the program explains bad input in one sentence before any work, and exits with the right code.
 #[test]
 fn bad_input_is_explained() {
     let folder = tempfile::tempdir().unwrap();

@@ -9,7 +9,7 @@ use crate::sources::fields::{CONVERSATIONS, MESSAGES, PAIRS, SYSTEM, TOOLS};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FieldNames {
-    /// Field with a text that is learned as a whole.
+    /// Text, all of which is learned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
     /// Prompt, which is read and not learned; requires `response`.

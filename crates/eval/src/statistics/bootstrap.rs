@@ -188,7 +188,7 @@ impl PairedBootstrap {
         self.groups >= FEWEST_GROUPS
     }
 
-    /// Returns on which side of the measured change `limit` is.
+    /// Returns the side of the measured change on which `limit` lies.
     fn side_of(&self, limit: f64) -> Side {
         if self.value > limit {
             Side::Lower

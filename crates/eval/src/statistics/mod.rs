@@ -1,4 +1,4 @@
-//! Statistics: bootstrap intervals, verdicts, and tests of paired answers.
+//! Statistics of changes and accuracies: bootstrap intervals, verdicts, and tests of paired answers.
 
 mod bootstrap;
 mod figure;

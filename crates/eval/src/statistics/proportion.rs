@@ -167,7 +167,7 @@ fn count(items: impl Iterator<Item = bool>) -> f64 {
     items.filter(|item| *item).count() as f64
 }
 
-/// A share with the ends of its score interval.
+/// Share with the lower and upper end of its score interval.
 #[derive(Clone, Copy)]
 struct Score {
     value: f64,

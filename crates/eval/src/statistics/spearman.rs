@@ -127,9 +127,9 @@ fn jackknife(dyads: &[Dyad], domains: &[usize], value: f64) -> Option<[f64; 2]> 
     ])
 }
 
-/// Returns the p-value: the share of relabelings of the measurement's domains with |ρ| at least as large as observed.
-/// Uses all relabelings if they are few, else random ones including the observed one. Domains with a row are
-/// exchanged among each other, and so are domains with only a column.
+/// Returns the p-value of a permutation test: the share of relabelings with |ρ| at least as large as the observed one.
+/// A relabeling exchanges the domains of the measured values: domains with a row among each other, and domains with
+/// only a column among each other. Uses all relabelings if they are few, else random ones and the observed one.
 fn relabel(dyads: &[Dyad], domains: &[usize], value: f64, seed: u64) -> f64 {
     let place = |domain: usize| domains.binary_search(&domain).expect("it is among them");
     let count = domains.len();
@@ -174,7 +174,7 @@ fn factorial(count: usize) -> f64 {
     (1..=count).map(|at| at as f64).product()
 }
 
-/// Returns every order of the rows combined with every order of the columns.
+/// Returns every combination of an order of the rows and an order of the columns.
 fn relabelings(rows: &[usize], columns: &[usize]) -> Vec<Vec<usize>> {
     let count = rows.len() + columns.len();
     let mut all = Vec::new();
@@ -208,7 +208,7 @@ fn orders(items: &[usize]) -> Vec<Vec<usize>> {
     all
 }
 
-/// Shuffles the labels at the positions `places`.
+/// Shuffles the labels at the positions `places` among each other.
 fn shuffle(labels: &mut [usize], places: &[usize], random: &mut Random) {
     for at in (1..places.len()).rev() {
         labels.swap(places[at], places[random.below(at + 1)]);

@@ -1,4 +1,4 @@
-//! Verdicts of a comparison with a limit.
+//! Verdicts on a measured change: tests against a limit, and their results.
 
 use serde::{Deserialize, Serialize};
 
@@ -77,13 +77,13 @@ pub enum Verdict {
     Improved,
     /// The change is significantly above the tolerance.
     Forgotten,
-    /// Neither is shown: more held-out text would be needed.
+    /// Neither forgetting nor keeping is shown: more held-out text would be needed.
     Undecided,
     /// Niche: the change is significantly below zero.
     Gained,
     /// Niche: the change is significantly above zero.
     Lost,
-    /// Not judged, because its held-out text is also in training text.
+    /// Not judged, because the domain's held-out text is also in training text.
     Withheld,
 }
 

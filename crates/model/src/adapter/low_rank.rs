@@ -1,4 +1,4 @@
-//! Projections of the network, with their adapters.
+//! Linear projections of the network, each with an optional low-rank adapter.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ struct LoraBranch {
     magnitude: Option<Tensor>,
     scale: f64,
     dropout: f64,
-    /// Number of this projection's dropout, different from that of every other projection.
+    /// Number of the random stream for this projection's dropout; every projection has its own.
     stream: u64,
 }
 

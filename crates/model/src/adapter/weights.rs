@@ -150,7 +150,7 @@ impl Adapter {
     }
 }
 
-/// Returns the branch of matrices A and B, without its magnitudes.
+/// Returns an adapter's branch s·B·A of one projection, without DoRA's magnitudes and without dropout.
 fn branch<'a>(config: &LoraConfig, [a, b]: [&'a Tensor; 2]) -> LowRank<'a> {
     LowRank {
         a,

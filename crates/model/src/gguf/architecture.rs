@@ -2,7 +2,7 @@
 
 use crate::{ModelConfig, ModelError};
 
-/// An architecture that both programs support.
+/// Model architecture that both this program and llama.cpp support.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Architecture {
     Llama,

@@ -66,7 +66,7 @@ pub(super) fn keys(architecture: Architecture, config: &ModelConfig) -> Vec<(Str
     keys
 }
 
-/// Properties of a file that its architecture's keys do not give.
+/// Properties of a GGUF file that are not under the keys of its architecture.
 pub(super) struct OtherFacts {
     pub vocab_size: usize,
     pub tied: bool,
@@ -146,8 +146,8 @@ pub(super) fn read(metadata: &Metadata, facts: OtherFacts) -> Result<ModelConfig
     Ok(config)
 }
 
-/// Fails if an unread key of the architecture turns something on. Values of 0, false and a factor of 1 turn nothing
-/// on.
+/// Fails if a key of the architecture that was not read enables a feature. Values of 0 and false, and factors of 1, do
+/// not.
 fn refuse_unsupported(metadata: &Metadata) -> Result<(), ModelError> {
     let prefix = metadata.architecture.key("");
     // The keys are sorted, so that the same file always gives the same error.

@@ -171,7 +171,7 @@ fn tensors(
     Ok(tensors)
 }
 
-/// Returns the type of a stored tensor.
+/// Returns the storage type of a tensor in the file.
 fn type_of(place: &Stored, config: &ModelConfig, kind: GgufType) -> GgmlDType {
     let first = &place.parts[0].0;
     if first == POSITIONS {

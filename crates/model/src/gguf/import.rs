@@ -90,7 +90,7 @@ fn open(file: &Path, bytes: &[u8]) -> Result<Content, ModelError> {
     })
 }
 
-/// Returns true if the file gives an alignment of 0 bytes, by which Candle would divide.
+/// Returns true if the file gives an alignment of 0 bytes. Candle would divide by it and panic.
 fn has_no_alignment(bytes: &[u8]) -> bool {
     const KEY: &[u8] = b"general.alignment";
     // After the key come the type's number (8, 16 or 32 bits, signed or unsigned) and the value.

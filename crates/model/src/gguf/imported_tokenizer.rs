@@ -63,7 +63,7 @@ impl ImportedTokenizer {
     }
 }
 
-/// Names and kinds of all tokens, by ID.
+/// Names and token kinds of the whole vocabulary, by ID.
 pub(super) struct Tokens<'a> {
     pub names: Vec<&'a str>,
     pub kinds: Vec<i64>,

@@ -8,7 +8,7 @@ use candle_core::quantized::gguf_file::Value;
 use super::architecture::Architecture;
 use crate::ModelError;
 
-/// Keys of a file and their values. Errors name the file and the key.
+/// Keys of a GGUF file and their values. Errors name the file and the key.
 pub(super) struct Metadata<'a> {
     pub path: &'a Path,
     pub architecture: Architecture,

@@ -22,7 +22,7 @@ enum Cut {
     Expression(&'static str),
 }
 
-/// A pre-tokenizer that both programs have.
+/// Pre-tokenizer that both `tokenizer.json` and llama.cpp can describe.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct PreTokenizer {
     /// Names of the pre-tokenizer in llama.cpp; the first one is written.

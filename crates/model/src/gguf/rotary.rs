@@ -129,7 +129,7 @@ pub(super) fn from_divisors(
         })
 }
 
-/// Returns true if `scaling` gives these divisors, up to rounding.
+/// Returns true if `scaling` results in these divisors, up to rounding.
 fn gives(scaling: RopeScaling, config: &ModelConfig, found: &[f32]) -> bool {
     let expected = rounded(&ModelConfig {
         rope_scaling: Some(scaling),

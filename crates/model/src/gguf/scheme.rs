@@ -1,4 +1,4 @@
-//! The two kinds of tokenizers that both programs support.
+//! Tokenizer schemes that both this program and llama.cpp support: byte-level BPE and SentencePiece-style BPE.
 
 use candle_core::quantized::gguf_file::Value;
 use serde_json::Value as Json;
@@ -60,7 +60,8 @@ impl Scheme {
         }
     }
 
-    /// Returns llama.cpp's kind of a token that only this scheme defines.
+    /// Returns llama.cpp's kind of a token whose kind follows from the scheme: the unknown token and byte tokens of
+    /// SentencePiece; `None` for any other token.
     pub fn kind(&self, token: &str) -> Option<i32> {
         let Self::Pieces(pieces) = self else {
             return None;

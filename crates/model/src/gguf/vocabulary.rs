@@ -161,7 +161,8 @@ fn tokens(
     Ok((tokens, kinds))
 }
 
-/// Describes the options of added tokens that llama.cpp ignores.
+/// Returns a note that names the added tokens with options that llama.cpp ignores (`lstrip`, `rstrip`, `single_word`);
+/// empty if there are none.
 fn strips(tokenizer: &Tokenizer) -> Vec<String> {
     let mut names: Vec<String> = tokenizer
         .get_added_tokens_decoder()
@@ -179,7 +180,7 @@ fn strips(tokenizer: &Tokenizer) -> Vec<String> {
     )]
 }
 
-/// Reads the settings next to a tokenizer; null if there are none.
+/// Reads the `tokenizer_config.json` beside a tokenizer; null if there is none.
 fn settings(path: &Path) -> Result<serde_json::Value, ModelError> {
     if !polymath_input::is_file(path)? {
         return Ok(serde_json::Value::Null);
@@ -207,7 +208,7 @@ fn begins(
     itself || template.is_none()
 }
 
-/// Returns the special tokens that the settings name, as a string or an object with `content`.
+/// Returns the special tokens that the settings contain, each as a string or as an object with `content`.
 fn named(tokenizer: &Tokenizer, settings: &serde_json::Value) -> Vec<(&'static str, u32)> {
     let id = |key: &str| {
         let value = &settings[key];

@@ -3,10 +3,10 @@
 use polymath_eval::statistics::{LEVEL, holm, mcnemar};
 use serde::{Deserialize, Serialize};
 
-/// Maximum number of lost answers that are shown.
+/// Maximum number of prompts shown on which the tuned model lost a behavior.
 const SHOWN: usize = 3;
 
-/// Property of an answer that a program verifies.
+/// Behavior that is expected of an answer and that a program can verify.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Behavior {
@@ -19,7 +19,7 @@ pub enum Behavior {
 }
 
 impl Behavior {
-    /// Returns the name for tables.
+    /// Returns the behavior's name for tables.
     pub fn title(self) -> &'static str {
         match self {
             Self::FollowsFormat => "format instructions followed",
@@ -29,46 +29,46 @@ impl Behavior {
     }
 }
 
-/// Answer of a model, judged.
+/// Answer of a model to one prompt, with the result of the check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JudgedAnswer {
-    /// Property that the answer should have.
+    /// Behavior that the prompt tests.
     pub behavior: Behavior,
-    /// Instruction or request.
+    /// Prompt: a format instruction or a request.
     pub prompt: String,
-    /// Answer of the model.
+    /// Answer that the model gave.
     pub answer: String,
-    /// True if the answer has the property.
+    /// True if the answer shows the behavior.
     pub is_right: bool,
 }
 
-/// Results of base and tuned model on one property.
+/// Comparison of the base and one tuned model on one behavior.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BehaviorReport {
-    /// Tuned model as the user named it.
+    /// Tuned model, as the user named it.
     pub model: String,
-    /// Property.
+    /// Behavior that is compared.
     pub behavior: Behavior,
-    /// Number of prompts.
+    /// Number of prompts that test the behavior.
     pub count: usize,
-    /// Number of the base's answers that have the property.
+    /// Number of the base's answers that show the behavior.
     pub base: usize,
-    /// Number of the tuned model's answers that have the property.
+    /// Number of the tuned model's answers that show the behavior.
     pub tuned: usize,
     /// p-value of McNemar's test (mid-p).
     pub p_value: f64,
-    /// p-value with Holm's correction over the properties of all tuned models.
+    /// p-value with Holm's correction over the behaviors of all tuned models.
     pub adjusted_p_value: f64,
-    /// True if the tuned model lost the property, beyond chance.
+    /// True if the tuned model shows the behavior significantly less often than the base.
     pub is_lost: bool,
-    /// Some of the prompts that only the base answers as it should.
+    /// Some of the prompts on which only the base's answer shows the behavior.
     pub lost: Vec<LostAnswer>,
 }
 
-/// Prompt that only the base answers as it should.
+/// Prompt on which only the base's answer shows the behavior.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LostAnswer {
-    /// Instruction or request.
+    /// Prompt: a format instruction or a request.
     pub prompt: String,
     /// Answer of the base.
     pub base: String,
@@ -118,7 +118,7 @@ impl BehaviorReport {
         asked.collect()
     }
 
-    /// Formats the result as a sentence.
+    /// Formats the comparison as a sentence.
     pub(super) fn sentence(&self) -> String {
         let lost = if self.is_lost { ", lost" } else { "" };
         format!(
@@ -132,7 +132,7 @@ impl BehaviorReport {
     }
 }
 
-/// Corrects the p-values by Holm's method over all reports, and says which properties are lost.
+/// Applies Holm's correction to the p-values of all reports, and decides which behaviors are lost.
 pub(super) fn correct(reports: &mut [BehaviorReport]) {
     let p_values: Vec<f64> = reports.iter().map(|report| report.p_value).collect();
     for (report, adjusted) in reports.iter_mut().zip(holm(&p_values)) {

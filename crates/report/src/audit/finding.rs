@@ -16,13 +16,13 @@ pub enum FindingKind {
     SameWeights,
     /// The folder of the base holds an adapter, which is loaded with it.
     AdapterOnBase,
-    /// The base did not score exactly as before.
+    /// The base's folder also holds an adapter, which programs would load with the base.
     BaseNotExact,
-    /// The base's weights can't be compared with those that the adapter was trained on.
+    /// The base can't be verified: its weights can't be compared with those that the adapter was trained on.
     UnverifiedBase,
     /// The tuned weights are unusually far from the base's.
     FarFromBase,
-    /// The weights differ from the recorded ones only by rounding.
+    /// The base that the model was tuned from equals the given base up to rounding, as if saved in another precision.
     OtherPrecision,
     /// The tokenizers differ.
     Tokenizer,
@@ -32,7 +32,7 @@ pub enum FindingKind {
     EndTokens,
 }
 
-/// Weight of a finding, in the order of tables.
+/// Severity of a finding. Tables list errors before warnings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
@@ -42,23 +42,23 @@ pub enum Severity {
     Warning,
 }
 
-/// Fault or difference that an audit found.
+/// Problem or difference that an audit found in a model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
-    /// Kind.
+    /// Kind of the finding.
     pub kind: FindingKind,
-    /// Weight.
+    /// Severity of the finding: error or warning.
     pub severity: Severity,
-    /// Path of the model that it is about.
+    /// Path of the model that the finding is about.
     pub model: String,
-    /// Sentence on the fault, without a full stop.
+    /// Description of the problem: a sentence without its full stop.
     pub what: String,
-    /// Advice to mend it; empty if there is nothing to do.
+    /// Advice on how to fix the problem; empty if there is nothing to do.
     pub mend: String,
 }
 
 impl FindingKind {
-    /// Returns the weight of findings of this kind.
+    /// Returns the severity of findings of this kind.
     pub fn severity(self) -> Severity {
         match self {
             Self::BaseCarriesAdapter
@@ -75,7 +75,7 @@ impl FindingKind {
         }
     }
 
-    /// Returns a short name for headings.
+    /// Returns a short name of the kind, for headings.
     pub fn title(self) -> &'static str {
         match self {
             Self::BaseCarriesAdapter => "the base already carries the adapter",
@@ -94,7 +94,7 @@ impl FindingKind {
 }
 
 impl Finding {
-    /// Creates a finding with the weight of its kind.
+    /// Creates a finding with the severity of its kind.
     pub fn new(
         kind: FindingKind,
         model: impl Into<String>,

@@ -84,7 +84,8 @@ fn behavior(audit: &Audit) -> String {
     text
 }
 
-/// Returns the sentence on the base scored a second time; `None` if it was not.
+/// Returns a sentence on the check that scores the base a second time; `None` if there was no such check or the scores
+/// changed.
 pub(super) fn again(audit: &Audit) -> Option<String> {
     let names: Vec<&str> = audit.base_again.keys().map(String::as_str).collect();
     let is_exact = audit.base_again.values().all(|change| *change == 0.0);

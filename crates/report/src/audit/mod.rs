@@ -36,12 +36,12 @@ pub struct Audit {
     pub settings: AuditSettings,
     /// Findings on the models, errors first.
     pub findings: Vec<Finding>,
-    /// Change of the base when it is scored again after the tuned models, by domain, in bits per byte. Every value must
+    /// Change of the base's bits per byte when it is scored again after the tuned models, by domain. Every value must
     /// be exactly 0.
     pub base_again: BTreeMap<String, f64>,
     /// Answers to instructions and requests, by model and property.
     pub behavior: Vec<BehaviorReport>,
-    /// Reason why no answers were compared, if so.
+    /// Reason why no answers were compared; `None` if they were.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub behavior_left_out: Option<String>,
     /// Forgetting report of the models whose comparison is valid; `None` if there is none.
@@ -53,20 +53,20 @@ pub struct Audit {
 pub struct AuditSettings {
     /// Increase in bits per byte above which a domain counts as forgotten.
     pub limit: f64,
-    /// Maximum number of scored tokens of each domain.
+    /// Maximum number of scored tokens per domain.
     pub tokens: u64,
-    /// Precision of scoring.
+    /// Numerical precision of scoring.
     pub precision: String,
-    /// Bundled text that was scored.
+    /// Version and digest of the bundled text that was scored.
     pub text: BundledText,
 }
 
-/// Identity of the bundled text.
+/// Version and digest of the text that the program brings along.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BundledText {
-    /// Version.
+    /// Version of the text.
     pub version: u32,
-    /// SHA-256 of its content.
+    /// SHA-256 of the text.
     pub sha256: String,
 }
 
@@ -78,35 +78,35 @@ pub enum AuditVerdict {
     Kept,
     /// A domain is shown to be forgotten beyond the limit, or a behavior to be lost.
     Broken,
-    /// No domain is shown to be forgotten, and not every one to be kept.
+    /// No domain is shown to be forgotten, but not every domain is shown to be kept.
     Undecided,
-    /// A comparison is invalid: there is no verdict.
+    /// A comparison is invalid, so the audit gives no verdict.
     Invalid,
 }
 
-/// Parts of an audit, before its verdict.
+/// Results of an audit before its verdict is decided.
 #[derive(Debug, Clone)]
 pub struct AuditParts {
     /// Base as the user named it.
     pub base: String,
-    /// Tuned models as the user named them.
+    /// Tuned models, as the user named them.
     pub tuned: Vec<String>,
     /// Settings of the audit.
     pub settings: AuditSettings,
     /// Findings on the models.
     pub findings: Vec<Finding>,
-    /// Change of the base when it is scored again, by domain.
+    /// Change of the base's bits per byte when it is scored again, by domain.
     pub base_again: BTreeMap<String, f64>,
     /// Answers to instructions and requests.
     pub behavior: Vec<BehaviorReport>,
-    /// Reason why no answers were compared, if so.
+    /// Reason why no answers were compared; `None` if they were.
     pub behavior_left_out: Option<String>,
-    /// Forgetting report of the models without an error.
+    /// Forgetting report of the models without an error; `None` if there is none.
     pub report: Option<ForgettingReport>,
 }
 
 impl Audit {
-    /// Gives the verdict. If the base did not score exactly as before, the report is dropped.
+    /// Makes the audit and decides its verdict. If the base did not score exactly as before, drops the report.
     pub fn new(parts: AuditParts) -> Self {
         let AuditParts {
             base,

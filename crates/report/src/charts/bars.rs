@@ -4,28 +4,28 @@ use super::axis::{Axis, Pixels};
 use super::svg::{Anchor, Caption, Point, Size, Svg, fit};
 use crate::wording::count;
 
-/// Height of a bar, and distance from one to the next.
+/// Height of a bar, and distance from one bar to the next, in pixels.
 const BAR: (f64, f64) = (18.0, 25.0);
 const WIDTH: f64 = 280.0;
 const NAMES: f64 = 124.0;
 const TOP: f64 = 34.0;
 const BOTTOM: f64 = 14.0;
-/// Distance between two panels.
+/// Distance between two panels, in pixels.
 const GAP: f64 = 26.0;
-/// Room for the figure beside the longest bar.
+/// Width reserved for the number beside the longest bar, in pixels.
 const FIGURE: f64 = 62.0;
 
 /// A bar of the chart.
 pub struct Bar {
-    /// Name beside the bar.
+    /// Name that is written beside the bar.
     pub name: String,
     /// Length of the bar, 0 or more.
     pub value: f64,
-    /// True if the bar stands out.
+    /// True if the bar is drawn in a stronger color.
     pub strong: bool,
 }
 
-/// Panel of bars on one scale.
+/// Panel of a bar chart: bars on a common scale.
 pub struct BarPanel {
     /// Title above the bars.
     pub title: String,

@@ -8,18 +8,18 @@ use polymath_eval::statistics::Verdict;
 const WIDTH: f64 = 400.0;
 const LEFT: f64 = 48.0;
 const RIGHT: f64 = 288.0;
-/// Space above a panel for its caption.
+/// Space above a panel for its caption, in pixels.
 const CAPTION: f64 = 24.0;
-/// Space below the last panel for the steps.
+/// Space below the last panel for the axis of steps, in pixels.
 const BELOW: f64 = 44.0;
-/// Height of the panel of the niche.
+/// Height of the niche's panel, in pixels.
 const GAIN: f64 = 70.0;
-/// Height of the panel of the other domains.
+/// Height of the panel of the other domains, in pixels.
 const CHANGES: f64 = 200.0;
-/// Distance between two labels at line ends.
+/// Distance between two labels at the ends of lines, in pixels.
 const GAP: f64 = 15.0;
 
-/// Change of a domain since the first evaluation; for a niche, the gain.
+/// Line of a domain: its change since the run's first evaluation; for a niche, its gain.
 struct Line<'a> {
     name: &'a str,
     points: Vec<(u64, f64)>,
@@ -108,7 +108,7 @@ pub fn curve(report: &ForgettingReport, number: usize) -> Option<String> {
     Some(svg.finish())
 }
 
-/// Returns the scale of the niche or of the other domains, the same for all runs.
+/// Returns the vertical axis for the niche or for the other domains. It is the same in the charts of all runs.
 fn scale(report: &ForgettingReport, of_niche: bool, pixels: Pixels) -> Axis {
     let values = report.runs.iter().flat_map(|run| {
         let lines = lines(run, of_niche).into_iter();
@@ -160,7 +160,7 @@ fn draw(svg: &mut Svg, panel: &Panel, across: &Axis, run: &RunReport, tolerance:
     }
 }
 
-/// Returns the lines of the niche, or of the other domains, without withheld ones.
+/// Returns a run's lines: that of the niche, or those of all other domains that are not withheld.
 fn lines(run: &RunReport, of_niche: bool) -> Vec<Line<'_>> {
     let Some(start) = run.curve.first() else {
         return Vec::new();

@@ -16,7 +16,7 @@ const HEADING: f64 = 18.0;
 const TOP: f64 = 24.0;
 const BOTTOM: f64 = 44.0;
 
-/// Layout of the chart. The page shows the one that fits the window.
+/// Layout of the chart for wide or narrow windows. The page shows the one that fits.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Width {
     /// Domain names on the left and verdicts on the right.
@@ -60,11 +60,11 @@ struct RunRow<'a> {
     /// Index of the run.
     run: usize,
     title: &'a str,
-    /// Height of the row's middle.
+    /// Vertical position of the row's middle, in pixels.
     y: f64,
 }
 
-/// Domains of a plot.
+/// Choice of the domains that a plot shows.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Part {
     /// Niches: the gain, positive if the run is better.
@@ -179,7 +179,8 @@ pub fn forest(report: &ForgettingReport, part: Part, width: Width) -> Option<Str
     Some(svg.finish())
 }
 
-/// Returns every domain of the part once: those that changed most first, except for niches.
+/// Returns the name of every domain of the plot once, by descending change: the largest of any run, where positive is
+/// worse.
 fn domain_names(report: &ForgettingReport, part: Part) -> Vec<&str> {
     let mut names: Vec<(f64, &str)> = Vec::new();
     for domain in report.runs.iter().flat_map(|run| &run.domains) {
@@ -226,7 +227,7 @@ impl Frame<'_> {
         }
     }
 
-    /// Draws the name of a domain, and a row for each run.
+    /// Draws the name of a domain, and below or beside it one row for each run.
     fn domain(&self, svg: &mut Svg, name: &str, top: f64) {
         let rows = ROW * self.report.runs.len() as f64;
         match self.width {

@@ -1,4 +1,4 @@
-//! Heat map of changes.
+//! Heat map: a table whose cells are colored by the change that they show.
 
 use super::svg::{Anchor, Caption, Point, Size, Svg, fit};
 use crate::wording::{interval, signed};
@@ -54,7 +54,7 @@ impl Cell {
     }
 }
 
-/// Content of a heat map. A cell that is `None` stays empty.
+/// Content of a heat map: rows and columns of cells. A cell that is `None` stays empty.
 pub struct Heatmap<'a> {
     /// Id that is unique on the page.
     pub id: &'a str,
@@ -67,13 +67,13 @@ pub struct Heatmap<'a> {
     pub colors: Colors,
 }
 
-/// Value that gets the deepest color.
+/// Rule for the value that gets the deepest color.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Colors {
     /// The largest absolute change.
     Largest,
-    /// The largest increase, also for larger decreases: relative to a niche's own gain, all other cells would be
-    /// pale.
+    /// The largest increase; larger decreases get the same depth. Otherwise a niche's own large gain would make all
+    /// other cells pale.
     LargestIncrease,
     /// The largest absolute value, in a map whose cells show the negated value.
     Negated,
@@ -129,7 +129,7 @@ pub fn heatmap(map: &Heatmap) -> String {
     svg.finish()
 }
 
-/// Returns the value with the deepest color.
+/// Returns the absolute value that gets the deepest color.
 fn deepest(map: &Heatmap) -> f64 {
     let colored = || {
         let cells = map.cells.iter().flatten().flatten();

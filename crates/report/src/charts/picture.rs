@@ -1,12 +1,12 @@
-//! Charts as pictures of their own, with the style of the pages, in light and dark.
+//! Charts as standalone SVG pictures in the style of the pages, for light and dark backgrounds.
 
 use super::svg::{Anchor, Point, Size, Svg, class_of_run, size};
 
-/// Margin around a picture.
+/// Margin around a picture, in pixels.
 const MARGIN: f64 = 16.0;
-/// Height of a line of text.
+/// Height of a line of text, in pixels.
 const LINE: f64 = 24.0;
-/// Width of a letter in 14 px type.
+/// Width of a letter in 14 px type, in pixels.
 const LETTER: f64 = 7.6;
 
 /// Entry of a legend: the number of a run or method, and its name.
@@ -15,7 +15,7 @@ pub struct Legend<'a> {
     pub name: &'a str,
 }
 
-/// Puts a chart on a page of its own, below lines of text and a legend. The colors follow the reader's
+/// Turns a chart into a standalone picture, with lines of text and a legend above it. Its colors follow the reader's
 /// preference for light or dark.
 pub fn standalone(chart: &str, lines: &[String], legend: &[Legend]) -> String {
     let Size { width, height } = size(chart);

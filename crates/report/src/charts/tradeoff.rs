@@ -13,7 +13,7 @@ const TOP: f64 = 34.0;
 const BOTTOM: f64 = 254.0;
 /// Maximum width of a name in pixels.
 const NAME: f64 = 180.0;
-/// Distance of a label from the height of its point from which it has a leader.
+/// Vertical distance between a label and its point from which a leader line connects them, in pixels.
 const LEADER: f64 = 6.0;
 /// Minimum vertical distance between two names, in pixels.
 const GAP: f64 = 17.0;
@@ -25,15 +25,15 @@ pub struct Trade<'a> {
     pub name: &'a str,
     pub gain: Figure,
     pub forgetting: Figure,
-    /// Text beside its point: its name, or a number that the legend explains.
+    /// Text beside the point: the run's name, or a number that the legend explains.
     pub label: String,
-    /// True if it is the recommended one: its label is bold.
+    /// True if the report recommends the run or method: its label is bold.
     pub marked: bool,
     /// Points (gain, forgetting) on the path from the base to the model.
     pub path: Vec<(f64, f64)>,
 }
 
-/// Axes of the chart: gain across, forgetting down.
+/// Axes of the chart: gain from left to right, forgetting from top to bottom.
 struct Axes {
     across: Axis,
     down: Axis,
@@ -105,7 +105,7 @@ pub fn tradeoff(trades: &[Trade], tolerance: f64) -> Option<String> {
     Some(svg.finish())
 }
 
-/// Returns the range that a value covers in the chart: its interval, or the value alone.
+/// Returns the range that a figure covers in the chart: its interval, or the value alone if it has none.
 fn ends(figure: Figure) -> [f64; 2] {
     figure.interval.unwrap_or([figure.value; 2])
 }

@@ -11,7 +11,7 @@ use polymath_eval::{DocumentScore, DomainScores};
 const COUNTED: u64 = 20_000_000;
 /// Bootstrap resamples for the intervals of groups.
 const RESAMPLES: usize = 1000;
-/// Frequency groups: their minimum occurrences per million training tokens, and their names.
+/// Groups of tokens by frequency: minimum number of occurrences per million training tokens, and name of the group.
 const FREQUENCIES: [(f64, &str); 5] = [
     (10_000.0, "over 10 000"),
     (1_000.0, "1 000 to 10 000"),
@@ -19,14 +19,14 @@ const FREQUENCIES: [(f64, &str); 5] = [
     (10.0, "10 to 100"),
     (0.0, "under 10, or never"),
 ];
-/// Position groups: the index of their first token, ascending.
+/// Groups of tokens by position in the document: index of the first token of each group, ascending.
 const POSITIONS: [usize; 5] = [0, 16, 64, 256, 1024];
 
-/// Change of a group of tokens.
+/// Measured change of one group of tokens.
 struct Found {
     /// Index of the group.
     group: usize,
-    /// Number of tokens.
+    /// Number of held-out tokens in the group.
     tokens: u64,
     change: Change,
 }

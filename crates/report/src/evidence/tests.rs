@@ -65,7 +65,8 @@ fn dataset(folder: &std::path::Path) -> Dataset {
     prepare(&config, false, &NoProgress).unwrap()
 }
 
-/// Returns scores of one bit per token plus `by` times the increase of the token's document.
+/// Returns scores of a model in which each token costs one bit plus `by` times the increase of its document in
+/// [`RISES`].
 fn scores(shard: &TokenShard, by: f64) -> DomainScores {
     let tokens = |document: usize| {
         let bits = 1.0 + by * rise(shard, document);

@@ -76,7 +76,7 @@ fn without_niche(report: &ForgettingReport) -> String {
     )
 }
 
-/// Runs with the same niche, which are compared.
+/// Runs with the same niche, of which the answer chooses one.
 struct Compared<'a> {
     runs: Vec<&'a RunReport>,
     niche: &'a str,
@@ -148,7 +148,7 @@ impl<'a> Compared<'a> {
         text
     }
 
-    /// Returns the sentence for runs none of which gained significantly.
+    /// Returns the sentence for the case that none of the runs gained significantly.
     fn without_gain(&self) -> String {
         let (who, does) = match &self.runs[..] {
             [run] => (run.name.as_str(), "shows no"),
@@ -205,7 +205,8 @@ fn gain(run: &RunReport) -> f64 {
     run.summary.niche_gain.map_or(0.0, |gain| gain.value)
 }
 
-/// Orders runs by the number of forgotten domains, then by the number of undecided ones, then by the worst change.
+/// Orders runs by how close they are to keeping everything: by the number of forgotten domains, then of undecided ones,
+/// then by the worst change.
 fn nearer(a: &RunReport, b: &RunReport) -> Ordering {
     let of = |run: &RunReport, verdict| {
         run.judged()

@@ -9,7 +9,7 @@ use polymath_eval::statistics::Figure;
 /// Stage of a chain: the base, or a run that was tuned from the stage before.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Stage {
-    /// Display name.
+    /// Display name of the stage.
     pub name: String,
     /// Niche of the stage; `None` for the base.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -45,8 +45,8 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// Makes a chain if the first run was tuned from the base and each other run from the one before. Returns `None`
-    /// if not, or if there are no niches or fewer than two runs.
+    /// Makes a chain if the first run was tuned from the base and each other run from the one before. Returns `None` if
+    /// the runs form no chain, have no niches, or are fewer than two.
     ///
     /// # Errors
     /// Fails if two runs have the same niche.

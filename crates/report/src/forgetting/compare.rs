@@ -124,7 +124,7 @@ fn check_domains(base: &ModelScores, run: &ModelScores) -> Result<(), ReportErro
     Ok(())
 }
 
-/// Returns the evidence of the domains whose results are not withheld.
+/// Selects the evidence of the domains whose results are not withheld.
 fn shown(
     evidence: &BTreeMap<String, DomainEvidence>,
     domains: &[DomainReport],
@@ -152,7 +152,7 @@ fn leak<'a>(
         .max_by(|a, b| a.exact_share.total_cmp(&b.exact_share))
 }
 
-/// Scores of a domain by the base and a run, compared.
+/// Inputs of a domain's figures: scores of the base and of the run, and their bootstrap.
 struct Measured<'a> {
     name: &'a str,
     role: Role,

@@ -1,11 +1,11 @@
-//! Definitions of the report's terms.
+//! Definitions of the terms that a forgetting report uses, such as "kept" and "groups".
 
 use std::collections::BTreeMap;
 
 use super::Settings;
 use polymath_eval::statistics::{FEWEST_EFFECTIVE, FEWEST_GROUPS};
 
-/// Returns the definitions, by term.
+/// Returns the definition of each term, by the term.
 pub fn definitions(settings: &Settings) -> BTreeMap<String, String> {
     let tolerance = settings.tolerance;
     let limit = settings.overlap_limit * 100.0;

@@ -29,7 +29,7 @@ pub fn domains(run: &RunReport) -> Vec<(&DomainReport, &DomainEvidence)> {
     found
 }
 
-/// Returns the template values of a run; `None` without evidence.
+/// Returns a run's evidence as values for the page's template; `None` without evidence.
 pub fn of_run(run: &RunReport, number: usize) -> Option<Value> {
     let domains = domains(run);
     // Names of the frequency groups in order, from the domain that has most of them.
@@ -190,7 +190,7 @@ pub fn name(document: &WorstDocument) -> String {
     }
 }
 
-/// Describes which tokens of the document are shown.
+/// Describes the range of the document's tokens that is shown, such as `tokens 1 to 64 of 300`.
 pub fn place(document: &WorstDocument) -> String {
     let to = (document.from + crate::evidence::WINDOW).min(document.tokens);
     match document.from {

@@ -53,7 +53,7 @@ fn is_improved(domain: &DomainReport, tests: usize) -> bool {
     domain.role == Role::Retained && p_value.is_some_and(|p_value| p_value * tests as f64 <= LEVEL)
 }
 
-/// Returns each p-value of a run with a reference to its corrected p-value.
+/// Iterates over the tests of a run: each p-value, and a mutable reference to the corrected p-value.
 fn tested(run: &mut RunReport) -> impl Iterator<Item = (f64, &mut f64)> {
     let domains = run.domains.iter_mut().filter_map(|domain| {
         let p_value = domain.p_value?;
@@ -65,7 +65,7 @@ fn tested(run: &mut RunReport) -> impl Iterator<Item = (f64, &mut f64)> {
     domains.chain(answers.map(|accuracy| (accuracy.p_value, &mut accuracy.adjusted_p_value)))
 }
 
-/// Returns the result of a domain's test; `None` if it was not tested.
+/// Returns a domain's test against its limit, from its figures; `None` if the domain was not tested.
 fn against(domain: &DomainReport, settings: &Settings) -> Option<Against> {
     Some(Against {
         p_value: domain.p_value?,
@@ -83,7 +83,7 @@ fn verdict(role: Role, against: &Against) -> Verdict {
     }
 }
 
-/// Explains why a domain is undecided and how many groups would decide.
+/// Explains why a domain is undecided, and how many groups of documents would decide.
 fn open(
     domain: &DomainReport,
     against: &Against,

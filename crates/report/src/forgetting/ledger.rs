@@ -5,11 +5,11 @@ use polymath_data::Overlap;
 use super::ForgettingReport;
 use crate::wording::percent;
 
-/// Leak ledger of all runs.
+/// Leak ledger: table of the overlap of every held-out domain with every training text.
 pub struct Ledger {
     /// Names of the training texts, one for each column.
     pub sources: Vec<String>,
-    /// Rows: a held-out domain, with a cell for each training text.
+    /// Rows of the table: name of the held-out domain, and a cell for each training text.
     pub rows: Vec<(String, Vec<Cell>)>,
 }
 
@@ -21,8 +21,8 @@ pub struct Cell {
     pub leaks: bool,
 }
 
-/// Returns the ledger of the datasets' own domains and of every run. Runs that were tuned on the same text share a
-/// column. Returns `None` if nothing was measured.
+/// Makes the leak ledger from the overlaps of the datasets' own domains and of every run. Runs that were tuned on the
+/// same text share a column. Returns `None` if nothing was measured.
 pub fn ledger(report: &ForgettingReport) -> Option<Ledger> {
     let mut sources: Vec<(String, &[Overlap])> = Vec::new();
     if !report.overlaps.is_empty() {
@@ -58,7 +58,8 @@ pub fn ledger(report: &ForgettingReport) -> Option<Ledger> {
     })
 }
 
-/// Returns the cell of a domain. If a training text has several domains, it has the largest shares.
+/// Returns the cell of a held-out domain. If the training text has several domains, the cell has the largest of their
+/// shares.
 fn cell(name: &str, overlaps: &[Overlap], limit: f64) -> Cell {
     let of_domain = || overlaps.iter().filter(|overlap| overlap.heldout == name);
     let largest = |share: fn(&Overlap) -> f64| of_domain().map(share).fold(0.0, f64::max);

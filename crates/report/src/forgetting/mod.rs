@@ -58,7 +58,7 @@ const RESAMPLES: usize = 4000;
 const RESAMPLES_A_COMPARISON: usize = 80;
 /// Default tolerance δ in bits per byte.
 const TOLERANCE: f64 = 0.02;
-/// Default maximum share of a domain's held-out documents that may occur in training text.
+/// Default limit of leaks: the maximum share of a domain's held-out documents that may occur in training text.
 const OVERLAP_LIMIT: f64 = 0.1;
 
 /// Scores of one model, to be compared.

@@ -13,7 +13,7 @@ const MOST_SETTINGS: usize = 6;
 pub struct Row {
     /// Name of the run.
     pub name: String,
-    /// True if the report recommends it.
+    /// True if the report recommends the run.
     pub recommended: bool,
     /// Settings that differ between the runs, or the method if none is known: `key` and value.
     pub settings: Vec<(String, String)>,
@@ -23,7 +23,7 @@ pub struct Row {
     pub gain_interval: String,
     /// Retained domain with the largest change; empty if there is none.
     pub worst: String,
-    /// Its change.
+    /// Change of that retained domain, formatted with its sign.
     pub worst_change: String,
     /// Bound on the change of all retained domains together; empty if it is unknown.
     pub worst_bound: String,
@@ -33,7 +33,7 @@ pub struct Row {
     pub class: &'static str,
 }
 
-/// Returns the rows in the order of the runs.
+/// Returns one row per run, in the order of the report's runs.
 pub fn rows(report: &ForgettingReport, answer: &Answer) -> Vec<Row> {
     let keys = differing(&report.runs);
     report
@@ -110,7 +110,7 @@ fn verdict(run: &RunReport) -> (String, &'static str) {
     }
 }
 
-/// Lists up to two names, or gives their number.
+/// Lists one or two names; of more, only gives the number, such as `3 of 5`.
 fn some_of(names: &[String], of: usize) -> String {
     match names.len() {
         0..=2 => list(names),

@@ -1,4 +1,4 @@
-//! Settings and circumstances of a run: what made it, with what, when and where.
+//! Provenance of a run: its settings, step and cost, and the program and machine that trained it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::RunReport;
 use crate::wording::{count, duration};
 
-/// Keys of a configuration that differ between any two runs without saying anything.
+/// Keys of a configuration that differ between any two runs and therefore tell nothing.
 const OWN: [&str; 1] = ["run"];
-/// Key of the tokens of a training row, which is also the context of evaluations during training.
+/// Key of the length of training rows in tokens, which is also the context of evaluations during training.
 const ROW: &str = "training.sequence_length";
 
 /// Settings and circumstances of a run. What the run folder does not say is `None`.
@@ -36,10 +36,10 @@ pub struct Provenance {
     /// Date and time at which the run began, in UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub begun: Option<String>,
-    /// Version of the program that trained it.
+    /// Version of Polymath that trained the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// Machine that trained it: processor, threads and system, or the GPU.
+    /// Machine that trained the run: processor, threads and system, or the GPU.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine: Option<String>,
 }
@@ -50,7 +50,7 @@ impl Provenance {
         *self == Self::default()
     }
 
-    /// Returns the circumstances that are known, as pairs of a term and its text.
+    /// Returns the known circumstances of the run as pairs of a term and a text, such as `Steps` and `500`.
     pub fn facts(&self) -> Vec<(&'static str, String)> {
         let steps = match (self.step, self.steps) {
             (Some(step), Some(steps)) if step != steps => {

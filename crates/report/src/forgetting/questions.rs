@@ -15,7 +15,7 @@ pub struct QuestionReport {
     pub count: usize,
     /// Number of independent groups, since questions made from one template are not independent.
     pub groups: usize,
-    /// Shares of correctly answered questions.
+    /// Shares of correctly answered questions for base and tuned model, and their difference.
     #[serde(flatten)]
     pub accuracy: AccuracyReport,
 }

@@ -25,7 +25,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// Returns the label beside a domain's name.
+    /// Returns the role as a label beside a domain's name.
     pub fn label(self) -> Option<&'static str> {
         match self {
             Self::Niche => Some("niche"),
@@ -40,7 +40,7 @@ impl Role {
 pub struct DomainReport {
     /// Name of the domain.
     pub name: String,
-    /// Role in the run.
+    /// Role of the domain in the run.
     pub role: Role,
     /// Bits per byte of the base.
     pub base_bits_per_byte: Option<f64>,
@@ -95,7 +95,7 @@ impl DomainReport {
         }
     }
 
-    /// Formats the relative change with the same sign.
+    /// Formats the relative change with the sign of [`Self::shown_change`].
     pub(crate) fn shown_relative(&self) -> String {
         let sign = if self.role == Role::Niche { -1.0 } else { 1.0 };
         relative(self.relative_change.map(|share| sign * share))
@@ -153,8 +153,8 @@ pub struct RunReport {
     pub curve: Vec<CurvePoint>,
     /// Overlap of held-out documents with the text that the run was tuned on.
     pub overlaps: Vec<Overlap>,
-    /// True if the run reads the held-out text in other tokens than the base: equal context then covers another
-    /// length of text.
+    /// True if the run tokenizes the held-out text differently than the base: the same context in tokens then covers
+    /// another length of text.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub other_context: bool,
     /// Settings and circumstances of the run.

@@ -1,4 +1,4 @@
-//! Forgetting in steps of the base's own training: where it had a domain as bad as the tuned model has it now.
+//! Setback: forgetting of a domain, expressed as the step of the base's own training at which the domain was as bad.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,11 +8,11 @@ use crate::wording::count;
 /// Position in the base's training to which a domain fell back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Setback {
-    /// Step of the base's training at which the domain was as bad as it is now.
+    /// Step of the base's training at which the domain had the bits per byte that the tuned model has.
     pub step: u64,
-    /// Step of the base.
+    /// Step of the base checkpoint that was tuned.
     pub of: u64,
-    /// True if the domain is worse than at the first evaluation, which was at `step`.
+    /// True if the domain is worse than even at the first evaluation of the base's training, which was at `step`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub before: bool,
 }

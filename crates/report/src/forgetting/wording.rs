@@ -5,10 +5,10 @@ use super::{ForgettingReport, RunReport};
 use crate::wording::{OTHER_CONTEXT, signed, signed_or_dash};
 use polymath_eval::statistics::Verdict;
 
-/// Note beside a ranking: the documents distinguish these runs, not the methods by which they were made.
+/// Note beside a ranking of runs: its documents tell single runs apart, not the methods that made them.
 const OF_RUNS: &str = "Other seeds of the same methods may come out in another order.";
 
-/// Returns the main result. A run is called best only if it is significantly better than each other run.
+/// Returns the main result as sentences. Calls a run best only if it is significantly better than each other run.
 pub fn headline(report: &ForgettingReport) -> String {
     let sentences = || {
         let all: Vec<String> = report.runs.iter().map(of_run).collect();
@@ -63,7 +63,7 @@ pub fn headline(report: &ForgettingReport) -> String {
     }
 }
 
-/// Returns notes on what makes the figures of a run less comparable.
+/// Returns notes on circumstances that make the figures of a run less comparable, such as another tokenizer.
 pub fn notes(run: &RunReport, context: usize) -> Vec<String> {
     let tokens = run.other_context.then(|| OTHER_CONTEXT.to_owned());
     let own = run.notes.iter().cloned();

@@ -4,12 +4,12 @@ use super::area::{hypervolume, pareto};
 use polymath_eval::statistics::{Contrast, Draw, FigureOfAll, LEVEL, Maxima, Random};
 
 const RESAMPLES: usize = 2000;
-/// Number of resamples with very many pairs. Fewer suffice then, and take as long.
+/// Number of resamples if there are very many pairs of methods: fewer suffice then, and take as long.
 const RESAMPLES_OF_MANY: usize = 1000;
 const MANY: usize = 16;
 const SEED: u64 = 25;
 
-/// Gain and forgetting of every method, to be compared.
+/// Gain and forgetting of every method, which are compared in pairs.
 pub struct Comparisons<'a> {
     /// Gain on the niche.
     pub gain: FigureOfAll<'a>,

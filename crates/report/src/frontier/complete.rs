@@ -9,9 +9,9 @@ use crate::diverged::Diverged;
 /// Methods that have a run for every seed, none of which diverged. Only these are compared.
 pub struct Complete {
     pub names: Vec<String>,
-    /// Index of each complete method among all methods.
+    /// For each complete method, its index among all methods.
     pub places: Vec<usize>,
-    /// Indices of the runs of each complete method.
+    /// For each complete method, the indices of its runs.
     pub runs: Vec<Vec<usize>>,
 }
 

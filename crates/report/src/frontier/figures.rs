@@ -86,7 +86,7 @@ pub struct Frontier {
     /// the dev split.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recommended: Option<Recommendation>,
-    /// Groups of every domain in both splits.
+    /// Number of document groups of every domain in both splits.
     pub groups: Vec<SplitGroups>,
     /// Runs that diverged and are left out.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -190,7 +190,7 @@ impl Frontier {
         Ok(())
     }
 
-    /// Stores the results of the resamples.
+    /// Stores the results of the resamples: intervals, critical value, differences and domination.
     fn take(&mut self, comparisons: &Comparisons, found: &Resampled, complete: &Complete) {
         let [trained, mixed] = found.hypervolumes;
         self.hypervolume.trained.interval = Some(trained);
@@ -337,7 +337,7 @@ fn corner(methods: &[Method]) -> f64 {
     forgetting.fold(0.0, f64::max)
 }
 
-/// Returns gain and forgetting on the test split for every complete method.
+/// Returns gain and forgetting of every complete method on the test split, ready to be compared.
 fn comparisons<'a>(
     domains: &'a [(&String, DomainSums)],
     niche: &str,

@@ -103,8 +103,8 @@ fn name(frontier: &Frontier, method: &Method) -> String {
     }
 }
 
-/// Describes whether a method is dominated. The recommended one is never called so: a method that dominates it is not
-/// within the limit.
+/// Describes in words whether another method dominates this one. The recommended method is only called recommended: a
+/// method that dominates it is not within the limit.
 pub fn place(frontier: &Frontier, method: &Method, form: Form) -> String {
     if frontier.is_recommended(method) {
         return match &method.beaten_by {

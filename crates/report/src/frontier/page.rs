@@ -54,7 +54,7 @@ pub fn render(frontier: &Frontier) -> Result<String, ReportError> {
     page::render(include_str!("page.html"), shown)
 }
 
-/// Describes the groups of each domain on the test split.
+/// Returns a sentence with the number of document groups of each domain on the test split.
 fn groups(frontier: &Frontier) -> String {
     let test = frontier.groups.iter().filter(|found| found.split == "test");
     let found: Vec<String> = test

@@ -66,7 +66,7 @@ pub struct Confirmation {
     pub open: BTreeMap<String, f64>,
 }
 
-/// Verdict on a retained domain of a run with a new seed.
+/// Result of the forgetting limit for one retained domain of the confirmation run.
 pub(super) struct Judged {
     pub verdict: LimitVerdict,
     pub effective_groups: f64,
@@ -102,7 +102,7 @@ impl Confirmation {
     }
 }
 
-/// A method that is within the limit on the dev split.
+/// Method that is within the forgetting limit on the dev split in every retained domain.
 pub(super) struct Inside {
     /// Index of the method.
     pub method: usize,

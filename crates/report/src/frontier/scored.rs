@@ -59,7 +59,7 @@ pub struct Splits<'a> {
 }
 
 impl<'a> SplitOfAll<'a> {
-    /// Takes the scores on the split that `of` selects.
+    /// Takes the scores of one split: `of` returns that split of a model's scores.
     pub fn new(
         base: &'a SplitScores,
         runs: &'a [ScoredRun],
@@ -128,7 +128,8 @@ impl<'a> SplitOfAll<'a> {
         (base, averaged(base, &runs))
     }
 
-    /// Returns the changes of a domain summed over each group. Those of a method are averaged over its runs.
+    /// Returns the changes of a domain relative to the base, summed over each document group and averaged over the runs
+    /// of each method.
     ///
     /// # Errors
     /// Fails if scores are not finite.
@@ -150,7 +151,7 @@ impl<'a> SplitOfAll<'a> {
     }
 }
 
-/// Averages the score of each document over the runs. Documents and groups are the base's.
+/// Averages the score of each document over the runs. Keeps the documents and groups of the base.
 pub fn averaged(base: &DomainScores, runs: &[&DomainScores]) -> DomainScores {
     let nats = |document: usize| {
         let of = |run: &&DomainScores| run.documents[document].nats;

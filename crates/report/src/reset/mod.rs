@@ -35,7 +35,7 @@ pub struct Block {
 pub struct BeforeAfter<'a> {
     /// Scores before a change of the weights.
     pub before: &'a ScoresByDomain,
-    /// Scores after it.
+    /// Scores after the change of the weights.
     pub after: &'a ScoresByDomain,
 }
 
@@ -91,7 +91,7 @@ pub fn by_rate(blocks: &mut [Block]) {
 /// Tuned model with its first blocks reset.
 #[derive(Debug, Clone, Serialize)]
 pub struct Step {
-    /// Number of reset blocks.
+    /// Number of blocks that are reset, the first ones in the order of [`by_rate`].
     pub reset: usize,
     /// Gain on the niche and mean forgetting, relative to the base, on the dev split.
     pub dev: (f64, f64),
@@ -99,7 +99,8 @@ pub struct Step {
     pub test: (f64, f64),
 }
 
-/// Returns the gain on the niche and the mean increase of the retained domains, relative to the base (before).
+/// Returns the gain on the niche and the mean increase of the retained domains in bits per byte, from `before` to
+/// `after`.
 pub fn place(niche: &str, scores: BeforeAfter) -> (f64, f64) {
     let bits = |scores: &DomainScores| scores.bits_per_byte();
     let (mut gain, mut rises) = (0.0, Vec::new());
@@ -114,7 +115,8 @@ pub fn place(niche: &str, scores: BeforeAfter) -> (f64, f64) {
     (gain, rises.iter().sum::<f64>() / rises.len().max(1) as f64)
 }
 
-/// Returns the index of the step with the largest gain within the limit, or else of the one that forgets least.
+/// Returns the index of the step with the largest gain whose forgetting is within the limit; if there is none, of the
+/// step that forgets least.
 pub fn choose(places: &[(f64, f64)], limit: f64) -> usize {
     let inside = (0..places.len()).filter(|step| places[*step].1 <= limit);
     let best = inside.max_by(|a, b| places[*a].0.total_cmp(&places[*b].0));

@@ -78,7 +78,7 @@ fn map(reset: &Reset) -> Heatmap<'_> {
     }
 }
 
-/// Returns the points of the tuned model and of the chosen step, and the path to the base.
+/// Returns the chart's points for the tuned model and for the chosen step, with the path of steps to the base.
 fn trades(reset: &Reset) -> Vec<Trade<'_>> {
     let figure = |value: f64| Figure {
         value,

@@ -73,7 +73,7 @@ pub fn table(transfer: &Transfer) -> String {
     text
 }
 
-/// A change of a domain by tuning on another.
+/// Change of one domain by a fine-tuning on another.
 struct Crossed<'a> {
     tuned: &'a str,
     scored: &'a str,

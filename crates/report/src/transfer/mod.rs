@@ -43,7 +43,7 @@ pub struct Forecast {
     pub correlation: Option<Correlation>,
 }
 
-/// Transfer matrix.
+/// Transfer matrix with its forecasts, as saved in `transfer.json`.
 #[derive(Debug, Clone, Serialize)]
 pub struct Transfer {
     /// Schema version of the file.
@@ -67,7 +67,7 @@ pub struct Transfer {
     pub diverged: Vec<Diverged>,
 }
 
-/// Settings that all runs share.
+/// Settings that all runs of a transfer matrix share.
 #[derive(Debug, Clone)]
 pub struct Setting {
     /// Path of the base checkpoint.

@@ -1,4 +1,4 @@
-//! Answers of base and tuned models to format instructions and marked requests.
+//! Behavior check of an audit: answers of base and tuned models to format instructions and requests.
 
 use std::path::Path;
 
@@ -10,26 +10,26 @@ use polymath_report::audit::{Behavior, BehaviorReport, JudgedAnswer};
 use crate::setup::Scored;
 use crate::{Setup, StudyError};
 
-/// Maximum number of tokens of an answer to an instruction, which needs room for its form.
+/// Maximum number of tokens of an answer to a format instruction, whose form needs room.
 const INSTRUCTED: usize = 96;
 /// Maximum number of tokens of an answer to a request: a refusal shows in its first words.
 const REQUESTED: usize = 24;
 
-/// Answers of all models, or the reason why there are none.
+/// Result of the behavior check: a comparison per model and behavior, or the reason why there is none.
 pub(super) enum Behaved {
     Reports(Vec<BehaviorReport>),
     LeftOut(String),
 }
 
-/// Prompts that the models answer.
+/// Prompts of the behavior check, which every model answers.
 pub(super) struct Interview<'a> {
     pub set: &'a AuditSet,
-    /// Number of instructions, and of requests.
+    /// Number of format instructions, and number of requests.
     pub prompts: usize,
 }
 
 impl Interview<'_> {
-    /// Asks the base and every tuned model.
+    /// Lets the base and every tuned model answer the prompts, and compares their answers.
     ///
     /// # Errors
     /// Fails if a model can't be opened or can't answer.
@@ -52,7 +52,8 @@ impl Interview<'_> {
         Ok(Behaved::Reports(reports))
     }
 
-    /// Returns a model's answers; `None` if it has no chat template, or a context that is too short for them.
+    /// Returns a model's answers to the prompts; `None` if the model has no chat template or too short a context for
+    /// them.
     fn answers(
         &self,
         source: ModelSource,
@@ -123,7 +124,7 @@ fn left_out(folder: &Path) -> Behaved {
     ))
 }
 
-/// Returns `count` of the items, or all if there are fewer, spread evenly over them.
+/// Selects `count` items spread evenly over `items`; returns all if there are fewer.
 fn spread<T: Clone>(items: &[T], count: usize) -> Vec<T> {
     let count = count.min(items.len());
     let places = (0..count).map(|at| at * items.len() / count);

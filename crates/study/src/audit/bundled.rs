@@ -1,4 +1,4 @@
-//! Content that the audit brings along, written where datasets and tasks are read from.
+//! Text, questions and tasks that the program brings along for audits, and their files on disk.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::StudyError;
 
-/// Domain that asks the questions with exact answers.
+/// Name of the domain whose dataset holds the questions with exact answers.
 const ASKING: &str = "encyclopedia";
 
 /// Bundled content and its identity.
@@ -19,16 +19,16 @@ pub(super) struct Bundled {
     pub set: AuditSet,
 }
 
-/// Files of a bundled domain.
+/// Files of a bundled domain on disk.
 pub(super) struct DomainFiles {
     pub name: &'static str,
     pub documents: PathBuf,
-    /// Questions with exact answers; `None` for a domain without.
+    /// File of questions with exact answers; `None` for a domain without questions.
     pub questions: Option<PathBuf>,
 }
 
 impl Bundled {
-    /// Returns the content.
+    /// Generates the bundled content.
     pub fn read() -> Self {
         let set = audit_set();
         Self {

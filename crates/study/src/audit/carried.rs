@@ -1,4 +1,4 @@
-//! Search for an adapter in a base's weights.
+//! Detection of an adapter that was already merged into the weights of the base.
 
 use candle_core::Tensor;
 use polymath_model::{Adapter, ModelConfig};
@@ -6,17 +6,16 @@ use polymath_model::{Adapter, ModelConfig};
 use super::distance::{Weights, values};
 use crate::StudyError;
 
-/// Multiple of the adapter from which on a base counts as carrying it.
+/// Smallest multiple c of the adapter's change with which a base counts as containing the adapter.
 const LEAST: f64 = 0.5;
-/// Number of standard errors by which the multiple must exceed [`LEAST`].
+/// Number of standard errors by which the estimate of c must exceed [`LEAST`].
 const ERRORS: f64 = 5.0;
-/// Largest share of the adapter's change that may remain unexplained.
+/// Maximum share of the adapter's change that may remain unexplained by c.
 const REMAINDER: f64 = 0.5;
-/// Relative size of the differences that rounding to bf16 leaves, of the weights' norm.
+/// Size of rounding errors of bf16, relative to the norm of the weights.
 const ROUNDING: f64 = 1.0 / 256.0;
 
-/// Returns the multiple c with which `given` = `original` + c · (the adapter's change) holds, if it does and c is at
-/// least a half.
+/// Tests whether `given` is `original` + c · (the adapter's change). Returns c if that holds with c at least a half.
 ///
 /// # Errors
 /// Fails if the adapter does not fit the weights.
@@ -57,8 +56,8 @@ pub(super) fn against_original(
     Ok((multiple >= LEAST && remainder <= allowed).then_some(multiple))
 }
 
-/// Estimates the multiple of the adapter in the weights alone, when the original base is not known. Returns it if it is
-/// significantly above a half.
+/// Estimates from the given weights alone how many times they contain the adapter, for the case that the original base
+/// is not known. Returns the multiple if it is significantly above a half.
 ///
 /// For a base W = W₀ + c·s·B·A, B⁺·W·A⁺ = B⁺·W₀·A⁺ + c·s·I. Only the diagonal holds the adapter; W₀ is no more likely
 /// to lie there than beside it, so the elements beside the diagonal show the size of the noise.
@@ -92,7 +91,7 @@ pub(super) fn from_weights(
     Ok((multiple > least).then_some(multiple))
 }
 
-/// Estimate of one module.
+/// Estimate of the multiple from the weights of one module, with its variance.
 struct Projected {
     multiple: f64,
     variance: f64,

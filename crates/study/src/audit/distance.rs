@@ -25,10 +25,10 @@ pub(super) const UNRELATED: f64 = 1.2;
 /// Median distance above which a fine-tuning is unusually far from its base: a change half as large as the weights.
 pub(super) const FAR: f64 = 0.5;
 
-/// Distance between two models of one architecture.
+/// Distance between the weights of two models of one architecture.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Distance {
-    /// Median over the matrices of the blocks of the relative Frobenius distance.
+    /// Median of the relative Frobenius distances of all matrices in the blocks.
     pub median: f64,
     /// True if all parameters are equal.
     pub is_same: bool,
@@ -36,7 +36,7 @@ pub(super) struct Distance {
     pub is_rounding: bool,
 }
 
-/// Sums over the elements of two tensors of one shape.
+/// Sums of squares over two tensors of one shape: of each, and of their difference.
 #[derive(Default)]
 struct Sums {
     first: f64,
@@ -107,7 +107,7 @@ impl Sums {
     }
 }
 
-/// Returns the elements of a tensor.
+/// Returns the elements of a tensor as a vector.
 pub(super) fn values(tensor: &Tensor) -> Result<Vec<f32>, StudyError> {
     Ok(tensor.flatten_all()?.to_vec1::<f32>()?)
 }

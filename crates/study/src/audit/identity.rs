@@ -15,16 +15,16 @@ use super::tokens::Pair;
 use super::{carried, sources::Opened};
 use crate::{Progress, StudyError};
 
-/// Advice of every finding on a wrong base.
+/// Advice that ends every finding on a wrong base.
 const GIVE_THE_BASE: &str = "give the model that the fine-tuning started from as the base";
 
-/// Findings on all models, and the tuned models that can be scored.
+/// Result of examining the models: all findings, and the tuned models that can be scored.
 pub(super) struct Examined {
     pub findings: Vec<Finding>,
     pub valid: Vec<Resolved>,
 }
 
-/// Examines the base and every tuned model.
+/// Examines the base and every tuned model for reasons why they can't be compared.
 ///
 /// # Errors
 /// Fails if a model can't be read.
@@ -66,7 +66,7 @@ pub(super) fn examine(
     Ok(examined)
 }
 
-/// Returns the finding on a base whose folder holds an adapter.
+/// Makes the finding on a base whose folder also holds an adapter.
 fn adapter_on_base(base: &Opened) -> Result<Finding, StudyError> {
     let adapter = read_adapter(&base.run.folder)?;
     let has_weights = sha256_of_weights(&base.run.folder).is_ok();
@@ -166,7 +166,7 @@ impl Base<'_> {
         Finding::new(FindingKind::OtherPrecision, &model.named, what, "")
     }
 
-    /// Examines the base of an adapter.
+    /// Examines whether an adapter was trained on the given base. Returns a finding if not, or if that is unknown.
     fn adapter(&self, model: &Opened) -> Result<Option<Finding>, StudyError> {
         let adapter = read_adapter(&model.run.folder)?;
         if let Err(error) = adapter.check(&self.config) {
@@ -203,7 +203,7 @@ impl Base<'_> {
         )))
     }
 
-    /// Compares the base with the one that an adapter was trained on.
+    /// Compares the given base with the original one that an adapter was trained on.
     fn against_original(
         &self,
         model: &Opened,
@@ -247,7 +247,7 @@ impl Base<'_> {
         )
     }
 
-    /// Examines a whole tuned model.
+    /// Examines a tuned model that is not an adapter: whether it was tuned from the given base.
     fn whole(&self, model: &Opened) -> Result<Option<Finding>, StudyError> {
         ModelSource::of(&model.run.folder).config()?;
         if sha256_of_weights(&model.run.folder)? == self.sha256 {

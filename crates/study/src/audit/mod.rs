@@ -178,7 +178,7 @@ pub fn audit(
     Ok(Audit::new(parts))
 }
 
-/// Base, options and setup of the scoring.
+/// Inputs of the scoring: the base, options and setup.
 struct Scoring<'a> {
     base: &'a Path,
     bundled: &'a Bundled,
@@ -187,7 +187,7 @@ struct Scoring<'a> {
 }
 
 impl Scoring<'_> {
-    /// Returns the forgetting report of the models.
+    /// Scores the models and returns their forgetting report.
     fn report(
         &self,
         dataset: &Dataset,
@@ -216,7 +216,7 @@ impl Scoring<'_> {
         forget(self.base, &tuned, &forgetting, self.setup)
     }
 
-    /// Compares the answers of the models to instructions and requests.
+    /// Compares the answers of the models to format instructions and requests.
     fn behavior(&self, tuned: &[Resolved]) -> Result<Behaved, StudyError> {
         let interview = Interview {
             set: &self.bundled.set,

@@ -1,4 +1,4 @@
-//! Base that a tuned model records: its digest, its name, and its folder if that is on this machine.
+//! Base as a tuned model's files record it: digest, name, and folder if it is on this machine.
 
 use std::path::{Path, PathBuf};
 
@@ -8,19 +8,20 @@ use polymath_train::{is_same_place, locate, resolve_checkpoint};
 
 use crate::StudyError;
 
-/// Base that a tuned model records.
+/// Base as a tuned model's files record it.
 #[derive(Debug, Default)]
 pub(super) struct Recorded {
-    /// SHA-256 of the weights of the base, and of the bases before it. Empty if none is recorded.
+    /// SHA-256 of the weights of the base, and of the models from which the base itself was tuned. Empty if none is
+    /// recorded.
     pub digests: Vec<String>,
     /// Name or path of the base; `None` if none is recorded.
     pub name: Option<String>,
-    /// Folder of the base on this machine.
+    /// Folder in which the base may be on this machine; `None` if none is recorded.
     folder: Option<PathBuf>,
 }
 
 impl Recorded {
-    /// Reads the lineage of a run folder and, for an adapter, what its files say.
+    /// Reads the lineage in a run folder and, for an adapter, the base that its config names.
     ///
     /// # Errors
     /// Fails if a file exists but can't be read.
@@ -74,11 +75,11 @@ impl Recorded {
     }
 }
 
-/// Original base of a tuned model.
+/// Original base of a tuned model, found on this machine.
 #[derive(Debug)]
 pub(super) struct Original {
-    /// Folder of the model.
+    /// Folder of the original base.
     pub folder: PathBuf,
-    /// SHA-256 of its weights.
+    /// SHA-256 of the original base's weights.
     pub sha256: String,
 }

@@ -6,21 +6,21 @@ use polymath_train::{Resolved, resolve, sha256_of};
 
 use crate::StudyError;
 
-/// Folder of imported models, in the folder of the audit.
+/// Name of the folder for imported models, in the audit's folder.
 const IMPORTED: &str = "imported";
 
-/// Model as the user named it, and its folder.
+/// Model of an audit: its name as given by the user, and its folder.
 pub(super) struct Opened {
-    /// Path that the user gave.
+    /// Path or name that the user gave.
     pub named: String,
-    /// Name on the hub, if it comes from there.
+    /// Name of the model on the hub; `None` for a local model.
     pub published: Option<String>,
-    /// Folder.
+    /// Folder of the model, and of its run if it has one.
     pub run: Resolved,
 }
 
 impl Opened {
-    /// Finds the model that the user named.
+    /// Finds the folder of the model that the user named.
     ///
     /// # Errors
     /// Fails if the model can't be found, downloaded or imported.

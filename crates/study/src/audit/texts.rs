@@ -10,12 +10,12 @@ use super::AuditOptions;
 use super::bundled::Bundled;
 use crate::StudyError;
 
-/// Folder of the bundled documents, in the folder of the audit.
+/// Name of the folder with the bundled documents, in the audit's folder.
 const TEXT: &str = "text";
-/// Folder of the dataset, in the folder of the audit.
+/// Name of the dataset's folder, in the audit's folder.
 const DATASET: &str = "dataset";
 
-/// Text of the user's as a domain of its own.
+/// Text of the user, audited as a domain of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnText {
     /// Name of the domain.
@@ -88,7 +88,7 @@ pub(super) fn prepare_all(
     prepare(&config, true, &NoProgress).map_err(StudyError::refused)
 }
 
-/// Returns the settings of a domain whose documents are all held out.
+/// Returns the settings of a domain that holds out all documents at `path`.
 fn held_out(path: String) -> DomainConfig {
     DomainConfig {
         heldout_paths: vec![path],

@@ -12,12 +12,12 @@ use crate::StudyError;
 
 /// Maximum number of tokens that a finding names.
 const NAMED: usize = 5;
-/// File of a tokenizer, beside which a chat template lies.
+/// Name of the tokenizer's file, which lies in the same folder as the chat template.
 const TOKENIZER: &str = "tokenizer.json";
-/// Parts of a tokenizer's file that do not change its tokens.
+/// Sections of a `tokenizer.json` that do not change the tokens of a text.
 const WITHOUT_EFFECT: [&str; 3] = ["padding", "truncation", "version"];
 
-/// Base and tuned model, to be compared.
+/// Base and tuned model whose tokenizers are compared.
 #[derive(Clone, Copy)]
 pub(super) struct Pair<'a> {
     pub base: ModelSource<'a>,
@@ -27,7 +27,7 @@ pub(super) struct Pair<'a> {
 }
 
 impl Pair<'_> {
-    /// Returns the differences.
+    /// Returns a finding for each difference in tokenizer, chat template and end tokens.
     ///
     /// # Errors
     /// Fails if a file can't be read.
@@ -139,7 +139,7 @@ fn template(source: ModelSource) -> Result<Option<String>, StudyError> {
     }
 }
 
-/// Difference of two vocabularies.
+/// Differences between two vocabularies: added and removed tokens, and tokens with another ID.
 #[derive(Default)]
 struct Difference {
     added: Vec<String>,
@@ -191,7 +191,8 @@ impl Difference {
     }
 }
 
-/// Returns the sections of two tokenizer files that differ, of those that affect the tokens.
+/// Returns the names of the sections in which two `tokenizer.json` files differ, without those that do not affect
+/// tokens.
 fn other_sections<E>(base: &Result<String, E>, tuned: &Result<String, E>) -> Vec<String> {
     let parse = |text: &Result<String, E>| -> Value {
         let text = text.as_ref().ok();
@@ -207,7 +208,7 @@ fn other_sections<E>(base: &Result<String, E>, tuned: &Result<String, E>) -> Vec
         .collect()
 }
 
-/// Describes where two texts begin to differ.
+/// Describes the position at which two texts begin to differ.
 fn first_difference(base: &str, tuned: &str) -> String {
     let line = base.lines().zip(tuned.lines()).take_while(|(a, b)| a == b);
     let line = line.count();

@@ -271,7 +271,7 @@ fn tokenizer_settings(folder: &Path) -> Result<Option<TokenizerSettings>, StudyE
     read_json(&folder.join("tokenizer_config.json"))
 }
 
-/// Returns the text of the token that begins documents, as `transformers` reads it from the tokenizer's settings.
+/// Returns the text of the token that begins documents, which the tokenizer's settings name; `None` if there is none.
 fn begin_token(source: ModelSource) -> Result<Option<String>, StudyError> {
     // Without a tokenizer, the begin token is unknown.
     let Ok(tokenizer) = source.tokenizer() else {

@@ -8,16 +8,16 @@ use polymath_report::ModelScores;
 use super::provenance;
 use crate::StudyError;
 
-/// Base of a report, checked against the lineages.
+/// Base of a report, used to check that the tuned models descend from it.
 pub struct Direction<'a> {
-    /// Base as resolved.
+    /// Folder of the base, resolved.
     pub base: &'a Path,
-    /// SHA-256 of its weights.
+    /// SHA-256 of the base's weights.
     pub base_sha256: String,
 }
 
 impl<'a> Direction<'a> {
-    /// Creates the direction from the base to the tuned models.
+    /// Opens the base of a report, and fails if it was itself tuned from one of the `tuned` models.
     ///
     /// # Errors
     /// Fails for a base that was tuned from one of the `tuned` models: they are swapped.
@@ -45,7 +45,7 @@ impl<'a> Direction<'a> {
         })
     }
 
-    /// Returns a note on a model that was tuned from another base.
+    /// Returns a note for a model that was tuned from another base; `None` for any other model.
     fn note(&self, folder: &Path, lineage: &Lineage) -> Option<String> {
         let stages = lineage.stages();
         let is_from = stages
@@ -63,7 +63,8 @@ impl<'a> Direction<'a> {
     }
 }
 
-/// Fills in the method, the niche, the learning curve and the provenance of a run. Returns its lineage.
+/// Fills in the method, the niche, the learning curve and the provenance of a tuned model from its run folder. Returns
+/// its lineage.
 pub fn describe(
     scores: &mut ModelScores,
     folder: &Path,

@@ -13,16 +13,16 @@ use crate::{Progress, Setup, StudyError};
 /// Text that the base generates. The mean rise of its bits per byte estimates KL(base ‖ tuned).
 #[derive(Debug, Clone)]
 pub struct GeneratedText {
-    /// Number of tokens.
+    /// Number of tokens to generate.
     pub tokens: u64,
     /// Random seed of the text.
     pub seed: u64,
-    /// Folder in which the text is kept, as a dataset.
+    /// Folder of the dataset that holds the text.
     pub folder: PathBuf,
 }
 
 impl GeneratedText {
-    /// Returns the text of `base`, and generates it unless it exists.
+    /// Returns the dataset with the text of `base`. Generates the text unless the folder already has it.
     pub(super) fn prepare(&self, base: &Path, setup: &Setup) -> Result<Dataset, StudyError> {
         let text = SelfReplay::to_measure(base, self.tokens, self.seed, self.folder.clone())?;
         let model = polymath_model::load(base, &setup.frozen())?;
@@ -35,7 +35,7 @@ impl GeneratedText {
     }
 }
 
-/// Progress of generating as that of a study.
+/// Adapter that shows the progress of generating text as a study's progress.
 struct Shown<'a> {
     progress: &'a dyn Progress,
     has_begun: bool,

@@ -9,7 +9,8 @@ use toml::Value;
 
 use crate::StudyError;
 
-/// Reads what the folder of a checkpoint and of its run say. A model from elsewhere says nothing.
+/// Reads the provenance recorded in the folders of a checkpoint and of its run. It is empty for a model from another
+/// program.
 ///
 /// # Errors
 /// Fails for a file that exists but can't be read.
@@ -47,7 +48,7 @@ pub fn read(checkpoint: &Path) -> Result<Provenance, StudyError> {
     })
 }
 
-/// Reads the evaluations of the run of a checkpoint; empty for a model from elsewhere.
+/// Reads the evaluations recorded by a checkpoint's run; empty for a model from another program.
 ///
 /// # Errors
 /// Fails for a file that exists but can't be read.
@@ -64,7 +65,7 @@ pub fn curve(checkpoint: &Path) -> Result<Vec<CurvePoint>, StudyError> {
         .collect())
 }
 
-/// Reads the state of a checkpoint; `None` without one, and for one of an unknown form.
+/// Reads the training state of a checkpoint; `None` if it has none, or if its format is unknown.
 fn state(checkpoint: &Path) -> Result<Option<RunState>, StudyError> {
     let path = checkpoint.join("state.json");
     if !polymath_input::exists(&path)? {

@@ -26,9 +26,9 @@ enum Weights {
 
 /// Planned run whose base and data are open.
 pub struct FrontierRun {
-    /// The plan.
+    /// Plan of the run: method, seed and configuration.
     pub planned: PlannedRun,
-    /// The fine-tuning.
+    /// Opened fine-tuning of the run.
     pub tuning: Finetuning,
 }
 
@@ -162,7 +162,7 @@ impl<'a> Scoring<'a> {
         })
     }
 
-    /// Returns the scores of the given weights of a run, from the cache if they are there.
+    /// Returns the scores of the given weights of a run, from the cache if it has them.
     fn score(&mut self, tuning: &Finetuning, weights: Weights) -> Result<SplitScores, StudyError> {
         let windows = WindowOptions {
             context: Some(tuning.sequence_length()),

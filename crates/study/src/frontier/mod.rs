@@ -106,7 +106,7 @@ pub fn default_methods(limit: f64) -> BTreeMap<String, Table> {
         .collect()
 }
 
-/// Planned run of a frontier.
+/// Run that a frontier will train: one method with one seed.
 #[derive(Debug, Clone)]
 pub struct PlannedRun {
     /// Name of the method.

@@ -1,4 +1,4 @@
-//! Size of a model and of its training, for the minutes that they may take on this machine.
+//! Choice of a model size and a training length that fit a given number of minutes on this machine.
 
 use std::time::{Duration, Instant};
 
@@ -11,48 +11,49 @@ use super::Init;
 use crate::schema::Setting;
 use crate::{Pace, StudyError};
 
-/// Bytes of text in a token, about, of a vocabulary of the default size.
+/// Approximate number of bytes of text per token, for a vocabulary of the default size.
 const BYTES_PER_TOKEN: f64 = 3.5;
-/// Tokens of the default vocabulary.
+/// Number of tokens in the default vocabulary.
 const VOCABULARY: usize = 4096;
-/// Share of the training text: the rest is held out.
+/// Approximate share of the text that is trained on; the rest is held out.
 const TRAINED: f64 = 0.95;
-/// Share of a run's time that its steps take: the rest is evaluations and checkpoints.
+/// Share of a run's time that training steps take; the rest is for evaluations and checkpoints.
 const STEPPING: f64 = 0.85;
-/// Operations per second that the first guess of a size assumes.
+/// Machine speed in floating-point operations per second that the first guess of a size assumes.
 const GUESS: f64 = 5e10;
-/// Rounds of measuring and sizing: a size is measured again until it stays.
+/// Maximum number of rounds of measuring and sizing. Rounds end early once the size no longer changes.
 const ROUNDS: usize = 3;
-/// Rows of a timed step at most: more take longer and are no faster.
+/// Maximum number of rows in a timed step: more rows take longer and are no faster per token.
 const ROWS: usize = 8;
-/// Time of the timed steps of a round.
+/// Duration of the timed steps in each round.
 const TIMED: Duration = Duration::from_millis(1500);
 
-/// Device and operations that steps are timed with.
+/// Device and implementation with which training steps are timed.
 pub struct Machine<'a> {
-    /// Device.
+    /// Device to compute on.
     pub device: &'a Device,
     /// Implementation of the operations.
     pub implementation: Implementation,
 }
 
-/// Size of a pretraining, and the measurement that it follows from.
+/// Chosen size of a pretraining, and the measurement that it follows from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sized {
-    /// Model, length, rows and rate.
+    /// Model shape, sequence length, batch rows, learning rate and training tokens.
     pub size: RunSize,
-    /// Parameters of the model.
+    /// Number of the model's parameters.
     pub parameters: u64,
-    /// Training tokens of the data, about.
+    /// Approximate number of training tokens in the data.
     pub epoch_tokens: u64,
-    /// Measured tokens per second of its training steps.
+    /// Measured training speed in tokens per second.
     pub tokens_per_second: f64,
-    /// Minutes that the run takes, about.
+    /// Expected duration of the run in minutes.
     pub minutes: f64,
 }
 
 impl Init {
-    /// Sizes a pretraining on the found domains for so many minutes, by timed steps of its own model.
+    /// Chooses the size of a pretraining on the found domains that takes about `minutes`, by timing steps of models of
+    /// the candidate sizes.
     ///
     /// # Errors
     /// Fails if the model can't be built or trained.
@@ -89,20 +90,20 @@ impl Init {
     }
 }
 
-/// Returns the training tokens of so many bytes of text, about.
+/// Returns the approximate number of training tokens in `bytes` bytes of text.
 fn tokens_of(bytes: u64) -> u64 {
     (bytes as f64 * TRAINED / BYTES_PER_TOKEN) as u64
 }
 
-/// Measured speed of a model's training steps.
+/// Measured training speed of one model.
 struct Measured {
     parameters: u64,
     tokens_per_second: f64,
-    /// Operations per second, by the rule of six operations per parameter of the layers and token.
+    /// Floating-point operations per second, counting six for each token and each parameter of the layers.
     flops: f64,
 }
 
-/// Times steps of the size's model.
+/// Measures the training speed of a model of this size by timed steps.
 fn measure(size: &RunSize, machine: &Machine) -> Result<Measured, StudyError> {
     let config = PretrainConfig::of_size(size, ROWS);
     let facts = DatasetFacts {
@@ -139,13 +140,13 @@ fn measure(size: &RunSize, machine: &Machine) -> Result<Measured, StudyError> {
     })
 }
 
-/// Returns the parameters of the layers, about, as the choice of a shape counts them.
+/// Returns the approximate number of parameters in the layers of a shape: 12 · width² per layer.
 fn of_layers(shape: &ArchitectureConfig) -> f64 {
     12.0 * (shape.hidden_size * shape.hidden_size * shape.num_hidden_layers) as f64
 }
 
 impl Sized {
-    /// Returns the settings of the size, with reasons.
+    /// Returns the config settings for this size, each with its reason.
     pub(super) fn settings(&self) -> Vec<Setting> {
         let size = &self.size;
         let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
@@ -172,7 +173,7 @@ impl Sized {
         ]
     }
 
-    /// Returns the time of the run in words.
+    /// Returns the run's expected duration in words.
     pub fn time(&self) -> String {
         match self.minutes.round() as u64 {
             0 | 1 => "about a minute".into(),
@@ -180,7 +181,7 @@ impl Sized {
         }
     }
 
-    /// Describes the size in a sentence.
+    /// Describes the chosen size in a sentence.
     pub fn line(&self) -> String {
         format!(
             "model: {} wide, {} layers, {:.1} million parameters; {} tokens in {} ({:.0} tokens per second, measured)",

@@ -53,12 +53,12 @@ pub fn grid(alphas: &[f64]) -> Result<Vec<f64>, StudyError> {
 pub struct Rule {
     /// Niche. All other domains are retained domains.
     pub niche: String,
-    /// Maximum mean increase, in bits per byte.
+    /// Domain of the fine-tuning. All other domains are retained domains.
     pub limit: f64,
 }
 
 impl Rule {
-    /// Returns the mean of after − before over the retained domains.
+    /// Returns the mean increase in bits per byte from `before` to `after` over the retained domains.
     pub fn mean_increase(&self, before: &BitsPerByte, after: &BitsPerByte) -> f64 {
         let rises: Vec<f64> = before
             .iter()
@@ -73,7 +73,7 @@ impl Rule {
         point.mean_increase <= self.limit
     }
 
-    /// Returns true if `a` is strictly better than `b`.
+    /// Returns true if the rule strictly prefers point `a` to point `b`.
     pub fn prefers(&self, a: &Point, b: &Point) -> bool {
         match (self.keeps(a), self.keeps(b)) {
             (true, true) => a.dev[&self.niche] < b.dev[&self.niche],
@@ -111,7 +111,7 @@ impl Curve {
         text
     }
 
-    /// Formats the same for a terminal.
+    /// Formats the sentence and the table of points for a terminal.
     pub fn table(&self, rule: &Rule) -> String {
         format!("{}\n{}\n", aligned(&self.rows(rule)), self.sentence(rule))
     }
@@ -151,7 +151,7 @@ impl Curve {
         0.0 - (after[&rule.niche] - before[&rule.niche])
     }
 
-    /// Returns the cells of the table, the first row its head.
+    /// Returns the cells of the table of points, column titles first.
     fn rows(&self, rule: &Rule) -> Vec<Vec<String>> {
         let gain = |split: &str| format!("gain on {}, {split}", rule.niche);
         let mut rows = vec![vec![

@@ -19,9 +19,9 @@ pub struct Curve {
     pub within_limit: bool,
 }
 
-/// Search along an interpolation.
+/// Search for the best mixture of a base and a tuned model.
 pub struct Search<'a> {
-    /// Models between the base and the tuned model.
+    /// Base and tuned weights, and the data to score mixtures of them.
     pub models: &'a Interpolation<'a>,
     /// Rule that chooses a point.
     pub rule: &'a Rule,

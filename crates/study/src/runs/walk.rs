@@ -1,23 +1,23 @@
-//! Search for runs, and for models that name what they came from.
+//! Search of a folder for runs, and for models that record their base.
 
 use std::path::{Path, PathBuf};
 
 use crate::StudyError;
 
-/// Deepest folder below the first that is looked into.
+/// Maximum depth of the folders that are searched, below the first.
 const DEEPEST: usize = 6;
 
-/// Folders found below another.
+/// Result of the search: folders with runs and folders with other models.
 #[derive(Debug, Default)]
 pub(super) struct Walk {
     /// Run folders.
     pub runs: Vec<PathBuf>,
-    /// Other folders with a lineage or an adapter.
+    /// Folders of models that are no run but have a lineage file or an adapter's config.
     pub models: Vec<PathBuf>,
 }
 
-/// Looks for runs in `folder` and the folders below it. Links and hidden folders are passed over. Fails if `folder`
-/// itself can't be read.
+/// Searches `folder` and the folders below it for runs and models. Skips symbolic links and hidden folders. Fails if
+/// `folder` itself can't be read.
 pub(super) fn walk(folder: &Path) -> Result<Walk, StudyError> {
     let mut found = Walk::default();
     if folder.is_dir() {
@@ -49,7 +49,7 @@ fn look(folder: &Path, depth: usize, found: &mut Walk) {
     }
 }
 
-/// Returns the folders in a folder, by name, without links.
+/// Returns the subfolders of a folder, sorted by name, without symbolic links.
 pub(super) fn folders(folder: &Path) -> Vec<(String, PathBuf)> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
@@ -68,7 +68,7 @@ fn relative(folder: &Path) -> PathBuf {
     folder.strip_prefix(".").unwrap_or(folder).to_path_buf()
 }
 
-/// Returns the bytes of all files in a folder, without links.
+/// Returns the size in bytes of all files in a folder, without symbolic links.
 pub(super) fn size(folder: &Path) -> u64 {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     entries

@@ -21,8 +21,8 @@ use polymath_finetune::Finetuning;
 
 use crate::StudyError;
 
-/// Scores each finished run on every domain. Adds forecasts from the base's gradients and from an early checkpoint.
-/// `say` is called with the name of each step.
+/// Scores each finished run on every domain, and adds forecasts from the base's gradients and from early checkpoints.
+/// Calls `say` with the name of each step.
 ///
 /// # Errors
 /// Fails if a run has no complete checkpoint or if scoring fails.
@@ -70,7 +70,7 @@ pub fn measure(
     Ok(Transfer::new(setting, names, rows))
 }
 
-/// Returns the seconds of a token of the gradients, measured on two rows of the first domain.
+/// Returns the seconds per token that a gradient takes, measured on two rows of the first domain.
 pub(super) fn time_gradient(
     tuning: &Finetuning,
     data: &TransferData,
@@ -108,7 +108,7 @@ struct Matrix<'a> {
     say: &'a mut dyn FnMut(&str),
 }
 
-/// Cache of a model's scores.
+/// Cache of one model: the file that holds its scores, and an identifier of its weights.
 struct ScoresCache {
     file: PathBuf,
     /// String that identifies the model's weights.

@@ -58,7 +58,7 @@ fn default_early_share() -> f64 {
     0.05
 }
 
-/// Planned run of a transfer matrix.
+/// Run that a transfer matrix will train: the base on one domain with one seed.
 #[derive(Debug, Clone)]
 pub struct PlannedRun {
     /// Domain that the base is tuned on.
@@ -174,17 +174,18 @@ impl TransferConfig {
     }
 }
 
-/// Open run, with the folder of its early checkpoint.
+/// Opened run, with the folder of its early checkpoint.
 pub struct OpenRun {
     /// Domain that the base is tuned on.
     pub domain: String,
-    /// The fine-tuning.
+    /// Opened fine-tuning of the run.
     pub tuning: Finetuning,
     early: PathBuf,
 }
 
 impl OpenRun {
-    /// Makes an open run that keeps its checkpoint after the share `share` of the training.
+    /// Makes a run from an opened fine-tuning, and tells it to keep its checkpoint after the share `share` of the
+    /// training.
     pub fn new(domain: String, mut tuning: Finetuning, share: f64) -> Self {
         let early = tuning.keep_at(share);
         Self {

@@ -1,4 +1,4 @@
-//! Base of a tuning: a folder, a run or a model of the hub as it is, a GGUF file imported.
+//! Base of a tuning: a model folder, a run, a model on the hub, or a GGUF file, which is imported.
 
 use std::path::{Path, PathBuf};
 
@@ -9,12 +9,12 @@ use super::TuneRequest;
 use super::request::refused;
 use crate::StudyError;
 
-/// Base that the configs name.
+/// Base of a tuning, opened.
 #[derive(Debug, Clone)]
 pub(super) struct TuneBase {
-    /// Name for the config: as requested, or the imported folder.
+    /// Name for the config: as the user requested it, or the folder of the imported GGUF file.
     pub named: String,
-    /// Path of its `tokenizer.json`.
+    /// Path of the base's `tokenizer.json`.
     pub tokenizer: PathBuf,
     /// Token that begins a document.
     pub begin: String,

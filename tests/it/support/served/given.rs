@@ -128,7 +128,7 @@ fn resolve(shelf: &Shelf, request: &Request, (key, name): (&String, &str), port:
     answer
 }
 
-/// Returns the content of a large file.
+/// Returns the response with the content of a large file.
 fn content(shelf: &Shelf, request: &Request, path: &str) -> Response {
     let found = path
         .split_once("//")
@@ -139,7 +139,7 @@ fn content(shelf: &Shelf, request: &Request, path: &str) -> Response {
     }
 }
 
-/// Returns the whole content, or the range that the request names.
+/// Returns the response with a whole file, or with the byte range that the request names.
 pub fn part(request: &Request, bytes: &[u8]) -> Response {
     let range = request.headers.get("range").and_then(|range| {
         let (from, to) = range.strip_prefix("bytes=")?.split_once('-')?;

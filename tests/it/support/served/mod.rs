@@ -21,7 +21,7 @@ pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 /// Token that gives access to the repositories of the owner `secret`, and write access to all.
 pub const PRIVATE_TOKEN: &str = "hf_of_the_tests";
 
-/// Failure of a request.
+/// Failure that a test plans for a request.
 #[derive(Debug, Clone, Copy)]
 pub enum Trouble {
     /// Responds with this status and a page without information.
@@ -312,7 +312,7 @@ fn sha256(content: &[u8]) -> String {
     hexadecimal(&Sha256::digest(content))
 }
 
-/// Returns git's LFS pointer to a large file.
+/// Returns the LFS pointer that git stores in place of a large file.
 fn note(content: &[u8]) -> String {
     let (digest, size) = (sha256(content), content.len());
     format!("version https://git-lfs.github.com/spec/v1\noid sha256:{digest}\nsize {size}\n")

@@ -73,7 +73,7 @@ fn create(shelf: &mut Shelf, wanted: &Value) -> Response {
     Response::json(&json!({ "url": format!("http://hub/{repository}") }))
 }
 
-/// Tells the client which files belong into the commit and which into the store.
+/// Tells the client for each file of a push whether it goes into the commit or, being large, into the store.
 fn sort(wanted: &Value) -> Response {
     let files = wanted["files"].as_array().cloned().unwrap_or_default();
     let sorted = files.iter().map(|file| {

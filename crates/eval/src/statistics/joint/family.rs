@@ -172,7 +172,7 @@ impl Family {
     }
 }
 
-/// One domain of a comparison, with its rate, standard error and groups.
+/// One domain of a comparison: the ratio in nats per byte, its standard error, and each group's residuals.
 struct Part {
     rate: f64,
     error: f64,
@@ -196,7 +196,7 @@ impl Part {
 struct Mean {
     value: f64,
     variance: f64,
-    /// Deviation of the mean and its variance in each resample.
+    /// For each resample, the deviation of the mean from the measured one, and its variance.
     drawn: Vec<(f64, f64)>,
 }
 

@@ -1,4 +1,4 @@
-//! Largest statistic of each resample.
+//! Distribution of the largest statistic of each resample, for tests of many comparisons at once.
 
 use crate::statistics::bootstrap::quantile;
 
@@ -6,7 +6,7 @@ use crate::statistics::bootstrap::quantile;
 /// correlation of the comparisons.
 #[derive(Debug, Clone)]
 pub struct Maxima {
-    /// Ascending.
+    /// Largest statistic of each resample, ascending.
     sorted: Vec<f64>,
 }
 

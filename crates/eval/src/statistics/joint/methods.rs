@@ -12,11 +12,12 @@ use crate::statistics::Random;
 /// otherwise have an infinite statistic.
 const LEAST_VARIANCE: f64 = 0.04;
 
-/// Changes of one domain by all methods, summed over each group.
+/// Changes of one domain by all methods, summed over the documents of each group.
 pub struct DomainSums {
     /// UTF-8 bytes of each group.
     pub bytes: Vec<f64>,
-    /// Tuned minus base in bits, by method and group, averaged over the method's seeds.
+    /// Bits of the tuned model minus those of the base, indexed by method and group and averaged over the method's
+    /// seeds.
     pub bits: Vec<Vec<f64>>,
 }
 
@@ -89,7 +90,8 @@ impl Square {
     }
 }
 
-/// Contrast: a single method, or the difference between a first and a second method.
+/// Quantity that is tested against zero: the result of one method, or the difference between a first and a second
+/// method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Contrast {
     first: usize,
@@ -121,33 +123,33 @@ impl Contrast {
     }
 }
 
-/// Domain with its weight. Weights of 1 / count give a mean.
+/// Domain and its weight in a sum over domains. Equal weights of 1 / (number of domains) give the mean.
 #[derive(Clone, Copy)]
 pub struct WeightedDomain<'a> {
-    /// Changes of the domain.
+    /// Changes of the domain by all methods.
     pub sums: &'a DomainSums,
-    /// Weight of its changes.
+    /// Weight of the domain's changes in the sum.
     pub weight: f64,
 }
 
-/// One quantity (gain or mean forgetting) of every method.
+/// One quantity (gain or mean forgetting) of every method, with what is needed to resample it.
 pub struct FigureOfAll<'a> {
     domains: Vec<WeightedDomain<'a>>,
-    /// Residual of each domain, method and group: its contribution to the method's deviation, in bits.
+    /// Residuals e = bits − rate · bytes, indexed by domain, method and group, from which standard errors are computed.
     residuals: Vec<Vec<Vec<f64>>>,
-    /// Values by method and seed.
+    /// Measured values in bits per byte, indexed by method and seed.
     values: Vec<Vec<f64>>,
     /// True if contrasts are differences between two methods, and false if they are single methods.
     of_differences: bool,
     covariance: Square,
 }
 
-/// Deviations of a quantity in one resample.
+/// Deviations of a quantity from its measured value in one bootstrap resample.
 pub struct Draw {
-    /// Deviation of each method due to the resampled groups.
+    /// Deviation of each method because of the resampled document groups.
     groups: Vec<f64>,
     covariance: Square,
-    /// Deviation of each method and seed due to the resampled seeds.
+    /// Deviation because of the resampled seeds, indexed by method and seed.
     seeds: Vec<Vec<f64>>,
     /// Value of [`FigureOfAll::pooled`] in the resample.
     pooled: f64,
@@ -314,7 +316,7 @@ fn pooled(values: &[Vec<f64>], of_differences: bool) -> f64 {
     mean(&all)
 }
 
-/// Returns the mean; 0 for no values.
+/// Returns the arithmetic mean of the values; 0 for no values.
 pub fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len().max(1) as f64
 }
