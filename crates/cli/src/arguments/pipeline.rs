@@ -158,7 +158,7 @@ pub struct Demo {
     #[arg(long, default_value_t = 3, value_parser = at_least_one::<u64>)]
     pub megabytes: u64,
     /// Number of pretraining steps. Each fine-tuning takes a tenth of them.
-    #[arg(long, default_value_t = 800, value_parser = at_least_one::<u64>)]
+    #[arg(long, default_value_t = 1000, value_parser = at_least_one::<u64>)]
     pub steps: u64,
     /// Random seed of the corpus and of training.
     #[arg(long, default_value_t = 1)]

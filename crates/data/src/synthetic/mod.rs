@@ -98,10 +98,10 @@ pub fn prepare_config(folder: &Path, output: &Path) -> PrepareConfig {
     };
     PrepareConfig {
         output: output.to_path_buf(),
-        heldout_fraction: 0.04,
+        heldout_fraction: 0.08,
         seed: 1,
         tokenizer: TokenizerConfig {
-            vocab_size: Some(1024),
+            vocab_size: Some(2048),
             sample_bytes: Some(4_000_000),
             ..TokenizerConfig::default()
         },
@@ -115,6 +115,11 @@ pub fn prepare_config(folder: &Path, output: &Path) -> PrepareConfig {
 /// Returns true for a domain that has questions: every one with problems.
 fn has_questions(domain: &str) -> bool {
     draws(domain).is_some()
+}
+
+/// Returns true for a domain that teaches single facts, which its questions ask for.
+pub fn has_knowledge(domain: &str) -> bool {
+    Knowledge::of(domain).is_some()
 }
 
 fn write_lines(

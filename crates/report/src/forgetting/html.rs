@@ -53,6 +53,7 @@ pub fn render_audited(report: &ForgettingReport, audit: Value) -> Result<String,
         overview => overview::rows(report, &answer).into_iter().enumerate().map(|(number, row)| of_row(number, row)).collect::<Vec<_>>(),
         answer => answer.sentence,
         knowledge => knowledge::sentences(report),
+        examples => examples(report),
         headline => report.headline(),
         several => report.runs.len() > 1,
         runs => runs.clone().map(|(number, run)| of_run(number, run, numbered, context)).collect::<Vec<_>>(),
@@ -69,6 +70,16 @@ pub fn render_audited(report: &ForgettingReport, audit: Value) -> Result<String,
         split => report.settings.split.map(|split| split.name()),
     };
     page::render(include_str!("template.html"), shown)
+}
+
+/// Returns the questions with the answers before and after, if there are any.
+fn examples(report: &ForgettingReport) -> Option<Value> {
+    let examples = knowledge::examples(report);
+    let rows = examples.questions.iter().map(|example| {
+        context! { question => &example.question, base => &example.base, after => &example.after }
+    });
+    let rows: Vec<Value> = rows.collect();
+    (!rows.is_empty()).then(|| context! { runs => &examples.runs, rows })
 }
 
 /// Draws a forest plot for wide and for narrow windows.

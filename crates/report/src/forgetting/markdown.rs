@@ -17,7 +17,7 @@ pub fn render(report: &ForgettingReport) -> String {
     let answer = report.answer();
     let mut text = format!(
         "# Forgetting report\n\n{}{}\n\n{}Base: {}. Bits per byte on held-out documents; lower is better.\n",
-        opening(&answer) + &answers(report),
+        answers(report) + &opening(&answer),
         inline(&report.headline()),
         overview(report, &answer),
         code(&report.base)
@@ -53,11 +53,28 @@ pub fn render(report: &ForgettingReport) -> String {
     text
 }
 
+/// Renders the sentences on the questions, and examples with the answers before and after.
 fn answers(report: &ForgettingReport) -> String {
-    match knowledge::sentences(report) {
+    let mut text = match knowledge::sentences(report) {
         text if text.is_empty() => text,
-        text => inline(&text).to_string() + "\n\n",
+        text => format!("**{}**\n\n", inline(&text)),
+    };
+    let examples = knowledge::examples(report);
+    if examples.questions.is_empty() {
+        return text;
     }
+    let cells = |cells: &[String]| -> String {
+        let cells = cells.iter().map(|cell| format!(" {} |", inline(cell)));
+        cells.collect()
+    };
+    text += &format!("| question | base |{}\n", cells(&examples.runs));
+    text += &format!("|---|---|{}\n", "---|".repeat(examples.runs.len()));
+    for example in &examples.questions {
+        let question = inline(&example.question);
+        let base = inline(&example.base);
+        text += &format!("| {question} | {base} |{}\n", cells(&example.after));
+    }
+    text + "\n"
 }
 
 fn opening(answer: &Answer) -> String {

@@ -79,15 +79,31 @@ pub fn render(report: &ForgettingReport) -> String {
     if report.runs.len() > 1 {
         text += &format!("\n{}", aligned(&overview(report, &answer)));
     }
-    let answer = match answer.sentence {
-        sentence if sentence.is_empty() => sentence,
-        sentence => sentence + "\n",
-    };
-    let knowledge = match knowledge::sentences(report) {
-        sentences if sentences.is_empty() => sentences,
-        sentences => sentences + "\n",
-    };
-    text + "\n" + &answer + &knowledge + &report.headline() + "\n"
+    let paragraphs = [
+        knowledge::sentences(report),
+        aligned(&answers(report)),
+        answer.sentence,
+        report.headline(),
+    ];
+    for paragraph in paragraphs.iter().filter(|text| !text.is_empty()) {
+        text += &format!("\n{}\n", paragraph.trim_end());
+    }
+    text
+}
+
+/// Returns questions with the answers before and after, the first row their heads; empty if there are none.
+fn answers(report: &ForgettingReport) -> Vec<Vec<String>> {
+    let examples = knowledge::examples(report);
+    if examples.questions.is_empty() {
+        return Vec::new();
+    }
+    let head = ["question".to_owned(), "base".to_owned()];
+    let rows = examples.questions.into_iter().map(|example| {
+        let row = [example.question, example.base].into_iter();
+        row.chain(example.after).collect()
+    });
+    let head = head.into_iter().chain(examples.runs).collect();
+    std::iter::once(head).chain(rows).collect()
 }
 
 /// Returns a row for each run, the first row their heads.

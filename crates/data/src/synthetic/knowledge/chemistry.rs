@@ -81,6 +81,7 @@ pub fn relations() -> Vec<Relation> {
     vec![
         Relation {
             name: "symbol",
+            title: "Symbols",
             facts: facts(
                 known
                     .clone()
@@ -101,6 +102,7 @@ pub fn relations() -> Vec<Relation> {
         },
         Relation {
             name: "family",
+            title: "Families",
             facts: facts(known.map(|(element, family)| (element.name, family))),
             phrases: &[
                 "the family of {subject}",
@@ -116,6 +118,7 @@ pub fn relations() -> Vec<Relation> {
         },
         Relation {
             name: "formula",
+            title: "Formulas",
             facts: facts(SUBSTANCES),
             phrases: &[
                 "the formula of {subject}",

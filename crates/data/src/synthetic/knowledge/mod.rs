@@ -1,41 +1,23 @@
 //! Knowledge: single facts of chemistry and physics, stated and asked in many phrasings.
 //!
-//! A *relation*, such as “symbol”, has a fact for each subject. Training text states every fact and asks for it in
-//! several phrasings. The test asks for the same facts in phrasings that occur nowhere in the training text. A model
-//! that answers has learned the facts, not the sentences.
+//! A *relation*, such as “symbol”, has a fact for each subject. Training text lists every fact, states it and asks for
+//! it in several phrasings. The test asks for the same facts in phrasings that occur nowhere in the training text. A
+//! model that answers has learned the facts, not the sentences.
 
 mod chemistry;
+mod frames;
 mod physics;
 mod relation;
 
 use super::random::Random;
-use relation::{Fact, Relation, Template, capitalized, fill};
+use frames::ask;
+use relation::{Fact, Relation, Template, fill};
 
-/// Questions of the training text; `{phrase}` is a noun phrase of the relation.
-const TAUGHT_QUESTIONS: [Template; 14] = [
-    "What is {phrase}?",
-    "Name {phrase}.",
-    "State {phrase}.",
-    "Write down {phrase}.",
-    "Do you know {phrase}?",
-    "Recall {phrase}.",
-    "{phrase}?",
-    "Tell me {phrase}.",
-    "Look up {phrase}.",
-    "Do you remember what {phrase} is?",
-    "I wonder what {phrase} is.",
-    "I need {phrase} at once.",
-    "Would you write {phrase} here?",
-    "Let us find {phrase} together.",
-];
+/// Share of the pages that are tables, in percent. A table gives many facts in little text.
+const TABLES_PERCENT: i64 = 45;
 
-/// Questions of the test. The words after the phrase keep a question and its answer from repeating training text.
-const TEST_QUESTIONS: [Template; 4] = [
-    "Can you say {phrase} to us?",
-    "Does anyone know {phrase} by heart?",
-    "Please give {phrase} to the class.",
-    "Explain {phrase} to a beginner.",
-];
+/// Share of the pages that state facts, in percent; the others ask for them.
+const STATEMENTS_PERCENT: i64 = 18;
 
 /// Question of the test.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,16 +47,20 @@ impl Knowledge {
         Some(Self { relations })
     }
 
-    /// Writes a page that either states facts or asks for them and answers.
+    /// Writes a page: a table of one relation, statements, or questions with answers.
     pub fn page(&self, random: &mut Random) -> String {
-        let states = random.below(3) == 0;
+        let style = random.below(100);
+        if style < TABLES_PERCENT {
+            return self.draw(random).0.table(random);
+        }
+        let states = style < TABLES_PERCENT + STATEMENTS_PERCENT;
         let lines = (0..random.between(8, 14)).map(|_| {
             let (relation, fact) = self.draw(random);
             if states {
                 relation.state(fact, random)
             } else {
                 let phrase = fill(random.choose::<Template>(relation.phrases), fact);
-                let prompt = ask(random.choose::<Template>(&TAUGHT_QUESTIONS), &phrase);
+                let prompt = ask(&frames::taught(random), &phrase);
                 format!("{prompt} {}\n", fact.answer)
             }
         });
@@ -89,7 +75,7 @@ impl Knowledge {
                 let phrase = fill(relation.phrases[0], fact);
                 questions.push(Question {
                     fact: format!("{} of {}", relation.name, fact.subject),
-                    prompt: ask(random.choose::<Template>(&TEST_QUESTIONS), &phrase),
+                    prompt: ask(random.choose::<Template>(&frames::TEST), &phrase),
                     answer: fact.answer,
                 });
             }
@@ -115,18 +101,11 @@ impl Knowledge {
     }
 }
 
-/// Returns a prompt that asks by a question frame.
-fn ask(frame: &str, phrase: &str) -> String {
-    format!(
-        "Question: {}\nAnswer:",
-        capitalized(&frame.replace("{phrase}", phrase))
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
+    use super::relation::capitalized;
     use super::*;
 
     const DOMAINS: [&str; 2] = ["chemistry", "physics"];
@@ -162,6 +141,16 @@ mod tests {
             let mut random = Random::new(1, domain);
             let pages: Vec<String> = (0..3000).map(|_| knowledge.page(&mut random)).collect();
             let text = pages.concat();
+            let mut answers: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+            let lines: Vec<&str> = text.lines().collect();
+            for pair in lines.windows(2) {
+                if let Some(answer) = pair[1].strip_prefix("Answer: ") {
+                    answers
+                        .entry(answer)
+                        .or_default()
+                        .push(pair[0].to_lowercase());
+                }
+            }
             let questions = knowledge.questions(&mut random);
             let asked: BTreeSet<&str> = questions.iter().map(|asked| asked.fact.as_str()).collect();
             assert_eq!(asked.len(), questions.len());
@@ -171,9 +160,11 @@ mod tests {
                         .statements
                         .iter()
                         .any(|statement| text.contains(&capitalized(&fill(statement, fact))));
-                    let answered = relation.phrases.iter().any(|phrase| {
-                        let prompt = ask(TAUGHT_QUESTIONS[0], &fill(phrase, fact));
-                        text.contains(&format!("{prompt} {}\n", fact.answer))
+                    let answered = answers[fact.answer].iter().any(|question| {
+                        relation
+                            .phrases
+                            .iter()
+                            .any(|phrase| question.contains(&fill(phrase, fact).to_lowercase()))
                     });
                     assert!(stated && answered, "{fact:?}");
                     assert!(
@@ -202,7 +193,7 @@ mod tests {
                 for fact in &relation.facts {
                     let phrase = fill(relation.phrases[0], fact);
                     assert!(phrase.split(' ').count() <= 7, "{phrase}");
-                    for frame in TEST_QUESTIONS {
+                    for frame in frames::TEST {
                         let asked = format!("{} {}", ask(frame, &phrase), fact.answer);
                         for run in runs(&asked) {
                             assert!(!taught.contains(&run), "{run}");

@@ -127,6 +127,7 @@ pub fn relations() -> Vec<Relation> {
     vec![
         Relation {
             name: "unit",
+            title: "Units",
             facts: facts(UNITS.map(|(quantity, unit, _)| (quantity, unit))),
             phrases: &[
                 "the unit of {subject}",
@@ -142,6 +143,7 @@ pub fn relations() -> Vec<Relation> {
         },
         Relation {
             name: "sign",
+            title: "Signs",
             facts: facts(UNITS.map(|(_, unit, sign)| (unit, sign))),
             phrases: &[
                 "the sign of the {subject}",
@@ -157,6 +159,7 @@ pub fn relations() -> Vec<Relation> {
         },
         Relation {
             name: "instrument",
+            title: "Instruments",
             facts: facts(INSTRUMENTS),
             phrases: &[
                 "the instrument for {subject}",
@@ -172,6 +175,7 @@ pub fn relations() -> Vec<Relation> {
         },
         Relation {
             name: "discoverer",
+            title: "Discoverers",
             facts: facts(DISCOVERIES.map(|(discovery, person, _)| (discovery, person))),
             phrases: &[
                 "the discoverer of {subject}",
@@ -187,6 +191,7 @@ pub fn relations() -> Vec<Relation> {
         },
         Relation {
             name: "year",
+            title: "Years",
             facts: facts(DISCOVERIES.map(|(discovery, _, year)| (discovery, year))),
             phrases: &[
                 "the year of {subject}",

@@ -17,6 +17,8 @@ pub struct Fact {
 pub struct Relation {
     /// Name of the relation, one word.
     pub name: &'static str,
+    /// Title of a table of the facts.
+    pub title: &'static str,
     pub facts: Vec<Fact>,
     /// Noun phrases for the answer, with `{subject}`. The first one is short and is the one of the test.
     pub phrases: &'static [Template],
@@ -25,6 +27,19 @@ pub struct Relation {
 }
 
 impl Relation {
+    /// Writes a table of some of the facts, drawn without replacement.
+    pub fn table(&self, random: &mut Random) -> String {
+        let mut order: Vec<&Fact> = self.facts.iter().collect();
+        let count = (random.between(16, 27) as usize).min(order.len());
+        let mut text = format!("{}\n", self.title);
+        for row in 0..count {
+            let drawn = row + random.below((order.len() - row) as i64) as usize;
+            order.swap(row, drawn);
+            text += &format!("{}: {}\n", order[row].subject, order[row].answer);
+        }
+        text
+    }
+
     /// Writes a line that states a fact, in one of the relation's phrasings.
     pub fn state(&self, fact: &Fact, random: &mut Random) -> String {
         let choice = random.below((self.statements.len() + self.phrases.len()) as i64) as usize;

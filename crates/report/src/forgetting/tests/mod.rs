@@ -3,6 +3,7 @@
 mod answer;
 mod coverage;
 mod forms;
+mod knowledge;
 mod pages;
 mod sureness;
 

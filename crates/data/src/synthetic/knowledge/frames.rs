@@ -1,0 +1,167 @@
+//! Frames of the questions: an opening, the noun phrase that is asked for, and an ending.
+//!
+//! The training text combines many openings with many endings, so that a model learns that the words around the noun
+//! phrase do not matter. The frames of the test occur nowhere in it, but their words do: a small model can't read
+//! words that it never saw.
+
+use super::relation::{Template, capitalized};
+use crate::synthetic::random::Random;
+
+/// Openings of the training text, with the mark at the end of their questions.
+const OPENINGS: [(&str, char); 31] = [
+    ("What is", '?'),
+    ("Do you know", '?'),
+    ("Do you remember", '?'),
+    ("Would you write", '?'),
+    ("Could you tell me", '?'),
+    ("Who knows", '?'),
+    ("Have you learned", '?'),
+    ("Will you look up", '?'),
+    ("Can you find", '?'),
+    ("Can anyone recall", '?'),
+    ("Does the class know", '?'),
+    ("Would a beginner know", '?'),
+    ("Will you say aloud", '?'),
+    ("Who can give", '?'),
+    ("Name", '.'),
+    ("State", '.'),
+    ("Write down", '.'),
+    ("Recall", '.'),
+    ("Tell me", '.'),
+    ("Look up", '.'),
+    ("Find", '.'),
+    ("Show me", '.'),
+    ("Let us find", '.'),
+    ("I need", '.'),
+    ("I forgot", '.'),
+    ("We want", '.'),
+    ("Please name", '.'),
+    ("Please write", '.'),
+    ("Give me", '.'),
+    ("I learned by heart", '.'),
+    ("Explain to us", '.'),
+];
+
+/// Endings of the training text, beside those of [`LINKS`] and [`OBJECTS`].
+const ENDINGS: [&str; 17] = [
+    "here",
+    "at once",
+    "together",
+    "on the board",
+    "once more",
+    "in short",
+    "from memory",
+    "if possible",
+    "before the lesson ends",
+    "on paper",
+    "without a book",
+    "aloud",
+    "for this list",
+    "with care",
+    "by name",
+    "by tomorrow",
+    "with all your heart",
+];
+
+/// Prepositions of endings.
+const LINKS: [&str; 4] = ["for", "to", "with", "before"];
+
+/// Objects after the prepositions.
+const OBJECTS: [&str; 8] = [
+    "us",
+    "me",
+    "the class",
+    "a beginner",
+    "the others",
+    "our teacher",
+    "your friend",
+    "the other pupils",
+];
+
+/// Number of endings, those of the test among them.
+const ALL_ENDINGS: i64 = (ENDINGS.len() + LINKS.len() * OBJECTS.len()) as i64;
+
+/// Whole frames of the training text.
+const WHOLE: [Template; 4] = [
+    "{phrase}?",
+    "Do you remember what {phrase} is?",
+    "I wonder what {phrase} is.",
+    "What {phrase} is, you may tell me.",
+];
+
+/// Frames of the test. The words after the phrase keep a question and its answer from repeating training text.
+pub const TEST: [Template; 4] = [
+    "Can you say {phrase} to us?",
+    "Does anyone know {phrase} by heart?",
+    "Please give {phrase} to the class.",
+    "Explain {phrase} to a beginner.",
+];
+
+/// Draws a frame of the training text. A third of the frames has no ending.
+pub fn taught(random: &mut Random) -> String {
+    if random.below(20) == 0 {
+        return (*random.choose(&WHOLE)).to_owned();
+    }
+    let (opening, mark) = *random.choose(&OPENINGS);
+    if random.below(3) == 0 {
+        return format!("{opening} {{phrase}}{mark}");
+    }
+    format!("{opening} {{phrase}} {}{mark}", ending(random))
+}
+
+/// Draws an ending that no frame of the test has.
+fn ending(random: &mut Random) -> String {
+    loop {
+        let ending = match ENDINGS.get(random.below(ALL_ENDINGS) as usize) {
+            Some(ending) => (*ending).to_owned(),
+            None => format!("{} {}", random.choose(&LINKS), random.choose(&OBJECTS)),
+        };
+        if !TEST
+            .iter()
+            .any(|frame| frame.contains(&format!("}} {ending}")))
+        {
+            return ending;
+        }
+    }
+}
+
+/// Returns the prompt that asks for a noun phrase in a frame.
+pub fn ask(frame: &str, phrase: &str) -> String {
+    format!(
+        "Question: {}\nAnswer:",
+        capitalized(&frame.replace("{phrase}", phrase))
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn words(frame: &str) -> impl Iterator<Item = &str> {
+        let words = frame.split_whitespace();
+        words.map(|word| word.trim_matches(['.', '?', ',']))
+    }
+
+    /// Checks that the training text has each word of the test's frames, but none of the frames' openings and endings.
+    #[test]
+    fn words_of_the_test_are_taught_in_other_frames() {
+        let mut random = Random::new(1, "frames");
+        let frames: Vec<String> = (0..20_000).map(|_| taught(&mut random)).collect();
+        let taught: BTreeSet<&str> = frames.iter().flat_map(|frame| words(frame)).collect();
+        for frame in TEST {
+            for word in words(frame) {
+                assert!(taught.contains(word), "{word}");
+            }
+            let (opening, ending) = frame.split_once("{phrase}").unwrap();
+            let begins = |taught: &String| taught.starts_with(&format!("{opening}{{"));
+            let ending = ending.trim_end_matches(['.', '?']);
+            let ends = |taught: &String| taught.contains(&format!("}}{ending}"));
+            assert!(!frames.iter().any(begins), "{opening}");
+            assert!(!frames.iter().any(ends), "{ending}");
+        }
+        let distinct: BTreeSet<&String> = frames.iter().collect();
+        assert!(distinct.len() > 1000, "{}", distinct.len());
+    }
+}

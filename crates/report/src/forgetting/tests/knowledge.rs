@@ -1,0 +1,107 @@
+use super::*;
+use crate::forgetting::knowledge::{Example, examples, sentences};
+
+/// Returns evidence of lost questions, given by prompt and generated answer; `more` of them are not listed.
+fn lost(questions: &[(&str, Option<&str>)], more: usize) -> BTreeMap<String, DomainEvidence> {
+    let listed = questions.iter().map(|(prompt, generated)| LostQuestion {
+        prompt: format!("Question: {prompt}\nAnswer:"),
+        answer: format!(" {prompt}-right"),
+        generated: generated.map(str::to_owned),
+    });
+    let evidence = DomainEvidence {
+        questions_lost: questions.len() + more,
+        questions: listed.collect(),
+        ..DomainEvidence::default()
+    };
+    BTreeMap::from([("chemistry".to_owned(), evidence)])
+}
+
+/// Returns a report on the runs `full` and `budget`; the second has a limit.
+fn two(
+    full: BTreeMap<String, DomainEvidence>,
+    budget: BTreeMap<String, DomainEvidence>,
+) -> ForgettingReport {
+    let run = |path: &str, evidence| ModelScores {
+        evidence,
+        ..model(path, "competition", [1.3, 0.7, 1.2])
+    };
+    let mut runs = [
+        run("checkpoints/full", full),
+        run("checkpoints/budget", budget),
+    ];
+    runs[1].questions = base().questions;
+    let limit = ("retention.limits.default".to_owned(), "0.02".to_owned());
+    runs[1].provenance.settings = BTreeMap::from([limit]);
+    ForgettingReport::new(&base(), &runs, Settings::default()).unwrap()
+}
+
+fn shown(example: &Example) -> (&str, &str, Vec<&str>) {
+    let after = example.after.iter().map(String::as_str);
+    (&example.question, &example.base, after.collect())
+}
+
+/// Checks that the answers stand before all else in every form, with the limit of a run that has one.
+#[test]
+fn the_answers_stand_first() {
+    let report = two(lost(&[("A", Some("wrong"))], 9), lost(&[], 0));
+    let sentence =
+        "The base knew 10 of 20 answers on chemistry; full knows 0 and budget (budget of 0.02) 10.";
+    assert_eq!(sentences(&report), sentence);
+    let answer = report.answer().sentence;
+    for text in [
+        markdown::render(&report),
+        report.table(),
+        html::render(&report).unwrap(),
+    ] {
+        let place = |part: &str| text.find(part).unwrap_or_else(|| panic!("{part}: {text}"));
+        assert!(place(sentence) < place(&answer), "{text}");
+        assert!(
+            place("A-right") < place(&answer) || text.contains("<html"),
+            "{text}"
+        );
+        assert!(place(sentence) < place("A-right"), "{text}");
+    }
+}
+
+/// Checks that examples have the answers of both runs, and leaves out a question to which one of them is not stored.
+#[test]
+fn examples_have_the_answers_before_and_after() {
+    let full = lost(
+        &[
+            ("A", Some("16")),
+            ("B", Some("x\n y")),
+            ("C", None),
+            ("D", Some("")),
+        ],
+        0,
+    );
+    let found = examples(&two(full.clone(), lost(&[("B", Some("z"))], 0)));
+    assert_eq!(found.runs, ["full", "budget"]);
+    let rows: Vec<_> = found.questions.iter().map(shown).collect();
+    assert_eq!(
+        rows,
+        [
+            ("A", "A-right", vec!["16", "A-right"]),
+            ("B", "B-right", vec!["x y", "z"]),
+            ("D", "D-right", vec!["", "D-right"]),
+        ]
+    );
+    // The second run lost more questions than are listed: of those not listed, nothing is known.
+    let found = examples(&two(full.clone(), lost(&[("B", Some("z"))], 1)));
+    let rows: Vec<_> = found.questions.iter().map(shown).collect();
+    assert_eq!(rows, [("B", "B-right", vec!["x y", "z"])]);
+    // Nothing was lost.
+    assert_eq!(
+        examples(&two(lost(&[], 0), lost(&[], 0))),
+        Default::default()
+    );
+}
+
+/// Checks that questions of the niche are no examples of what was lost.
+#[test]
+fn questions_of_the_niche_are_no_examples() {
+    let mut full = lost(&[("A", Some("16"))], 0);
+    let of_niche = full.remove("chemistry").unwrap();
+    full.insert("competition".into(), of_niche);
+    assert_eq!(examples(&two(full, lost(&[], 0))), Default::default());
+}
