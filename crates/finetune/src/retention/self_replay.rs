@@ -130,7 +130,7 @@ impl SelfReplay {
                 1 => String::new(),
                 fewest => format!(
                     ", and at least {} documents,",
-                    fewest.next_multiple_of(AT_ONCE)
+                    fewest.next_multiple_of(documents_at_once(self.composition.max_tokens))
                 ),
             },
             self.output.display()
