@@ -13,14 +13,14 @@ pub struct Backward {
     pub loss: f64,
     /// Values of the terms added to the loss, by name, in the unit of the mean loss.
     pub penalties: BTreeMap<String, f64>,
-    /// Number of tokens that the sums run over: those with a target.
+    /// Number of tokens that the sums run over: those with a target that is not ignored.
     pub scored: f64,
     /// Gradients of the summed loss and of the penalties, by parameter.
     pub gradients: BTreeMap<String, Tensor>,
 }
 
-/// Computes the loss, the penalties and the gradients of a batch that has targets, in `parts` forward and backward
-/// passes. `strength` is the factor of the penalties.
+/// Computes the loss, the penalties and the gradients of a batch that has targets. Computes `parts` groups of rows one
+/// after the other and adds up their gradients (gradient accumulation). The penalties are multiplied by `strength`.
 pub fn backward(
     objective: &impl Objective,
     batch: &Batch,
@@ -104,7 +104,7 @@ mod tests {
 
     use super::*;
 
-    /// An objective that remembers with which rows the parts begin.
+    /// Objective that records the first row of each part of a batch.
     struct Told {
         weight: BTreeMap<String, Var>,
         rows: RefCell<Vec<usize>>,
@@ -124,7 +124,7 @@ mod tests {
         }
     }
 
-    /// Checks that the objective is told the row with which each part begins.
+    /// Checks that `begin_part` gets the index in the batch of each part's first row.
     #[test]
     fn every_part_is_told_its_first_row() {
         let weight = Var::ones(2, DType::F32, &Device::Cpu).unwrap();
@@ -144,8 +144,8 @@ mod tests {
         assert_eq!(*told.rows.borrow(), [0, 2, 4]);
     }
 
-    /// Checks that the parts joined are the original batch, and that none is empty, even if the number of parts does
-    /// not divide the rows.
+    /// Checks that the parts of a batch, joined, are the batch itself, and that no part is empty, even if the number of
+    /// parts does not divide the number of rows.
     #[test]
     fn parts_join_to_the_whole_batch() {
         let tokens: Vec<u32> = (0..14).collect();

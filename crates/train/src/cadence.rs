@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
 
-/// Interval between two evaluations or checkpoints.
+/// Interval between two evaluations, or between two checkpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged, expecting = "expected a number of steps, or \"never\"")]
 pub enum Interval {
@@ -15,7 +15,7 @@ pub enum Interval {
     Word(Never),
 }
 
-/// Word `never` in place of a number of steps.
+/// The word `never`, which a config may give in place of a number of steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Never {
@@ -35,7 +35,7 @@ impl Interval {
         }
     }
 
-    /// Returns the interval, shortened to `most` steps if it is longer.
+    /// Returns this interval, or `most` steps if the interval is longer.
     pub fn at_most(self, most: u64) -> Self {
         match self {
             Self::Steps(every) => Self::Steps(every.min(most)),
@@ -123,7 +123,7 @@ pub struct Checkpointing {
 }
 
 impl EvaluationConfig {
-    /// Returns the settings for a run of `total` steps, with every default filled in.
+    /// Returns the settings of evaluations for a run of `total` steps, with every default filled in.
     pub fn resolve(&self, total: u64) -> Evaluation {
         let every = (total / POINTS).max(1);
         Evaluation {
@@ -132,7 +132,7 @@ impl EvaluationConfig {
         }
     }
 
-    /// Checks every value.
+    /// Checks the values of the `[evaluation]` table.
     ///
     /// # Errors
     /// Fails with the key whose value is out of range.
@@ -150,7 +150,8 @@ impl EvaluationConfig {
 }
 
 impl CheckpointConfig {
-    /// Returns the settings with every default filled in. The default interval is that of the evaluations.
+    /// Returns the settings of checkpoints with every default filled in. By default, checkpoints have the interval of
+    /// the evaluations.
     pub fn resolve(&self, evaluation: &Evaluation) -> Checkpointing {
         Checkpointing {
             every: self.every.unwrap_or(evaluation.every),
@@ -159,7 +160,7 @@ impl CheckpointConfig {
         }
     }
 
-    /// Checks every value.
+    /// Checks the values of the `[checkpoint]` table.
     ///
     /// # Errors
     /// Fails with the key whose value is out of range.

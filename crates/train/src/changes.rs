@@ -1,12 +1,12 @@
-//! Check that a resumed run has the configuration that it was started with.
+//! Comparison of a resumed run's configuration with the one that the run was started with.
 
 use std::path::Path;
 
 use crate::saved::training_of;
 use crate::{TrainError, Training, is_same_place, locate};
 
-/// Keys that a resumed run may change: those of evaluation and saving, and the length, which `RunFolder::lengthen`
-/// compares. The path of the run folder may be spelled differently: the open folder is the right one.
+/// Keys whose values a resumed run may change: evaluation, saving, recomputation, and the run's length, which
+/// `RunFolder::lengthen` compares. `run` is among them because the path of the same folder may be spelled differently.
 const FREE: [&str; 7] = [
     "evaluation",
     "checkpoint",
@@ -17,19 +17,20 @@ const FREE: [&str; 7] = [
     RECOMPUTE,
 ];
 
-/// Key of the recomputed activations, which change no bit of the result.
+/// Key that selects the activations to recompute. It changes memory and time, but no bit of the result.
 const RECOMPUTE: &str = "training.recompute";
 
-/// Keys whose values are paths: another spelling, as from another working directory, is no other value.
+/// Keys whose values are paths. Two spellings of the same path, such as from two working directories, count as equal.
 const PLACES: [&str; 3] = ["base", "dataset", "retain"];
 
 fn text_at<'a>(config: &'a toml::Table, key: &str) -> Option<&'a str> {
     config.get(key)?.as_str()
 }
 
-/// Returns the `[training]` table of the saved configuration. Fails if the configuration `config` differs from it,
-/// other than in the length and the intervals of evaluation and saving.
-/// `resolve` fills in the defaults of the saved one; if it returns `None`, the saved one is compared as it is.
+/// Checks that the configuration `config` of a resumed run equals the one saved in the file `saved`, except for the
+/// length of the run, what is recomputed, and the intervals of evaluation and saving. Returns the `[training]` table of
+/// the saved configuration. `resolve` fills in defaults that the saved configuration may lack; if it returns `None`,
+/// the saved one is compared as it is.
 pub(crate) fn refuse_changes(
     saved: &Path,
     config: &str,
@@ -64,9 +65,8 @@ pub(crate) fn refuse_changes(
     }
 }
 
-/// Returns the first key in which two resolved configs differ, ignoring `run`, what is recomputed, and the
-/// keys `free`. Returns `run.toml`
-/// if a config is not TOML.
+/// Returns the first key in which two resolved configurations differ, or `None`. Ignores `run`, `training.recompute`
+/// and the keys `free`. Returns `run.toml` if a configuration is not valid TOML.
 pub fn changed_key(before: &str, now: &str, free: &[&str]) -> Option<String> {
     let (Ok(before), Ok(now)) = (before.parse(), now.parse()) else {
         return Some("run.toml".into());
@@ -79,7 +79,7 @@ fn first_difference(before: &toml::Table, now: &toml::Table, free: &[&str]) -> O
     keys.find_map(|key| difference(key, before.get(key), now.get(key), free))
 }
 
-/// Returns the first key, at or below `key`, whose values differ.
+/// Returns the first key, `key` itself or one below it, whose values differ between two tables.
 fn difference(
     key: &str,
     before: Option<&toml::Value>,
@@ -102,7 +102,8 @@ fn difference(
 mod tests {
     use super::*;
 
-    /// Checks that a run may recompute other activations than before, since that changes no result, and nothing else.
+    /// Checks that a resumed run may recompute other activations than before, since that changes no result, but may
+    /// change no other key.
     #[test]
     fn recomputation_is_not_a_change() {
         let config = |keys: &str| format!("seed = 1\n[training]\nsteps = 5\n{keys}");

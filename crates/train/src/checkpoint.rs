@@ -24,7 +24,7 @@ pub struct RunState {
     pub schema: u32,
     /// Number of finished optimizer steps.
     pub step: u64,
-    /// Optimizer steps that the run has in all; not recorded by earlier versions.
+    /// Total number of optimizer steps of the run; not recorded by earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub planned_steps: Option<u64>,
     /// Number of tokens trained on.
@@ -35,7 +35,8 @@ pub struct RunState {
     pub seed: u64,
     /// Fingerprint of the training data.
     pub data_fingerprint: String,
-    /// Version of the rule that makes the batches ([`polymath_data::BATCH_RULE`]). Version 1 was not recorded.
+    /// Version of the rule by which batches are made from the data ([`polymath_data::BATCH_RULE`]). Version 1 was not
+    /// recorded.
     #[serde(default = "first_rule")]
     pub batch_rule: u32,
     /// Version of the rule that chooses the held-out documents of evaluations ([`polymath_data::EVALUATION_RULE`]).
@@ -47,7 +48,7 @@ pub struct RunState {
     pub chosen_on: Option<HeldoutSplit>,
     /// Version of the program that wrote the file.
     pub program_version: String,
-    /// Best evaluation so far.
+    /// Step and score of the best evaluation so far.
     pub best: Option<Best>,
     /// True if the run was stopped before the evaluation that was due after this step.
     #[serde(default)]
@@ -69,7 +70,7 @@ fn first_rule() -> u32 {
 }
 
 impl RunState {
-    /// Returns the state before the first step.
+    /// Returns the state of a run before its first step.
     pub(crate) fn fresh(
         seed: u64,
         data_fingerprint: &str,
@@ -96,13 +97,13 @@ impl RunState {
         }
     }
 
-    /// Records that the run has `total` steps: a finished run that was extended is not finished any more.
+    /// Records that the run has `total` steps in all. A finished run that is extended thereby becomes unfinished.
     pub(crate) fn plan(&mut self, total: u64) {
         self.planned_steps = Some(total);
         self.finished &= self.step >= total;
     }
 
-    /// Fills in the checksum and returns the text of `state.json`.
+    /// Fills in the checksum, and returns the text of `state.json`.
     fn seal(&mut self) -> String {
         self.checksum = checksum(&self.text());
         self.text()
@@ -113,7 +114,7 @@ impl RunState {
     }
 }
 
-/// Returns the checksum of a `state.json` text.
+/// Returns the checksum of the text of a `state.json`, computed without the lines that it does not cover.
 fn checksum(text: &str) -> String {
     let counted = |line: &&str| {
         let line = line.trim_start();
@@ -123,7 +124,7 @@ fn checksum(text: &str) -> String {
     sha256_of_bytes(lines.join("\n").as_bytes())
 }
 
-/// Version of a state file, which is parsed before the rest of the file.
+/// Format version of a `state.json`, which is parsed before the rest of the file.
 #[derive(Deserialize)]
 struct Version {
     schema: u32,
@@ -190,7 +191,7 @@ pub fn verify(folder: &Path) -> Result<RunState, TrainError> {
     Ok(state)
 }
 
-/// Reads a checkpoint's `state.json` and checks it against itself and the folder's name.
+/// Reads a checkpoint's `state.json`, and checks its checksum and that its step matches the folder's name.
 pub(crate) fn read_state(folder: &Path) -> Result<RunState, TrainError> {
     let broken = |message: String| TrainError::Broken {
         path: folder.to_path_buf(),
@@ -227,8 +228,8 @@ pub(crate) fn read_state(folder: &Path) -> Result<RunState, TrainError> {
     }
 }
 
-/// Returns a function that converts an I/O error: a missing file to a broken checkpoint, any other error to one of
-/// reading.
+/// Returns a function that converts an I/O error on a checkpoint's file: a missing file means a broken checkpoint, any
+/// other error a failed read.
 fn unreadable(folder: &Path, name: &str) -> impl FnOnce(std::io::Error) -> TrainError {
     let (folder, name) = (folder.to_path_buf(), name.to_owned());
     move |source| {

@@ -1,5 +1,5 @@
-//! Control of a run: an evaluator measures, a controller plans the next steps, and the training loop applies the
-//! plan.
+//! Control of a run: an evaluator measures the model, a controller decides from that how strongly the next steps
+//! retain, and the training loop applies this plan.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,29 +9,30 @@ use crate::{Evaluator, TrainError};
 /// Controller's plan for the steps from `step` on, valid until the next plan.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ControlPlan {
-    /// Number of steps done when the plan begins.
+    /// Number of finished steps from which the plan applies.
     pub step: u64,
-    /// Factor of the penalties, and of those terms of the loss that a controller may strengthen
-    /// ([`crate::Objective::losses`]).
+    /// Factor by which the training loop multiplies the penalties, and the objective those loss terms that a controller
+    /// may strengthen ([`crate::Objective::losses`]).
     pub strength: f64,
-    /// Replayed rows of the batches, or `None` if the plan does not change the batches.
+    /// Share and weights of replayed rows; `None` if the plan leaves the batches unchanged.
     pub replay: Option<ReplayPlan>,
 }
 
-/// Replayed rows that a [`ControlPlan`] sets.
+/// Share and domains of replayed rows that a [`ControlPlan`] sets.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReplayPlan {
     /// Share of the rows that are replayed.
     pub share: f64,
-    /// Weights of the replayed domains, in the order of the batch source.
+    /// Relative weights of the replayed domains, in the order of the batch source.
     pub weights: Vec<f64>,
 }
 
 /// Controller that plans the next steps after each evaluation. Its state contains all plans so far: together with the
 /// seed and the step number, they determine each batch.
 pub trait Controller {
-    /// Returns the plan from `step` on, given the measurements of the evaluation after `step`
-    /// ([`Evaluator::limit_shares`]). It replaces earlier plans from `step` on. `None` keeps the current plan.
+    /// Returns the plan for the steps from `step` on, or `None` to keep the current plan. `limit_shares` holds the
+    /// measurements of the evaluation after `step` ([`Evaluator::limit_shares`]). The new plan replaces any earlier
+    /// plan for these steps.
     fn plan(&mut self, step: u64, limit_shares: &BTreeMap<String, f64>) -> Option<ControlPlan>;
 
     /// Returns all plans so far, ordered by step.
@@ -43,7 +44,8 @@ pub trait Controller {
     /// Fails if a file can't be written.
     fn save(&self, checkpoint: &Path) -> Result<(), TrainError>;
 
-    /// Returns values of the current plan by name, which are recorded with an evaluation. The default returns none.
+    /// Returns values of the current plan by name, to be recorded in `metrics.jsonl` with an evaluation. The default
+    /// returns none.
     fn control(&self) -> BTreeMap<String, f64> {
         BTreeMap::new()
     }

@@ -1,10 +1,10 @@
-//! Disk space of a run's checkpoints, compared with the free space before the run starts.
+//! Disk space that a run's checkpoints take, compared with the free space before the run starts.
 
 use std::path::{Path, PathBuf};
 
 use crate::{Check, Checkpointing, Inspection, Plan, TrainError};
 
-/// Bytes of a parameter and of each of AdamW's two moments.
+/// Bytes of one f32 number: an element of a parameter or of one of AdamW's two moments.
 const NUMBER: u64 = 4;
 
 /// Disk space that a run takes.
@@ -12,16 +12,18 @@ const NUMBER: u64 = 4;
 pub struct DiskPlan {
     /// Folder of the run.
     pub run: PathBuf,
-    /// Bytes of a checkpoint: weights and moments.
+    /// Bytes of one checkpoint: weights and optimizer state.
     pub checkpoint_bytes: u64,
-    /// Number of checkpoints at once: those that are kept, the best one, the milestones, and the one being written.
+    /// Maximum number of checkpoints on disk at the same time: the recent ones, the best one, the milestones, and the
+    /// one being written.
     pub checkpoints: u64,
-    /// Bytes of the run's checkpoints that are there already.
+    /// Bytes of checkpoints that the run's folder already contains.
     pub stored_bytes: u64,
 }
 
 impl DiskPlan {
-    /// Returns the space for the checkpoints of the run in the folder `run`. Those of an adapter hold it alone.
+    /// Returns the disk space for the checkpoints of the run in the folder `run`. Checkpoints of an adapter contain
+    /// only the adapter.
     pub fn new(plan: &Plan, is_adapter: bool, kept: &Checkpointing, run: &Path) -> Self {
         let saved = match is_adapter {
             true => plan.trainable_parameters,
@@ -37,7 +39,7 @@ impl DiskPlan {
         }
     }
 
-    /// Bytes that the run still takes at most.
+    /// Returns the bytes that the run will take in addition to those that its folder already takes, at most.
     pub fn bytes(&self) -> u64 {
         let all = self.checkpoint_bytes.saturating_mul(self.checkpoints);
         all.saturating_sub(self.stored_bytes)
@@ -109,8 +111,8 @@ mod tests {
         }
     }
 
-    /// Checks that a run is refused where its checkpoints do not fit, with the keys that would help; those that are
-    /// there already take no more space, and several runs are counted together.
+    /// Checks that a run is refused if its checkpoints do not fit on the disk, with the keys that would help. Existing
+    /// checkpoints are not counted again, and several runs on one disk are added up.
     #[test]
     fn too_little_disk_is_refused() {
         let run = of(3_000_000, 4, 0);

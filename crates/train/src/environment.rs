@@ -10,10 +10,10 @@ use crate::TrainError;
 /// Name of the file in a run folder.
 const FILE: &str = "environment.json";
 
-/// Circumstances in which a run began.
+/// Time, program version and machine with which a run was started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Environment {
-    /// Date and time in UTC.
+    /// Date and time of the start, in UTC.
     pub begun: String,
     /// Version of the program.
     pub version: String,
@@ -22,7 +22,7 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// Describes this machine, with `device` to compute on, and the present time.
+    /// Describes this machine, computing on `device`, at the present time.
     pub fn here(device: &Device) -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let gpu = match device.location() {
@@ -43,14 +43,14 @@ impl Environment {
         }
     }
 
-    /// Reads the circumstances of the run in the folder `run`; `None` for a run of an earlier version, and for a file
-    /// that is not of this form.
+    /// Reads the `environment.json` of the run in the folder `run`. Returns `None` for a run of an earlier version, and
+    /// for a file with other content.
     pub fn of(run: &Path) -> Option<Self> {
         let bytes = polymath_base::read(run.join(FILE)).ok()?;
         serde_json::from_slice(&bytes).ok()
     }
 
-    /// Writes the circumstances into the folder `run`.
+    /// Writes the `environment.json` of the run in the folder `run`.
     pub(crate) fn write(&self, run: &Path) -> Result<(), TrainError> {
         let path = run.join(FILE);
         let text = serde_json::to_string_pretty(self).expect("the environment is text") + "\n";
@@ -58,7 +58,7 @@ impl Environment {
     }
 }
 
-/// Returns the name of the processor, where the system says it.
+/// Returns the name of the processor, or `None` if the system does not tell it.
 fn processor() -> String {
     let information = polymath_base::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let mut lines = information.lines();
@@ -73,7 +73,7 @@ fn processor() -> String {
 mod tests {
     use super::*;
 
-    /// Checks that the circumstances are read as written, and a folder without them has none.
+    /// Checks that an `environment.json` is read as it was written, and that a folder without the file gives `None`.
     #[test]
     fn circumstances_are_read_as_written() {
         let folder = tempfile::tempdir().unwrap();

@@ -40,7 +40,7 @@ pub enum TrainError {
     /// Training diverged.
     #[error("{0}")]
     Diverged(String),
-    /// The evaluation was stopped from outside.
+    /// An evaluation was stopped by the user's stop flag.
     #[error("stopped")]
     Stopped,
     /// A tensor operation failed.
@@ -65,7 +65,7 @@ impl TrainError {
         }
     }
 
-    /// Adds the keys to lower to an error of a GPU whose memory is full.
+    /// Adds advice to the error of a GPU that is out of memory: the keys to lower.
     pub(crate) fn with_memory_advice(self) -> Self {
         let text = self.to_string();
         if !text.contains("OUT_OF_MEMORY") && !text.contains("out of memory") {
@@ -82,7 +82,7 @@ impl TrainError {
 mod tests {
     use super::*;
 
-    /// Checks that a full GPU is answered with keys, and that other errors stay as they are.
+    /// Checks that the error of a GPU out of memory gets advice with keys, and that other errors stay unchanged.
     #[test]
     fn a_full_gpu_gets_advice() {
         let of = |text: &str| {

@@ -2,12 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Point of a run from which on it has more steps than before. `--resume` writes it into the run's `run.toml`.
+/// Point at which a run was extended: from there on it has more steps than planned at its start. `--resume` writes it
+/// into the run's `run.toml`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Extension {
-    /// Steps done when the run was extended.
+    /// Number of finished steps when the run was extended.
     pub after: u64,
-    /// Steps that the run had until then.
+    /// Total number of steps that the run had before the extension.
     pub steps: u64,
 }

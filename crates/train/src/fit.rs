@@ -45,8 +45,8 @@ pub fn fit<O: Objective + SaveModel>(
     fit_controlled(fit, run, task, monitor, observer)
 }
 
-/// Trains as [`fit`] does, with a controller that plans the steps after each evaluation. A step's batch is a function
-/// of its number and of the plans so far, which the checkpoint contains too.
+/// Trains as [`fit`] does, with a controller that makes a plan for the next steps after each evaluation. A step's batch
+/// is a function of its number and of the plans so far, which the checkpoint contains too.
 ///
 /// # Errors
 /// Fails like [`fit`], and if the batches can't follow a plan.
@@ -110,12 +110,12 @@ pub fn fit_controlled<'a, O: Objective + SaveModel>(
     Ok(at.finished())
 }
 
-/// Batches of the current plan.
+/// Batch source of the run as changed by the controller's current plan.
 struct PlannedBatches<'a> {
     first: &'a dyn BatchSource,
-    /// Source of the current plan; `None` while no plan changed it.
+    /// Batch source that follows the current plan; `None` while no plan has changed the batches.
     planned: Option<Box<dyn BatchSource>>,
-    /// Strength of the auxiliary losses.
+    /// Factor of the penalties and of the loss terms that the controller may strengthen.
     strength: f64,
 }
 
@@ -140,7 +140,7 @@ impl<'a> PlannedBatches<'a> {
         Ok(())
     }
 
-    /// Returns the batch of a step, counted from 0. Fails if it has nothing to learn.
+    /// Returns the batch of a step, counted from 0. Fails if the batch has no targets.
     fn batch(&self, step: u64) -> Result<Batch, TrainError> {
         let source = self.source();
         source.check()?;
@@ -152,21 +152,21 @@ impl<'a> PlannedBatches<'a> {
     }
 }
 
-/// Objective with the optimizer of its parameters.
+/// Objective being trained, with the optimizer of its parameters.
 struct Learner<'a, O> {
     fit: &'a Fit<'a>,
     objective: &'a O,
     optimizer: Optimizer,
-    /// Check of the first steps; `None` for a resumed run, which passed it when it began: its last updates may be too
-    /// small to change a number.
+    /// Check that the gradient reaches every parameter, during the first two steps of a new run; `None` for a resumed
+    /// run, whose updates may be too small to change a number.
     check: Option<GradientCheck>,
     /// Number of steps of the run.
     total: u64,
 }
 
-/// Values of an update, for the log.
+/// Results of one optimizer step, for the log.
 struct UpdateResult {
-    /// Mean over the targets.
+    /// Mean loss per target, in nats.
     loss: f64,
     penalties: BTreeMap<String, f64>,
     learning_rate: f64,
@@ -184,7 +184,7 @@ impl<'a, O: Objective + SaveModel> Learner<'a, O> {
         })
     }
 
-    /// Loads the optimizer's state of a resumed run; begins the check of a new one.
+    /// Loads the optimizer's state of a resumed run, or starts the gradient check of a new run.
     fn resume(&mut self, run: &RunFolder) -> Result<(), TrainError> {
         let parameters = self.objective.trainable();
         match run.resumed() {

@@ -1,4 +1,4 @@
-//! Settings of a run as TensorBoard's hyperparameters: the messages of its plugin `hparams`.
+//! Configuration of a run as TensorBoard hyperparameters: messages of TensorBoard's `hparams` plugin.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use prost::{Message, Oneof};
 use toml::{Table, Value};
 
-/// Tag of the summary of a run's hyperparameters.
+/// Tag of the TensorBoard summary that holds a run's hyperparameters.
 pub const TAG: &str = "_hparams_/session_start_info";
 const PLUGIN: &str = "hparams";
 
@@ -42,7 +42,7 @@ struct SessionStart {
     seconds: f64,
 }
 
-/// `google.protobuf.Value` message of a number, text or truth value.
+/// `google.protobuf.Value` message with a number, a text or a Boolean.
 #[derive(Clone, PartialEq, Message)]
 struct Setting {
     #[prost(oneof = "Kind", tags = "2, 3, 4")]
@@ -59,8 +59,8 @@ enum Kind {
     Truth(bool),
 }
 
-/// Returns the settings in the `run.toml` beside `metrics` for a run that began at `seconds` since 1970; `None` without
-/// the file.
+/// Returns the hyperparameters in the `run.toml` beside the file `metrics`, as the metadata of a TensorBoard summary,
+/// for a run that was started at `seconds` since 1970. Returns `None` if there is no `run.toml`.
 pub fn metadata(metrics: &Path, seconds: f64) -> Option<Metadata> {
     let text = polymath_base::read_to_string(metrics.with_file_name("run.toml")).ok()?;
     let table: Table = text.parse().ok()?;
@@ -93,7 +93,7 @@ fn setting(value: &Value) -> Setting {
 
 #[cfg(test)]
 impl Metadata {
-    /// Returns the settings as text.
+    /// Returns the hyperparameters of a config as text.
     pub fn settings(&self) -> BTreeMap<String, String> {
         let plugin = self.plugin.as_ref().unwrap();
         assert_eq!(plugin.name, PLUGIN);

@@ -1,4 +1,4 @@
-//! A run folder as it is found: its checkpoints, their state, and who uses it. Nothing is changed.
+//! Inspection of a run folder without changing it: its checkpoints, their state, and the process that uses it.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -16,36 +16,36 @@ use crate::{TrainError, Training};
 /// Content of a run folder.
 #[derive(Debug, Clone)]
 pub struct Inspection {
-    /// Checkpoints, the oldest first.
+    /// Checkpoints of the run, the oldest first.
     pub checkpoints: Vec<StoredCheckpoint>,
-    /// Process that trains in the folder now; its id, if known.
+    /// ID of the process that now trains in the folder: `None` if no process does, `Some(None)` if its ID is not known.
     pub process: Option<Option<u32>>,
-    /// The `[training]` table of its `run.toml`, if that can be read.
+    /// The `[training]` table of the run's `run.toml`, if it can be read.
     pub training: Option<Training>,
 }
 
-/// A checkpoint on disk, whole or not.
+/// Checkpoint on disk, complete or broken.
 #[derive(Debug, Clone)]
 pub struct StoredCheckpoint {
-    /// Number in its name.
+    /// Step number in the folder's name.
     pub step: u64,
     /// Folder of the checkpoint.
     pub path: PathBuf,
-    /// Its state, or the reason why it is broken.
+    /// State of the run at the checkpoint, or the reason why the checkpoint is broken.
     pub state: Result<RunState, String>,
 }
 
-/// Amount of checking.
+/// Thoroughness with which a checkpoint's files are checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Check {
-    /// Manifest, presence and length of every file.
+    /// Checks the manifest, and the presence and length of every file.
     Lengths,
-    /// SHA-256 of every file.
+    /// Checks the SHA-256 of every file too.
     Digests,
 }
 
 impl Inspection {
-    /// Reads the folder `run`.
+    /// Inspects the run folder `run`.
     ///
     /// # Errors
     /// Fails if the folder can't be read, or if a checkpoint is of a later version.
@@ -70,13 +70,13 @@ impl Inspection {
         })
     }
 
-    /// Returns the newest checkpoint that is whole, which a resumed run begins with.
+    /// Returns the newest complete checkpoint, from which the run would be resumed.
     pub fn newest(&self) -> Option<&StoredCheckpoint> {
         let mut newest_first = self.checkpoints.iter().rev();
         newest_first.find(|checkpoint| checkpoint.state.is_ok())
     }
 
-    /// Returns the state of a finished run.
+    /// Returns the state of the run at its last step, or `None` if the run is not finished.
     pub fn finished(&self) -> Option<&RunState> {
         let state = self.newest()?.state.as_ref().ok()?;
         let extended = self.training.as_ref().and_then(last_extension);
@@ -84,10 +84,10 @@ impl Inspection {
     }
 }
 
-/// Names of the links of a run folder.
+/// Names of the links that a run folder may have: `best`, `latest` and so on.
 const LINKS: [&str; 3] = ["best", "latest", "closest"];
 
-/// Returns the names of what the links of the run folder `run` point to.
+/// Returns the names of the checkpoints to which the links of the run folder `run` point.
 pub fn linked(run: &Path) -> Vec<String> {
     let target = |name: &&str| {
         let link = run.join(name);
@@ -101,7 +101,7 @@ pub fn linked(run: &Path) -> Vec<String> {
     LINKS.iter().filter_map(target).collect()
 }
 
-/// Removes folders of the run folder `run`, such as old checkpoints, while no other process trains there.
+/// Removes the checkpoint folders `folders` from the run folder `run`, unless another process trains there.
 ///
 /// # Errors
 /// Fails if the run is in use, if a link points to a folder by now, or if a folder can't be removed.
@@ -121,7 +121,7 @@ pub fn remove_checkpoints(run: &Path, folders: &[PathBuf]) -> Result<(), TrainEr
     Ok(())
 }
 
-/// Reads the state of a checkpoint whose files are all there and as long as they have to be.
+/// Reads the state of a checkpoint, and checks that all its files exist and have the right length.
 fn read_lengths(folder: &Path) -> Result<RunState, TrainError> {
     let broken = |message: String| TrainError::Broken {
         path: folder.to_path_buf(),
@@ -147,16 +147,16 @@ fn read_lengths(folder: &Path) -> Result<RunState, TrainError> {
     Ok(state)
 }
 
-/// Place of a tensor in a safetensors file.
+/// Byte range of a tensor in a safetensors file.
 #[derive(Deserialize)]
 struct Extent {
     #[serde(default)]
     data_offsets: [u64; 2],
 }
 
-/// Returns the length of a safetensors file, and the one that its header implies.
+/// Returns the length of a safetensors file in bytes, and the length that it should have by its header.
 fn lengths(path: &Path) -> std::io::Result<(u64, u64)> {
-    /// Longest header that is read.
+    /// Maximum length of a header that is read, in bytes.
     const LONGEST: u64 = 100_000_000;
     let mut file = polymath_base::open(path)?;
     let found = file.metadata()?.len();

@@ -33,8 +33,8 @@ impl Launch {
         }
     }
 
-    /// Returns the plan with recomputation chosen by the free memory of the device, if the config leaves it out. Checks
-    /// that the run fits into it.
+    /// Returns the plan with its recomputation decided: if the config does not set it, by the free memory of the
+    /// device. Fails if the run does not fit into that memory.
     ///
     /// # Errors
     /// Fails like [`Plan::check_memory`].

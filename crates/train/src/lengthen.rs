@@ -1,20 +1,20 @@
-//! Resuming a run with another length: what it keeps, and a description of its learning rate.
+//! Resuming a run with another length: the settings that it keeps, and a description of its learning rate.
 
 use crate::checkpoint::RunState;
 use crate::{Extension, TrainError, Training, TrainingConfig, TrainingDefaults, learning_rate};
 
-/// Settings of a run that is resumed.
+/// Settings with which a run is resumed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Continued {
     /// The `[training]` table with all extensions of the run.
     pub training: Training,
-    /// Sentence about the extension, if the run is extended now.
+    /// Sentence for the user about the extension, if the run is extended now.
     pub said: Option<String>,
 }
 
 impl TrainingConfig {
-    /// Returns true if a config with this table makes a run of `saved` longer or shorter, or did so before. One epoch
-    /// has `epoch_tokens`.
+    /// Returns true if this table gives the run saved with the table `saved` another length, or if that run has been
+    /// extended before. `epoch_tokens` is the number of tokens in an epoch.
     fn changes_length_of(&self, saved: &Self, epoch_tokens: u64) -> bool {
         let defaults = TrainingDefaults {
             epoch_tokens,
@@ -24,8 +24,9 @@ impl TrainingConfig {
         !saved.extensions.is_empty() || self.has_length() && length(self) != length(saved)
     }
 
-    /// Takes from the table of a run that has begun what this one leaves out, if it extends the run or did so before.
-    /// Returns true if it does. What the program chooses follows from the length: it would change with it.
+    /// If this table extends the run that was saved with the table `saved`, or that run was extended before: takes over
+    /// the saved values for keys that this table does not set, and returns true. Otherwise the defaults, which depend
+    /// on the length, would change with it.
     pub fn continue_from(&mut self, saved: &Self, epoch_tokens: u64) -> bool {
         if !self.changes_length_of(saved, epoch_tokens) {
             return false;
@@ -43,7 +44,7 @@ impl TrainingConfig {
 }
 
 impl Training {
-    /// Describes what a run that is continued keeps.
+    /// Describes the settings that an extended run keeps.
     pub fn kept(&self) -> String {
         format!(
             "as the run began: {} rows of {} tokens in a step, learning rate {:e}, {} steps of warmup",
@@ -52,9 +53,9 @@ impl Training {
     }
 }
 
-/// Compares the length of a run that was saved with the table `saved` with that of `training`, and returns the latter
-/// with the run's extensions; see [`crate::RunFolder::lengthen`]. `shown` is the folder, `after` the step it resumes
-/// from.
+/// Compares the length in `training` with that of the run that was saved with the table `saved`. Returns `training`
+/// with the run's extensions, including a new one if the run gets longer; see [`crate::RunFolder::lengthen`]. `shown`
+/// is the run's folder for messages, `after` the step from which it resumes.
 pub(crate) fn continue_run(
     (shown, after): (&str, u64),
     saved: &Training,
@@ -92,7 +93,8 @@ pub(crate) fn continue_run(
     Ok(continued)
 }
 
-/// Describes the last extension of a run that now has `total` steps, with its learning rate from there on.
+/// Describes the last extension of a run that now has `total` steps: the steps before and after it, and the learning
+/// rate from there on.
 pub(crate) fn describe(training: &Training, total: u64) -> String {
     let Some(Extension { after, steps }) = training.extensions.last().copied() else {
         return String::new();
@@ -123,12 +125,13 @@ pub(crate) fn describe(training: &Training, total: u64) -> String {
     format!("goes on after step {after} to step {total}, in place of {steps}: {rates}")
 }
 
-/// Returns the step after which a run was last extended.
+/// Returns the number of steps that were finished when the run was last extended.
 pub(crate) fn last_extension(training: &Training) -> Option<u64> {
     training.extensions.last().map(|last| last.after)
 }
 
-/// Returns true if a run that was last extended after the step `extended_after` ends with this checkpoint.
+/// Returns true if the checkpoint is the end of its run: it is marked as finished, and the run was not extended at or
+/// after its step. `extended_after` is the step of the last extension.
 pub(crate) fn is_ended(state: &RunState, extended_after: Option<u64>) -> bool {
     state.finished && extended_after.is_none_or(|after| after < state.step)
 }
@@ -146,8 +149,9 @@ mod tests {
         })
     }
 
-    /// Checks that before an extension the rate is that of the shorter run; after it, the gap to the schedule of the
-    /// longer run closes over the warmup, and the last step has the minimum.
+    /// Checks the learning rate of an extended run with a cosine schedule. Before the extension, it is that of the
+    /// shorter run. After it, the gap to the schedule of the longer run closes within the warmup's number of steps. The
+    /// last step has the minimum.
     #[test]
     fn an_extended_cosine_rises_to_the_longer_schedule() {
         let short = training("steps = 100\nwarmup_steps = 10");
@@ -171,8 +175,8 @@ mod tests {
         );
     }
 
-    /// Checks that a run whose rate does not depend on its length yet has the rates of one run: constant, or before the
-    /// decay.
+    /// Checks that an extension changes no learning rate if the rate does not depend on the length yet: with a constant
+    /// schedule, or before the decay of a WSD schedule.
     #[test]
     fn an_extension_within_the_stable_phase_changes_no_rate() {
         for (shape, after) in [("constant", 100), ("wsd", 70)] {
@@ -191,8 +195,8 @@ mod tests {
         }
     }
 
-    /// Checks that the rate never leaves the range of the schedule for any extensions; each begins at the rate
-    /// before it.
+    /// Checks that for any extensions, the learning rate stays within the range of the schedule and has no jump at an
+    /// extension.
     #[test]
     fn rates_of_extensions_stay_in_range_and_are_continuous() {
         for shape in ["cosine", "wsd"] {

@@ -1,4 +1,4 @@
-//! Paths that a run recorded, found from any working directory.
+//! Location of paths that a run recorded, from any working directory.
 //!
 //! A config's relative paths start from the folder that the command was given in. Runs record them as they are: short,
 //! and readable by other programs. [`project_of`] finds that folder again from the place of the run, so that the whole
@@ -6,8 +6,9 @@
 
 use std::path::{Component, Path, PathBuf};
 
-/// Returns the folder that the relative paths of the run folder `run` start from: the place of the run without the path
-/// that its own `run.toml` gives it. `None` if that path is absolute, or the run's folder was renamed.
+/// Returns the folder from which the relative paths in the files of the run folder `run` start: the path of the run
+/// folder without the end that its own `run.toml` gives. Returns `None` if that path is absolute, or if the run's
+/// folder was renamed.
 pub fn project_of(run: &Path) -> Option<PathBuf> {
     let table: toml::Table = crate::saved_config(run)?;
     let named = PathBuf::from(table.get("run")?.as_str()?);
@@ -27,9 +28,9 @@ pub fn project_of(run: &Path) -> Option<PathBuf> {
     Some(project)
 }
 
-/// Returns where `recorded`, a path in the files of the run or checkpoint `folder`, lies now: within the run's project,
-/// else as it is written, else from the nearest folder above that holds it. Returns it as it is written if it is
-/// absolute or lies nowhere.
+/// Returns the present location of the path `recorded` in the files of the run or checkpoint `folder`. Looks in the
+/// run's project folder ([`project_of`]), then in the working directory, then in the nearest folder above that contains
+/// it. Returns the path unchanged if it is absolute or is found nowhere.
 pub fn locate(recorded: &Path, folder: &Path) -> PathBuf {
     let as_written = recorded.to_path_buf();
     let Ok(folder) = folder.canonicalize() else {
@@ -75,8 +76,8 @@ mod tests {
         std::fs::write(path, text).unwrap();
     }
 
-    /// Checks that a recorded path is found in the run's own project, though another project of the same layout is
-    /// nearer to the working directory, and after the project has moved.
+    /// Checks that a recorded path is found in the run's own project, although another project with the same folders is
+    /// nearer to the working directory, and also after the project has moved.
     #[test]
     fn recorded_paths_are_found_in_the_project_of_the_run() {
         let root = tempfile::tempdir().unwrap();
@@ -98,7 +99,7 @@ mod tests {
         assert_eq!(locate(elsewhere, &moved.join("runs/full")), elsewhere);
     }
 
-    /// Checks that two spellings of a path are the same place; a link and its target are not.
+    /// Checks that two spellings of a path count as the same place, but a link and its target do not.
     #[cfg(unix)]
     #[test]
     fn a_place_has_many_spellings() {
@@ -111,7 +112,8 @@ mod tests {
         assert!(!same("runs/best", "runs/step") && !same("runs/best", "best"));
     }
 
-    /// Checks that a run that was renamed, or that has no relative path, finds what lies in a folder above it.
+    /// Checks that for a renamed run, and for a run without a relative path, recorded paths are found in the folders
+    /// above it.
     #[test]
     fn renamed_runs_look_in_the_folders_above() {
         let root = tempfile::tempdir().unwrap();

@@ -1,4 +1,5 @@
-//! `metrics.jsonl`: a JSON object on each line, for a training step or an evaluation. Also written for TensorBoard.
+//! `metrics.jsonl` of a run: each line is a JSON object with the metrics of a training step or of an evaluation. They
+//! are also written for TensorBoard.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
@@ -45,7 +46,7 @@ pub struct StepMetrics {
 }
 
 impl StepMetrics {
-    /// Returns the floating-point operations per second, for a model with `flops_per_token`.
+    /// Returns the floating-point operations per second of this step, from the operations per token of the model.
     pub fn flops_per_second(&self, flops_per_token: f64) -> f64 {
         self.tokens_per_second * flops_per_token
     }
@@ -61,12 +62,12 @@ pub struct EvaluationMetrics {
     pub tokens: u64,
     /// Seconds of training so far.
     pub seconds: f64,
-    /// Bits per byte of each domain.
+    /// Bits per byte of each domain on held-out documents.
     pub heldout_bits_per_byte: BTreeMap<String, f64>,
     /// Further values of the evaluator and of the controller's plan, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub control: BTreeMap<String, f64>,
-    /// Domains with their lowest value so far. For the console only, not in the file.
+    /// Domains whose bits per byte are the lowest so far. For the console only, not in the file.
     #[serde(skip)]
     pub lowest: BTreeSet<String>,
     /// Name of the score that chooses the best checkpoint ([`crate::Evaluator::score_name`]). For the console only,
@@ -114,7 +115,7 @@ pub fn read_metrics(run: &Path) -> Result<Vec<Metrics>, TrainError> {
     Ok(lines.filter_map(Result::ok).collect())
 }
 
-/// Open metrics file.
+/// Open `metrics.jsonl` of a run, to which lines are appended.
 pub(crate) struct MetricsFile {
     path: PathBuf,
     file: File,
@@ -124,9 +125,9 @@ pub(crate) struct MetricsFile {
 }
 
 impl MetricsFile {
-    /// Opens the file at `path` to continue after `step`, and removes lines of later steps. With `evaluation_due`,
-    /// also removes an evaluation after `step`, since it will be repeated. Removes an incomplete last line, which a
-    /// killed process left. Moves any other unreadable line to another file.
+    /// Opens the `metrics.jsonl` at `path` to continue a run after `step`, and removes the lines of later steps. With
+    /// `evaluation_due`, also removes the evaluation after `step`, since it will be repeated. Removes an incomplete
+    /// last line, which a killed process left. Moves any other unreadable line to another file.
     pub fn open(path: &Path, step: u64, evaluation_due: bool) -> Result<Self, TrainError> {
         let bytes = match polymath_base::read(path) {
             Ok(bytes) => bytes,
@@ -166,7 +167,7 @@ impl MetricsFile {
         })
     }
 
-    /// Returns a sentence about unreadable lines, or `None` if there were none.
+    /// Returns a sentence for the user about unreadable lines that were moved, or `None` if there were none.
     pub fn note(&self) -> Option<String> {
         let numbers: Vec<String> = self.broken.iter().take(10).map(usize::to_string).collect();
         let more = match self.broken.len() > numbers.len() {
@@ -194,7 +195,7 @@ impl MetricsFile {
         self.events.write(&line)
     }
 
-    /// Waits until the lines are on disk, since a checkpoint must not be saved without the metrics that lead to it.
+    /// Waits until all lines are on disk. A checkpoint must not be saved without the metrics of the steps before it.
     pub fn sync(&self) -> Result<(), TrainError> {
         self.file
             .sync_data()
@@ -202,7 +203,7 @@ impl MetricsFile {
     }
 }
 
-/// Appends lines to the file of unreadable lines.
+/// Appends unreadable lines to the file that collects them.
 fn keep_aside(path: &Path, lines: &[u8]) -> Result<(), TrainError> {
     let mut all = match polymath_base::read(path) {
         Ok(bytes) => bytes,
@@ -213,7 +214,7 @@ fn keep_aside(path: &Path, lines: &[u8]) -> Result<(), TrainError> {
     polymath_base::write(path, &all).map_err(TrainError::file("write", path))
 }
 
-/// Returns the step of a line, and true if the line is an evaluation.
+/// Returns the step of a metrics line, and true if the line is an evaluation.
 fn position(line: &str) -> Option<(u64, bool)> {
     let line: serde_json::Value = serde_json::from_str(line).ok()?;
     let step = line.get("step")?.as_u64()?;

@@ -41,11 +41,11 @@ use crate::{ControlPlan, EvaluationMetrics, Penalty, Score, StepMetrics, TrainEr
 /// }
 /// ```
 pub trait Objective {
-    /// Called before step `step` of the run with the seed `_seed`. The default does nothing.
+    /// Called before step `step` (counted from 0) of the run with the seed `_seed`. The default does nothing.
     fn begin_step(&self, _seed: u64, _step: u64) {}
 
-    /// Called before each part of the step's batch with the row of the batch that the part begins with. The default
-    /// does nothing.
+    /// Called before each part of a batch that is computed in parts, with the index in the batch of the part's first
+    /// row. The default does nothing.
     fn begin_part(&self, _first_row: usize) {}
 
     /// Returns the *sum* of the batch's token losses, a scalar in the graph of the trainable parameters.
@@ -54,9 +54,9 @@ pub trait Objective {
     /// Fails if the model fails.
     fn loss(&self, batch: &Batch) -> Result<Tensor, TrainError>;
 
-    /// Returns the loss and the terms added to it for the same batch. `strength` is that of the current
-    /// [`ControlPlan`], or 1 without one. It is the factor of the terms that a controller may strengthen. The default
-    /// returns the loss alone.
+    /// Returns the language-model loss and the terms added to it for a batch. The objective multiplies those terms that
+    /// a controller may strengthen by `strength`, the strength of the current [`ControlPlan`] (1 without one). The
+    /// default returns the loss alone.
     ///
     /// # Errors
     /// Fails if the model fails.
@@ -76,11 +76,11 @@ pub trait Objective {
 
 /// Losses of a batch, as scalar sums over tokens.
 pub struct Losses {
-    /// Total to minimize, in the graph of the trainable parameters.
+    /// Sum to minimize, a scalar in the graph of the trainable parameters.
     pub total: Tensor,
     /// Language-model loss, which is a part of the total.
     pub task: Tensor,
-    /// Other parts of the total, with their names in the log.
+    /// Other terms of the total, each with its name in the log.
     pub auxiliary: Vec<(&'static str, Tensor)>,
 }
 
@@ -113,8 +113,8 @@ pub trait BatchSource {
     /// Returns the batch of optimizer step `step`, counted from 0.
     fn batch(&self, step: u64) -> Batch;
 
-    /// Returns a source whose batches follow `plan` from its step on, and equal those of this source before. Returns
-    /// `None` if plans do not change the batches, which is the default.
+    /// Returns a batch source that follows `plan` from the plan's step on, and gives the same batches as this source
+    /// before. Returns `None` if plans do not change the batches, which is the default.
     ///
     /// # Errors
     /// Fails if the source can't follow the plan.
@@ -122,7 +122,7 @@ pub trait BatchSource {
         Ok(None)
     }
 
-    /// Checks that the data can still be read. Called before each step. The default does nothing.
+    /// Checks that the data files can still be read. Called before each step. The default does nothing.
     ///
     /// # Errors
     /// Fails with the name of a file that can no longer be read.
@@ -212,20 +212,21 @@ pub trait Evaluator {
         None
     }
 
-    /// Returns for each domain with a limit the share of the limit that it uses, by the last evaluation. The run's
-    /// [`Controller`] needs it. The default returns none.
+    /// Returns, by the last evaluation, how much of its limit each domain with a forgetting limit uses (1 is the
+    /// limit). The run's [`Controller`] needs it. The default returns none.
     ///
     /// [`Controller`]: crate::Controller
     fn limit_shares(&self) -> BTreeMap<String, f64> {
         BTreeMap::new()
     }
 
-    /// Returns further values of the last evaluation for the record. The default returns none.
+    /// Returns additional values of the last evaluation by name, to be recorded in `metrics.jsonl`. The default returns
+    /// none.
     fn control(&self) -> BTreeMap<String, f64> {
         BTreeMap::new()
     }
 
-    /// Returns a description of these values for the console. The default returns none.
+    /// Returns a description of the last evaluation for the console. The default returns none.
     fn note(&self) -> Option<String> {
         None
     }
@@ -251,9 +252,10 @@ pub trait Observer {
     fn begin(&mut self, _step: u64, _total: u64) {}
     /// Called after each step.
     fn after_step(&mut self, _metrics: &StepMetrics) {}
-    /// Called while work before the first step goes on, with its name, the amount done and the whole amount.
+    /// Called during work that precedes the first step, with the name of the work, the amount done and the total
+    /// amount.
     fn preparing(&mut self, _work: &str, _done: u64, _total: u64) {}
-    /// Called with the number of held-out tokens scored so far, and the total number of the evaluation.
+    /// Called during an evaluation, with the number of held-out tokens scored so far and the total number.
     fn evaluating(&mut self, _done: u64, _total: u64) {}
     /// Called after an evaluation. `best` is true if its score is the best so far.
     fn after_evaluation(&mut self, _metrics: &EvaluationMetrics, _best: bool) {}

@@ -19,7 +19,7 @@ pub struct Optimizer {
     states: BTreeMap<String, ParameterState>,
 }
 
-/// Optimizer state of one parameter. The variant tells which optimizer updates it.
+/// Optimizer state of one parameter. The variant tells whether AdamW or Muon updates the parameter.
 enum ParameterState {
     Adamw(Moments),
     Muon(Tensor),
@@ -65,7 +65,7 @@ impl Optimizer {
         })
     }
 
-    /// Returns the norm of all gradients together.
+    /// Returns the L2 norm of all gradients together.
     ///
     /// # Errors
     /// Fails if a tensor operation on the device fails.
@@ -194,7 +194,7 @@ impl Optimizer {
     }
 }
 
-/// Returns the optimizer whose state lies in a checkpoint's folder, or `None` if there is none.
+/// Returns the optimizer (AdamW or Muon) whose state a checkpoint's folder contains, or `None` if it contains none.
 pub fn optimizer_of_state(checkpoint: &Path) -> Option<OptimizerChoice> {
     let names = polymath_model::tensor_names(&checkpoint.join(OPTIMIZER)).ok()?;
     let is = |end: &str| names.iter().any(|name| name.ends_with(end));
@@ -205,7 +205,7 @@ pub fn optimizer_of_state(checkpoint: &Path) -> Option<OptimizerChoice> {
     }
 }
 
-/// Part of the optimizer's state as it is written. What lies on the host is not copied: the moments take twice the
+/// Tensor of the optimizer state to be written. Tensors in main memory are not copied, since the state takes twice the
 /// memory of the trained parameters.
 enum Stored<'a> {
     Host(&'a [f32], &'a [usize]),
@@ -243,7 +243,7 @@ impl View for Stored<'_> {
     }
 }
 
-/// Returns true for the matrices that Muon updates: those in the layers, other than adapters.
+/// Returns true for the parameters that Muon updates: the matrices in the layers, other than those of adapters.
 fn is_inner_matrix(name: &str, parameter: &Var) -> bool {
     parameter.rank() == 2 && name.starts_with("model.layers.") && !name.contains(".lora_")
 }

@@ -2,14 +2,14 @@
 
 use crate::checkpoint::{Best, RunState};
 
-/// Outcome of a run.
+/// Outcome of a run that was not ended by an error.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Outcome {
     /// All steps are done.
     Finished {
         /// Number of steps.
         steps: u64,
-        /// Best evaluation; `None` if every score was NaN.
+        /// Step and score of the best evaluation; `None` if every score was NaN.
         best: Option<Best>,
     },
     /// The run was stopped from outside and saved.
@@ -20,7 +20,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Returns the outcome of a finished run with the last state `state`.
+    /// Returns the outcome of a finished run, from the state at its last step.
     pub(crate) fn of(state: &RunState) -> Self {
         Self::Finished {
             steps: state.step,

@@ -1,4 +1,5 @@
-//! Position of a run between two steps: measurements, due evaluations, and notifications of the observer.
+//! Progress of a run from step to step: measurements, due evaluations and checkpoints, and notifications of the
+//! observer.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -12,38 +13,38 @@ use crate::{
     RunFolder, SaveModel, StepMetrics, TrainError,
 };
 
-/// Result of checking whether an evaluation is due, and of the evaluation.
+/// Result of the evaluation after a step, if one was due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Evaluated {
     /// No evaluation was due after the step.
     No,
-    /// Evaluated, and an earlier score is at least as good.
+    /// The model was evaluated, and an earlier score is at least as good.
     NotBest,
-    /// Evaluated, and the score is the best so far.
+    /// The model was evaluated, and its score is the best so far.
     Best,
-    /// An evaluation was due but skipped, because the run is being stopped.
+    /// An evaluation was due but skipped or broken off, because the run is being stopped.
     Stopped,
 }
 
-/// Run in progress.
+/// Run in progress: its state, its metrics file, its evaluator and its observer.
 pub struct Progress<'a> {
-    /// State that the next checkpoint will contain.
+    /// State of the run after the last step, which the next checkpoint will contain.
     pub state: RunState,
     fit: &'a Fit<'a>,
     run: &'a RunFolder,
     metrics: MetricsFile,
     monitor: Monitor<'a>,
-    /// Plans that the training loop has not taken yet.
+    /// Plans of the controller that the training loop has not applied yet.
     plans: Vec<ControlPlan>,
     observer: &'a mut dyn Observer,
     /// Lowest bits per byte of each domain so far.
     lowest: BTreeMap<String, f64>,
-    /// Number of steps and seconds since this process began, for the estimate of the remaining time.
+    /// Number of steps done by this process and the seconds that they took, for the estimate of the remaining time.
     pace: (u64, f64),
 }
 
 impl<'a> Progress<'a> {
-    /// Starts a run, or resumes it, at the current position of its folder.
+    /// Starts a run, or resumes it from the newest checkpoint in its folder.
     pub fn begin(
         fit: &'a Fit<'a>,
         run: &'a RunFolder,
@@ -92,8 +93,8 @@ impl<'a> Progress<'a> {
         })
     }
 
-    /// Evaluates before the first step if the settings ask for it, or if a stopped run skipped an evaluation. In the
-    /// second case, calls `save`, since the checkpoint of the stopped run lacks the result.
+    /// Evaluates before the first step if the settings ask for it, or if the run was stopped when an evaluation was
+    /// due. In the second case, calls `save` to save the checkpoint again, since it lacks the result of the evaluation.
     pub fn evaluate_what_is_due(
         &mut self,
         total: u64,
@@ -113,7 +114,7 @@ impl<'a> Progress<'a> {
         Ok(evaluated)
     }
 
-    /// Records the metrics of one step.
+    /// Records the metrics of one step in `metrics.jsonl`, and notifies the observer.
     pub fn record(&mut self, step: StepMetrics) -> Result<(), TrainError> {
         self.metrics.write(&step)?;
         tracing::debug!(
@@ -155,13 +156,13 @@ impl<'a> Progress<'a> {
         Ok(evaluated)
     }
 
-    /// Records in the state whether the run is finished, and whether the checkpoint is saved only because of a stop.
+    /// Marks the state as finished or not, and as saved only because of a stop or not.
     fn mark(&mut self, evaluated: Evaluated, total: u64) {
         self.state.finished = self.state.step == total && !self.state.evaluation_due;
         self.state.stopped = !self.is_checkpoint(evaluated);
     }
 
-    /// Returns true if a checkpoint is due, whether or not the run is being stopped.
+    /// Returns true if a checkpoint is due after the current step, whether or not the run is being stopped.
     pub fn is_checkpoint(&self, evaluated: Evaluated) -> bool {
         let (step, kept) = (self.state.step, self.fit.checkpoint);
         evaluated == Evaluated::Best
@@ -170,8 +171,8 @@ impl<'a> Progress<'a> {
             || kept.every.is_due(step)
     }
 
-    /// Returns the plans that the training loop has not taken yet: at first those of a resumed run, then the new
-    /// ones.
+    /// Returns the controller's plans that the training loop has not applied yet: after resuming those of the
+    /// checkpoint, later the new ones.
     pub fn take_plans(&mut self) -> Vec<ControlPlan> {
         std::mem::take(&mut self.plans)
     }
@@ -186,7 +187,7 @@ impl<'a> Progress<'a> {
         self.observer.end();
     }
 
-    /// Saves a checkpoint.
+    /// Saves a checkpoint of the model, the optimizer and the controller's state.
     pub fn save(&mut self, model: &dyn SaveModel, optimizer: &Optimizer) -> Result<(), TrainError> {
         let kept = self.fit.checkpoint;
         self.metrics.sync()?;
@@ -200,7 +201,7 @@ impl<'a> Progress<'a> {
         Ok(())
     }
 
-    /// Returns the outcome of a finished run.
+    /// Returns the outcome of the finished run.
     pub fn finished(&self) -> Outcome {
         Outcome::of(&self.state)
     }
@@ -271,7 +272,7 @@ impl<'a> Progress<'a> {
     }
 }
 
-/// Model of a checkpoint together with the controller's state.
+/// Model and controller state that are saved together in a checkpoint.
 struct Controlled<'a> {
     model: &'a dyn SaveModel,
     controller: Option<&'a dyn Controller>,
@@ -286,7 +287,7 @@ impl SaveModel for Controlled<'_> {
     }
 }
 
-/// Lowers the values in `lowest` to those of an evaluation. Returns the domains that improved.
+/// Updates the lowest bits per byte of each domain by those of an evaluation. Returns the domains that improved.
 fn take_lower(
     lowest: &mut BTreeMap<String, f64>,
     found: &BTreeMap<String, f64>,
@@ -305,7 +306,7 @@ fn take_lower(
 mod tests {
     use super::*;
 
-    /// Checks that the lowest value of each domain is tracked separately.
+    /// Checks that the lowest bits per byte so far are tracked for each domain separately.
     #[test]
     fn lowest_values_are_tracked_per_domain() {
         let bits = |law, plays| BTreeMap::from([("law".into(), law), ("plays".into(), plays)]);

@@ -12,7 +12,7 @@ use polymath_model::NamedBase;
 use crate::checkpoint::{STATE, verify};
 use crate::{TrainError, locate};
 
-/// Maximum number of attempts to resolve a link that moves at the same time. A run moves its links seconds apart.
+/// Maximum number of attempts to resolve a link that a run moves at the same time. A run moves its links seconds apart.
 const ATTEMPTS: usize = 5;
 
 /// Resolved path of a checkpoint.
@@ -25,7 +25,8 @@ pub struct Resolved {
 }
 
 impl Resolved {
-    /// Returns the path unresolved. The caller that opens it explains why there is no checkpoint.
+    /// Returns a path that could not be resolved to a checkpoint unchanged. The caller that opens it explains the
+    /// error.
     fn as_given(path: &Path) -> Self {
         Self {
             folder: path.to_path_buf(),
@@ -80,7 +81,7 @@ pub fn resolve(path: &Path) -> Result<Resolved, TrainError> {
     check(&found.folder).map(|()| found)
 }
 
-/// Verifies a checkpoint if this program wrote it.
+/// Verifies the files of a checkpoint if this program wrote it.
 fn check(folder: &Path) -> Result<(), TrainError> {
     match is_file(&folder.join(STATE))? {
         true => verify(folder).map(drop),
@@ -100,8 +101,8 @@ fn download(repository: &Repository) -> Result<PathBuf, HubError> {
     })
 }
 
-/// Returns the base of the adapter in `folder`: the checkpoint `given`, or else the one that the adapter names, on
-/// this machine or on the hub. Returns `None` if the folder has no adapter or the named base is not found.
+/// Returns the base of the adapter in `folder`: the checkpoint `given`, or else the base that the adapter's config
+/// names, on this machine or on the hub. Returns `None` if the folder has no adapter or its base is not found.
 ///
 /// # Errors
 /// Fails like [`resolve`].
@@ -132,8 +133,8 @@ pub fn resolve_base(folder: &Path, given: Option<&Path>) -> Result<Option<PathBu
     })
 }
 
-/// Returns the repository and commit of a checkpoint if `path` is a name on the hub. `folder` is what it was resolved
-/// to.
+/// Returns the hub repository and commit from which a checkpoint was downloaded, if `path` is a name on the hub.
+/// `folder` is the folder to which the path was resolved.
 pub fn published(path: &Path, folder: &Path) -> Option<NamedBase> {
     let repository = on_the_hub(path)?;
     let commit = folder.file_name()?.to_str()?;
@@ -143,8 +144,8 @@ pub fn published(path: &Path, folder: &Path) -> Option<NamedBase> {
     })
 }
 
-/// Returns the repository if the path can only be a name on the hub: it has the form of one, and its parent folder
-/// does not exist.
+/// Returns the hub repository that the path names, if the path can't be a local one: it has the form `owner/name`, and
+/// its parent folder does not exist.
 fn on_the_hub(path: &Path) -> Option<Repository> {
     let repository = Repository::parse(path.to_str()?)?;
     let parent = path.parent().unwrap_or(path);
@@ -155,7 +156,7 @@ fn is_file(path: &Path) -> Result<bool, TrainError> {
     polymath_base::is_file(path).map_err(TrainError::file("look up", path))
 }
 
-/// Returns the checkpoint that a path leads to now. A candidate that can't be looked up is an error, and is not
+/// Returns the checkpoint to which a path leads now. A candidate that can't be looked up is an error and is not
 /// skipped.
 ///
 /// # Errors
@@ -212,7 +213,7 @@ mod tests {
 
     use super::*;
 
-    /// Checks that a run's link is followed once, to its step, and that a path without links is unchanged.
+    /// Checks that a run's link is resolved to the checkpoint of its step, and that a path without links is unchanged.
     #[test]
     fn links_are_followed_to_their_step() {
         let root = tempfile::tempdir().unwrap();

@@ -29,7 +29,8 @@ pub(crate) fn refuse_unfit(run: &Path, state: &RunState, resume: bool) -> Result
     Ok(())
 }
 
-/// Refuses to go on with a run of other rules.
+/// Fails if the run was made by an older version of the program, whose rules for batches or evaluations differ from the
+/// present ones: to continue would mix both.
 pub(crate) fn refuse_older(run: &str, state: &RunState) -> Result<(), TrainError> {
     if state.batch_rule != BATCH_RULE {
         return Err(other_batches(state, run));
@@ -49,7 +50,7 @@ pub(crate) fn refuse_older(run: &str, state: &RunState) -> Result<(), TrainError
     Ok(())
 }
 
-/// Returns the word for the end of a run so far.
+/// Returns the word for messages that says how a run ended: "finished" or "interrupted".
 fn ended(state: &RunState) -> &'static str {
     match state.finished {
         true => "finished",
@@ -57,7 +58,8 @@ fn ended(state: &RunState) -> &'static str {
     }
 }
 
-/// Makes the error for a run whose remaining batches would differ from those that it began with.
+/// Makes the error for a run that was started with another rule for making batches, so that its remaining batches would
+/// have other data.
 fn other_batches(state: &RunState, run: &str) -> TrainError {
     TrainError::Run(format!(
         "the run `{run}` was {} after step {} by version {} of this program, which makes batches by rule {} where \
@@ -70,7 +72,8 @@ fn other_batches(state: &RunState, run: &str) -> TrainError {
     ))
 }
 
-/// Makes the error for a run whose best checkpoint would be chosen by scores of different documents.
+/// Makes the error for a run that was evaluated with another rule for choosing held-out documents, so that its scores
+/// can't be compared.
 fn other_documents(state: &RunState, run: &str) -> TrainError {
     TrainError::Run(format!(
         "the run `{run}` was {} after step {} by version {} of this program, which evaluates on held-out documents \
@@ -111,17 +114,17 @@ pub fn check_batch_rules(runs: &[&Path]) -> Result<(), TrainError> {
     refuse_mixed(runs, &evaluations, choosing)
 }
 
-/// Rule that results of runs depend on.
+/// Rule with a version number on which the results of a run depend, such as how batches are made from the data.
 struct VersionedRule {
-    /// Current version.
+    /// Version of the rule in this program.
     now: u32,
-    /// Name of the rule.
+    /// Name of the rule, for the error message.
     what: &'static str,
-    /// Consequence of different versions.
+    /// Consequence if runs have different versions of the rule, for the error message.
     follows: &'static str,
 }
 
-/// Refuses runs of different versions of a rule.
+/// Fails if the runs that are to be compared have different versions of a rule. `rules` holds each run's version.
 fn refuse_mixed(runs: &[&Path], rules: &[u32], rule: VersionedRule) -> Result<(), TrainError> {
     let VersionedRule { now, what, follows } = rule;
     if rules.iter().all(|rule| Some(rule) == rules.first()) {

@@ -29,11 +29,11 @@ use crate::{
 /// Folder of one run, locked for this process.
 pub struct RunFolder {
     path: PathBuf,
-    /// Text of `run.toml`.
+    /// Text of the configuration to save as `run.toml`.
     config: String,
-    /// The `[training]` table that a resumed run was saved with.
+    /// The `[training]` table in the `run.toml` of a resumed run; `None` for a new run.
     saved: Option<Training>,
-    /// Step after which the run was last extended.
+    /// Number of steps that were finished when the run was last extended.
     extended_after: Option<u64>,
     resumed: Option<Checkpoint>,
     skipped: Vec<String>,
@@ -53,8 +53,8 @@ impl RunFolder {
         Self::open_resolving(path, config, resume, &|_| None)
     }
 
-    /// Opens the folder as [`Self::open`] does, if its saved config may lack defaults, as those of earlier versions
-    /// do. `resolve` returns a saved config with its defaults filled in, or `None` if it can't.
+    /// Opens the folder as [`Self::open`] does. `resolve` fills in the defaults that the saved config of an earlier
+    /// version may lack; it returns `None` if it can't.
     ///
     /// # Errors
     /// Fails like [`Self::open`].
@@ -104,9 +104,9 @@ impl RunFolder {
         Ok(run)
     }
 
-    /// Compares the length of a resumed run with that of `training`, for rows of which the share `padding` is padding,
-    /// and returns the table with the run's extensions. A longer one extends the run from its newest checkpoint on; the
-    /// caller saves that with [`Self::keep_config`].
+    /// Compares the length in `training` with that of the resumed run, and returns `training` with the run's
+    /// extensions. If it is longer, extends the run from its newest checkpoint on; the caller must save the result with
+    /// [`Self::keep_config`]. `padding` is the share of padding among the positions of a batch.
     ///
     /// # Errors
     /// Fails if the run was longer, had other extensions, or is to be extended and was trained by older rules.
@@ -132,12 +132,12 @@ impl RunFolder {
         self.saved.as_ref()
     }
 
-    /// Replaces the configuration that is saved with the run.
+    /// Replaces the configuration that will be saved with the run.
     pub fn keep_config(&mut self, config: String) {
         self.config = config;
     }
 
-    /// Refuses a length other than the saved one that [`Self::lengthen`] has not compared.
+    /// Fails if the run has another length than saved and the caller has not compared it by [`Self::lengthen`].
     pub(crate) fn check_length(&self) -> Result<(), TrainError> {
         let now = training_in(&self.config);
         match (&self.saved, now) {
@@ -168,7 +168,7 @@ impl RunFolder {
         self.rotate(state.best.map(|best| best.step), kept)
     }
 
-    /// Notes when, by which version and on which machine a fresh run begins; a resumed run keeps its note.
+    /// Writes `environment.json` (time, program version and machine) for a new run. A resumed run keeps its file.
     ///
     /// # Errors
     /// Fails for a file that can't be written.
@@ -189,7 +189,7 @@ impl RunFolder {
         self.resumed.as_ref()
     }
 
-    /// Returns the reasons why broken checkpoints were skipped.
+    /// Returns a sentence for each broken checkpoint that was skipped, with the reason.
     pub fn skipped(&self) -> &[String] {
         &self.skipped
     }
@@ -273,7 +273,7 @@ impl RunFolder {
         self.unlink("best")
     }
 
-    /// Makes the link `name` of the folder point to `target`, atomically.
+    /// Points the link `name` in the run folder to the checkpoint `target`, atomically.
     ///
     /// # Errors
     /// Fails if the folder can't be written.
@@ -290,8 +290,8 @@ impl RunFolder {
     }
 }
 
-/// Points the link `name` in `folder` to `target` (relative to the folder), atomically. A folder with a link `best`
-/// is opened like a run folder: as the checkpoint that the link names.
+/// Points the link `name` in `folder` to `target` (relative to the folder), atomically. A folder with a link named
+/// `best` can then be opened like a run folder, and stands for the checkpoint to which the link points.
 ///
 /// # Errors
 /// Fails if the folder can't be written.
@@ -312,7 +312,7 @@ fn link_to(target: &str, link: &Path) -> std::io::Result<()> {
     std::os::unix::fs::symlink(target, link)
 }
 
-/// Writes a text file that names the target, since links require special rights on these systems.
+/// Writes a text file with the target's name in place of a link, since links require special rights on these systems.
 #[cfg(not(unix))]
 fn link_to(target: &str, link: &Path) -> std::io::Result<()> {
     std::fs::write(link, target)

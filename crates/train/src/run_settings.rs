@@ -6,16 +6,16 @@ use polymath_ops::Ops;
 
 use crate::{Checkpointing, Evaluation, Training};
 
-/// Settings of a run, without its model and data.
+/// Settings of the training loop for one run, without model and data.
 pub struct Fit<'a> {
     /// Resolved `[training]` table.
     pub training: &'a Training,
-    /// Interval and size of evaluations.
+    /// Interval of evaluations, and the number of tokens that each scores.
     pub evaluation: &'a Evaluation,
     /// True to evaluate the initial weights before the first step, which is useful for a base but not for random
     /// weights.
     pub evaluate_first: bool,
-    /// Interval of checkpoints, and which to keep.
+    /// Interval of checkpoints, and which checkpoints to keep.
     pub checkpoint: &'a Checkpointing,
     /// Random seed of the run, saved with it.
     pub seed: u64,

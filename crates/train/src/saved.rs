@@ -1,4 +1,4 @@
-//! Configuration that is saved with a run.
+//! Reading of the configuration `run.toml` that is saved in a run folder.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 
 use crate::{Extension, Training, TrainingConfig, TrainingDefaults};
 
-/// Name of the file of a run's configuration.
+/// Name of the file in a run folder that holds the resolved configuration.
 pub(crate) const CONFIG: &str = "run.toml";
 
 /// Reads the config that the run in `folder` was started with. Returns `None` if no run has begun there, or if it can't
@@ -16,7 +16,8 @@ pub fn saved_config<T: DeserializeOwned>(folder: &Path) -> Option<T> {
     toml::from_str(&text).ok()
 }
 
-/// Returns the extensions of the run of a checkpoint, as far as it contains them: those before its step.
+/// Returns the extensions of the run to which a checkpoint belongs, as far as they happened before the checkpoint's
+/// step.
 pub fn extensions_of(checkpoint: &Path) -> Vec<Extension> {
     let run = checkpoint.parent().unwrap_or(Path::new("."));
     let training = training_of_run(run);
@@ -33,7 +34,7 @@ pub(crate) fn training_of_run(folder: &Path) -> Option<Training> {
     training_in(&polymath_base::read_to_string(folder.join(CONFIG)).ok()?)
 }
 
-/// Returns the `[training]` table of the text of a resolved config.
+/// Parses the text of a resolved config, and returns its `[training]` table.
 pub(crate) fn training_in(config: &str) -> Option<Training> {
     training_of(&config.parse().ok()?)
 }

@@ -1,8 +1,8 @@
-//! Learning rate of each step.
+//! Learning-rate schedule: the learning rate of each step.
 
 use crate::{Extension, Schedule, Training};
 
-/// Returns the learning rate of optimizer step `step` (from 1) of `total`.
+/// Returns the learning rate of optimizer step `step` (counted from 1) of a run of `total` steps.
 ///
 /// Up to an [`Extension`], the rate is that of the run as it was before. After it, the gap between the last rate and
 /// the schedule of the longer run closes linearly over as many steps as the warmup has. Without a gap, nothing changes.
@@ -29,7 +29,8 @@ fn extended(config: &Training, extensions: &[Extension], (step, total): (u64, u6
     (rate - gap * (1.0 - closed)).max(before.min(rate))
 }
 
-/// Returns the rate of a run that has `total` steps from its start.
+/// Returns the learning rate by the schedule alone, for a run that has had `total` steps from its start (no
+/// extensions).
 fn scheduled(config: &Training, step: u64, total: u64) -> f64 {
     let (peak, warmup) = (config.learning_rate, config.warmup_steps);
     let minimum = peak * config.minimum_learning_rate_ratio;
@@ -60,7 +61,7 @@ fn scheduled(config: &Training, step: u64, total: u64) -> f64 {
     }
 }
 
-/// Returns the position of `step` between `begin` (0) and `end` (1).
+/// Returns the relative position of `step` between the steps `begin` (0) and `end` (1).
 fn share(step: u64, begin: u64, end: u64) -> f64 {
     (step - begin) as f64 / (end - begin).max(1) as f64
 }

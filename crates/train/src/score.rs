@@ -6,14 +6,16 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(from = "SavedScore", into = "SavedScore")]
 pub enum Score {
-    /// Score of a model within the limits of its run, or of a run without limits. Lower bits per byte are better.
+    /// Score of a model within the forgetting limits of its run, or of a run without limits. Lower bits per byte are
+    /// better.
     Within {
-        /// Held-out bits per byte.
+        /// Bits per byte on held-out documents.
         bits_per_byte: f64,
     },
-    /// Score of a model outside the limits, which is worse than any within. A smaller excess is better.
+    /// Score of a model beyond a forgetting limit, which is worse than that of any model within. A smaller excess is
+    /// better.
     Outside {
-        /// Largest share of a limit that is used; above 1.
+        /// Largest increase of a retained domain as a multiple of its limit; above 1.
         share_of_limit: f64,
     },
 }
@@ -54,7 +56,7 @@ impl Score {
         }
     }
 
-    /// Returns true if the number of the score is NaN.
+    /// Returns true if the score's number is NaN.
     pub fn is_nan(self) -> bool {
         match self {
             Self::Within { bits_per_byte } => bits_per_byte.is_nan(),
@@ -63,10 +65,10 @@ impl Score {
     }
 }
 
-/// Addend by which earlier versions marked the score of a model outside the limits.
+/// Constant that earlier versions added to the score of a model beyond the limits, to mark it.
 const OUTSIDE: f64 = 1e6;
 
-/// Score as stored in `state.json`. JSON has no infinity, so `null` stands for it.
+/// Form of a score in `state.json`. `null` stands for infinity, which JSON lacks.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged, deny_unknown_fields)]
 enum SavedScore {
@@ -76,7 +78,7 @@ enum SavedScore {
     Outside {
         share_of_limit: Option<f64>,
     },
-    /// Single number of earlier versions: bits per byte, or [`OUTSIDE`] plus the share of the limit.
+    /// Score of earlier versions, a single number: bits per byte, or [`OUTSIDE`] plus the multiple of the limit.
     Number(Option<f64>),
 }
 
@@ -136,8 +138,8 @@ mod tests {
         }
     }
 
-    /// Checks that scores are read as they were written, infinity included, and that the numbers of earlier versions
-    /// are read.
+    /// Checks that scores are read from JSON as they were written, including infinity, and that the single numbers of
+    /// earlier versions are read.
     #[test]
     fn scores_of_earlier_versions_are_read() {
         for score in [

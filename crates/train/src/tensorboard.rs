@@ -1,4 +1,4 @@
-//! Metrics as event files of TensorBoard.
+//! Metrics of a run in TensorBoard's event-file format.
 //!
 //! An event file is a sequence of records: the length of an event (u64, little-endian), the masked CRC-32C of the
 //! length, the event, and the event's masked CRC-32C. Events are Protocol Buffers; only the fields of scalars are
@@ -15,9 +15,9 @@ use serde_json::Value;
 use crate::TrainError;
 use crate::hyperparameters::{Metadata, TAG, metadata};
 
-/// Name of the folder, beside `metrics.jsonl`.
+/// Name of the folder beside `metrics.jsonl` that holds the event files.
 const FOLDER: &str = "tensorboard";
-/// Prefix by which TensorBoard recognizes its files.
+/// Prefix of file names by which TensorBoard recognizes event files.
 const PREFIX: &str = "events.out.tfevents.";
 const VERSION: &str = "brain.Event:2";
 
@@ -62,8 +62,8 @@ pub(crate) struct EventFile {
 }
 
 impl EventFile {
-    /// Creates a file beside `metrics` that begins with the given lines. Removes earlier files, so that repeated
-    /// steps of a stopped run do not appear twice.
+    /// Creates an event file beside the file `metrics` that begins with the given metrics lines. Removes earlier event
+    /// files, so that repeated steps of a stopped run do not appear twice.
     pub fn create(metrics: &Path, lines: &str) -> Result<Self, TrainError> {
         let folder = metrics.with_file_name(FOLDER);
         std::fs::create_dir_all(&folder).map_err(TrainError::file("create", &folder))?;
@@ -110,7 +110,7 @@ impl EventFile {
         Ok(events)
     }
 
-    /// Appends a line of the metrics as an event.
+    /// Appends one line of the metrics to the event file.
     pub fn write(&mut self, line: &str) -> Result<(), TrainError> {
         match parse(line) {
             Some(line) => self.append(&record(&self.event(&line))),
@@ -140,8 +140,8 @@ fn parse(line: &str) -> Option<Value> {
     serde_json::from_str(line).ok()
 }
 
-/// Returns every number of a line but its position: those of a step with the prefix `train/`, those of a table with
-/// the table's name.
+/// Returns every number in a metrics line except its position, with a tag: the prefix `train/` for a training step, and
+/// the table's name for numbers in a table.
 fn scalars(line: &Value) -> Vec<Scalar> {
     let mut scalars = Vec::new();
     let mut push = |tag: String, value: &Value| {
@@ -180,8 +180,8 @@ fn record(event: &Event) -> Vec<u8> {
     record
 }
 
-/// Returns the masked CRC-32C: rotated by 15 bits, plus a constant. TensorFlow masks it because a CRC of data that
-/// contain CRCs is weak.
+/// Returns the masked CRC-32C of bytes: the checksum rotated by 15 bits, plus a constant. TensorFlow masks it because a
+/// CRC of data that themselves contain CRCs is weak.
 fn masked_crc(data: &[u8]) -> u32 {
     crc32c::crc32c(data)
         .rotate_right(15)
@@ -218,7 +218,8 @@ mod tests {
         events
     }
 
-    /// Checks that the metrics that a resumed run keeps are written once, and that new ones are appended.
+    /// Checks that the event file of a resumed run contains the metrics that were kept, once each, and then the new
+    /// ones.
     #[test]
     fn events_repeat_the_metrics() {
         let folder = tempfile::tempdir().unwrap();
@@ -258,7 +259,7 @@ mod tests {
         assert!((apart - 0.5).abs() < 1e-3, "{apart}");
     }
 
-    /// Checks that it writes the settings of the run's config as hyperparameters, once, before the metrics.
+    /// Checks that an event file contains the values of the run's config as hyperparameters, once, before the metrics.
     #[test]
     fn settings_are_hyperparameters() {
         let folder = tempfile::tempdir().unwrap();
@@ -283,7 +284,7 @@ mod tests {
         assert_eq!(found, expected);
     }
 
-    /// Checks the masked checksum against TensorFlow's. That of no bytes is the constant.
+    /// Checks the masked checksum against values of TensorFlow. The masked checksum of no bytes is the constant.
     #[test]
     fn checksums_are_masked() {
         assert_eq!(masked_crc(b""), 0xa282_ead8);

@@ -1,4 +1,4 @@
-//! Time of a run, measured on a few steps of its own before it starts.
+//! Estimate of a run's duration before it starts, from timing a few of its own steps.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -16,31 +16,31 @@ use crate::{
     Training, TrainingTask,
 };
 
-/// Steps that are timed, after one that fills caches and memory pools.
+/// Number of steps that are timed, after one untimed step that fills caches and memory pools.
 const TIMED: u64 = 2;
-/// Time after which an evaluation that is timed ends; the rest takes as long in proportion.
+/// Time after which a timed evaluation is cut off. Its whole duration is then extrapolated in proportion to the tokens.
 const GLANCE: Duration = Duration::from_secs(2);
-/// Steps that are looked at for batches with something to learn.
+/// Number of steps whose batches are searched for one that has targets.
 const LOOKED_AT: u64 = 1000;
 
-/// Expected time of a run, part by part.
+/// Estimated duration of a run, part by part.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Cost {
-    /// The parts in the order in which they are run.
+    /// Parts of the run (such as steps or evaluations) in the order in which they happen.
     pub parts: Vec<CostPart>,
 }
 
-/// Expected time of a part of a run.
+/// Estimated duration of one part of a run, such as all its evaluations.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CostPart {
-    /// Name of the work, and its number.
+    /// Name of the work in this part, with the number of times that it is done.
     pub name: String,
-    /// Seconds of all of it.
+    /// Total duration of this part, in seconds.
     pub seconds: f64,
 }
 
 impl Cost {
-    /// Adds a part that is done `times` times.
+    /// Adds a part that consists of `times` repetitions of `seconds` each.
     pub fn add(&mut self, name: impl Into<String>, times: u64, seconds: f64) {
         self.parts.push(CostPart {
             name: name.into(),
@@ -48,23 +48,23 @@ impl Cost {
         });
     }
 
-    /// Seconds of the whole run.
+    /// Returns the estimated duration of the whole run in seconds.
     pub fn seconds(&self) -> f64 {
         self.parts.iter().map(|part| part.seconds).sum()
     }
 }
 
-/// Number of evaluations and checkpoints of a run.
+/// Number of evaluations and of checkpoints in a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Occasions {
-    /// Evaluations, that of the initial weights included.
+    /// Number of evaluations, including that of the initial weights.
     pub evaluations: u64,
-    /// Checkpoints, if every evaluation is the best so far.
+    /// Maximum number of checkpoints, reached if every evaluation is the best so far.
     pub checkpoints: u64,
 }
 
 impl Occasions {
-    /// Counts those of a run of `total` steps.
+    /// Counts the evaluations and checkpoints of a run of `total` steps.
     pub fn of(
         total: u64,
         (evaluation, checkpoint): (&Evaluation, &Checkpointing),
@@ -96,17 +96,17 @@ impl Occasions {
     }
 }
 
-/// Seconds of a step and of a checkpoint.
+/// Measured duration of an optimizer step and of saving a checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StepTime {
-    /// Seconds of an optimizer step, its batch included.
+    /// Duration of one optimizer step in seconds, including making its batch.
     pub step: f64,
-    /// Seconds of a checkpoint.
+    /// Duration of saving one checkpoint, in seconds.
     pub checkpoint: f64,
 }
 
-/// Takes a few steps as [`crate::fit`] does, and saves a checkpoint into the empty folder `scratch`. The objective's
-/// parameters are other ones afterwards.
+/// Measures the duration of a few steps as [`crate::fit`] does them, and of saving a checkpoint into the empty folder
+/// `scratch`. The steps may change the objective's parameters.
 ///
 /// # Errors
 /// Fails if the objective or the disk fails, or if no batch has anything to learn.
@@ -155,7 +155,8 @@ pub fn time_steps<O: Objective + SaveModel>(
     })
 }
 
-/// Saves the model and the optimizer and reads them for their digests, as a checkpoint is made.
+/// Measures the duration of saving a checkpoint in seconds: writes model and optimizer state, and computes the files'
+/// SHA-256.
 fn time_checkpoint(
     model: &impl SaveModel,
     optimizer: &Optimizer,
@@ -174,7 +175,7 @@ fn time_checkpoint(
     Ok(begin.elapsed().as_secs_f64())
 }
 
-/// Returns the seconds of one evaluation; a long one is begun and reckoned up.
+/// Measures the duration of one evaluation in seconds. A long evaluation is cut off, and its duration is extrapolated.
 ///
 /// # Errors
 /// Fails if the evaluation does.
@@ -202,7 +203,7 @@ pub fn time_evaluation(evaluator: &mut dyn Evaluator) -> Result<f64, TrainError>
 mod tests {
     use super::*;
 
-    /// Checks that the function counts evaluations and checkpoints as the loop makes them.
+    /// Checks that the function counts as many evaluations and checkpoints as the training loop makes.
     #[test]
     fn occasions_are_counted() {
         let of = |total, evaluate, save, milestones: &[u64]| {

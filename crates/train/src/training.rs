@@ -18,31 +18,32 @@ pub enum Length {
     Steps(u64),
 }
 
-/// Defaults that pretraining and fine-tuning each give to keys of `[training]`.
+/// Defaults of keys in `[training]` that differ between pretraining and fine-tuning.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TrainingDefaults {
-    /// Length of a run whose config has none.
+    /// Default length of the run.
     pub length: Length,
-    /// Number of rows in a step.
+    /// Default number of rows in a step.
     pub batch_size: usize,
-    /// Number of tokens in a row.
+    /// Default number of tokens in a row.
     pub sequence_length: usize,
-    /// Peak learning rate.
+    /// Default peak learning rate.
     pub learning_rate: f64,
-    /// Optimizer of the trained parameters.
+    /// Default optimizer of the trained parameters.
     pub optimizer: OptimizerChoice,
-    /// Decoupled weight decay.
+    /// Default decoupled weight decay.
     pub weight_decay: f64,
-    /// Share of padding among the positions.
+    /// Share of padding among the positions of a batch.
     pub padding: f64,
     /// Number of tokens in one pass over the training text.
     pub epoch_tokens: u64,
-    /// Number of tokens to compute at once, if the rows of a step can be divided so; `None` for all of them.
+    /// Number of tokens to compute in one pass; larger batches are divided into parts (gradient accumulation). `None`
+    /// to compute all rows of a step at once.
     pub tokens_at_once: Option<usize>,
 }
 
 impl TrainingDefaults {
-    /// Placeholders for a table that leaves nothing out, such as that of a saved run.
+    /// Placeholder values for a table that needs no defaults because it sets every key, such as that of a saved run.
     pub(crate) const UNUSED: Self = Self {
         length: Length::Steps(0),
         batch_size: 1,
@@ -87,7 +88,8 @@ pub struct Training {
 }
 
 impl Training {
-    /// Returns the number of optimizer steps of the run, for rows with a share of `padding`.
+    /// Returns the number of optimizer steps of the run. `padding` is the share of padding among the positions of a
+    /// batch.
     pub fn total_steps(&self, padding: f64) -> u64 {
         let positions = (self.batch_size * self.sequence_length).max(1) as u64;
         match self.length {
@@ -145,7 +147,8 @@ impl TrainingConfig {
     }
 }
 
-/// Returns the fewest parts of the same number of rows that have at most `tokens` tokens, or one row each.
+/// Returns the smallest number of equally large parts of `rows` rows such that no part has more than `tokens` tokens,
+/// unless a single row has.
 fn parts(training: &Training, tokens: usize) -> usize {
     let rows = training.batch_size.max(1);
     let fits = |parts: &usize| (rows / parts).saturating_mul(training.sequence_length) <= tokens;
@@ -191,8 +194,8 @@ mod tests {
         assert_eq!(steps("", 0.0), 3);
     }
 
-    /// Checks that rows are divided into the fewest equal parts of so many tokens, and never where the config says
-    /// otherwise.
+    /// Checks that by default, the rows of a step are divided into the fewest equal parts of at most so many tokens,
+    /// and that a number of parts in the config takes precedence.
     #[test]
     fn rows_are_divided_by_tokens() {
         let parts = |text: &str, tokens_at_once: Option<usize>| {
@@ -214,7 +217,8 @@ mod tests {
         );
     }
 
-    /// Checks that a resolved table is a valid config that resolves to itself. Saved runs are compared in this form.
+    /// Checks that a resolved `[training]` table is a valid config, and that resolving it again changes nothing. Saved
+    /// runs are compared in this form.
     #[test]
     fn a_resolved_table_resolves_to_itself() {
         for text in ["tokens = 90_000", "steps = 200", "epochs = 20", ""] {

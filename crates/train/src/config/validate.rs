@@ -11,7 +11,7 @@ const MAX_ROWS: u64 = 1 << 20;
 const MAX_ROW_LENGTH: u64 = 1 << 24;
 
 impl TrainingConfig {
-    /// Checks every value.
+    /// Checks every value of the `[training]` table.
     ///
     /// # Errors
     /// Fails with the key, its value, and the expected values.

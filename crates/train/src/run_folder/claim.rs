@@ -1,4 +1,4 @@
-//! Claim on a run folder: its lock, and the removal of unfinished files.
+//! Exclusive use of a run folder: its lock, and the removal of unfinished files.
 
 use std::path::Path;
 
@@ -7,10 +7,10 @@ use polymath_base::{Attempt, Lock};
 use crate::saved::CONFIG;
 use crate::{TrainError, checkpoint};
 
-/// Name of the lock file.
+/// Name of the lock file in a run folder.
 pub(crate) const LOCK: &str = ".lock";
-/// Names of unfinished files of older versions. This version uses names that nothing else uses
-/// ([`polymath_base::is_leftover`]).
+/// Names of unfinished files that killed processes of earlier versions left. This version recognizes its own by their
+/// names ([`polymath_base::is_leftover`]).
 const OLD_LEFTOVERS: [&str; 7] = [
     "run.tmp",
     "metrics.tmp",
@@ -20,7 +20,7 @@ const OLD_LEFTOVERS: [&str; 7] = [
     ".tmp-closest",
     ".tmp-mixed",
 ];
-/// Prefix of unfinished checkpoints of older versions.
+/// Prefix of the names of unfinished checkpoints that earlier versions left.
 const OLD_LEFTOVER: &str = ".tmp-";
 
 /// Fails if the folder has other content. The error tells if another process is creating a run in it.
@@ -55,7 +55,7 @@ fn is_unused(path: &Path) -> Result<bool, TrainError> {
     Ok(true)
 }
 
-/// Locks the folder for this process.
+/// Locks the run folder for this process. Fails if another process holds the lock.
 pub(crate) fn lock(path: &Path) -> Result<Lock, TrainError> {
     let file = path.join(LOCK);
     match polymath_base::lock(&file).map_err(TrainError::file("lock", &file))? {
@@ -72,7 +72,7 @@ fn in_use(path: &Path, process: Option<u32>) -> TrainError {
     ))
 }
 
-/// Returns true if the name is that of an unfinished file, which a killed process left.
+/// Returns true if a file of this name is an unfinished one that a killed process left.
 fn is_leftover(name: &std::ffi::OsStr) -> bool {
     let shown = name.to_string_lossy();
     let old_checkpoint = shown

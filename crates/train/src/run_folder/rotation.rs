@@ -1,4 +1,4 @@
-//! Rotation: removal of old checkpoints, and of broken ones.
+//! Rotation of checkpoints: removes old ones, and renames broken ones.
 
 use std::path::Path;
 
@@ -8,7 +8,8 @@ use crate::checkpoints::{step_name, steps};
 use crate::{Checkpointing, TrainError};
 
 impl RunFolder {
-    /// Renames broken checkpoints after `step`. They no longer count as checkpoints, but can be examined.
+    /// Renames broken checkpoints of steps after `step`, so that they no longer count as checkpoints but can be
+    /// examined.
     pub(super) fn set_aside(&self, step: u64) -> Result<(), TrainError> {
         for (broken, path) in steps(&self.path)? {
             if broken > step {
@@ -41,8 +42,8 @@ impl RunFolder {
     }
 }
 
-/// Removes a folder of the run folder `run`. Renames it first, so that a partly removed one is not taken for a
-/// checkpoint. The caller holds the run's lock.
+/// Removes a folder inside the run folder `run`. Renames it first, so that a partly removed folder is not taken for a
+/// checkpoint. The caller must hold the run's lock.
 pub(crate) fn discard(run: &Path, checkpoint: &Path) -> Result<(), TrainError> {
     let name = checkpoint.file_name().unwrap_or_default().to_string_lossy();
     let aside = run.join(format!(".old-{name}.polymath-tmp"));

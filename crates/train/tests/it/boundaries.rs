@@ -14,14 +14,14 @@ use serde_json::Value;
 
 use crate::support::table::{CONFIG, Case, Scores, Steps, Table};
 
-/// Run that evaluates every 2 steps and saves every `every` steps.
+/// Test run that evaluates every 2 steps and saves a checkpoint every `every` steps.
 struct TrainedRun {
     every: u64,
     keep: usize,
 }
 
 impl TrainedRun {
-    /// Trains in the folder `run`, from its current position.
+    /// Trains the test run in the folder `run`, from its newest checkpoint if there is one.
     fn train(&self, run: &Path, stop: &AtomicBool, observer: &mut dyn Observer) -> Outcome {
         let folder = RunFolder::open(run, CONFIG, true).unwrap();
         let checkpoint = Checkpointing {
@@ -79,7 +79,7 @@ impl TrainedRun {
     }
 }
 
-/// Returns the content of a run's folder by path, without times: the targets of links and the text of files.
+/// Returns everything in a run's folder by path, without times: the targets of links and the text of files.
 fn content(run: &Path) -> BTreeMap<PathBuf, String> {
     fn add(folder: &Path, root: &Path, found: &mut BTreeMap<PathBuf, String>) {
         for entry in std::fs::read_dir(folder).unwrap() {
@@ -146,7 +146,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Observer that copies the folder before the first checkpoint and after each.
+/// Observer that copies the run's folder before the first checkpoint and after each.
 struct Snapshots {
     run: PathBuf,
     kept: PathBuf,
@@ -175,8 +175,8 @@ fn point(run: &Path, name: &str, target: &Path) {
     std::os::unix::fs::symlink(target, run.join(name)).unwrap();
 }
 
-/// Makes every state of the folder between two snapshots, as if the process had been killed between two changes or in
-/// the middle of one.
+/// Makes every state that the run's folder can have between two snapshots, if the process is killed between two changes
+/// of the folder or in the middle of one.
 fn between(before: &Path, after: &Path, make: &mut dyn FnMut(&str) -> PathBuf) {
     let names = |run: &Path| -> Vec<String> {
         let entries = std::fs::read_dir(run).unwrap();

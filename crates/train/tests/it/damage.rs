@@ -40,8 +40,8 @@ fn refused(run: &Path) -> String {
     opened.err().expect("refused").to_string()
 }
 
-/// Checks that a checkpoint whose `state.json` was changed in any value, or whose folder has the name of another
-/// step, is refused, and that others are not.
+/// Checks that a checkpoint is refused if any value of its `state.json` was changed, or if its folder has the name of
+/// another step, and that the run's other checkpoints are still accepted.
 #[test]
 fn a_changed_state_breaks_only_its_own_checkpoint() {
     type Change = fn(&mut Value);

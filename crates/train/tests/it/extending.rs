@@ -1,4 +1,4 @@
-//! Runs that are made longer: what they share with one run of that length, and that they resume to the same bits.
+//! Tests of runs that are made longer: compared with one run of the full length, and resumed to the same bits.
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -21,7 +21,8 @@ fn text(training: &Training) -> String {
     toml::to_string(&Config { seed: 1, training }).unwrap()
 }
 
-/// Trains in `path` up to `length` steps from where the run stands, or until `stop` after a step.
+/// Trains in the folder `path` up to `length` steps, from its newest checkpoint if there is one. Stops after the step
+/// `stop`, if given.
 fn train(
     path: &Path,
     (shape, length): (&str, u64),
@@ -69,8 +70,8 @@ fn assert_same(one: &Path, other: &Path) {
     assert_eq!(saved(one), saved(other));
 }
 
-/// Checks that an extended run that is stopped at any point, also before its first new step, ends with the bits of one
-/// that is not.
+/// Checks that an extended run that is stopped at any point, also before its first new step, and resumed ends with the
+/// same bits as an extended run that is not stopped.
 #[test]
 fn an_extended_run_resumes_to_the_same_bits() {
     let root = tempfile::tempdir().unwrap();
@@ -94,7 +95,8 @@ fn an_extended_run_resumes_to_the_same_bits() {
     }
 }
 
-/// Checks that with a constant rate, an extended run is the run of that length; with a cosine it is not, and says so.
+/// Checks that with a constant learning rate, an extended run equals a run that had the longer length from its start.
+/// With a cosine schedule it does not, and the user is told so.
 #[test]
 fn a_constant_rate_makes_the_extension_invisible() {
     let root = tempfile::tempdir().unwrap();
@@ -108,8 +110,8 @@ fn a_constant_rate_makes_the_extension_invisible() {
     }
 }
 
-/// Checks that an interrupted run is extended too, and a run more than once; each extension is recorded, and the rates
-/// before it stay what they were.
+/// Checks that an interrupted run can be extended too, and a run more than once. Each extension is recorded, and the
+/// learning rates before it stay as they were.
 #[test]
 fn extensions_are_recorded() {
     let root = tempfile::tempdir().unwrap();
@@ -127,7 +129,7 @@ fn extensions_are_recorded() {
     assert_eq!(verify(&path.join("latest")).unwrap(), before);
 }
 
-/// Checks that a shorter run is refused, and a length that was not compared.
+/// Checks that making a run shorter is refused, and so is a changed length that the caller has not compared.
 #[test]
 fn other_lengths_are_refused() {
     let root = tempfile::tempdir().unwrap();
@@ -152,7 +154,8 @@ fn other_lengths_are_refused() {
     assert!(finished(&path).is_some());
 }
 
-/// Checks that a run of an older rule of batches is finished, and not extended: it would go on with other data.
+/// Checks that a finished run that was made with an older rule for batches can be opened but not extended, since it
+/// would continue with other data.
 #[test]
 fn a_run_of_an_older_rule_is_not_extended() {
     let root = tempfile::tempdir().unwrap();

@@ -15,7 +15,7 @@ use polymath_train::{
 
 use crate::support::table::{CONFIG, Case, Scores, Steps, StopAfter, Table, training};
 
-/// Penalty strength·Σ parameter on the parameter `offset`. Its gradient is the strength.
+/// Penalty strength·Σ parameter on the parameter named `offset`. Its gradient is the constant `strength`.
 struct Slope(f64);
 
 impl Penalty for Slope {
@@ -36,7 +36,7 @@ impl Penalty for Slope {
     }
 }
 
-/// Table objective with a linear term: as a penalty, or in each batch's graph.
+/// Table objective with an additional linear term, which is either a penalty or a part of each batch's graph.
 struct Sloping {
     table: Table,
     penalties: Vec<Box<dyn Penalty>>,
@@ -91,7 +91,7 @@ impl Observer for Recorder {
     }
 }
 
-/// Trains for three steps. Returns the parameters and the metrics of each step.
+/// Trains the objective for three steps. Returns the parameters and the metrics of each step.
 fn run(objective: &Sloping, parts: usize) -> (Vec<f32>, Vec<StepMetrics>) {
     let root = tempfile::tempdir().unwrap();
     let folder = RunFolder::open(&root.path().join("run"), CONFIG, false).unwrap();
@@ -149,7 +149,7 @@ fn penalties_are_added_to_the_mean_loss() {
     assert_ne!(metrics[0].gradient_norm, without[0].gradient_norm);
 }
 
-/// Controller whose plan after step n has strength n.
+/// Controller whose plan after step n has the strength n.
 #[derive(Default)]
 struct Steering(Vec<u64>);
 
@@ -199,7 +199,7 @@ impl BatchSource for Following {
     }
 }
 
-/// Values that one step used: the strength, the targets and the scale of the penalty.
+/// Values that one step of training used: the strength, the targets and the scale of the penalty.
 #[derive(Debug, Clone, PartialEq)]
 struct Seen {
     strength: f64,
@@ -207,7 +207,7 @@ struct Seen {
     scale: f64,
 }
 
-/// Objective that records the values its steps use, with a penalty whose gradient and value are 1.
+/// Objective that records the values that each step uses. It has a penalty whose value and gradient are 1.
 struct Noting {
     table: Table,
     penalties: Vec<Box<dyn Penalty>>,

@@ -229,8 +229,8 @@ fn runs_of_an_older_batch_rule_are_refused() {
     );
 }
 
-/// Rewrites a run's state as that of an older version without an evaluation rule and without a checksum. Returns the
-/// new text.
+/// Rewrites the `state.json` of a run as an older version wrote it: without an evaluation rule and without a checksum.
+/// Returns the new text.
 fn forget_evaluation_rule(state: &Path) -> String {
     let text = std::fs::read_to_string(state).unwrap();
     let rule = format!(

@@ -42,7 +42,7 @@ impl BatchSource for Rows {
     }
 }
 
-/// Optimizer, precision and number of parts of a run.
+/// Optimizer, precision and number of gradient-accumulation parts with which a test run is trained.
 #[derive(Clone, Copy, Debug)]
 struct Kind {
     optimizer: &'static str,
@@ -114,7 +114,7 @@ impl Kind {
         })
     }
 
-    /// Makes a run that was stopped in the middle.
+    /// Makes a run folder whose run was stopped in the middle.
     fn stopped(self, path: &Path) {
         let run = RunFolder::open(path, CONFIG, false).unwrap();
         let stop = AtomicBool::new(false);
@@ -124,8 +124,8 @@ impl Kind {
     }
 }
 
-/// Checks that a resumed run has the weights, the optimizer state and every metric but the times of an uninterrupted
-/// run.
+/// Checks that a resumed run ends with the same weights, optimizer state and metrics (except times) as an uninterrupted
+/// run, for several combinations of optimizer, precision and number of parts.
 #[test]
 fn every_configuration_resumes_to_the_same_bits() {
     let root = tempfile::tempdir().unwrap();

@@ -77,7 +77,7 @@ fn the_default_warmup_depends_on_the_length_of_the_run() {
     assert_rates(&config(1_000_000), 1_000_000, &long);
 }
 
-/// A parameter of every kind: its name, its shape, whether it decays, and whether Muon updates it.
+/// One parameter of every kind, as (name, shape, whether weight decay applies, whether Muon updates it).
 const GROUPS: [(&str, &[usize], bool, bool); 12] = [
     ("model.embed_tokens.weight", &[4, 2], false, false),
     ("model.embed_positions.weight", &[4, 2], false, false),

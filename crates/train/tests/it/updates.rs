@@ -76,13 +76,13 @@ impl BatchSource for Packed {
     }
 }
 
-/// Run computed separately in f64.
+/// Training run that is computed separately in f64, for comparison.
 struct ByHand {
     parameters: Weights,
     first: Weights,
     second: Weights,
     momentum: Weights,
-    /// Loss and gradient norm of each step.
+    /// Loss and gradient norm of each step, as computed by hand.
     told: Vec<(f64, f64)>,
 }
 
@@ -175,12 +175,13 @@ impl ByHand {
     }
 }
 
-/// Converts a batch to the model's input, independently of the training loop's own conversion.
+/// Returns the loss of a batch divided by `scored`, the number of its targets; computed in f64 without the training loop.
 fn mean_loss(weights: &Weights, batch: &Batch, scored: f64) -> f64 {
     loss(&config(), weights, batch) / scored
 }
 
-/// Returns true for the decaying parameters: the projections and the head, but neither norms nor the embedding.
+/// Returns true for the parameters to which weight decay applies: the projections and the head, but neither norms nor
+/// the embedding.
 fn decays(name: &str) -> bool {
     name.ends_with("_proj.weight") || name == "lm_head.weight"
 }
@@ -198,7 +199,8 @@ impl Observer for Recorder {
     }
 }
 
-/// Trains with the loop in `parts` parts. Compares parameters, metrics and saved moments with `expected`.
+/// Trains with the training loop, each batch in `parts` parts. Compares parameters, metrics and saved moments with
+/// `expected`.
 fn assert_is(expected: &ByHand, optimizer: &str, parts: usize, recompute: bool) {
     let what = format!("{optimizer} in {parts} parts, recompute {recompute}");
     let root = tempfile::tempdir().unwrap();
@@ -277,7 +279,8 @@ fn assert_is(expected: &ByHand, optimizer: &str, parts: usize, recompute: bool) 
     }
 }
 
-/// Asserts that `found` equals `expected`, within a share of the largest change of any element since `start`.
+/// Asserts that `found` equals `expected` within a tolerance: a share of the largest change of any element since
+/// `start`.
 fn assert_moved(what: &str, (found, expected): (&[f64], &[f64]), start: &[f64]) {
     assert!(found.iter().all(|x| x.is_finite()), "{what}");
     let largest = |a: &[f64], b: &[f64]| {

@@ -158,7 +158,7 @@ pub struct Case {
     pub training: Training,
     pub keep: usize,
     pub milestones: Vec<u64>,
-    /// Number of evaluations in earlier parts of the run.
+    /// Number of evaluations that earlier parts of the run have made.
     pub evaluated: u64,
 }
 
@@ -195,7 +195,7 @@ impl Case {
         })
     }
 
-    /// Calls `with` with the loop's settings.
+    /// Calls `with` with settings for the training loop.
     pub fn settings<T>(&self, stop: &AtomicBool, with: impl FnOnce(&Fit) -> T) -> T {
         let settings = Fit {
             training: &self.training,
@@ -232,7 +232,7 @@ pub fn optimizer_bytes(run: &Path) -> Vec<u8> {
     std::fs::read(run.join("latest/optimizer.safetensors")).unwrap()
 }
 
-/// Returns every line of a run's metrics without the times.
+/// Returns every line of the `metrics.jsonl` of a run, without the times.
 pub fn records(run: &Path) -> Vec<serde_json::Value> {
     let text = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
     let line = |line: &str| {
