@@ -1,5 +1,5 @@
-//! A lock that one process holds at a time. The lock file contains the ID of that process, for messages of other
-//! processes.
+//! File lock that at most one process holds at a time. The lock file contains the ID of that process, so that messages
+//! of other processes can name it.
 
 use std::fs::{File, TryLockError};
 use std::io::{Read, Result, Seek, SeekFrom, Write};
@@ -25,7 +25,7 @@ impl Drop for Lock {
 pub enum Attempt {
     /// This process now holds the lock.
     Locked(Lock),
-    /// Another process holds the lock; its ID, if known.
+    /// Another process holds the lock. Holds the ID of that process, if known.
     HeldBy(Option<u32>),
 }
 
@@ -61,7 +61,7 @@ pub fn holder(path: &Path) -> Result<Option<Option<u32>>> {
     }
 }
 
-/// Returns the process ID in a lock file. It is missing for an instant after the lock is taken.
+/// Returns the ID of the process that a lock file names. The ID is missing for an instant after the lock is taken.
 fn process_in(file: &mut File) -> Option<u32> {
     let mut text = String::new();
     file.take(32).read_to_string(&mut text).ok()?;

@@ -1,4 +1,4 @@
-//! Temporary names next to a path, renames onto the path, and removal of the leftovers of killed processes.
+//! Temporary names next to a path, renaming onto the path, and removal of the leftovers of killed processes.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -18,7 +18,8 @@ pub(crate) fn parent(path: &Path) -> &Path {
     }
 }
 
-/// Returns the same path, but ending in a name: `.` is replaced by the folder that it refers to.
+/// Returns the same path with a last component that is a name: `.` is replaced by the path of the folder that it stands
+/// for.
 pub(crate) fn named(path: &Path) -> Result<PathBuf> {
     match path.file_name() {
         Some(_) => Ok(path.to_path_buf()),
@@ -39,7 +40,7 @@ fn beside(path: &Path, ending: &str) -> Result<PathBuf> {
     Ok(parent(path).join(hidden))
 }
 
-/// Returns the temporary path at which `path` is written before the rename.
+/// Returns the temporary path beside `path` at which the file or folder is written before it is renamed.
 pub(crate) fn staged(path: &Path) -> Result<PathBuf> {
     beside(path, STAGED)
 }
@@ -121,7 +122,7 @@ impl Names {
         cfg!(unix).then(|| File::open(folder)).transpose().map(Self)
     }
 
-    /// Waits until the names are on disk.
+    /// Waits until the names in the folder are on disk.
     ///
     /// # Errors
     /// Fails if the folder can't be synced.
@@ -129,8 +130,8 @@ impl Names {
         self.0.as_ref().map_or(Ok(()), File::sync_all)
     }
 
-    /// Waits until the names, including the new name `path`, are on disk. If that fails, removes `path`, so that the
-    /// command can be run again.
+    /// Waits until the names in the folder, including the new name `path`, are on disk. If that fails, removes `path`,
+    /// so that the command can be run again.
     ///
     /// # Errors
     /// Fails if the folder can't be synced.
@@ -175,7 +176,7 @@ pub(crate) fn rename_new(from: &Path, to: &Path) -> Result<()> {
     }
 }
 
-/// Moves the folder `from` to `to`, and removes what was at `to`.
+/// Moves the folder `from` to `to`, replacing any folder at `to`. On Linux, this is usually one atomic step.
 pub(crate) fn replace(from: &Path, to: &Path) -> Result<()> {
     match std::fs::rename(from, to) {
         Err(error)

@@ -12,7 +12,7 @@ pub fn free_space(path: &Path) -> Option<u64> {
     Some(found.f_bavail.saturating_mul(found.f_frsize))
 }
 
-/// Returns `None`: the system is not asked.
+/// Returns `None`: the free space is not known on this system.
 #[cfg(not(unix))]
 pub fn free_space(_path: &Path) -> Option<u64> {
     None

@@ -71,7 +71,7 @@ impl StagedFile {
         })
     }
 
-    /// Returns the open file.
+    /// Returns the open file, to be written.
     pub fn file(&mut self) -> &mut File {
         &mut self.file
     }
@@ -141,7 +141,7 @@ impl StagedFolder {
         Ok(staged)
     }
 
-    /// Locks the temporary folder; `None` if another process has moved it meanwhile.
+    /// Locks the temporary folder. Returns `None` if another process has moved or removed it meanwhile.
     #[cfg(unix)]
     fn take(beside: &Path, target: &Path) -> Result<Option<Self>> {
         let lock = match File::open(beside) {
@@ -174,7 +174,7 @@ impl StagedFolder {
         }))
     }
 
-    /// Returns the folder to fill.
+    /// Returns the path of the temporary folder, to be filled.
     pub fn path(&self) -> &Path {
         &self.beside
     }
@@ -233,8 +233,8 @@ impl Drop for StagedFolder {
     }
 }
 
-/// Renames `from`, which is `beside` or is in it, to `to`. Holds the lock that [`abandon`] takes. Returns the handle
-/// of the target's folder, which the caller must sync.
+/// Renames the temporary path `from`, which is `beside` or lies in it, to `to`. Holds the lock that [`abandon`] takes,
+/// so that nothing is renamed after it. Returns the handle of the target's folder, which the caller must sync.
 fn into_place(
     beside: &Path,
     from: &Path,

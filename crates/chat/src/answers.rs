@@ -1,4 +1,4 @@
-//! Greedy answers to many single messages at once.
+//! Greedy answers to many independent messages, generated in batches.
 
 use polymath_model::GreedyContinuations;
 use polymath_tokenizer::TextStream;

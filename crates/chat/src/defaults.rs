@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::ChatError;
 
-/// Settings for a model whose `generation_config.json` has none.
+/// Sampling settings of a model whose `generation_config.json` sets none.
 const FALLBACK: SamplingConfig = SamplingConfig {
     temperature: 0.8,
     top_k: None,
@@ -17,7 +17,7 @@ const FALLBACK: SamplingConfig = SamplingConfig {
     seed: 1,
 };
 
-/// Value of `transformers` for a missing `top_k`.
+/// Value of `top_k` that `transformers` uses if `generation_config.json` lacks the key.
 const TRANSFORMERS_TOP_K: usize = 50;
 
 /// Reads the sampling settings of a `generation_config.json`, which need not exist. If `do_sample` is true, missing
@@ -98,7 +98,8 @@ mod tests {
         default_sampling(&path).map_err(|error| error.to_string())
     }
 
-    /// Checks that the settings are read as `transformers` does, and that the fallback applies to missing ones.
+    /// Checks that sampling settings are read as `transformers` reads them, and that the fallback applies to missing
+    /// ones.
     #[test]
     fn settings_come_from_the_file() {
         assert_eq!(default_sampling("none".as_ref()).unwrap(), FALLBACK);

@@ -21,19 +21,19 @@ pub enum Prompt<'p> {
     Messages(&'p [ChatMessage]),
 }
 
-/// Settings of one answer.
+/// Settings with which a prompt is answered.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// Sampling settings.
+    /// Sampling settings, such as the temperature.
     pub sampling: SamplingConfig,
     /// Maximum length of the answer in tokens; `None` means until the context is full.
     pub max_tokens: Option<usize>,
-    /// Texts at which the answer ends. They are not part of it.
+    /// Texts at which the answer ends. They are not part of the answer.
     pub stop: Vec<String>,
 }
 
 impl Request {
-    /// Makes a request without a maximum length and without stop texts.
+    /// Makes settings without a maximum length and without stop texts.
     pub fn new(sampling: SamplingConfig) -> Self {
         Self {
             sampling,
@@ -54,7 +54,7 @@ pub enum End {
     MaxTokens,
     /// The context is full.
     ContextFull,
-    /// The receiver returned a break.
+    /// The callback that receives the text returned a break.
     Interrupted,
 }
 
@@ -67,13 +67,13 @@ pub struct Answer {
     pub end: End,
     /// Number of tokens in the prompt.
     pub prompt_tokens: usize,
-    /// Number of prompt tokens that were in the cache.
+    /// Number of prompt tokens whose keys and values were in the cache already.
     pub reused_tokens: usize,
     /// Number of generated tokens, without the end token.
     pub tokens: usize,
-    /// Time until the first token.
+    /// Time until the first generated token, that is, for reading the prompt.
     pub reading: Duration,
-    /// Time from the first token to the last.
+    /// Time from the first generated token to the last.
     pub writing: Duration,
 }
 
@@ -94,7 +94,7 @@ pub struct Engine<'m> {
 }
 
 impl<'m> Engine<'m> {
-    /// Makes an engine with an empty cache.
+    /// Makes an engine with an empty key/value cache.
     pub fn new(model: &'m ChatModel) -> Self {
         Self { model, cache: None }
     }
@@ -193,13 +193,13 @@ impl<'m> Engine<'m> {
     }
 }
 
-/// Tokens of a prompt, and the spaces that the answer must begin with.
+/// Tokens of a prompt, and spaces at the prompt's end with which the answer must begin.
 struct Encoded<'p> {
     tokens: Vec<u32>,
     spaces: &'p str,
 }
 
-/// Writes the generated tokens and returns the reason why the answer ended.
+/// Generates tokens and passes their text on. Returns the reason why the answer ended.
 fn write_tokens(
     generation: &mut Generation,
     request: &Request,
@@ -226,7 +226,7 @@ fn write_tokens(
     Ok(End::MaxTokens)
 }
 
-/// Decodes generated tokens, looks for stop texts, and passes the text to the receiver.
+/// Output of an answer: decodes generated tokens, looks for stop texts, and passes the text to the callback.
 struct Writer<'w, 's> {
     stream: TextStream<'w>,
     filter: StopFilter<'w>,
@@ -235,7 +235,7 @@ struct Writer<'w, 's> {
 }
 
 impl Writer<'_, '_> {
-    /// Takes a generated token. Returns the reason if the answer ends with it.
+    /// Takes the next generated token. Returns the reason why the answer ends, if it ends with this token.
     fn push(&mut self, token: u32) -> Option<End> {
         let piece = self.stream.push(token);
         let passed = self.filter.push(&piece);
@@ -246,7 +246,7 @@ impl Writer<'_, '_> {
         }
     }
 
-    /// Sends the held-back text, which may still contain a stop text. Returns the reason why the answer ended.
+    /// Passes on the held-back text, up to a stop text if it contains one. Returns the reason why the answer ended.
     fn finish(&mut self, end: End, has_tokens: bool) -> End {
         if !has_tokens || matches!(end, End::Stop(_) | End::Interrupted) {
             return end;

@@ -1,4 +1,4 @@
-//! Model with everything that a conversation needs besides the weights.
+//! Model together with its tokenizer, chat template and sampling settings, as a conversation needs them.
 
 use polymath_data::{PromptTemplate, Spelling};
 use polymath_model::{LoadOptions, ModelSource, SamplingConfig, Transformer};
@@ -16,16 +16,17 @@ pub struct ChatModel {
     pub(crate) tokenizer: Tokenizer,
     pub(crate) spelling: Spelling,
     template: Option<PromptTemplate>,
-    /// Tokens that end an answer, in addition to the model's own end tokens.
+    /// IDs of the tokens that end a turn of the chat template, and thereby an answer, in addition to the model's end
+    /// tokens.
     pub(crate) turn_ends: Vec<u32>,
-    /// False if the tokenizer's settings say that formatted conversations have no begin token.
+    /// True if a formatted conversation begins with the begin token; false if the tokenizer's settings say otherwise.
     begins: bool,
     sampling: SamplingConfig,
 }
 
 impl ChatModel {
-    /// Opens a checkpoint folder, or an adapter's folder with its base. Without a base, an adapter uses the one that
-    /// it names.
+    /// Opens a checkpoint folder, or an adapter's folder together with its base: the given base, or else the one that
+    /// the adapter's config names.
     ///
     /// # Errors
     /// Fails if the model, the tokenizer, the chat template or the `generation_config.json` can't be read.
@@ -86,7 +87,7 @@ impl ChatModel {
         name.unwrap_or_else(|| token.to_string())
     }
 
-    /// Returns the messages formatted by the chat template, up to where the answer begins.
+    /// Formats messages by the chat template, up to the point at which the answer begins.
     ///
     /// # Errors
     /// Fails if there is no template or it rejects the messages.
@@ -97,8 +98,8 @@ impl ChatModel {
         template.prompt(messages).map_err(ChatError::Refused)
     }
 
-    /// Encodes a conversation that the template has formatted. It begins with the begin token, as in training, unless
-    /// the tokenizer's settings say that there is none.
+    /// Encodes a conversation that the chat template has formatted. Adds the begin token, as in training, unless the
+    /// tokenizer's settings say that there is none.
     pub(crate) fn encode_rendered(&self, text: &str) -> Result<Vec<u32>, ChatError> {
         let begin = self.model.config().bos_token_id;
         let mut tokens = polymath_tokenizer::encode_prompt(&self.tokenizer, text, begin)?;

@@ -7,7 +7,8 @@ pub(crate) struct StopFilter<'a> {
     held: String,
 }
 
-/// Text that can be passed on, and the stop text that follows it, if any.
+/// Result of filtering a piece of text: the text that can be passed on, and the stop text that was found after it, if
+/// any.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Passed {
     pub text: String,
@@ -46,12 +47,13 @@ impl<'a> StopFilter<'a> {
         }
     }
 
-    /// Returns the held-back text. Call it at the end of the stream.
+    /// Returns the text that is still held back. Call this function at the end of the stream.
     pub fn take(&mut self) -> String {
         std::mem::take(&mut self.held)
     }
 
-    /// Returns the index at which the longest suffix begins that is a prefix of a stop text, or the text's length.
+    /// Returns the byte index of the longest suffix of a text that is the beginning of a stop text, or the text's
+    /// length.
     fn open_from(&self) -> usize {
         let places = self.held.char_indices().map(|(at, _)| at);
         let mut open = places.filter(|at| {

@@ -1,4 +1,4 @@
-//! Plain text: scored, and continued, without a conversation.
+//! Scoring and continuation of plain text, without a conversation.
 
 use std::ops::ControlFlow;
 
@@ -30,8 +30,8 @@ impl TextScore {
 }
 
 impl ChatModel {
-    /// Scores every token of a text once, after the begin token. A text that is longer than the context is scored in
-    /// windows of the context's length, each without what is before it.
+    /// Scores every token of a text once. The text is preceded by the begin token. A text that is longer than the
+    /// context is scored in windows of the context's length, each without the text before it.
     ///
     /// # Errors
     /// Fails if the text can't be encoded, or the model can't compute.
@@ -58,7 +58,7 @@ impl ChatModel {
         })
     }
 
-    /// Continues a text and returns what follows it.
+    /// Continues a text, and returns the continuation without the text.
     ///
     /// # Errors
     /// Fails if the text can't be encoded or fills the context, or a setting is out of range.

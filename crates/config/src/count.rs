@@ -7,7 +7,7 @@ use serde::de::{Error, Visitor};
 
 /// Units that a count can have, with their factors.
 const UNITS: [(&str, f64); 4] = [("k", 1e3), ("M", 1e6), ("G", 1e9), ("B", 1e9)];
-/// Bound below which an f64 represents every whole number exactly (2⁵³).
+/// Bound up to which an f64 represents every whole number exactly (2⁵³).
 const LARGEST: f64 = 9_007_199_254_740_992.0;
 
 /// Deserializes a count: an integer, a whole number such as `2e6`, or text with a unit such as `"2M"`, for

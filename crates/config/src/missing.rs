@@ -25,21 +25,21 @@ pub(crate) fn keys<T: DeserializeOwned>(text: &str, error: &toml::de::Error) -> 
     found
 }
 
-/// Returns the line of `text` that holds byte `at`.
+/// Returns the line of `text` that contains the byte at index `at`.
 pub(crate) fn line_at(text: &str, at: usize) -> &str {
     let at = at.min(text.len());
     let start = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
     text[start..].lines().next().unwrap_or_default()
 }
 
-/// Returns the key that an error names as missing.
+/// Returns the missing key that the parser error names, or `None` for another error.
 fn missing(error: &toml::de::Error) -> Option<&str> {
     let rest = error.message().strip_prefix("missing field `")?;
     rest.split('`').next()
 }
 
-/// Adds a value for the missing `key`, in the table that the error points to or at the top level. Returns the dotted
-/// name and the new text; `None` if no value works.
+/// Adds a placeholder value for the missing `key`, in the table to which the error points or at the top level. Returns
+/// the key's dotted name and the new text, or `None` if no value works.
 fn fill<T: DeserializeOwned>(
     text: &str,
     key: &str,
@@ -69,7 +69,7 @@ fn fill<T: DeserializeOwned>(
     None
 }
 
-/// Returns true if the error is not about the value that was added for `key`.
+/// Returns true if the parser error is not about the placeholder that was added for `key`.
 fn is_about_another(
     next: &toml::de::Error,
     before: &toml::de::Error,
@@ -86,7 +86,7 @@ fn is_about_another(
     !is_of_value && !is_misplaced
 }
 
-/// Returns one placeholder value of each TOML type, to fill in for missing keys.
+/// Returns one placeholder value of each TOML type, to be filled in for a missing key.
 fn values() -> [Item; 5] {
     [
         Item::Value(Value::from("?")),

@@ -133,7 +133,7 @@ fn parts(key: &str) -> Result<Vec<String>, String> {
     Ok(parts.iter().map(|part| part.get().to_owned()).collect())
 }
 
-/// Sets the value that `argument` names, and creates the tables on the way to it.
+/// Sets the key in `argument` (`key.sub=value`) to its value, and creates the tables that contain the key.
 fn set(root: &mut Table, argument: &str) -> Result<(), String> {
     let (key, value) = argument
         .split_once('=')

@@ -1,4 +1,4 @@
-//! Reading of settings from tables that are assembled from parts of a configuration file.
+//! Reading of settings from a TOML table that was assembled from parts of a configuration file.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use crate::missing::line_at;
 use crate::{ConfigError, overrides, readable};
 
-/// Text of a configuration file, kept to find the line of a key that is found to be wrong later.
+/// Text of a configuration file, kept so that a later error can name the line of a key.
 #[derive(Debug, Clone)]
 pub struct Source {
     path: PathBuf,
@@ -15,7 +15,7 @@ pub struct Source {
 }
 
 impl Source {
-    /// Reads the file at `path`.
+    /// Reads the configuration file at `path`.
     ///
     /// # Errors
     /// Fails if the file can't be read.

@@ -1,4 +1,4 @@
-//! Error responses of the hub, with remedies.
+//! Error responses of the Hugging Face hub, explained with advice for the user.
 
 use hf_hub::HFError;
 
@@ -18,7 +18,7 @@ pub(crate) fn is_unreachable(error: &HFError) -> bool {
     }
 }
 
-/// Describes an error of the hub client, with a remedy.
+/// Describes an error of the hub client for the user, with advice.
 pub(crate) fn explain(error: &HFError) -> String {
     let (status, code) = answer(error);
     let mend = match (status, code) {

@@ -61,7 +61,8 @@ fn read(path: PathBuf) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Returns the file names that `which` selects, sorted. The card is downloaded only if it may be needed.
+/// Returns the sorted names of the files that `which` selects (a file, folder, glob or split). The card is downloaded
+/// only if it may be needed.
 fn choose(
     names: &[String],
     which: &str,

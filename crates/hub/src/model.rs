@@ -68,7 +68,7 @@ pub fn model_folder(
     remote.fetch(&all)
 }
 
-/// Kind of content of a repository.
+/// Kind of content of a repository: a model or an adapter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Model,
@@ -103,7 +103,7 @@ fn kind(names: &[String]) -> Result<Kind, String> {
     })
 }
 
-/// Returns true if a file is to be downloaded and is not weights.
+/// Returns true if the file belongs to the download and is small, that is, not weights.
 fn is_small(kind: Kind, name: &str) -> bool {
     let own: &[&str] = match kind {
         Kind::Model => &[CONFIG, INDEX],
@@ -139,7 +139,7 @@ fn weight_names(folder: &Path, kind: Kind, names: &[String]) -> Result<BTreeSet<
     }
 }
 
-/// Returns true if a folder of the cache holds all weights.
+/// Returns true if a folder of the hub's cache contains all weight files.
 fn is_whole(folder: &Path, kind: Kind, names: &[String]) -> bool {
     let weights = weight_names(folder, kind, names);
     weights.is_ok_and(|files| files.iter().all(|file| folder.join(file).is_file()))

@@ -28,11 +28,11 @@ pub(crate) struct RemoteFile {
     pub(crate) is_large: bool,
 }
 
-/// Result of listing a repository.
+/// Result of listing a repository: the hub's list, or a cached folder if the hub can't be reached.
 pub(crate) enum Listing {
     /// The files that the hub lists.
     Files(Vec<RemoteFile>),
-    /// The hub can't be reached: the folder of an earlier download in the cache, and the reason.
+    /// The hub can't be reached. Holds the folder of an earlier download in the cache, and the reason.
     Cached(PathBuf, String),
 }
 
@@ -200,7 +200,7 @@ fn is_whole(folder: &Path, file: &RemoteFile) -> bool {
     found.is_ok_and(|found| found.len() == file.size)
 }
 
-/// Escapes a name, so that as a glob it matches only itself.
+/// Escapes a file name, so that it matches only itself when it is used as a glob.
 fn escape(name: &str) -> String {
     let mut glob = String::new();
     for letter in name.chars() {

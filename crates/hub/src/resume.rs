@@ -25,7 +25,7 @@ const PIECE: u64 = 64 << 20;
 /// Maximum number of attempts per piece of a download.
 const ATTEMPTS: usize = 4;
 
-/// Completes those of `files` whose download was interrupted.
+/// Completes the downloads of those among `files` that were interrupted.
 ///
 /// # Errors
 /// Fails if the hub fails or the disk is full.
@@ -53,7 +53,7 @@ pub(crate) fn resume<T: RepoType>(remote: &Remote<T>, files: &[RemoteFile]) -> R
     Ok(())
 }
 
-/// Returns the tags of the partial files in a folder.
+/// Returns the cache tags of the partial downloads in a folder.
 fn partial_tags(blobs: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(blobs).into_iter().flatten().flatten();
     let mut tags: Vec<String> = entries
@@ -86,7 +86,7 @@ fn git_object(size: u64, content: impl Read) -> std::io::Result<String> {
     Ok(polymath_base::hexadecimal(&hasher.finalize()))
 }
 
-/// Returns the tag of the content at `path`, assuming that it is the content of `file`.
+/// Returns the cache tag that the content at `path` would have if it were the content of `file`.
 fn tag_of(path: &Path, file: &RemoteFile) -> std::io::Result<String> {
     let content = polymath_base::open(path)?;
     if !file.is_large {
@@ -114,7 +114,7 @@ fn lock(folder: &Path, tag: &str) -> std::io::Result<Option<File>> {
     Ok(file.try_lock().is_ok().then_some(file))
 }
 
-/// Downloads the missing end of `partial`, piece by piece.
+/// Downloads the missing end of the partial file `partial`, piece by piece.
 fn complete<T: RepoType>(
     remote: &Remote<T>,
     file: &RemoteFile,

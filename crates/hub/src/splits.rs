@@ -1,5 +1,5 @@
-//! Files of a split: as declared by the dataset's card, else by the file names, with the rules of the `datasets`
-//! library.
+//! Assignment of a dataset's files to splits: as declared by the dataset's card, or else by the file names, with the
+//! rules of the `datasets` library.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ const WORDS: [&[&str]; 3] = [
     &["test", "testing", "eval", "evaluation"],
 ];
 
-/// Data files that a card declares.
+/// Assignment of data files to splits that a dataset's card declares.
 #[derive(Default, Deserialize)]
 struct Card {
     #[serde(default)]
@@ -61,14 +61,14 @@ impl Paths {
     }
 }
 
-/// Splits of a dataset that has these files.
+/// Splits of a dataset repository, found from its file names and its card.
 pub(crate) struct Splits<'a> {
     names: &'a [String],
     card: Card,
 }
 
 impl<'a> Splits<'a> {
-    /// Creates the splits from the file names and the card. Metadata that can't be read counts as empty.
+    /// Creates the splits from the file names and the text of the card. A card that can't be parsed counts as empty.
     pub(crate) fn new(names: &'a [String], card: &str) -> Self {
         let facts = front_matter(card).and_then(|yaml| serde_saphyr::from_str(yaml).ok());
         Self {
@@ -185,7 +185,7 @@ impl<'a> Splits<'a> {
     }
 }
 
-/// Returns the split that the name of a file or of its folders identifies.
+/// Returns the split that a file's name or the names of its folders identify, or `None`.
 fn split_of(name: &str) -> Option<&'static str> {
     let named = |words: &&&[&str]| words_of(name).any(|word| words.contains(&word));
     WORDS.iter().find(named).map(|words| words[0])

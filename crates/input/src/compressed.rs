@@ -16,8 +16,8 @@ const LONGEST_WINDOW: u32 = 31;
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 const ZSTANDARD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
-/// Opens a file, and decompresses it if its first bytes are those of Gzip or Zstandard; its name does not matter.
-/// Calls `watch` with the number of bytes of each read from disk.
+/// Opens a file, and decompresses it if its first bytes are those of Gzip or Zstandard. The file's name does not
+/// matter. Calls `watch` with the number of bytes of each read from the disk.
 ///
 /// # Errors
 /// Fails if the file can't be opened or is a Git LFS pointer.
@@ -46,13 +46,13 @@ pub fn open<'a>(path: &Path, watch: &'a dyn Fn(u64)) -> Result<Box<dyn BufRead +
     })
 }
 
-/// Returns true if a Zstandard frame, or a frame that decoders skip, begins here.
+/// Returns true if these bytes begin a Zstandard frame, or a frame that Zstandard decoders skip.
 fn is_zstandard(bytes: &[u8]) -> bool {
     let skipped = |bytes: &[u8]| matches!(bytes, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..]);
     bytes.starts_with(&ZSTANDARD) || skipped(bytes)
 }
 
-/// A file that reports the number of bytes read from it.
+/// File that reports to a callback how many bytes are read from it.
 struct Watched<'a> {
     file: File,
     watch: &'a dyn Fn(u64),
@@ -83,7 +83,7 @@ impl<R: BufRead> Gzip<R> {
         }
     }
 
-    /// Moves to the next member; returns `false` if there is none.
+    /// Moves to the next member of the Gzip file; returns `false` if there is none.
     fn next_member(&mut self) -> std::io::Result<bool> {
         let Some(member) = self.member.take() else {
             return Ok(false);
@@ -131,7 +131,7 @@ impl<R: BufRead> Read for Gzip<R> {
     }
 }
 
-/// Decompressed text, with errors that name the likely damage to the file.
+/// Reader of decompressed text. Its errors name the likely damage to the file.
 struct Decompressed<R>(R);
 
 impl<R: Read> Read for Decompressed<R> {

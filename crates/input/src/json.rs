@@ -90,7 +90,7 @@ pub fn parse_json(text: &str) -> Result<Json, JsonError> {
     })
 }
 
-/// Replaces the marker of lone surrogates by U+FFFD in all strings of a value.
+/// Replaces the marker character of lone surrogates by U+FFFD in all strings of a JSON value.
 fn replaced(value: Value, lone_surrogate: char) -> Value {
     let mend = |text: String| match text.contains(lone_surrogate) {
         true => text.replace(lone_surrogate, "\u{fffd}"),
@@ -110,8 +110,8 @@ fn replaced(value: Value, lone_surrogate: char) -> Value {
     }
 }
 
-/// Returns the text with `null` for `NaN` and infinities and a marker character for lone surrogates; `None` if it
-/// contains neither.
+/// Converts JSON with Python's extensions to standard JSON: `null` for `NaN` and infinities, and a marker character for
+/// lone surrogates. Returns `None` if the text contains neither.
 fn mend(text: &str) -> Option<(String, Option<char>)> {
     // The marker is a Unicode noncharacter that the text does not contain.
     let marker = ('\u{fdd5}'..='\u{fdef}').find(|marker| {
@@ -167,7 +167,7 @@ fn mend(text: &str) -> Option<(String, Option<char>)> {
 }
 
 enum Surrogate {
-    /// Two surrogate escapes that form one character.
+    /// Two surrogate escapes (`\ud83d\ude00`) that form one character.
     Pair,
     Lone,
 }

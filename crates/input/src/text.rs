@@ -7,7 +7,7 @@ use crate::{InputError, open};
 
 /// First bytes of a Git LFS pointer, which stands for a file whose content was not downloaded.
 pub(crate) const POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
-/// Maximum bytes of a file that is read as a whole.
+/// Maximum size in bytes of a file that is read into memory as a whole.
 const LONGEST: u64 = 1 << 30;
 /// Byte order mark, which has no meaning in UTF-8.
 pub const BYTE_ORDER_MARK: char = '\u{feff}';

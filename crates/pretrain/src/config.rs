@@ -38,7 +38,8 @@ pub struct PretrainConfig {
 }
 
 impl PretrainConfig {
-    /// Returns a config of this size with steps of at most `most_rows` rows, for a measurement. It names no dataset.
+    /// Returns a config for a measurement: model and training have this size, and a step has at most `most_rows` rows.
+    /// The config names no dataset.
     pub fn of_size(size: &RunSize, most_rows: usize) -> Self {
         Self {
             dataset: PathBuf::new(),

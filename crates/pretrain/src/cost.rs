@@ -1,4 +1,4 @@
-//! Time of a pretraining, measured on a few steps before it starts. Nothing is written outside of a temporary folder.
+//! Estimate of a pretraining's duration, measured on a few steps before it starts. Writes only to a temporary folder.
 
 use polymath_model::{LoadOptions, Transformer};
 use polymath_train::{
@@ -9,8 +9,8 @@ use polymath_train::{
 use crate::{MixtureEvaluator, PretrainError, Pretraining};
 
 impl Pretraining {
-    /// Measures a few steps, an evaluation and a checkpoint, and returns the time of the whole run from its current
-    /// position.
+    /// Measures the duration of a few steps, an evaluation and a checkpoint, and returns the estimated duration of the
+    /// run from its newest checkpoint, or its start, to its end.
     ///
     /// # Errors
     /// Fails if the model or the data can't be used, or if the temporary folder can't be written.

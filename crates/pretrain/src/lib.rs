@@ -139,13 +139,12 @@ impl Pretraining {
         &self.config
     }
 
-    /// Describes the values that were chosen automatically because the config does not set them, in one sentence
-    /// each.
+    /// Returns sentences for the user, one about each default that was chosen.
     pub fn choices(&self) -> &[String] {
         &self.config.choices
     }
 
-    /// Describes the packing of the examples with prompts, one sentence per domain.
+    /// Returns sentences for the user about how well examples with prompts fill rows, one for each domain.
     pub fn packings(&self) -> Vec<String> {
         let packings = self.stream.packings().into_iter();
         packings
@@ -280,8 +279,8 @@ impl Pretraining {
     }
 }
 
-/// Takes from the run that has begun in the config's folder what the config leaves out, if it extends that run. Returns
-/// true if it does.
+/// If the config extends the run in its folder: takes over values of that run for keys that the config does not set,
+/// and returns true.
 fn continue_config(config: &mut PretrainConfig, epoch_tokens: u64) -> bool {
     let Some(saved) = saved_config::<PretrainConfig>(&config.run) else {
         return false;
@@ -296,7 +295,7 @@ fn continue_config(config: &mut PretrainConfig, epoch_tokens: u64) -> bool {
 /// Training splits of all domains.
 struct Corpus {
     shards: BTreeMap<String, Arc<TokenShard>>,
-    /// Number of tokens trained on per epoch, by domain.
+    /// Number of training tokens of each domain in one epoch.
     sizes: Vec<DomainSize>,
     sequence_length: usize,
 }
@@ -332,7 +331,8 @@ impl Corpus {
         included.map(|size| size.tokens).sum()
     }
 
-    /// Returns the share of each domain, given the share of positions that are padding.
+    /// Returns the share of each domain in the training batches. `padding` is the share of padding among the positions
+    /// of a batch.
     fn mixture(
         &self,
         config: &ResolvedPretrain,
@@ -342,7 +342,7 @@ impl Corpus {
         Ok(config.mixture.resolve(&self.sizes, plan.tokens)?)
     }
 
-    /// Returns the endless stream of batches of a mixture.
+    /// Returns the batch source that mixes the domains in the given shares.
     fn stream(
         &self,
         mixture: &[MixtureShare],

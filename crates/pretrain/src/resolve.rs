@@ -9,12 +9,12 @@ use serde::Serialize;
 
 use crate::{PretrainConfig, PretrainError};
 
-/// Default number of tokens per row.
+/// Default row length, in tokens.
 pub(crate) const SEQUENCE_LENGTH: usize = 256;
-/// Default peak learning rate if the config sets the length of the run.
+/// Default peak learning rate of a run whose length is set in the config.
 const LEARNING_RATE: f64 = 1e-3;
-/// Number of passes over the data up to which repeated text is nearly as useful as new text ([Muennighoff
-/// 2023](https://arxiv.org/abs/2305.16264)).
+/// Maximum number of passes over the data by default. Up to it, repeated text is nearly as useful as new text
+/// ([Muennighoff 2023](https://arxiv.org/abs/2305.16264)).
 const EPOCHS: u64 = 4;
 /// Compute-optimal number of tokens per parameter ([Hoffmann 2022](https://arxiv.org/abs/2203.15556)).
 const TOKENS_PER_PARAMETER: u64 = 20;
@@ -22,12 +22,12 @@ const TOKENS_PER_PARAMETER: u64 = 20;
 const MOST_FLOPS: f64 = 1e15;
 /// Approximate number of steps of a run whose batch size is chosen automatically.
 const STEPS: u64 = 1500;
-/// Bounds of an automatically chosen batch size, in rows.
+/// Minimum and maximum of the default batch size, in rows.
 const ROWS: (u64, u64) = (8, 64);
-/// Highest learning rate that is chosen automatically, and the width up to which it is used; it falls as the width
-/// grows.
+/// Highest default learning rate, and the largest hidden size that has it. Beyond, the rate is inversely proportional
+/// to the hidden size.
 const NARROW: (f64, f64) = (3e-3, 128.0);
-/// Shapes to choose from automatically: width, layers, heads.
+/// Shapes from which the default model is chosen: hidden size, number of layers, number of heads.
 const SHAPES: [[usize; 3]; 10] = [
     [64, 3, 2],
     [96, 3, 3],
@@ -66,10 +66,10 @@ pub struct ResolvedPretrain {
     pub training: Training,
     pub evaluation: Evaluation,
     pub checkpoint: Checkpointing,
-    /// Complete configuration of the model.
+    /// Complete configuration of the model, as written to its `config.json`.
     #[serde(skip)]
     pub(crate) architecture: ModelConfig,
-    /// Sentences about the automatically chosen values, with reasons.
+    /// Sentences for the user about the defaults that were chosen, with the reasons.
     #[serde(skip)]
     pub(crate) choices: Vec<String>,
 }
@@ -174,19 +174,19 @@ fn tokens_of(training: &Training) -> u64 {
 pub struct RunSize {
     /// Shape of the model.
     pub model: ArchitectureConfig,
-    /// Tokens of the run.
+    /// Number of tokens to train on.
     pub tokens: u64,
-    /// Rows of a step.
+    /// Number of rows in a step.
     pub batch_size: usize,
-    /// Tokens of a row.
+    /// Number of tokens in a row.
     pub sequence_length: usize,
     /// Peak learning rate.
     pub learning_rate: f64,
 }
 
 impl RunSize {
-    /// Returns the size of the run that uses so many floating-point operations best, over data of `epoch_tokens`: at
-    /// most four passes. The rules are those of a config that leaves the size out.
+    /// Returns the compute-optimal size of a run with `flops` floating-point operations, over data of `epoch_tokens`
+    /// tokens: at most four passes. Uses the same rules as a config that sets no size.
     pub fn of(epoch_tokens: u64, flops: f64) -> Self {
         let tokens = chosen_tokens(epoch_tokens, flops);
         let model = chosen_shape(tokens);
@@ -199,12 +199,13 @@ impl RunSize {
         }
     }
 
-    /// Returns the most tokens of a run over data of `epoch_tokens` that still teach nearly like new text.
+    /// Returns the maximum number of training tokens over data of `epoch_tokens` tokens for which repeated text is
+    /// still nearly as useful as new text.
     pub fn most_tokens(epoch_tokens: u64) -> u64 {
         epoch_tokens.saturating_mul(EPOCHS).max(1)
     }
 
-    /// Returns the size of the same model's run of so many tokens.
+    /// Returns the size of a run of the same model over `tokens` tokens.
     #[must_use]
     pub fn with_tokens(self, tokens: u64) -> Self {
         let tokens = tokens.max(1);
@@ -216,8 +217,8 @@ impl RunSize {
     }
 }
 
-/// Returns the tokens of a run over data of this size: four passes, or as many as `flops` operations are enough for
-/// with a model of the best size.
+/// Returns the default number of training tokens over data of `epoch_tokens` tokens: four passes, or fewer if `flops`
+/// operations do not suffice for them with a model of the compute-optimal size.
 fn chosen_tokens(epoch_tokens: u64, flops: f64) -> u64 {
     // Training takes 6·parameters·tokens operations, with tokens = 20·parameters.
     let parameters = (flops / (6.0 * TOKENS_PER_PARAMETER as f64)).sqrt();
@@ -225,7 +226,7 @@ fn chosen_tokens(epoch_tokens: u64, flops: f64) -> u64 {
     RunSize::most_tokens(epoch_tokens).min(most.max(1))
 }
 
-/// Returns the largest shape for whose layer parameters these tokens are enough.
+/// Returns the largest of the [`SHAPES`] whose layers have at most one parameter per 20 training tokens.
 fn chosen_shape(tokens: u64) -> ArchitectureConfig {
     let most = tokens / TOKENS_PER_PARAMETER;
     // A layer has about 12·width² parameters.
@@ -235,7 +236,7 @@ fn chosen_shape(tokens: u64) -> ArchitectureConfig {
     ArchitectureConfig::of_shape(width, layers, heads)
 }
 
-/// Returns the batch size in rows, a power of two, that gives about [`STEPS`] steps.
+/// Returns the default batch size in rows: a power of two that gives a run of `tokens` tokens about [`STEPS`] steps.
 fn chosen_rows(tokens: u64, sequence_length: usize) -> usize {
     let rows = tokens / (STEPS * sequence_length.max(1) as u64);
     rows.max(1).next_power_of_two().clamp(ROWS.0, ROWS.1) as usize
@@ -264,7 +265,8 @@ mod tests {
         config.resolve(&facts).unwrap()
     }
 
-    /// Checks that the model grows with the data, and that the run stays within its limit of operations.
+    /// Checks that the default model grows with the data, and that the run stays within its limit of floating-point
+    /// operations.
     #[test]
     fn model_and_length_follow_from_the_size_of_the_data() {
         let mut width = 0;
@@ -281,7 +283,7 @@ mod tests {
         assert!(width >= 128);
     }
 
-    /// Checks that a config that sets a length has the fixed defaults for the batch size and the learning rate.
+    /// Checks that a config that sets a length gets the fixed default batch size and learning rate.
     #[test]
     fn a_given_length_keeps_rows_and_rate() {
         let given = "[model]\nhidden_size = 64\nnum_hidden_layers = 2\nnum_attention_heads = 2\n[training]\nsteps = 40";
@@ -292,7 +294,8 @@ mod tests {
         assert!(resolved.choices.is_empty());
     }
 
-    /// Checks that a saved config has every default, and resolves to itself for data of any size.
+    /// Checks that a saved config contains every default, so that resolving it again changes nothing, for data of any
+    /// size.
     #[test]
     fn a_resolved_config_resolves_to_itself() {
         let first = resolved("", 300_000);
@@ -318,7 +321,7 @@ mod tests {
         assert_eq!(again.resolve(&facts).unwrap().to_toml(), saved);
     }
 
-    /// Checks that any amount of operations is enough for at most the usual passes over the data.
+    /// Checks that a run with unlimited floating-point operations makes at most the usual four passes over the data.
     #[test]
     fn endless_operations_read_the_data_a_few_times() {
         let most = RunSize::most_tokens(1000);

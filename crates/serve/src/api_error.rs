@@ -1,4 +1,4 @@
-//! Errors in OpenAI's JSON form.
+//! Errors of requests in the JSON form of OpenAI's API.
 
 use axum::body::Body;
 use axum::http::StatusCode;
@@ -8,14 +8,14 @@ use serde_json::{Value, json};
 
 use crate::replies::json_response;
 
-/// Error of one request.
+/// Error with which one request is answered.
 #[derive(Debug, Clone)]
 pub(crate) struct ApiError {
     pub status: StatusCode,
     pub message: String,
     /// Name of the request parameter that caused the error.
     pub parameter: Option<String>,
-    /// Error code for client programs.
+    /// Error code of OpenAI's API, for client programs.
     pub code: Option<&'static str>,
 }
 

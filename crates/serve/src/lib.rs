@@ -25,9 +25,9 @@ use routes::Service;
 /// Maximum size of a request, in bytes.
 pub const LARGEST_REQUEST: usize = 1 << 20;
 
-/// Interval at which the stop flag is checked.
+/// Interval at which the server checks its stop flag.
 const WATCH_EVERY: Duration = Duration::from_millis(50);
-/// Time that open connections have to end after the stop flag is set.
+/// Time that open connections get to end after the stop flag is set.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Settings of a server.
@@ -37,7 +37,7 @@ pub struct ServeConfig {
     pub name: String,
     /// Sampling settings that a request may override.
     pub sampling: SamplingConfig,
-    /// Maximum number of waiting requests.
+    /// Maximum number of requests that wait to be answered.
     pub queue: usize,
 }
 

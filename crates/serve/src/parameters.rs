@@ -13,7 +13,8 @@ const MOST_STOPS: usize = 16;
 /// Maximum length of a completion, in tokens, if the request does not set it; the same as in OpenAI's API.
 const COMPLETION_TOKENS: usize = 16;
 
-/// Parameters that describe the caller and do not affect the answer. They are accepted and ignored.
+/// Names of request parameters that describe the caller and do not affect the answer. The server accepts and ignores
+/// them.
 const NOTES: [&str; 7] = [
     "user",
     "metadata",
@@ -24,7 +25,7 @@ const NOTES: [&str; 7] = [
     "parallel_tool_calls",
 ];
 
-/// Parameters that both kinds of requests accept.
+/// Names of the request parameters that chat completions and text completions both accept.
 const COMMON: [&str; 11] = [
     "model",
     "temperature",
@@ -46,7 +47,7 @@ pub(crate) enum Question {
     Text(String),
 }
 
-/// Parsed request.
+/// Parameters of a request, parsed and checked.
 #[derive(Debug, Clone)]
 pub(crate) struct Parameters {
     pub question: Question,
@@ -57,8 +58,8 @@ pub(crate) struct Parameters {
     pub stream_usage: bool,
 }
 
-/// Returns the only accepted values of a parameter that this server does not support otherwise, or `None` for other
-/// parameters.
+/// Returns the accepted values of a request parameter that this server does not implement, such as `n = 1`. Returns
+/// `None` for parameters that it implements or does not know.
 fn fixed(name: &str) -> Option<Vec<Value>> {
     let values = match name {
         "n" | "best_of" => vec![json!(1)],

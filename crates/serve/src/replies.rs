@@ -13,7 +13,8 @@ pub(crate) enum Kind {
     Completion,
 }
 
-/// Fields that all parts of an answer repeat.
+/// Fields that the response, or each event of a streamed response, repeats: the ID of the answer, its time, and the
+/// model.
 #[derive(Debug, Clone)]
 pub(crate) struct Identity {
     pub kind: Kind,
@@ -45,13 +46,14 @@ impl Identity {
         body
     }
 
-    /// Returns the first event of a stream, before any text, or `None` if this kind of request has none.
+    /// Returns the first event of a streamed answer, which has no text; `None` for a text completion, whose stream
+    /// begins with text.
     pub fn opening(&self) -> Option<Value> {
         let delta = json!({"role": "assistant", "content": "", "refusal": null});
         (self.kind == Kind::Chat).then(|| self.delta(delta, Value::Null))
     }
 
-    /// Returns the event with a piece of text.
+    /// Returns the event of a streamed answer that carries a piece of text.
     pub fn piece(&self, text: &str) -> Value {
         match self.kind {
             Kind::Chat => self.delta(json!({"content": text}), Value::Null),
@@ -59,7 +61,7 @@ impl Identity {
         }
     }
 
-    /// Returns the event with the reason why the answer ended.
+    /// Returns the event of a streamed answer that gives the reason why the answer ended.
     pub fn closing(&self, answer: &Answer) -> Value {
         let finish = json!(finish_reason(&answer.end));
         match self.kind {
@@ -68,7 +70,7 @@ impl Identity {
         }
     }
 
-    /// Returns the event with the token counts.
+    /// Returns the event of a streamed answer that gives the token counts.
     pub fn usage(&self, answer: &Answer) -> Value {
         let object = match self.kind {
             Kind::Chat => "chat.completion.chunk",

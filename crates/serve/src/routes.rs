@@ -1,4 +1,4 @@
-//! Routes of the server.
+//! HTTP routes of the server.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -25,7 +25,7 @@ use crate::replies::{Identity, Kind, json_response};
 use crate::worker::{Event, Job};
 use crate::{LARGEST_REQUEST, ServeConfig, stream};
 
-/// State that all requests share.
+/// State of the server that all requests share.
 pub(crate) struct Service {
     name: String,
     sampling: SamplingConfig,
@@ -33,7 +33,7 @@ pub(crate) struct Service {
     jobs: Sender<Job>,
     /// Start time of the server, in seconds since 1970.
     began: u64,
-    /// Number of requests so far.
+    /// Number of requests received so far.
     asked: AtomicU64,
 }
 
@@ -56,7 +56,7 @@ fn seconds() -> u64 {
     passed.map_or(0, |passed| passed.as_secs())
 }
 
-/// Returns the routes, with the checks that run before each of them.
+/// Returns the HTTP routes, with the checks that each request passes first.
 pub(crate) fn router(service: Service) -> Router {
     Router::new()
         .route("/v1/models", get(models))
@@ -69,8 +69,8 @@ pub(crate) fn router(service: Service) -> Router {
         .with_state(Arc::new(service))
 }
 
-/// Rejects a host that is not a loopback name: a web page may have pointed its own host name at this server (DNS
-/// rebinding).
+/// Rejects a request whose `Host` header is not a loopback name: a web page may have pointed its own host name at this
+/// server (DNS rebinding).
 async fn check_host(request: Request, next: Next) -> Response {
     let host = request.headers().get(header::HOST);
     let host = host.map_or(Ok("localhost"), |host| host.to_str());
@@ -202,13 +202,13 @@ async fn answer(
     }
 }
 
-/// Returns the event for an answer whose worker has ended.
+/// Returns the error event of an answer whose worker has ended, because the server is stopping.
 fn lost() -> Event {
     Event::Failed(ApiError::stopping())
 }
 
-/// Rejects a body whose content type is not JSON. A browser does not send JSON for a page of another site without
-/// permission.
+/// Rejects a request body whose content type is not JSON. A browser does not send JSON on behalf of another site's page
+/// without permission.
 fn check_kind(headers: &HeaderMap) -> Result<(), ApiError> {
     let kind = headers.get(header::CONTENT_TYPE);
     let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
@@ -220,8 +220,8 @@ fn check_kind(headers: &HeaderMap) -> Result<(), ApiError> {
     Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message))
 }
 
-/// Reads a body of at most [`LARGEST_REQUEST`] bytes. Reads some more of a longer body and discards it, since a
-/// client that is still writing would not see the error.
+/// Reads a request body of at most [`LARGEST_REQUEST`] bytes. Reads and discards some more of a longer body before the
+/// error, since a client that is still writing would not see it.
 async fn read(body: Body) -> Result<Vec<u8>, ApiError> {
     let mut pieces = body.into_data_stream();
     let (mut bytes, mut length) = (Vec::new(), 0);

@@ -15,7 +15,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use crate::replies::Identity;
 use crate::worker::Event;
 
-/// Stream of server-sent events, made of the events of an answer.
+/// HTTP body that streams an answer: converts each piece of the answer to a server-sent event.
 struct Lines {
     events: UnboundedReceiver<Event>,
     identity: Identity,
@@ -24,7 +24,8 @@ struct Lines {
     ended: bool,
 }
 
-/// Returns a response that streams an answer. `first` is the answer's first event, and `usage` adds the token counts.
+/// Returns an HTTP response that streams an answer. `first` is the answer's first event. If `usage` is true, the stream
+/// ends with the token counts.
 pub(crate) fn response(
     identity: Identity,
     usage: bool,

@@ -9,7 +9,7 @@ use tokio::sync::mpsc::{Receiver, UnboundedSender};
 use crate::api_error::ApiError;
 use crate::parameters::{Parameters, Question};
 
-/// Request that waits to be answered.
+/// Request that waits to be answered by the worker.
 pub(crate) struct Job {
     pub parameters: Parameters,
     /// Channel for the answer. It is unbounded, so that a slow client does not delay the others; an answer is no
@@ -17,14 +17,14 @@ pub(crate) struct Job {
     pub events: UnboundedSender<Event>,
 }
 
-/// Event of an answer: a piece of text, the end, or an error.
+/// Event that the worker sends while it answers a request: a piece of text, the complete answer, or an error.
 pub(crate) enum Event {
     Piece(String),
     Done(Answer),
     Failed(ApiError),
 }
 
-/// Answers jobs until all senders are gone. Once `stop` is set, refuses the remaining jobs.
+/// Answers the waiting requests one by one until no more can arrive. Once `stop` is set, refuses those that remain.
 pub(crate) fn work(model: &ChatModel, mut jobs: Receiver<Job>, stop: &AtomicBool) {
     let mut engine = Engine::new(model);
     while let Some(job) = jobs.blocking_recv() {

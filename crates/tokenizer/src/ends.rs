@@ -1,4 +1,4 @@
-//! Begin and end tokens of a document.
+//! Tokens that begin and end a document.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use tokenizers::Tokenizer;
 
 use crate::{Settings, TokenizerError, read_optional_json};
 
-/// Usual names of the end token.
+/// Usual names of the token that ends a document.
 const ENDS: [&str; 6] = [
     "<|endoftext|>",
     "</s>",
@@ -16,10 +16,10 @@ const ENDS: [&str; 6] = [
     "<eos>",
     "[SEP]",
 ];
-/// Usual names of the begin token.
+/// Usual names of the token that begins a document.
 const BEGINS: [&str; 4] = ["<|begin_of_text|>", "<s>", "<bos>", "[CLS]"];
 
-/// Begin and end tokens that the `[tokenizer]` table of a config names.
+/// Names of the tokens that begin and end a document, as the `[tokenizer]` table of a config sets them.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ConfiguredEnds<'a> {
     /// Value of the configuration key `bos_token`.
@@ -37,7 +37,7 @@ pub struct EndTokens {
     pub end: u32,
 }
 
-/// Begin and end tokens of documents, with the source of each.
+/// Tokens that begin and end a document, each with the setting or file that named it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DocumentEnds {
     /// ID of the token before a document.
@@ -54,7 +54,7 @@ pub struct DocumentEnds {
 type SourcedToken = Option<(u32, String)>;
 
 impl DocumentEnds {
-    /// Returns the tokens without their sources.
+    /// Returns the IDs of both tokens without their sources.
     pub fn tokens(&self) -> EndTokens {
         EndTokens {
             begin: self.begin,
@@ -143,7 +143,8 @@ impl Finder<'_> {
         }
     }
 
-    /// Returns the token that the settings name, else the token ID in `file`, else a special token with a usual name.
+    /// Returns the token that the settings files name, else the token ID in `file`, else a special token with a usual
+    /// name.
     fn named(
         &self,
         key: &'static str,

@@ -29,8 +29,8 @@ pub fn encode_prompt(
 pub struct Continuation {
     /// Begin token, and the tokens of prompt and continuation.
     pub tokens: Vec<u32>,
-    /// Number of prompt tokens, including the begin token. A token across the end of the prompt belongs to the
-    /// continuation.
+    /// Number of tokens that belong to the prompt, including the begin token. A token that spans the end of the prompt
+    /// belongs to the continuation.
     pub given: usize,
 }
 
@@ -72,7 +72,7 @@ mod tests {
 
     use super::*;
 
-    /// Creates a tokenizer of letters, with ` b` as one token, and a begin token.
+    /// Creates a tokenizer of single letters that has a token ` b` with a leading space, and a begin token.
     fn tokenizer() -> Tokenizer {
         let begin = json!({
             "id": 5, "content": "<s>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
@@ -90,8 +90,8 @@ mod tests {
         json.to_string().parse().unwrap()
     }
 
-    /// Checks that a token across the boundary belongs to the continuation, whether the space is in the prompt or in
-    /// the continuation.
+    /// Checks that a token that spans prompt and continuation belongs to the continuation, whether the space is in the
+    /// prompt or in the continuation.
     #[test]
     fn a_token_across_the_boundary_belongs_to_the_continuation() {
         let encode = |prompt, continuation| {

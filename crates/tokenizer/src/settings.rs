@@ -8,9 +8,9 @@ use tokenizers::AddedToken;
 
 use crate::{TokenizerError, read_optional_json};
 
-/// Files that name a tokenizer's special tokens; the first one takes precedence.
+/// Names of the files that name a tokenizer's special tokens; the first one takes precedence.
 pub const SETTINGS_FILES: [&str; 2] = ["tokenizer_config.json", "special_tokens_map.json"];
-/// Keys that name one special token each.
+/// Keys of the settings files that name one special token each.
 const NAMES: [&str; 7] = [
     "bos_token",
     "eos_token",
@@ -20,15 +20,15 @@ const NAMES: [&str; 7] = [
     "cls_token",
     "mask_token",
 ];
-/// Keys that list further special tokens.
+/// Keys of the settings files that list further special tokens.
 const LISTS: [&str; 2] = ["additional_special_tokens", "extra_special_tokens"];
 
-/// Special tokens as the settings files name them.
+/// Special tokens that the settings files of a tokenizer name.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
-    /// Special token by its key (`bos_token`, …).
+    /// Special token for each key (`bos_token`, …).
     pub names: BTreeMap<&'static str, NamedToken>,
-    /// Keys that a file sets to null.
+    /// Keys that a settings file sets to null.
     pub nulls: Vec<&'static str>,
     /// Tokens that the files add or mark as special.
     pub added_tokens: Vec<AddedToken>,
@@ -106,7 +106,7 @@ impl Settings {
     }
 }
 
-/// Parses a token of the settings: a string, or an object with `content` and flags.
+/// Parses a special token in a settings file: a string, or an object with `content` and flags.
 fn added(token: &Value, special: bool) -> Option<AddedToken> {
     let content = token.as_str().or(token["content"].as_str())?;
     let flag = |name: &str| token[name].as_bool();

@@ -9,9 +9,9 @@ const REPLACEMENT: char = '\u{fffd}';
 /// of an incomplete character are held back; if it is never completed, they become U+FFFD.
 pub struct TextStream<'a> {
     tokenizer: &'a Tokenizer,
-    /// Window: the last tokens, which are still needed to decode the next one.
+    /// The last tokens of the stream (the window), which are still needed to decode the next token.
     window: Vec<u32>,
-    /// Number of tokens in the window whose text was returned.
+    /// Number of tokens in the window whose text was returned already.
     returned_tokens: usize,
     /// Text of the window that was already returned.
     returned: String,
@@ -35,7 +35,7 @@ impl<'a> TextStream<'a> {
         }
     }
 
-    /// Takes a token, and returns the text that can no longer change; often empty.
+    /// Takes the next token, and returns the text that no later token can change; often empty.
     pub fn push(&mut self, token: u32) -> String {
         self.window.push(token);
         // The characters of a run of byte tokens are known when the run ends. Special tokens within it give no text.
@@ -55,8 +55,8 @@ impl<'a> TextStream<'a> {
         new
     }
 
-    /// Drops tokens that are not needed to decode the next one. Keeps the last tokens that have text, since decoders
-    /// treat the first token of a text differently.
+    /// Drops tokens of the window that are not needed to decode the next token. Keeps the last tokens that have text,
+    /// since decoders treat the first token of a text differently.
     fn forget(&mut self) {
         let later = self.window.split_off(self.returned_tokens);
         let earlier = std::mem::replace(&mut self.window, later);
@@ -74,7 +74,7 @@ impl<'a> TextStream<'a> {
         self.rest()
     }
 
-    /// Returns the held-back text, decoded as if no token followed.
+    /// Returns the held-back text, decoded as if the stream ended here.
     pub fn rest(&self) -> String {
         self.new_part(&self.decode())
     }

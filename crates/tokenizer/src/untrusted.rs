@@ -14,7 +14,7 @@ const MOST_CHARACTERS: u64 = 1 << 16;
 /// Maximum Base64 length of a normalizer's `precompiled_charsmap`, in bytes; usual ones have about 300 kB.
 const LONGEST_CHARSMAP: usize = 16 << 20;
 
-/// Loads a tokenizer after checking what the tokenizer library assumes.
+/// Loads a tokenizer after checking those properties of its file that the tokenizer library relies on without a check.
 ///
 /// # Errors
 /// Fails if the tokenizer is not valid or violates an assumption of the library; the error describes it.
@@ -55,7 +55,7 @@ fn check_ids(tokenizer: &Tokenizer) -> Result<(), String> {
     }
 }
 
-/// Checks a normalizer, a pre-tokenizer or a decoder, or each part of a sequence of them.
+/// Checks a normalizer, pre-tokenizer or decoder of the file; for a sequence, each of its parts.
 fn check_part(part: &Value, is_decoder: bool) -> Result<(), String> {
     for list in ["normalizers", "pretokenizers", "decoders"] {
         for inner in part[list].as_array().into_iter().flatten() {
@@ -139,8 +139,8 @@ fn check_charsmap(base64: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Encodes a text in many scripts, and decodes its tokens and the first and last IDs of the vocabulary; fails if the
-/// library panics.
+/// Tests a loaded tokenizer: encodes a text in many scripts, and decodes its tokens and the first and last IDs of the
+/// vocabulary. Fails if the library panics.
 fn probe(tokenizer: &Tokenizer) -> Result<(), String> {
     let text = "A rose,  is\tnaïve:\n\n它 🙂 'e\u{301}' 1887 ﬁ </s> \u{0}\u{feff}Ⅳ";
     catch_panic(|| {
@@ -177,7 +177,8 @@ mod tests {
         load(&tokenizer.to_string()).err()
     }
 
-    /// Creates a charsmap whose root leads to the leaf `leaf` by the byte `a`; its replacement text is `b`.
+    /// Creates a SentencePiece charsmap that replaces the byte `a` by the text `b`: its root leads by `a` to the leaf
+    /// `leaf`.
     fn charsmap(leaf: u32, length: usize) -> String {
         let mut units = vec![0u32; length];
         units[0] = 256 << 10;

@@ -3,14 +3,14 @@
 
 use std::path::{Path, PathBuf};
 
-/// Calls that bypass this crate.
+/// Calls of the standard library that bypass this crate's functions.
 const FORBIDDEN: [&str; 4] = [
     "File::open(",
     "fs::read(",
     "fs::read_to_string(",
     "fs::rename(",
 ];
-/// Allowed exceptions: a file, and a part of the line in it.
+/// Exceptions to the rule: a file, and a part of the line that is allowed in it.
 const ALLOWED: [(&str, &str); 7] = [
     // Process status from the kernel.
     ("cli/src/signals.rs", "/proc/self/status"),

@@ -24,7 +24,7 @@ fn ignore(_: &str) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 
-/// Asserts that each answer of a session equals the one computed from scratch. Returns the answers.
+/// Asserts that each answer of a session equals the answer computed without a cache. Returns the answers.
 fn same_as_from_scratch(model: &ChatModel) -> Vec<Answer> {
     let mut session = Session::new(model, Some("Be brief.".into()));
     let answers = MESSAGES.map(|text| {
@@ -48,8 +48,8 @@ fn same_as_from_scratch(model: &ChatModel) -> Vec<Answer> {
     answers.into()
 }
 
-/// Checks that the tokens of a turn are computed once: the next prompt computes only the end of the answer and the
-/// new message.
+/// Checks that tokens of earlier turns are not computed again: the second prompt computes only the end of the first
+/// answer and the new message.
 #[test]
 fn only_new_tokens_are_read() {
     let folder = tempfile::tempdir().unwrap();
@@ -73,8 +73,8 @@ fn only_new_tokens_are_read() {
     }
 }
 
-/// Checks that a template that rewrites earlier turns, and a sliding window, give the same answers as without a
-/// cache.
+/// Checks that answers are the same as without a cache even if the chat template rewrites earlier turns, or the model
+/// has a sliding attention window.
 #[test]
 fn rewritten_turns_and_windows_are_read_again() {
     let folder = tempfile::tempdir().unwrap();
