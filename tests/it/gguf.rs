@@ -9,7 +9,8 @@ use serde_json::Value;
 
 use crate::support::fixture::{finetune, polymath, prepare, write};
 
-/// Returns what a model gives to compare: its bits per byte on the domain `letters`, and its continuation of a prompt.
+/// Returns the results by which models are compared: bits per byte on the domain `letters`, and the greedy continuation
+/// of a prompt.
 fn told(at: &Path, checkpoint: &str, dataset: &str) -> (f64, Vec<u8>) {
     let output = polymath(at)
         .args(["evaluate", checkpoint, "--dataset", dataset, "--json"])

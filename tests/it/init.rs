@@ -1,4 +1,4 @@
-//! `init` and `config`: first configs of a folder of texts, and the keys of every config.
+//! Tests of `init` and `config`: first configs for a folder of texts, and the commented keys of every config.
 
 use std::path::Path;
 
@@ -43,8 +43,8 @@ fn write_texts(at: &Path) {
     write(at, "texts/old/dataset.json", "{}");
 }
 
-/// Checks that the configs of a folder of texts are accepted as they are, by every command in turn, and that they have
-/// every key.
+/// Checks that the written configs of a folder of texts are accepted unchanged by each command in turn, and that they
+/// list every key.
 #[test]
 fn configs_of_a_folder_are_accepted_as_they_are() {
     let folder = tempfile::tempdir().unwrap();

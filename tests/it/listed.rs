@@ -1,4 +1,4 @@
-//! `polymath runs`: what a list says of each run, and what a removal takes and leaves.
+//! Tests of `polymath runs`: the listed state of each run, and the checkpoints that a removal takes and leaves.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::support::fixture::{finetune, polymath, prepare, write};
 
-/// Returns the runs below `at` by their folder, as JSON.
+/// Returns the listed runs in `at` and its subfolders as JSON, by their folder.
 fn listed(at: &Path, arguments: &[&str]) -> std::collections::BTreeMap<String, Value> {
     let output = polymath(at)
         .args(["runs", "--json"])
@@ -132,8 +132,8 @@ fn runs_are_listed_with_their_state() {
         .stdout(contains("no run in `data`"));
 }
 
-/// Checks that a removal lists what it takes, asks, and leaves the newest and the best checkpoint, milestones, and what
-/// another run or adapter came from, wherever the project lies.
+/// Checks that a removal lists the checkpoints that it will take, asks, and leaves the newest and the best one,
+/// milestones, and those that another run or adapter was made from, wherever the project lies.
 #[test]
 fn a_removal_leaves_what_is_needed() {
     let folder = tempfile::tempdir().unwrap();
@@ -223,7 +223,7 @@ fn a_removal_leaves_what_is_needed() {
         .stderr(contains("nothing left to do"));
 }
 
-/// Checks that nothing is removed of a run that a process trains, or whose newest checkpoint is not whole.
+/// Checks that a removal takes nothing from a run that a process is training, or whose newest checkpoint is incomplete.
 #[test]
 fn a_removal_passes_over_runs_in_use_and_broken_ones() {
     let folder = tempfile::tempdir().unwrap();

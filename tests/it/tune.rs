@@ -1,4 +1,4 @@
-//! `tune`: from a base and text to a model to talk with, and on from a stop.
+//! Tests of `polymath tune`: from a base and text to a model that chats, also after an interruption.
 
 use std::path::Path;
 
@@ -12,14 +12,14 @@ use crate::support::fixture::{
     copy_of_base, files, kill_in_the_middle, polymath, prepare, sha_of_weights, write,
 };
 
-/// Settings that make the training small.
+/// Settings that keep the training small.
 const SMALL: [&str; 4] = [
     "training.steps=6",
     "training.batch_size=2",
     "training.learning_rate=1e-2",
     "evaluation.max_tokens=4000",
 ];
-/// The same of the text that the base generates.
+/// Setting that keeps the amount of text that the base generates small.
 const FEW: &str = "retention.replay.tokens=300";
 
 /// Writes a model folder with a chat template, and conversations.
@@ -46,7 +46,7 @@ fn tune(at: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-/// Answers one message.
+/// Returns the greedy answer of a model to the message `say 7`.
 fn says(at: &Path, model: &str) -> String {
     let mut command = polymath(at);
     command.args(["chat", model, "--temperature", "0", "--max-tokens", "8"]);
@@ -169,7 +169,7 @@ fn retained_text_sets_a_budget() {
     assert!(!manifest.contains("letters"), "{manifest}");
 }
 
-/// Checks that a killed tuning ends with the same weights by the same command.
+/// Checks that a killed tuning, continued by the same command, ends with the same weights.
 #[test]
 fn a_killed_tuning_goes_on() {
     let folder = tempfile::tempdir().unwrap();
@@ -235,7 +235,7 @@ fn other_requests_and_folders_are_refused() {
     );
     assert_eq!(std::fs::read_dir(at.join("precious")).unwrap().count(), 1);
 
-    // What failed before the text was prepared fixes nothing; before the run begins, training may change.
+    // A failure before the text was prepared fixes nothing; before the run begins, the training may change.
     write(at, "pairs.jsonl", &(0..60).map(pair).collect::<String>());
     refused(&["small", "pairs.jsonl", FEW, "-o", "begun"], "pairs.jsonl");
     refused(
@@ -312,7 +312,7 @@ fn settings_say_how_the_text_is_read() {
     dry(&read[..2]).code(2).stderr(contains("pairs.jsonl"));
 }
 
-/// Checks that a dry run tells the steps and the cost and writes nothing.
+/// Checks that a dry run prints the steps and the cost, and writes nothing.
 #[test]
 fn a_dry_run_writes_nothing() {
     let folder = tempfile::tempdir().unwrap();

@@ -11,7 +11,7 @@ use anyhow::Context;
 use crate::failure::Failure;
 use crate::{dashboard, lines};
 
-/// Time that a run with nothing to save has to end by itself before the process is ended.
+/// Time that work without anything to save has to end by itself after a signal, before the process is ended.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Stop flag of the process, shared by all its runs.

@@ -63,7 +63,7 @@ pub enum DataError {
         if *count == 1 { "it" } else { "them" },
     )]
     Records {
-        /// Number of such records in all files.
+        /// Number of records in all files that can't be turned into documents.
         count: u64,
         /// Error messages for the first of these records, each with its file and line.
         first: Vec<String>,
@@ -71,7 +71,7 @@ pub enum DataError {
     /// Lines of a file can't be used.
     #[error("{}", listed_lines(*count, what, first))]
     Lines {
-        /// Number of such lines in all files.
+        /// Number of lines in all files that can't be used.
         count: u64,
         /// Expected kind of line, as in `an item of a task`.
         what: &'static str,

@@ -1,4 +1,4 @@
-//! Model folder, and the base of an adapter in it.
+//! Location of a model: its folder and, for an adapter, the folder of the base.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -12,23 +12,24 @@ use crate::model_folder::{CONFIG, GENERATION_CONFIG, TOKENIZER};
 use crate::weights::{WEIGHTS, counted, has_own_head, listed, read_weights, unused_tensors};
 use crate::{LoadOptions, ModelConfig, ModelError, Transformer};
 
-/// Model folder, and the base that replaces the one that an adapter in it names. A model that is no adapter has no
-/// base.
+/// Location of a model: the folder of a model or adapter, and optionally a base in place of the one that the adapter
+/// names.
 #[derive(Debug, Clone, Copy)]
 pub struct ModelSource<'a> {
     /// Folder of the model or adapter.
     pub folder: &'a Path,
-    /// Folder of the adapter's base; `None` for the base that it names.
+    /// Folder to use as the adapter's base; `None` for the base that the adapter names. Always `None` for a model that
+    /// is not an adapter.
     pub base: Option<&'a Path>,
 }
 
 impl<'a> ModelSource<'a> {
-    /// Returns the model in `folder`; an adapter there is over the base that it names.
+    /// Creates the location of the model in `folder`. If it is an adapter, its base is the one that it names.
     pub fn of(folder: &'a Path) -> Self {
         Self { folder, base: None }
     }
 
-    /// Returns the model in `folder`; an adapter there is over `base`.
+    /// Creates the location of the model in `folder`. If it is an adapter, its base is `base`.
     pub fn over(folder: &'a Path, base: &'a Path) -> Self {
         Self {
             folder,
@@ -71,7 +72,7 @@ impl<'a> ModelSource<'a> {
         Ok(config)
     }
 
-    /// Returns the tokenizer file; an adapter without one uses that of its base.
+    /// Returns the path of the tokenizer file. An adapter without one uses the tokenizer of its base.
     ///
     /// # Errors
     /// Fails if there is none, or if an adapter's base is missing.
@@ -83,7 +84,7 @@ impl<'a> ModelSource<'a> {
         tokenizer_in(folder)
     }
 
-    /// Loads the model, an adapter merged into its base.
+    /// Loads the model; merges an adapter into its base.
     ///
     /// # Errors
     /// Fails with the file that is missing, cut off or of another shape than `config.json` says; if an adapter's base
@@ -208,7 +209,7 @@ pub fn check_folder(folder: &Path) -> Result<(), ModelError> {
     Err(ModelError::content(folder, reason))
 }
 
-/// Returns true if a file begins as GGUF files do.
+/// Returns true if a file begins with the signature of GGUF files.
 fn is_gguf(path: &Path) -> bool {
     let mut magic = [0; 4];
     let read = polymath_base::open(path).and_then(|mut file| file.read_exact(&mut magic));

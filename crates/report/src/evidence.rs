@@ -86,7 +86,7 @@ pub struct FrequencyGroup {
     pub tokens: u64,
     /// Mean change in bits per token.
     pub change: f64,
-    /// 95 % confidence interval, computed as for a domain; `None` if too few documents have such tokens.
+    /// 95 % confidence interval of the mean change; `None` if too few documents have tokens of this group.
     pub interval: Option<[f64; 2]>,
 }
 
@@ -99,7 +99,7 @@ pub struct PositionGroup {
     pub tokens: u64,
     /// Mean change in bits per token.
     pub change: f64,
-    /// 95 % interval, computed as for a domain; `None` if too few documents have such tokens.
+    /// 95 % confidence interval of the mean change; `None` if too few documents have tokens of this group.
     pub interval: Option<[f64; 2]>,
 }
 

@@ -1,4 +1,4 @@
-//! Words of command lines that are printed for a person to run.
+//! Quoting of words in command lines that are printed for a person to copy into a shell.
 
 /// Quotes a word of a command line where a POSIX shell would split or expand it, or a command would take it for an
 /// option.

@@ -59,7 +59,7 @@ pub fn run(arguments: &arguments::Chat, environment: &Environment) -> Result<(),
     conversation.read(input, interactive)
 }
 
-/// Tells the user how a model without a chat template is used.
+/// Tells the user that a model without a chat template continues text instead of answering.
 fn note_template(
     model: &ChatModel,
     arguments: &arguments::Chat,
@@ -123,7 +123,7 @@ impl Conversation<'_> {
         }
     }
 
-    /// Executes a command that begins with a slash, or answers a message.
+    /// Executes a line of input: a command if it begins with a slash, else a message to answer.
     fn line(&mut self, bytes: &[u8], number: usize) -> Result<ControlFlow<()>, Failure> {
         let line = std::str::from_utf8(bytes)
             .map_err(|_| Failure::usage(anyhow!("line {number} of standard input is not UTF-8")))?;

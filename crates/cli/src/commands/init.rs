@@ -12,7 +12,7 @@ use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::results;
 
-/// Looks at the folder, measures the machine, and writes the configs.
+/// Surveys the folder, measures the machine's speed, and writes the configs.
 pub fn run(arguments: &arguments::Init, environment: &Environment) -> Result<(), Failure> {
     let (kinds, folder) = asked(&arguments.what)?;
     let init = Init::look(Path::new(&folder), &arguments.output, &kinds)?;
@@ -44,7 +44,7 @@ pub fn run(arguments: &arguments::Init, environment: &Environment) -> Result<(),
     Ok(())
 }
 
-/// Returns the configs and the folder of the arguments: a word that names a config, and a path.
+/// Splits the arguments into kinds of configs, given by their names, and the folder of texts, given by its path.
 fn asked(what: &[String]) -> Result<(Vec<ConfigKind>, String), Failure> {
     let kind = |word: &String| match word.as_str() {
         "prepare" => Some(ConfigKind::Prepare),
@@ -68,7 +68,7 @@ fn asked(what: &[String]) -> Result<(Vec<ConfigKind>, String), Failure> {
     }
 }
 
-/// Returns the written files and the commands that come next.
+/// Returns the names of the written files, and the commands to run next.
 fn next(init: &Init, sized: Option<&Sized>) -> String {
     let mut text = String::from("Next, after a look at the configs:");
     for (kind, path) in init.kinds().iter().zip(init.paths()) {

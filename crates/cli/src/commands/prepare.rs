@@ -29,7 +29,7 @@ pub fn run(arguments: &arguments::Prepare, environment: &Environment) -> Result<
     Ok(())
 }
 
-/// Row lengths, in tokens, for which the packing is reported.
+/// Row lengths in tokens for which the summary reports how well examples fill rows.
 const ROWS: [usize; 5] = [256, 512, 1024, 2048, 4096];
 
 /// Describes how well the examples of the domains with prompts fill rows, one line for each row length, until no
@@ -105,7 +105,8 @@ pub fn summary(dataset: &Dataset, folder: &Path) -> String {
 
 /// Minimum number of groups for a confidence interval.
 const FEWEST: u64 = FEWEST_GROUPS as u64;
-/// Number of groups from which a domain can be shown to be kept: the required effective groups, and one more.
+/// Number of held-out groups from which a domain can get the verdict “kept”: the required effective groups, and one
+/// more.
 const ENOUGH: u64 = FEWEST_EFFECTIVE as u64 + 1;
 
 /// Returns remarks about a domain, as lines: omitted or unexpected content, and the quality of its held-out split.
@@ -191,7 +192,7 @@ fn remedy(name: &str, held: u64, all: u64, kind: GroupKind) -> String {
     ways.join("; ")
 }
 
-/// Describes held-out documents that were not chosen by the hash alone.
+/// Describes how many documents were held out for another reason than their hash.
 fn heldout_split(name: &str, domain: &DomainManifest) -> String {
     let held = domain.heldout.documents;
     let mut text = String::new();

@@ -56,7 +56,7 @@ pub fn run(arguments: &arguments::Runs, environment: &Environment) -> Result<(),
     Ok(())
 }
 
-/// Asks before a removal; where nobody can answer, it needs `--yes`.
+/// Asks the user before a removal. Without a terminal, a removal needs `--yes`.
 fn is_confirmed(plan: &PrunePlan) -> Result<bool, Failure> {
     if !(std::io::stdin().is_terminal() && lines::is_terminal()) {
         return Err(Failure::usage(anyhow!(
@@ -73,7 +73,7 @@ fn is_confirmed(plan: &PrunePlan) -> Result<bool, Failure> {
     Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
 }
 
-/// Lists what would be removed, and what stays for a reason that is not plain.
+/// Lists the folders that a removal would take, and those that it keeps for a special reason.
 fn list(plan: &PrunePlan) -> String {
     let mut text = String::new();
     for removal in &plan.removals {
@@ -116,7 +116,7 @@ fn as_json(found: &[Run]) -> serde_json::Value {
     runs.collect()
 }
 
-/// Returns one line for each run, and below them what is broken.
+/// Returns a table with one line for each run, followed by the faults of broken runs.
 fn table(found: &[Run]) -> String {
     let heads = ["run", "state", "size", "date (UTC)", "from", "held-out"];
     let mut rows = vec![heads.map(str::to_owned)];
@@ -191,7 +191,7 @@ fn condition(condition: &RunCondition) -> String {
     }
 }
 
-/// Returns the base, the method and the niche of a fine-tuning.
+/// Returns the origin of a fine-tuning in words: base, method and niche.
 fn origin(run: &Run) -> String {
     let (Some(base), Some(niche)) = (&run.base, &run.niche) else {
         return run.kind.clone();
@@ -205,7 +205,7 @@ fn score(last: &LastScore) -> String {
     format!("{} {:.4}", last.name, last.bits_per_byte)
 }
 
-/// Returns a time to the minute.
+/// Formats a time as date, hour and minute.
 fn date(time: SystemTime) -> String {
     let text = humantime::format_rfc3339_seconds(time).to_string();
     text[..16].replace('T', " ")

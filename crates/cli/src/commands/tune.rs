@@ -18,7 +18,7 @@ use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::results;
 
-/// Runs the steps, or prints their cost.
+/// Runs the steps of the tuning; with `--dry-run`, only prints their cost.
 pub fn run(arguments: &arguments::Tune, environment: &Environment) -> Result<(), Failure> {
     let tune = Tune::open(request(arguments), arguments.output.clone())?;
     let runner = TuneConsole {
@@ -40,7 +40,8 @@ pub fn run(arguments: &arguments::Tune, environment: &Environment) -> Result<(),
     }
 }
 
-/// Returns the request of the arguments. A `key=value` that is no path changes the config, wherever it stands.
+/// Makes the request from the arguments. An argument `key=value` that is not a path changes the config, at any
+/// position.
 fn request(arguments: &arguments::Tune) -> TuneRequest {
     let is_setting = |text: &&String| text.contains('=') && !Path::new(text).exists();
     let paths = |texts: &[String]| {
@@ -64,7 +65,7 @@ fn request(arguments: &arguments::Tune) -> TuneRequest {
     }
 }
 
-/// Prints what was gained and forgotten, and how to talk with the model.
+/// Prints the gain and forgetting of the tuned model, and the command to chat with it.
 fn announce(tune: &Tune, end: &TuneEnd, environment: &Environment) {
     let folder = tune.folder();
     let mut text = format!("{}\n{}\n", end.report.table(), end.page.display());
@@ -117,7 +118,7 @@ fn announce(tune: &Tune, end: &TuneEnd, environment: &Environment) {
     results::announce(&text);
 }
 
-/// Shows the steps on the console.
+/// Observer that shows the steps of a tuning on the console.
 struct TuneConsole<'a> {
     console: ConsoleRunner<'a>,
     environment: &'a Environment,

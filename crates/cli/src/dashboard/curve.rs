@@ -19,7 +19,7 @@ pub struct LossCurve {
     /// Step before the first point.
     begin: u64,
     points: Vec<LossPoint>,
-    /// Steps that a point holds, and the number of steps in the last point.
+    /// Number of steps that each point of the curve covers, and number of steps in the last point so far.
     steps: (u64, u64),
     smooth: DecayingMean,
 }

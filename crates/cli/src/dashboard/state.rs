@@ -71,7 +71,7 @@ pub struct DashboardState {
     pub best_by: Option<String>,
     /// Path of the latest checkpoint.
     pub saved: Option<String>,
-    /// Number of changes so far. As long as it is the same, so is the frame.
+    /// Number of changes so far. A frame is drawn again only if this number has changed.
     pub changes: u64,
 }
 

@@ -10,7 +10,7 @@ use crate::{Batch, IGNORED};
 pub struct BatchShape {
     /// Number of rows.
     pub rows: usize,
-    /// Tokens per row.
+    /// Number of tokens per row.
     pub sequence_length: usize,
 }
 

@@ -13,7 +13,7 @@ const STEP: usize = 64;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Packing {
-    /// Tokens per row.
+    /// Number of tokens per row.
     pub sequence_length: usize,
     /// Number of stored examples.
     pub examples: u64,
@@ -21,7 +21,7 @@ pub struct Packing {
     pub cut: u64,
     /// Examples without a target (no token in the loss mask), which are left out.
     pub without_targets: u64,
-    /// Tokens of the longest example, counted up to its last target.
+    /// Number of tokens of the longest example, counted up to its last target.
     pub longest: u64,
     /// Number of answers that have a prompt.
     pub answers: u64,

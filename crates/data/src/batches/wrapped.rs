@@ -21,7 +21,7 @@ const KEPT: usize = 2;
 #[derive(Debug)]
 pub(crate) struct Wrapped {
     shard: Arc<TokenShard>,
-    /// Tokens per row.
+    /// Number of tokens per row.
     length: u64,
     seed: u64,
     /// Index of the domain in the mixture, shifted left by 48 bits: part of the random stream's number, so that

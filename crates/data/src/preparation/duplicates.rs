@@ -74,7 +74,7 @@ pub(crate) struct Duplicate {
 /// Size and group of a document, as noted for the search.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Noted {
-    /// Bytes of the document's text.
+    /// Size of the document's text in bytes.
     pub(crate) bytes: u64,
     /// Group of the document.
     pub(crate) group: u64,

@@ -19,7 +19,7 @@ pub(crate) struct Spool {
     dropped: Vec<u64>,
     /// Number of documents, without removed ones.
     pub(crate) documents: u64,
-    /// Bytes of text in these documents.
+    /// Size of the text of these documents in bytes.
     pub(crate) bytes: u64,
 }
 

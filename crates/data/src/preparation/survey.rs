@@ -12,7 +12,7 @@ const LISTED: usize = if cfg!(test) { 64 } else { 4096 };
 /// Size of one group, in documents and bytes.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Content {
-    /// Bytes of text in the group.
+    /// Size of the group's text in bytes.
     pub(crate) bytes: u64,
     /// Number of documents in the group.
     pub(crate) documents: u64,
@@ -30,7 +30,7 @@ pub(crate) struct Survey {
     pub(crate) groups: u64,
     /// Number of documents in the domain.
     pub(crate) documents: u64,
-    /// Bytes of text in the domain.
+    /// Size of the domain's text in bytes.
     pub(crate) bytes: u64,
 }
 

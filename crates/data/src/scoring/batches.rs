@@ -12,9 +12,9 @@ const CHOICE_STREAM: u64 = 1 << 41;
 /// Options for cutting and packing held-out documents.
 #[derive(Debug, Clone, Copy)]
 pub struct ScoringOptions {
-    /// Rows per batch.
+    /// Number of rows per batch.
     pub rows: usize,
-    /// Tokens per row, which is the context length of the scores.
+    /// Number of tokens per row, which is the context length of the scores.
     pub sequence_length: usize,
     /// Tokens between the starts of consecutive windows of a long document; `None` for windows that do not overlap.
     pub stride: Option<usize>,

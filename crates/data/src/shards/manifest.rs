@@ -68,24 +68,24 @@ pub struct DomainManifest {
     pub heldout: SplitManifest,
     /// Number of source files that were read.
     pub files: u64,
-    /// Documents that were read, before any was dropped. Each piece of a long document counts.
+    /// Number of documents that were read, before any was dropped. Each piece of a long document counts.
     #[serde(default)]
     pub read: u64,
-    /// Documents dropped as copies of a kept one, in this domain or another.
+    /// Number of documents dropped as copies of a kept one, in this domain or another.
     pub duplicates_dropped: u64,
-    /// Documents dropped as copies of a kept one in another domain.
+    /// Number of documents dropped as copies of a kept one in another domain.
     #[serde(default)]
     pub duplicates_across_domains: u64,
-    /// Documents and files dropped because they have nothing to learn: only white space, or no response.
+    /// Number of documents and files dropped because they have nothing to learn: only white space, or no response.
     #[serde(default)]
     pub empty_dropped: u64,
-    /// Records skipped because they can't be read (`on_bad_record = "skip"`).
+    /// Number of records skipped because they can't be read (`on_bad_record = "skip"`).
     #[serde(default, skip_serializing_if = "is_zero")]
     pub bad_records_dropped: u64,
-    /// Documents cut into pieces because they are very long.
+    /// Number of documents cut into pieces because they are very long.
     #[serde(default)]
     pub cut_documents: u64,
-    /// Documents held out by the quota, because the hash alone gave too small a held-out split.
+    /// Number of documents held out by the quota, because the hash alone gave too small a held-out split.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub heldout_by_quota: u64,
     /// Kind of the groups of both splits.
@@ -94,20 +94,22 @@ pub struct DomainManifest {
     /// Field whose values are the groups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group_field: Option<String>,
-    /// Documents moved to the training split because they, or others of their group, have near-duplicates there.
+    /// Number of documents moved to the training split because they, or others of their group, have near-duplicates
+    /// there.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub near_duplicates_to_train: u64,
-    /// Held-out groups that were joined to another group because they hold near-duplicates of each other.
+    /// Number of held-out groups that were joined to another group because they hold near-duplicates of each other.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub near_duplicates_joined: u64,
-    /// Held-out documents left out because they have near-duplicates, while most others of their group have none.
+    /// Number of held-out documents left out because they have near-duplicates, while most others of their group have
+    /// none.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub near_duplicates_left_out: u64,
     /// Held-out groups with near-duplicates in the training split. If the config names the held-out files, it counts
     /// documents instead of groups.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub near_duplicates_left: u64,
-    /// Held-out documents cut into pieces because they are few and long.
+    /// Number of held-out documents cut into pieces because they are few and long.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub heldout_cut: u64,
     /// True if the domain's only document was cut and its end held out.
@@ -135,10 +137,10 @@ pub struct SplitManifest {
     pub bytes: u64,
     /// SHA-256 of the shard's file.
     pub sha256: String,
-    /// Assistant turns cut off because the conversation exceeds `longest_conversation`.
+    /// Number of assistant turns cut off because the conversation exceeds `longest_conversation`.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub turns_dropped: u64,
-    /// Conversations dropped because not even their first turn fits.
+    /// Number of conversations dropped because not even their first turn fits.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub conversations_dropped: u64,
     /// IDs of the tokens that end the assistant's turns.

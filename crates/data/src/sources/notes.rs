@@ -18,49 +18,51 @@ const OTHERS: &str = "(others)";
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RecordNotes {
-    /// Records with an ignored key, by key.
+    /// Number of records with an ignored key, by key.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub unused_keys: BTreeMap<String, u64>,
-    /// Messages with a key that does not change the rendered conversation, by key.
+    /// Number of messages with a key that does not change the rendered conversation, by key.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub unused_message_keys: BTreeMap<String, u64>,
-    /// Messages whose role was read as another one (`gpt` as `assistant`), by the original role.
+    /// Number of messages whose role was read as another one (`gpt` as `assistant`), by the original role.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub renamed_roles: BTreeMap<String, u64>,
-    /// Messages with an unknown role, which are read but not scored, by role.
+    /// Number of messages with an unknown role, which are read but not scored, by role.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub unknown_roles: BTreeMap<String, u64>,
-    /// Assistant messages with `weight` 0 or `train` false, which are read but not scored.
+    /// Number of assistant messages with `weight` 0 or `train` false, which are read but not scored.
     #[serde(skip_serializing_if = "is_zero")]
     pub unweighted_messages: u64,
-    /// Conversations without a scored message of the assistant, which are dropped as empty.
+    /// Number of conversations without a scored message of the assistant, which are dropped as empty.
     #[serde(skip_serializing_if = "is_zero")]
     pub without_answer: u64,
-    /// Answers whose end token is outside of the template's `{% generation %}` block, so that it is not scored.
+    /// Number of answers whose end token is outside of the template's `{% generation %}` block, so that it is not
+    /// scored.
     #[serde(skip_serializing_if = "is_zero")]
     pub unlearned_ends: u64,
-    /// Files in folders that were skipped because their kind can't be read, by extension.
+    /// Number of files in folders that were skipped because their kind can't be read, by extension.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub other_files: BTreeMap<String, u64>,
-    /// Files read as text although they are neither `.txt` nor `.md`, by extension.
+    /// Number of files read as text although they are neither `.txt` nor `.md`, by extension.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub text_files: BTreeMap<String, u64>,
-    /// Files skipped because `extensions` does not name their extension, by extension.
+    /// Number of files skipped because `extensions` does not name their extension, by extension.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub unlisted_files: BTreeMap<String, u64>,
-    /// `.json`, `.csv` and `.tsv` files in folders that were skipped because their records have no known fields.
+    /// Number of `.json`, `.csv` and `.tsv` files in folders that were skipped because their records have no known
+    /// fields.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub recordless_files: BTreeMap<String, u64>,
-    /// Skipped hidden files and folders, by name.
+    /// Number of skipped hidden files and folders, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub hidden: BTreeMap<String, u64>,
-    /// Records by the fields that were read, if these are not just `text`.
+    /// Number of records by the names of the fields that were read, unless this is just `text`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub read_by: BTreeMap<String, u64>,
     /// The first records with another layout than the first record of their file, with their lines.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub mixed: Vec<String>,
-    /// Answers whose tool calls are written by the chat template and therefore not scored.
+    /// Number of answers whose tool calls are written by the chat template and therefore not scored.
     #[serde(skip_serializing_if = "is_zero")]
     pub unscored_calls: u64,
 }

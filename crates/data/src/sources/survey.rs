@@ -19,13 +19,13 @@ const SAMPLE: usize = 20_000;
 pub struct SourceSurvey {
     /// Number of files.
     pub files: u64,
-    /// Bytes of the files on the disk.
+    /// Size of the files on disk in bytes.
     pub bytes: u64,
     /// Number of files by extension.
     pub endings: BTreeMap<String, u64>,
     /// Number of documents; estimated from the part that was read if [`Self::is_estimated`].
     pub documents: u64,
-    /// Bytes of the documents' text; estimated like their number.
+    /// Size of the documents' text in bytes; an estimate if the number of documents is one.
     pub text_bytes: u64,
     /// True if only a part of the sources was read, so that counts are estimates.
     pub is_estimated: bool,

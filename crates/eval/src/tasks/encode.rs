@@ -10,7 +10,7 @@ use tokenizers::Tokenizer;
 use crate::EvalError;
 use crate::rows::Row;
 
-/// Encoder of tasks; see [`TaskEncoder::encode`].
+/// Encoder that turns the items of tasks into rows of tokens; see [`TaskEncoder::encode`].
 pub struct TaskEncoder {
     tokenizer: Tokenizer,
     /// Token that replaces an empty context.

@@ -121,7 +121,8 @@ struct Frame<'a> {
     bottom: f64,
 }
 
-/// Draws the chart of the domains of `part`; `None` if no run has any. The band around the zero line is the tolerance.
+/// Draws a forest plot of the domains that `part` selects (niches or retained domains); `None` if no run has any. A
+/// band around the zero line marks the tolerance.
 pub fn forest(report: &ForgettingReport, part: Part, width: Width) -> Option<String> {
     let names = domain_names(report, part);
     if names.is_empty() {

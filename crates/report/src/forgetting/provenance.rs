@@ -18,16 +18,16 @@ pub struct Provenance {
     /// Values of the run's configuration by their full key, as in `training.learning_rate`, defaults included.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub settings: BTreeMap<String, String>,
-    /// Step of the scored checkpoint.
+    /// Number of training steps before the scored checkpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<u64>,
-    /// Steps of the run.
+    /// Number of training steps of the whole run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steps: Option<u64>,
-    /// Tokens trained on.
+    /// Number of tokens that the run trained on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens: Option<u64>,
-    /// Seconds of training, without evaluations.
+    /// Duration of the training in seconds, without evaluations.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds: Option<f64>,
     /// Seed of the run.

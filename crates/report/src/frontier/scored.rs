@@ -52,9 +52,9 @@ pub struct SplitOfAll<'a> {
 /// Scores of the base and of every run on the splits that a frontier uses.
 #[derive(Clone, Copy)]
 pub struct Splits<'a> {
-    /// Split that results are reported on.
+    /// Scores on the test split, on which results are reported.
     pub test: &'a SplitOfAll<'a>,
-    /// Split that choices are made on.
+    /// Scores on the dev split, on which choices are made.
     pub dev: &'a SplitOfAll<'a>,
 }
 

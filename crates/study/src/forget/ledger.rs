@@ -9,7 +9,7 @@ use polymath_report::counted;
 
 use crate::{Progress, StudyError};
 
-/// Leak ledger that measures each fine-tuning text only once, even if several runs were tuned on it.
+/// Measurement of the leak ledger. It measures each fine-tuning text only once, even if several runs were tuned on it.
 pub struct Ledger<'a> {
     heldout: Vec<DatasetDomain<'a>>,
     datasets: &'a [Dataset],

@@ -53,9 +53,10 @@ pub struct ForgetOptions {
     pub split: JudgedSplit,
     /// Base of the tuned checkpoints that are adapters. Default: the base that each adapter names.
     pub adapter_base: Option<PathBuf>,
-    /// Niche. Default: the niche in each run's record.
+    /// Domain of the fine-tuning. Default: the niche that each run records.
     pub niche: Option<String>,
-    /// If true, a niche that is recorded and not among the scored domains is left out instead of refused.
+    /// True if a recorded niche that is not among the scored domains is left out of the report; false if it is an
+    /// error.
     pub unscored_niches: bool,
     /// Increase in bits per byte below which a domain counts as kept.
     pub tolerance: f64,

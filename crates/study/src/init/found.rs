@@ -1,4 +1,4 @@
-//! Domains of a folder of texts.
+//! Search of a folder of texts for domains and niches.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,13 +10,14 @@ use polymath_report::bytes;
 use crate::StudyError;
 use crate::schema::free_name;
 
-/// Bytes of each domain that are read to count its documents.
+/// Number of bytes of each domain that are read to count its documents.
 const SURVEYED: u64 = 4_000_000;
-/// Most domains of a dataset.
+/// Maximum number of domains in a dataset.
 const MOST_DOMAINS: usize = 32;
-/// Endings of files that hold records, each apart from that of a compressed file.
+/// Extensions of files that hold records, without a second extension of compressed files.
 const RECORDS: [&str; 6] = [".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet"];
-/// Files that tell a folder which this program or another tool made, and what it is.
+/// Names of files by which a folder is recognized as the work of this program or of another tool, each with a
+/// description of such a folder.
 const MADE: [(&str, &str); 7] = [
     ("run.toml", "a run"),
     ("tune.toml", "a tuning"),
@@ -26,35 +27,36 @@ const MADE: [(&str, &str); 7] = [
     ("adapter_config.json", "an adapter"),
     (".lock", "a folder in use"),
 ];
-/// Bytes of text from which on a model can learn something.
+/// Minimum size of the text in bytes for a model to learn something.
 const FEWEST_BYTES: u64 = 20_000;
-/// Certainty from which on a language is named.
+/// Minimum certainty with which the language of a text is named.
 const CERTAIN: f64 = 0.8;
 
-/// A domain that was found.
+/// Domain that was found in a folder of texts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FoundDomain {
-    /// Name.
+    /// Name of the domain.
     pub name: String,
-    /// Paths for its config.
+    /// Paths for the domain's table in the config: files, folders or globs.
     pub paths: Vec<String>,
-    /// Content.
+    /// Numbers and sizes of the domain's files and documents.
     pub survey: SourceSurvey,
 }
 
-/// Content of a folder of texts.
+/// Domains and niches of a folder of texts.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct FoundTexts {
-    /// Domains of text, all of it learned.
+    /// Domains of plain text, all of which is learned.
     pub domains: Vec<FoundDomain>,
-    /// Conversations, and prompts with responses: niches for a fine-tuning.
+    /// Niches for a fine-tuning: files of conversations, or of prompts with responses.
     pub niches: Vec<FoundDomain>,
-    /// Sentences about what was left out.
+    /// Sentences about files and folders that were left out.
     pub notes: Vec<String>,
 }
 
 impl FoundTexts {
-    /// Looks at a folder: each folder in it is a domain, each file of records is one, and its loose texts are one.
+    /// Searches a folder: each subfolder and each file of records becomes a domain, and all loose text files together
+    /// become one.
     ///
     /// # Errors
     /// Fails if the folder can't be read.
@@ -107,7 +109,7 @@ impl FoundTexts {
         }
     }
 
-    /// Adds what the paths hold as a domain or a niche.
+    /// Surveys the paths and adds them as a domain or, if they have prompts, as a niche.
     fn look(&mut self, paths: Vec<String>) -> Result<(), StudyError> {
         let domain = DomainConfig {
             paths: paths.clone(),
@@ -142,7 +144,7 @@ impl FoundTexts {
         Ok(())
     }
 
-    /// Adds loose texts, which are one domain of several globs.
+    /// Adds the loose text files as one domain, given by several globs.
     fn look_loose(&mut self, glob: &str) -> Result<(), StudyError> {
         let before = self.domains.len();
         self.look(vec![glob.to_owned()])?;
@@ -182,13 +184,13 @@ impl FoundDomain {
         }
     }
 
-    /// Returns the name of the language of the text; `None` if it is not certain, as in code and tables.
+    /// Returns the name of the text's language; `None` if it is not certain, as for code and tables.
     fn language(&self) -> Option<&'static str> {
         let info = whatlang::detect(&self.survey.sample)?;
         (info.is_reliable() && info.confidence() >= CERTAIN).then(|| info.lang().eng_name())
     }
 
-    /// Describes the domain in a line.
+    /// Describes the domain in a line of text.
     pub fn line(&self) -> String {
         let SourceSurvey {
             files,
@@ -223,8 +225,8 @@ impl FoundDomain {
     }
 }
 
-/// Returns what a folder is that no person wrote as text: a run, a dataset, …, or a folder of them. Returns `None` for
-/// other folders and for files.
+/// Describes a folder that a program wrote, such as a run or a dataset, or that holds only such folders. Returns `None`
+/// for other folders and for files.
 pub(super) fn made(folder: &Path) -> Option<String> {
     let of = |folder: &Path| {
         let mark = MADE.iter().find(|(file, _)| folder.join(file).exists());
@@ -246,7 +248,7 @@ pub(super) fn made(folder: &Path) -> Option<String> {
     })
 }
 
-/// Returns the folder's entries that are not hidden, in order.
+/// Returns the folder's entries that are not hidden, sorted by name.
 fn entries(folder: &Path) -> Result<Vec<PathBuf>, StudyError> {
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(StudyError::file(folder))? {
@@ -259,12 +261,12 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, StudyError> {
     Ok(paths)
 }
 
-/// Returns a path as a config has it: without `./` at its beginning.
+/// Formats a path for a config: without `./` at its beginning.
 fn shown(path: &Path) -> String {
     path.strip_prefix(".").unwrap_or(path).display().to_string()
 }
 
-/// Returns the ending of a file's name, without that of a compressed file; empty for none.
+/// Returns the extension of a file's name, ignoring that of a compressed file; empty if it has none.
 fn ending(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let plain = name.strip_suffix(".gz").or(name.strip_suffix(".zst"));

@@ -18,24 +18,25 @@ use toml::Value;
 use crate::schema::{ConfigKind, HELD_OUT, LIMIT, Setting};
 use crate::{StudyError, shell_word};
 
-/// Base of a fine-tuning where no own model is pretrained.
+/// Name on the hub of the base for a fine-tuning config, if no model is pretrained.
 const HUB_BASE: &str = "HuggingFaceTB/SmolLM2-135M-Instruct";
 
-/// First configs of a folder.
+/// First configs for a folder of texts, before they are written.
 pub struct Init {
     folder: PathBuf,
-    /// Folder of the configs.
+    /// Folder that the configs are written to.
     output: PathBuf,
-    /// Name of the folder, for the dataset and the runs.
+    /// Name of the folder of texts, from which names of the dataset and the runs are made.
     name: String,
-    /// Configs to write.
+    /// Kinds of configs to write.
     kinds: Vec<ConfigKind>,
-    /// Content of the folder.
+    /// Domains and niches found in the folder.
     pub found: FoundTexts,
 }
 
 impl Init {
-    /// Looks at `folder`, for configs of these kinds in `output`. Without kinds, they are chosen by what is there.
+    /// Searches `folder` for texts, and plans configs of these kinds in `output`. If no kinds are given, those that
+    /// suit the texts are chosen.
     ///
     /// # Errors
     /// Fails if the folder can't be read or has no text, or a config exists already.
@@ -69,7 +70,7 @@ impl Init {
         Ok(init)
     }
 
-    /// Refuses a folder without the text that the configs need, and configs that exist.
+    /// Fails if the folder lacks the text that the configs need, or if a config exists already.
     fn check(&self) -> Result<(), StudyError> {
         let needs_text = |kind: &ConfigKind| *kind != ConfigKind::Finetune;
         let empty = self.found.domains.is_empty() && self.found.niches.is_empty();
@@ -94,12 +95,12 @@ impl Init {
         Ok(())
     }
 
-    /// Returns the configs that are written.
+    /// Returns the kinds of configs that will be written.
     pub fn kinds(&self) -> &[ConfigKind] {
         &self.kinds
     }
 
-    /// Returns the paths of the configs that are written.
+    /// Returns the paths of the configs that will be written.
     pub fn paths(&self) -> Vec<PathBuf> {
         self.kinds.iter().map(|kind| self.path(*kind)).collect()
     }
@@ -124,7 +125,7 @@ impl Init {
         format!("checkpoints/{}", self.name)
     }
 
-    /// Writes the configs, none of them over a file.
+    /// Writes the configs. Existing files are never replaced.
     ///
     /// # Errors
     /// Fails if a file can't be written.
@@ -194,7 +195,7 @@ impl Init {
     }
 }
 
-/// Returns the configs that suit what was found.
+/// Returns the kinds of configs that suit the texts.
 fn usual_kinds(found: &FoundTexts) -> Vec<ConfigKind> {
     let mut kinds = Vec::new();
     if !found.domains.is_empty() {
@@ -206,7 +207,7 @@ fn usual_kinds(found: &FoundTexts) -> Vec<ConfigKind> {
     kinds
 }
 
-/// Returns the settings of replay and distillation.
+/// Returns the settings for a fine-tuning config that correspond to these settings of replay and distillation.
 fn retention(retention: &RetentionConfig) -> Vec<Setting> {
     let mut settings = Vec::new();
     if let Some(replay) = &retention.replay {

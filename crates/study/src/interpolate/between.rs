@@ -23,7 +23,7 @@ pub struct BetweenOptions {
     pub datasets: Vec<PathBuf>,
     /// Context, stride and maximum number of tokens. Both splits are scored.
     pub windows: WindowOptions,
-    /// Niche. Default: the niche in the tuned run's record.
+    /// Domain of the fine-tuning. Default: the niche that the tuned run records.
     pub niche: Option<String>,
     /// Maximum mean increase over the retained domains on the dev split, in bits per byte.
     pub limit: f64,
@@ -138,7 +138,7 @@ fn domains(datasets: &[Dataset], base: &Path) -> Result<Vec<NamedShard>, StudyEr
     Ok(domains)
 }
 
-/// Returns the niche. Fails unless it is one of at least two domains.
+/// Returns the niche. Fails unless it is among the domains and there is at least one retained domain.
 fn niche(
     given: Option<&str>,
     lineage: Option<&Lineage>,

@@ -1,4 +1,4 @@
-//! Runs on the disk: what there is, where each stands, what it came from, and which of their checkpoints can go.
+//! Runs on the disk: their state, lineage and size, and the checkpoints that can be removed.
 
 mod prune;
 mod walk;
@@ -24,40 +24,40 @@ pub enum RunCondition {
         /// Number of steps.
         step: u64,
     },
-    /// A process trains it now.
+    /// A process is training the run.
     Running {
         /// Step of the newest checkpoint.
         step: u64,
-        /// Steps of the whole run, if they are recorded.
+        /// Number of steps of the whole run; `None` if not recorded.
         #[serde(skip_serializing_if = "Option::is_none")]
         of: Option<u64>,
         /// Id of the process, if known.
         #[serde(skip_serializing_if = "Option::is_none")]
         process: Option<u32>,
     },
-    /// Stopped or killed: `--resume` goes on.
+    /// The run was stopped or killed. `--resume` continues it.
     Interrupted {
         /// Step of the newest checkpoint.
         step: u64,
-        /// Steps of the whole run, if they are recorded.
+        /// Number of steps of the whole run; `None` if not recorded.
         #[serde(skip_serializing_if = "Option::is_none")]
         of: Option<u64>,
     },
-    /// All steps are done, and the limits are not judged yet: `--resume` does it.
+    /// All steps are done, but the forgetting limits are not judged yet. `--resume` judges them.
     Unjudged {
         /// Number of steps.
         step: u64,
     },
-    /// Without a checkpoint.
+    /// The run has no checkpoint yet.
     NotBegun,
-    /// Stopped by a loss or a weight that is not finite.
+    /// The training was stopped because the loss or a weight is not finite.
     Diverged {
-        /// Error of training.
+        /// Error message of the training.
         message: String,
     },
     /// A file of the run or of its newest checkpoint is missing or was altered.
     Broken {
-        /// Folder or file, and what is wrong with it.
+        /// Name of the faulty folder or file, and description of the fault.
         message: String,
     },
 }
@@ -65,15 +65,16 @@ pub enum RunCondition {
 /// Last evaluation of a run on held-out documents.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LastScore {
-    /// Number of steps before it.
+    /// Number of training steps before the evaluation.
     pub step: u64,
-    /// Niche of a fine-tuning, or domain of a pretraining; `mean` for several domains.
+    /// Name of the scored domain: the niche of a fine-tuning, or the domain of a pretraining; `mean` for the mean over
+    /// several domains.
     pub name: String,
-    /// Bits per byte.
+    /// Score in bits per byte.
     pub bits_per_byte: f64,
 }
 
-/// A run on the disk.
+/// Run on the disk, as its folder describes it.
 #[derive(Debug, Clone, Serialize)]
 pub struct Run {
     /// Folder of the run.
@@ -83,10 +84,10 @@ pub struct Run {
     /// State of the run.
     #[serde(flatten)]
     pub condition: RunCondition,
-    /// Earlier checkpoints that are not whole: the folder of each, and what is wrong with it.
+    /// Earlier checkpoints that are incomplete: the folder of each, and the fault.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub broken_checkpoints: Vec<String>,
-    /// Bytes of all files in the folder.
+    /// Size of all files in the folder, in bytes.
     pub bytes: u64,
     /// Time of the newest checkpoint, else of the config.
     #[serde(skip)]
@@ -97,10 +98,10 @@ pub struct Run {
     /// Niche of a fine-tuning.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub niche: Option<String>,
-    /// Fine-tunings of the base before this one, the first one first.
+    /// Niches of the fine-tunings from which the base resulted, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub earlier_niches: Vec<String>,
-    /// Last evaluation.
+    /// Last evaluation of the run; `None` before the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_score: Option<LastScore>,
 }
@@ -129,7 +130,7 @@ pub fn runs(folders: &[PathBuf], check: Check) -> Result<Vec<Run>, StudyError> {
     Ok(found.iter().map(|folder| describe(folder, check)).collect())
 }
 
-/// Describes the run in `folder`; what can't be read makes it broken.
+/// Describes the run in `folder`. A file that can't be read makes the run broken.
 fn describe(folder: &Path, check: Check) -> Run {
     let inspection = Inspection::of(folder, check);
     let lineage = Lineage::of(folder);
@@ -205,7 +206,7 @@ fn condition(folder: &Path, found: &Inspection) -> RunCondition {
     }
 }
 
-/// Returns what is wrong with each checkpoint before the last one that is not whole.
+/// Returns the faults of incomplete checkpoints, other than the newest one.
 fn broken_before_last(found: &Inspection) -> Vec<String> {
     let earlier = found
         .checkpoints

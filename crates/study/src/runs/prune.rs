@@ -15,41 +15,41 @@ use super::walk::{self, Walk};
 use super::{Run, RunCondition};
 use crate::StudyError;
 
-/// Folder to remove.
+/// Folder that a removal takes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Removal {
-    /// Run that it belongs to.
+    /// Folder of the run that the checkpoint belongs to.
     pub run: PathBuf,
-    /// The folder.
+    /// Folder to remove.
     pub path: PathBuf,
-    /// Bytes of its files.
+    /// Size of the folder's files in bytes.
     pub bytes: u64,
-    /// Reason why nothing needs it.
+    /// Reason why nothing needs the folder.
     pub why: &'static str,
 }
 
-/// Checkpoint or run that keeps what a removal would take, and the reason.
+/// Run or checkpoint that a removal leaves although it would normally be taken.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Skipped {
     /// Folder of the run or checkpoint.
     pub path: PathBuf,
-    /// The reason.
+    /// Reason why the folder stays.
     pub why: String,
 }
 
-/// Folders that a removal takes, and those that it leaves for a reason.
+/// Plan of a removal: folders to remove, and folders that stay for a special reason.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct PrunePlan {
     /// Folders to remove.
     pub removals: Vec<Removal>,
-    /// Folders that stay, with the reasons.
+    /// Folders that stay, each with the reason.
     pub kept: Vec<Skipped>,
-    /// Folders below which runs and models that need a checkpoint were looked for.
+    /// Folders that were searched for runs and models that need a checkpoint.
     pub searched: Vec<PathBuf>,
 }
 
 impl PrunePlan {
-    /// Bytes of all folders to remove.
+    /// Returns the size in bytes of all folders to remove.
     pub fn bytes(&self) -> u64 {
         self.removals.iter().map(|removal| removal.bytes).sum()
     }
@@ -61,7 +61,7 @@ impl PrunePlan {
         });
     }
 
-    /// Plans to remove the folder `path` of `run`, unless it holds what the run did not write.
+    /// Plans to remove the folder `path` of `run`, unless it contains files that the run did not write.
     fn remove(&mut self, run: &Path, path: &Path, why: &'static str, written: &Written) {
         if let Some(name) = written.stranger(path) {
             let why = format!("the run did not write `{name}` in it: move that elsewhere");
@@ -93,7 +93,7 @@ pub fn plan_prune(runs: &[Run], folders: &[PathBuf]) -> Result<PrunePlan, StudyE
     Ok(plan)
 }
 
-/// Removes what is planned. A run that began to train meanwhile is an error, after which the rest is still there.
+/// Removes the planned folders. Stops with an error if a run has begun to train meanwhile.
 ///
 /// # Errors
 /// Fails if a run is in use, or if a folder can't be removed.
@@ -155,13 +155,13 @@ fn plan_run(run: &Run, needed: &Needed, plan: &mut PrunePlan) -> Result<(), Stud
     Ok(())
 }
 
-/// Names of the files that a run writes into a checkpoint.
+/// Names of the files that a run writes into its checkpoints.
 struct Written {
     names: BTreeSet<String>,
 }
 
 impl Written {
-    /// Takes the names from a checkpoint that is whole.
+    /// Takes the names from a complete checkpoint.
     fn of(checkpoint: &StoredCheckpoint) -> Self {
         let state = checkpoint.state.as_ref().ok();
         let listed = state.into_iter().flat_map(|state| state.sha256.keys());
@@ -171,7 +171,8 @@ impl Written {
         }
     }
 
-    /// Returns a file or folder of `folder` that a run doesn't write, such as a person's notes.
+    /// Returns a file or subfolder of `folder` that a run does not write, such as a person's notes; `None` if there is
+    /// none.
     fn stranger(&self, folder: &Path) -> Option<String> {
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
         let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
@@ -185,7 +186,7 @@ impl Written {
     }
 }
 
-/// Returns the steps that the run's config keeps for good.
+/// Returns the steps whose checkpoints the run's config keeps permanently.
 fn milestones(run: &Path) -> BTreeSet<u64> {
     let config: Option<toml::Table> = polymath_train::saved_config(run);
     let listed = config
@@ -197,22 +198,22 @@ fn milestones(run: &Path) -> BTreeSet<u64> {
         .collect()
 }
 
-/// Checkpoints that runs and models came from.
+/// Checkpoints that other runs and models were made from and may still need.
 #[derive(Debug, Default)]
 struct Needed {
     places: Vec<Origin>,
-    /// Folders below which they were looked for.
+    /// Folders that were searched for such runs and models.
     searched: Vec<PathBuf>,
 }
 
-/// Origin of a run or model.
+/// Checkpoint from which a run or model was made.
 #[derive(Debug)]
 struct Origin {
-    /// Run or model that came from it.
+    /// Run or model that was made from the checkpoint.
     of: PathBuf,
-    /// Folder without links.
+    /// Folder of the checkpoint, with symbolic links resolved.
     folder: Option<PathBuf>,
-    /// SHA-256 of its weights, if recorded.
+    /// SHA-256 of the checkpoint's weights; `None` if it was not recorded.
     sha256: Option<String>,
 }
 
@@ -245,7 +246,7 @@ impl Needed {
         Ok(needed)
     }
 
-    /// Adds what a run or model came from, and what that came from.
+    /// Adds the base of a run or model, and the bases before it.
     fn add(&mut self, folder: &Path) -> Result<(), StudyError> {
         // A model beside others in a folder is no checkpoint of a run: its lineage is its own.
         let mut lineages = vec![Lineage::of(folder)?];
@@ -282,7 +283,7 @@ impl Needed {
         });
     }
 
-    /// Returns what came from a checkpoint, if anything did.
+    /// Returns the run or model that was made from a checkpoint; `None` if there is none.
     fn by(&self, checkpoint: &StoredCheckpoint) -> Option<&Path> {
         let folder = checkpoint.path.canonicalize().ok();
         let state = checkpoint.state.as_ref().ok();

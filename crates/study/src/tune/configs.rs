@@ -1,4 +1,5 @@
-//! Configs of the steps: `prepare.toml` and `finetune.toml`, commented, as the ordinary commands read them.
+//! Configs that a tuning writes for its steps, `prepare.toml` and `finetune.toml`, which the ordinary commands can
+//! read.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -16,12 +17,13 @@ use super::{TuneFolder, TuneRequest};
 use crate::schema::{HELD_OUT, free_name, toml_key};
 use crate::{StudyError, shell_word};
 
-/// Groups of the niche that are held out where it has few: a tenth, within these bounds. A twentieth of more is enough.
+/// Least and greatest number of groups that a small niche holds out, which is a tenth of its documents. A larger niche
+/// holds out the usual twentieth.
 const HELD_OUT_OF_NICHE: [u64; 2] = [4, 32];
-/// Bytes of the niche that are read to count its documents.
+/// Number of bytes of the niche that are read to count its documents.
 const SURVEYED: u64 = 8_000_000;
 
-/// Makes the configs of one tuning.
+/// Inputs from which the configs of a tuning are made.
 pub(super) struct Configs<'a> {
     pub request: &'a TuneRequest,
     pub folder: &'a TuneFolder,
@@ -31,7 +33,7 @@ pub(super) struct Configs<'a> {
     pub retained: &'a Retained,
 }
 
-/// A config and the text that it was read from.
+/// Config, and the text of the file that it was parsed from.
 pub(super) struct Written<T> {
     pub text: String,
     pub config: T,
@@ -92,7 +94,7 @@ impl Configs<'_> {
         read(&path, with_settings(&text)?)
     }
 
-    /// Names the retained domains after their files or folders, each differently.
+    /// Gives each retained domain a unique name, after its file or folder.
     fn names(&self, texts: &[String]) -> Vec<Named> {
         let mut named: Vec<Named> = Vec::new();
         for path in texts {
@@ -200,7 +202,7 @@ fn method(method: Method) -> String {
 }
 
 impl<T> Written<T> {
-    /// Writes the config to `path`, unless it is there already.
+    /// Writes the config to `path`, unless the file exists.
     ///
     /// # Errors
     /// Fails if the file says something else.

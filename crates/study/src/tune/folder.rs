@@ -1,4 +1,4 @@
-//! Folder of a tuning: its content, whose it is, and which process works in it.
+//! Folder of a tuning: its layout, the record of its request, and its lock.
 
 use std::path::{Path, PathBuf};
 
@@ -14,83 +14,83 @@ const RECORD: &str = "tune.toml";
 const RECORD_HEAD: &str = "\
 # What `polymath tune` was asked for. The same command goes on with it; another request needs another folder.\n";
 
-/// Request that a folder was begun with.
+/// Record in the folder of the request that the tuning was begun with.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Record {
-    /// Name of the niche, chosen when the folder was begun.
+    /// Name of the niche, chosen when the tuning was begun.
     pub domain: String,
-    /// SHA-256 of the base, if it is a GGUF file.
+    /// SHA-256 of the base's file if it is a GGUF file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gguf_sha256: Option<String>,
     pub request: TuneRequest,
 }
 
-/// Paths in the folder of a tuning.
+/// Folder of a tuning, and the paths of everything in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TuneFolder {
     root: PathBuf,
 }
 
 impl TuneFolder {
-    /// Names the paths in `root`.
+    /// Creates the paths for the folder `root`, without accessing it.
     pub fn at(root: &Path) -> Self {
         Self {
             root: root.to_path_buf(),
         }
     }
 
-    /// The folder.
+    /// Returns the tuning's folder.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Model folder of a base that was a GGUF file.
+    /// Returns the model folder for a base that is imported from a GGUF file.
     pub fn base(&self) -> PathBuf {
         self.root.join("base")
     }
 
-    /// Config of the preparation.
+    /// Returns the path of the config for preparing the text.
     pub fn prepare_config(&self) -> PathBuf {
         self.root.join("prepare.toml")
     }
 
-    /// Prepared dataset.
+    /// Returns the folder of the prepared dataset.
     pub fn data(&self) -> PathBuf {
         self.root.join("data")
     }
 
-    /// Config of the fine-tuning.
+    /// Returns the path of the config for the fine-tuning.
     pub fn finetune_config(&self) -> PathBuf {
         self.root.join("finetune.toml")
     }
 
-    /// Folder of the run.
+    /// Returns the folder of the fine-tuning run.
     pub fn run(&self) -> PathBuf {
         self.root.join("run")
     }
 
-    /// Folder of the report.
+    /// Returns the folder of the forgetting report.
     pub fn report(&self) -> PathBuf {
         self.root.join("report")
     }
 
-    /// Model folder of a merged adapter.
+    /// Returns the model folder for an adapter merged into its base.
     pub fn merged(&self) -> PathBuf {
         self.root.join("model")
     }
 
-    /// GGUF file of the tuned model.
+    /// Returns the path of the tuned model's GGUF file.
     pub fn gguf(&self) -> PathBuf {
         self.root.join(format!("{}.gguf", self.name()))
     }
 
-    /// Ollama's description of the model.
+    /// Returns the path of the Modelfile, which describes the model to Ollama.
     pub fn modelfile(&self) -> PathBuf {
         self.root.join("Modelfile")
     }
 
-    /// Returns the name of the folder.
+    /// Returns the name of the tuning's folder.
     pub fn name(&self) -> String {
         let named = match self.root.file_name() {
             Some(name) => Some(name.to_owned()),
@@ -102,7 +102,7 @@ impl TuneFolder {
         named.map_or("model".into(), |name| name.to_string_lossy().into_owned())
     }
 
-    /// Returns what the folder was begun with; `None` if it is new or empty.
+    /// Reads the record of the request that the folder was begun with; `None` if the folder is new or empty.
     ///
     /// # Errors
     /// Fails if the folder holds something else.
@@ -124,7 +124,7 @@ impl TuneFolder {
         }
     }
 
-    /// Refuses a folder that holds something else.
+    /// Fails if the folder holds something other than a tuning.
     fn refuse_stranger(&self) -> Result<(), StudyError> {
         let shown = self.root.display();
         let entries = match std::fs::read_dir(&self.root) {
@@ -148,7 +148,7 @@ impl TuneFolder {
         Ok(())
     }
 
-    /// Makes the folder and locks it for this process.
+    /// Creates the folder and locks it for this process.
     ///
     /// # Errors
     /// Fails if the folder can't be written, or another process works in it.
@@ -170,13 +170,13 @@ impl TuneFolder {
         }
     }
 
-    /// Returns true if the text is prepared.
+    /// Returns true if the dataset is already prepared.
     pub(super) fn has_data(&self) -> bool {
         self.data().join("dataset.json").is_file()
     }
 
-    /// Writes what the folder is begun with. Configs of an earlier request are set aside as `.old`, unless the text is
-    /// prepared by them.
+    /// Writes the record of the request. Renames configs of an earlier request to `.old`, except the one that an
+    /// existing dataset was prepared with.
     pub(super) fn begin(&self, record: &Record) -> Result<(), StudyError> {
         let earlier = [
             (self.prepare_config(), !self.has_data()),
@@ -197,8 +197,8 @@ impl TuneFolder {
 }
 
 impl Record {
-    /// Checks that a folder that was begun with `self` can go on with `now`. What no file of the folder depends on yet
-    /// may change: before the run begins, how it trains; before the text is prepared, also the text.
+    /// Checks that the tuning of this record can continue with the request `now`. Settings that no file depends on yet
+    /// may differ: those of the training before the run begins, and also those of the text before it is prepared.
     ///
     /// # Errors
     /// Fails if the request has changed in what is fixed, and names the part.
@@ -220,7 +220,7 @@ impl Record {
         )))
     }
 
-    /// Returns the keys of the record that may change.
+    /// Returns the keys of the record that may still change.
     fn free_keys(&self, now: &Self, folder: &TuneFolder) -> Vec<&'static str> {
         let mut free = vec!["domain"];
         if folder.run().exists() {
@@ -239,7 +239,7 @@ impl Record {
         free
     }
 
-    /// Returns a value of the request as TOML, for a message.
+    /// Formats a value of the request as TOML for a message.
     fn value(&self, key: &str) -> String {
         let table = toml::Table::try_from(&self.request).unwrap_or_default();
         let mut value = Some(toml::Value::Table(table));

@@ -5,8 +5,8 @@
 //! person can go on from there with the ordinary commands. A step that is done is skipped, so that the same call goes
 //! on after a stop.
 //!
-//! `request` checks the request, `settings` parts its settings, `folder` names the files, `base` opens or imports the base, `configs` writes the
-//! configs, `steps` runs the steps, and `ending` writes the files of the model.
+//! `request` checks the request, `settings` parts its settings, `folder` names the files, `base` opens or imports the
+//! base, `configs` writes the configs, `steps` runs the steps, and `ending` writes the files of the model.
 
 mod base;
 mod configs;
@@ -31,7 +31,7 @@ use crate::StudyError;
 use folder::Record;
 use request::Retained;
 
-/// A tuning whose request is checked and whose folder is found fit for it.
+/// Tuning, opened: its request is valid, and its folder is new or was begun by the same request.
 pub struct Tune {
     request: TuneRequest,
     retained: Retained,
@@ -77,17 +77,17 @@ impl Tune {
         })
     }
 
-    /// Folder of the tuning.
+    /// Returns the folder of the tuning.
     pub fn folder(&self) -> &TuneFolder {
         &self.folder
     }
 
-    /// Request of the tuning.
+    /// Returns the request of the tuning.
     pub fn request(&self) -> &TuneRequest {
         &self.request
     }
 
-    /// Name of the niche.
+    /// Returns the name of the niche.
     pub fn niche(&self) -> &str {
         &self.record.domain
     }
@@ -109,7 +109,7 @@ impl Tune {
     }
 }
 
-/// Returns the name of a new niche, which is no domain of the base or of the retained dataset.
+/// Returns a name for the niche that no domain of the base or of the retained dataset has.
 fn niche_name(request: &TuneRequest, retained: &Retained) -> Result<String, StudyError> {
     let dataset = match retained {
         Retained::Dataset(path) => Some(Dataset::open(path).map_err(StudyError::refused)?),

@@ -1,4 +1,4 @@
-//! Request of a tuning: base, data, what to retain; checked, and kept in the folder for the same command to go on.
+//! Request of a tuning (base, text of the niche, text to retain, settings), and its checks.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::StudyError;
 use crate::schema::LIMIT;
 
-/// Request of a tuning.
+/// Request of a tuning, as saved in its folder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TuneRequest {
@@ -18,14 +18,14 @@ pub struct TuneRequest {
     pub base: String,
     /// Text of the niche: files, folders or globs, as `paths` in `prepare`.
     pub data: Vec<String>,
-    /// Text that the model should keep, a domain each; or one prepared dataset.
+    /// Text whose quality the model should keep, each path as a domain; or one prepared dataset.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub retain: Vec<String>,
     /// Forgetting limits in bits per byte. If they are empty, those of [`Self::default_limits`] hold where text is
     /// retained.
     #[serde(default, skip_serializing_if = "LimitsConfig::is_empty")]
     pub limits: LimitsConfig,
-    /// Trained parameters.
+    /// Fine-tuning method, which decides the trained parameters.
     pub method: Method,
     /// Changes to the fine-tuning's config, as `key.sub=value`. Those of the niche's text, such as `fields` and
     /// `on_bad_record`, change the config of the preparation.
@@ -33,19 +33,19 @@ pub struct TuneRequest {
     pub settings: Vec<String>,
 }
 
-/// Retained text of a request.
+/// Retained text of a request, by its kind.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Retained {
-    /// None: the base's own predictions on text that it generates are held instead.
+    /// No retained text: the model is kept close to the base on text that the base generates.
     Nothing,
-    /// Raw text, a domain each.
+    /// Paths of raw text, each of which is a domain.
     Texts(Vec<String>),
-    /// Prepared dataset.
+    /// Folder of a prepared dataset.
     Dataset(PathBuf),
 }
 
 impl TuneRequest {
-    /// Checks what can be checked before any work: that paths exist and fit together.
+    /// Checks the request before any work: that its paths exist and its parts fit together.
     ///
     /// # Errors
     /// Fails with the argument at fault.
@@ -107,7 +107,7 @@ impl TuneRequest {
         }
     }
 
-    /// Returns the forgetting limits of a request that retains text.
+    /// Returns the default forgetting limits of a request that retains text; empty if it retains none.
     pub fn default_limits(&self) -> LimitsConfig {
         match self.limits.is_empty() {
             true => LimitsConfig::from([("default".to_owned(), LIMIT)]),
@@ -115,12 +115,12 @@ impl TuneRequest {
         }
     }
 
-    /// Returns the folder of a tuning whose folder is not given: the base's name and the data's, in the current folder.
+    /// Returns the default folder of a tuning: in the current folder, named after the base and the data.
     pub fn default_output(&self) -> PathBuf {
         format!("{}-{}", self.base_name(), name_of_texts(&self.data)).into()
     }
 
-    /// Returns the base's name: of a file or folder without its ending, of a run's checkpoint that of the run.
+    /// Returns the base's name: of a file or folder without its extension, or of the run that a checkpoint belongs to.
     fn base_name(&self) -> String {
         let path = self.base.split('@').next().unwrap_or(&self.base);
         let of_run =

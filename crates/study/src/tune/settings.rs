@@ -1,4 +1,4 @@
-//! Settings of a tuning, `key.sub=value`: those of the fine-tuning's config, and those of the niche's text.
+//! Settings `key.sub=value` of a tuning, split into those of the fine-tuning's config and those of the niche's text.
 
 use polymath_finetune::Method;
 use serde::Deserialize;
@@ -8,7 +8,7 @@ use super::request::refused;
 use crate::StudyError;
 use crate::schema::toml_key;
 
-/// Keys that a tuning sets itself, with what decides each.
+/// Keys that a tuning sets itself, each with the argument that decides its value.
 const DECIDED: [(&str, &str); 7] = [
     ("base", "the first argument names the base"),
     ("dataset", "the arguments after the base name the text"),
@@ -18,7 +18,7 @@ const DECIDED: [(&str, &str); 7] = [
     ("retain", "`--retain` names the text to keep"),
     ("retention.limits", "`--limits` sets the budget"),
 ];
-/// Keys of the niche's text, which have the same names in a config of `finetune`.
+/// Keys that describe the niche's text. They have the same names in `prepare.toml` and `finetune.toml`.
 const OF_TEXT: [&str; 7] = [
     "extensions",
     "fields",
@@ -29,7 +29,7 @@ const OF_TEXT: [&str; 7] = [
     "heldout_groups",
 ];
 
-/// Returns true if a setting sets `key` or a key below it.
+/// Returns true if a setting assigns `key` or a key below it.
 fn sets(setting: &str, key: &str) -> bool {
     let set = setting.split('=').next().unwrap_or_default().trim();
     let below = set.strip_prefix(key);
@@ -41,7 +41,7 @@ fn is_of_text(setting: &str) -> bool {
 }
 
 impl TuneRequest {
-    /// Takes the method out of the settings, where it decides more than the config: whether an adapter is merged.
+    /// Moves the method from the settings to the request, since a tuning must know whether it trains an adapter.
     ///
     /// # Errors
     /// Fails if the method is unknown, or another than `--lora` asks for.
@@ -67,7 +67,7 @@ impl TuneRequest {
         Ok(())
     }
 
-    /// Checks that no setting changes what a tuning decides itself.
+    /// Fails if a setting assigns a key that a tuning sets itself.
     pub(super) fn check_settings(&self) -> Result<(), StudyError> {
         for setting in &self.settings {
             let decided = DECIDED.iter().find(|(key, _)| sets(setting, key));

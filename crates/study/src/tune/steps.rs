@@ -15,31 +15,31 @@ use super::request::Retained;
 use super::{Tune, TuneFolder};
 use crate::{ForgetOptions, Runner, Setup, StudyError, forget};
 
-/// Number of steps.
+/// Number of steps of a tuning.
 const STEPS: usize = 5;
 
-/// Runs and shows the steps of a tuning.
+/// Environment of a tuning: runs and shows its steps.
 pub trait TuneRunner: Runner {
-    /// Shows the dataset of the niche and of retained text, which lies or will lie in `folder`.
+    /// Called when the dataset of the niche and the retained text is prepared. `folder` is its final folder.
     fn prepared(&self, dataset: &Dataset, folder: &Path);
 }
 
-/// Tuning that was opened to be looked at.
+/// Tuning that was opened only to inspect it, for a dry run.
 pub struct Inspected {
-    /// Fine-tuning of the tuning. Can't be run.
+    /// Opened fine-tuning, which can be inspected but not run.
     pub finetuning: Finetuning,
-    /// Temporary folder of what was prepared.
+    /// Temporary folder of the prepared dataset, removed on drop.
     _scratch: tempfile::TempDir,
 }
 
-/// Finished fine-tuning.
+/// Fine-tuning after its training.
 struct Trained {
     finetuning: Finetuning,
     ending: Ending,
 }
 
 impl Tune {
-    /// Runs the steps that are not done.
+    /// Runs those steps of the tuning that are not done yet.
     ///
     /// # Errors
     /// Fails with [`StudyError::Interrupted`] if it was stopped, if the data or the base refuse the request, or with
@@ -160,7 +160,7 @@ impl Tune {
         Err(StudyError::Interrupted)
     }
 
-    /// Scores the base and the tuned model, unless the report is there.
+    /// Scores the base and the tuned model and writes the report, unless it exists.
     fn report(
         &self,
         base: &TuneBase,
@@ -223,7 +223,7 @@ impl Tune {
         )
     }
 
-    /// Returns the forgetting limits; none if no text is retained and none are given.
+    /// Returns the forgetting limits; empty if no text is retained and no limits are given.
     fn limits(&self) -> LimitsConfig {
         match self.retained {
             Retained::Nothing => self.request.limits.clone(),
@@ -288,7 +288,7 @@ impl Tune {
     }
 }
 
-/// Path of a model's folder relative to that of the tuning, for its link.
+/// Returns the path of a model's folder relative to the tuning's folder, as the target of a link.
 pub(super) fn relative(folder: &TuneFolder, model: &Path) -> PathBuf {
     let whole = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
     let (root, model) = (whole(folder.root()), whole(model));

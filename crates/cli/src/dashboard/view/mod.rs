@@ -31,7 +31,7 @@ const SIDE_BY_SIDE: u16 = 64;
 /// Minimum height for loss above domains.
 const ONE_ABOVE_THE_OTHER: u16 = 14;
 
-/// Everything that one frame shows.
+/// Data of one frame of the dashboard: the run's state, log lines and time.
 pub struct Moment<'a> {
     pub state: &'a DashboardState,
     /// Last lines of the log.
