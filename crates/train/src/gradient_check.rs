@@ -12,21 +12,23 @@ use crate::TrainError;
 const LORA_A: &str = ".lora_A.weight";
 const LORA_B: &str = ".lora_B.weight";
 
-/// Hash of every parameter's values at the beginning of the run.
+/// State of the check: a hash of every parameter's values at the beginning of the run, to find parameters that never
+/// change.
 pub struct GradientCheck {
     before: BTreeMap<String, u64>,
 }
 
 impl GradientCheck {
-    /// Computes the hashes of the current parameters.
+    /// Starts the check: computes the hashes of the current parameters.
     pub fn begin(parameters: &BTreeMap<String, Var>) -> Result<Self, TrainError> {
         Ok(Self {
             before: digests(parameters)?,
         })
     }
 
-    /// Checks that every parameter has a finite gradient that is not zero everywhere. An exception is an adapter's A,
-    /// whose gradient is zero as long as its B is zero, as at the beginning. A is checked again at step 2.
+    /// Checks at step 1 that every parameter has a finite gradient that is not zero everywhere. The matrix A of an
+    /// adapter may have a zero gradient while the adapter's matrix B is zero, as it is at the beginning. A is therefore
+    /// checked again at step 2.
     pub fn check_gradients(
         parameters: &BTreeMap<String, Var>,
         gradients: &BTreeMap<String, Tensor>,
@@ -60,8 +62,8 @@ impl GradientCheck {
         Ok(())
     }
 
-    /// Checks that every parameter has changed since the beginning. A parameter may be unchanged if `learning_rate`,
-    /// the size of Adam's first updates, is below the resolution of its f32 numbers.
+    /// Checks that every parameter's values have changed since the beginning of the run. A parameter may be unchanged
+    /// if `learning_rate`, the size of Adam's first updates, is below the resolution of its f32 numbers.
     pub fn check_changed(
         &self,
         parameters: &BTreeMap<String, Var>,
@@ -81,8 +83,8 @@ impl GradientCheck {
     }
 }
 
-/// Returns true if `name` is an adapter's A whose B is still zero. The gradient of A passes through B, so it is zero
-/// too.
+/// Returns true if `name` is the matrix A of an adapter whose matrix B is still zero. The gradient of A passes through
+/// B, so it is zero too.
 fn waits_for_b(parameters: &BTreeMap<String, Var>, name: &str) -> Result<bool, TrainError> {
     let partner = name
         .strip_suffix(LORA_A)

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::FinetuneError;
 
-/// Source of replayed rows.
+/// Source of the text that is replayed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ReplaySource {
@@ -50,7 +50,7 @@ fn is_one(weight: &f64) -> bool {
 }
 
 const SHARE: f64 = 0.05;
-/// Highest number of tokens that a base generates, which takes days on a CPU.
+/// Maximum number of tokens that the config may ask the base to generate. Generating them takes days on a CPU.
 const MOST_GENERATED: u64 = 10_000_000;
 /// Number of generated tokens in runs of earlier versions, whose `run.toml` has none.
 pub(crate) const EARLIER_TOKENS: u64 = 200_000;
@@ -69,7 +69,7 @@ impl Default for ReplayConfig {
 }
 
 impl ReplayConfig {
-    /// Checks every value.
+    /// Checks every value of the replay settings.
     pub(crate) fn validate(&self) -> Result<(), FinetuneError> {
         let refuse = |message: String| Err(FinetuneError::Config(message));
         if !(0.005..=0.5).contains(&self.share) {
@@ -111,13 +111,14 @@ impl ReplayConfig {
         Ok(())
     }
 
-    /// Returns the number of tokens that the base generates.
+    /// Returns the number of tokens that the base generates for replay.
     pub(crate) fn tokens(&self) -> u64 {
         self.tokens.unwrap_or(EARLIER_TOKENS)
     }
 }
 
-/// Fails if `tokens` is no number of tokens to generate; `name` is where the user gave it.
+/// Fails if `tokens` is outside the range of numbers of tokens to generate. `name` is the key or flag that set it, for
+/// the error.
 pub(super) fn check_generated(name: &str, tokens: u64) -> Result<(), FinetuneError> {
     match (1..=MOST_GENERATED).contains(&tokens) {
         true => Ok(()),
@@ -127,7 +128,7 @@ pub(super) fn check_generated(name: &str, tokens: u64) -> Result<(), FinetuneErr
     }
 }
 
-/// Deserializer of all three forms, each with its own error.
+/// Deserializer of replay settings in any of their three forms (a share, `"self"` or a table), each with its own error.
 struct Forms;
 
 impl<'de> Visitor<'de> for Forms {

@@ -18,25 +18,26 @@ use super::collapse::Diversity;
 use crate::FinetuneError;
 use crate::durable;
 
-/// Name of the generated domain.
+/// Name of the domain of the generated text in its dataset.
 pub const DOMAIN: &str = "self";
-/// Number of tokens of the documents that are generated in parallel. A step reads all weights however many documents it
-/// extends, so that more of them take less time for a token; their keys and values take the memory.
+/// Maximum number of tokens, over all documents that are generated in parallel. Each decoding step reads all weights
+/// once for all of these documents, so more of them take less time per token; their key/value caches limit the number.
 const TOKENS_AT_ONCE: usize = 16_384;
-/// Bounds of the number of documents that are generated in parallel.
+/// Minimum and maximum number of documents that are generated in parallel.
 const AT_ONCE: RangeInclusive<usize> = 8..=64;
-/// Number of documents after which the text is checked for the first time, so that a base that repeats itself is
+/// Number of documents after which generated text is first checked for collapse, so that a base that repeats itself is
 /// refused early.
 const FIRST_LOOK: usize = 64;
-/// Number of seeds that are tried.
+/// Number of random seeds with which generation is attempted before the base is refused as collapsed.
 const ATTEMPTS: u64 = 3;
-/// Minimum number of documents of a text of which a quarter is held out: 20 each of the dev and test splits.
+/// Minimum number of generated documents if a quarter of them is held out: gives 20 documents each in the dev and test
+/// splits.
 pub(super) const FEWEST_DOCUMENTS: usize = 2 * 20 * 4;
 
-/// Distance of the seeds of two attempts.
+/// Difference between the random seeds of two attempts to generate text.
 const SEEDS: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// Part of a generated text that is held out.
+/// Part of the generated documents that is held out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeldOutPart {
     /// No document.
@@ -73,14 +74,14 @@ impl HeldOutPart {
     }
 }
 
-/// Result of generating with one seed.
+/// Result of generating text with one random seed.
 enum Generated {
     Text(Vec<SampledDocument>),
-    /// The text has collapsed, for this reason.
+    /// The text has collapsed into repetition; holds the reason.
     Collapsed(String),
 }
 
-/// Settings of the text to generate.
+/// Settings of text that the base generates, and of the dataset in which it is stored.
 #[derive(Debug, Clone)]
 pub struct SelfReplay {
     /// Folder of the dataset.
@@ -91,22 +92,23 @@ pub struct SelfReplay {
     pub base_sha256: String,
     /// Minimum number of tokens to generate.
     pub tokens: u64,
-    /// Sampling settings of a document.
+    /// Temperature, maximum length and seed with which a document is sampled.
     pub composition: DocumentSampler,
-    /// Frame of the conversations that a chat model writes; `None` for continuations of the begin token.
+    /// Tokens that the chat template writes around question and answer, so that a chat model generates conversations;
+    /// `None` to sample documents from the begin token on.
     pub frame: Option<ConversationFrame>,
-    /// Part of the documents on which forgetting is measured, and which is not trained on.
+    /// Part of the documents that is not trained on but used to measure forgetting.
     pub held_out: HeldOutPart,
 }
 
 impl SelfReplay {
-    /// Returns the settings with another folder.
+    /// Returns the same settings with `output` as the dataset's folder.
     #[must_use]
     pub fn at(self, output: PathBuf) -> Self {
         Self { output, ..self }
     }
 
-    /// Returns the dataset. Generates it unless it exists already.
+    /// Returns the dataset of generated text. Generates the text unless the dataset already exists.
     ///
     /// # Errors
     /// Fails if the text has collapsed with every seed, the model fails or the folder can't be written; with
@@ -163,13 +165,13 @@ impl SelfReplay {
         )))
     }
 
-    /// Returns true if the dataset exists. Its content is checked when it is opened.
+    /// Returns true if the folder contains a dataset. Its content is checked only when it is opened.
     pub fn exists(&self) -> bool {
         let manifest = Dataset::open(&self.output);
         manifest.is_ok_and(|dataset| dataset.manifest().source == self.source())
     }
 
-    /// Returns a hash of all settings that determine the text.
+    /// Returns a hash of all settings that determine the generated text.
     pub fn source(&self) -> String {
         let (base, tokens, sampler) = (&self.base_sha256, self.tokens, &self.composition);
         let text = match (&self.frame, self.held_out) {
@@ -183,7 +185,8 @@ impl SelfReplay {
         sha256_of_bytes(text.as_bytes())
     }
 
-    /// Returns the existing dataset, or `None` if there is none or it has other settings.
+    /// Returns the existing dataset of generated text, or `None` if there is none or it was generated with other
+    /// settings.
     fn existing(&self) -> Result<Option<Dataset>, FinetuneError> {
         if !self.output.join("dataset.json").is_file() {
             return Ok(None);
@@ -250,8 +253,8 @@ impl SelfReplay {
         })
     }
 
-    /// Writes the documents as a dataset that `polymath dataset` can read. A truncated document gets no end token, so
-    /// that the model does not learn to stop there.
+    /// Writes generated documents as a dataset that `polymath dataset` can read. A truncated document gets no end
+    /// token, so that the model does not learn to stop there.
     fn write(
         &self,
         base: &Transformer,
@@ -313,7 +316,7 @@ impl SelfReplay {
     }
 }
 
-/// Returns the number of documents of at most `length` tokens that are generated in parallel.
+/// Returns the number of documents to generate in parallel, if each has at most `length` tokens.
 fn documents_at_once(length: usize) -> usize {
     (TOKENS_AT_ONCE / length.max(1)).clamp(*AT_ONCE.start(), *AT_ONCE.end())
 }
@@ -327,8 +330,8 @@ fn failed(path: &Path) -> impl FnOnce(std::io::Error) -> FinetuneError {
 mod tests {
     use super::*;
 
-    /// Checks that the keys and values of the documents that are generated in parallel are bounded for rows of any
-    /// usual length, and that short documents do not wait for each other in small groups.
+    /// Checks the number of documents that are generated in parallel: their key/value caches are bounded for any usual
+    /// length, and short documents are generated in large groups.
     #[test]
     fn long_documents_are_fewer_at_once() {
         for (length, expected) in [(16, 64), (256, 64), (512, 32), (2048, 8), (8192, 8)] {

@@ -1,4 +1,5 @@
-//! Text that the base generates, in a run: its settings, the folder where it is kept, and its use as a retained domain.
+//! Use of text that the base generates in a fine-tuning: the settings of the text, the folder that keeps it, and its
+//! role as a retained domain.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,14 +13,14 @@ use super::self_replay::{DOMAIN, FEWEST_DOCUMENTS, HeldOutPart};
 use super::{ReplayConfig, ReplaySource, RetentionConfig, SelfReplay, StartContext};
 use crate::{FinetuneError, Finetuning};
 
-/// Bounds of the default number of tokens to generate. Between them it is the smaller bound times a power of two, so
-/// that runs of about the same length share their text.
+/// Minimum and maximum of the default number of tokens to generate. The default is the minimum times a power of two, so
+/// that runs of about the same length can share the text.
 const TOKENS: (u64, u64) = (25_000, 200_000);
-/// Number of tokens to generate if none are replayed and forgetting is only measured on them.
+/// Default number of tokens to generate if the text is only scored to measure forgetting, and not replayed.
 const MEASURED_TOKENS: u64 = 50_000;
-/// Maximum length in tokens of a document that is only measured.
+/// Maximum length in tokens of a generated document that is only scored to measure forgetting.
 const MEASURED_LENGTH: usize = 256;
-/// Stands for the question, to find out what a chat template writes before and after it.
+/// Placeholder for a question, used to find out what a chat template writes before and after it.
 const QUESTION: &str = "POLYMATHQUESTION";
 
 /// Returns the default number of tokens that the base generates: as many as the run replays, within bounds.
@@ -47,8 +48,8 @@ pub(crate) fn default_tokens(
 }
 
 impl SelfReplay {
-    /// Returns the settings of text in which the forgetting of models tuned from `base` is measured: all of it is held
-    /// out.
+    /// Returns the settings of generated text on which the forgetting of models tuned from `base` is measured. All of
+    /// its documents are held out.
     ///
     /// # Errors
     /// Fails if `tokens` is 0 or over ten million, or if the base's files can't be read.
@@ -79,7 +80,7 @@ impl SelfReplay {
 }
 
 impl RetentionConfig {
-    /// Fills in the number of tokens that the base generates, if it generates any.
+    /// Fills in the default number of tokens that the base generates, if the config has text generated.
     pub(crate) fn fill_in_tokens(&mut self, training: &Training, total_steps: u64) {
         let holds_out = self.limits.is_some();
         let generated = self
@@ -96,12 +97,13 @@ impl RetentionConfig {
 }
 
 impl Finetuning {
-    /// Returns true if the limits hold for text that the base generates, since no text is retained.
+    /// Returns true if the run's forgetting limits apply to text that the base generates, because no dataset of
+    /// retained domains is given.
     pub fn is_limited_on_generated_text(&self) -> bool {
         self.is_limited() && self.retained.is_none()
     }
 
-    /// Returns the number of tokens that the base has yet to generate before the first step.
+    /// Returns the number of tokens that the base must generate before the first step; 0 if the text already exists.
     pub(crate) fn tokens_to_generate(&self) -> u64 {
         let replays = self.config.retention.replays(ReplaySource::Generated);
         if !replays && !self.is_limited_on_generated_text() {
@@ -117,7 +119,8 @@ impl Finetuning {
         }
     }
 
-    /// Returns a sentence about the text that the base generates before the first step, or `None` if it generates none.
+    /// Returns a sentence for the user about text that the base will generate before the first step, or `None` if it
+    /// generates none.
     pub fn generation(&self) -> Option<String> {
         let tokens = self.tokens_to_generate();
         let purpose = match self.is_limited_on_generated_text() {
@@ -127,8 +130,8 @@ impl Finetuning {
         (tokens > 0).then(|| format!("text: the base generates {tokens} tokens first, {purpose}"))
     }
 
-    /// Returns this run with the text that its base generated as a retained domain. Fails with
-    /// [`FinetuneError::Stopped`] if it was stopped while the text was generated.
+    /// Returns this run with the text that its base generates as a retained domain. Fails with
+    /// [`FinetuneError::Stopped`] if the run is stopped while the text is generated.
     pub(crate) fn with_generated_text(
         &self,
         context: &mut StartContext,
@@ -147,7 +150,7 @@ impl Finetuning {
         Ok(tuning)
     }
 
-    /// Returns the text that the base generated, and generates it unless it exists.
+    /// Returns the dataset of text that the base generates. Generates the text unless the dataset already exists.
     pub(super) fn generated_text(
         &self,
         context: &mut StartContext,
@@ -169,7 +172,7 @@ impl Finetuning {
         text.prepare(&base, &context.launch.stop, context.observer)
     }
 
-    /// Returns the settings of the text that the base generates, beside the run.
+    /// Returns the settings of the text that the base generates for this run, to be stored beside the run's folder.
     fn self_replay(&self) -> Result<SelfReplay, FinetuneError> {
         let replay = self.config.retention.replay.as_ref();
         let replay = replay.filter(|replay| replay.source == ReplaySource::Generated);
@@ -203,8 +206,9 @@ impl Finetuning {
         }
     }
 
-    /// Returns the folders in which the text may lie, the best one first: beside the base if that is a checkpoint in a
-    /// run folder of the same owner as this run, and beside the run.
+    /// Returns the folders in which the generated text may be stored, the preferred one first: beside the base, if the
+    /// base is a checkpoint in a run folder of the same owner as this run, so that other runs can share the text; then
+    /// beside this run.
     fn places(&self, text: &SelfReplay) -> Vec<PathBuf> {
         let mut places = Vec::new();
         if let Some(run) = self.base.folder.parent()
@@ -225,8 +229,8 @@ impl Finetuning {
     }
 }
 
-/// Returns what the chat template of a base writes around question and answer, or `None` if the base has no template
-/// or the template refuses a question alone.
+/// Returns the tokens that a base's chat template writes before and after question and answer. Returns `None` if the
+/// base has no chat template, or if the template refuses a question without an answer.
 fn conversation_frame(base: &Path) -> Result<Option<ConversationFrame>, FinetuneError> {
     let path = polymath_model::tokenizer_in(base)?;
     let tokenizer = polymath_tokenizer::open(&path).map_err(polymath_data::DataError::from)?;
@@ -266,7 +270,7 @@ fn conversation_frame(base: &Path) -> Result<Option<ConversationFrame>, Finetune
     }))
 }
 
-/// Returns true if the folder of `place` can be made and written.
+/// Returns true if the folder that will contain `place` exists or can be created, and can be written.
 fn can_write_beside(place: &Path) -> bool {
     let folder = place.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder).is_ok() && tempfile::tempfile_in(folder).is_ok()

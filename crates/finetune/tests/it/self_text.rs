@@ -119,7 +119,7 @@ fn generated_text_is_reused() {
     assert!(matches!(stopped(&new), Err(FinetuneError::Stopped)));
 }
 
-/// Returns a tokenizer with one word for each id.
+/// Returns the text of a `tokenizer.json` with one word for each token ID.
 fn tokenizer_json() -> String {
     let words: Vec<String> = (0..VOCABULARY)
         .map(|id| format!("\"w{id}\": {id}"))

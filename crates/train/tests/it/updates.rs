@@ -175,7 +175,8 @@ impl ByHand {
     }
 }
 
-/// Returns the loss of a batch divided by `scored`, the number of its targets; computed in f64 without the training loop.
+/// Returns the loss of a batch divided by `scored`, the number of its targets. Computed in f64, without the training
+/// loop.
 fn mean_loss(weights: &Weights, batch: &Batch, scored: f64) -> f64 {
     loss(&config(), weights, batch) / scored
 }

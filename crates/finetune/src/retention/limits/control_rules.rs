@@ -10,8 +10,8 @@ const LEVELS: (f64, f64) = (-4.0, 6.0);
 /// Gain of the controller: the level changes by this factor times log₂ of the violation at each evaluation. It is
 /// below 1, since forgetting responds to a new level only over the next few evaluations.
 const GAIN: f64 = 0.5;
-/// Number of evaluations by which the violation is extrapolated linearly, since a new level takes effect only over the
-/// next few evaluations.
+/// Number of evaluations by which the controller extrapolates the violation of the limits linearly. It looks ahead
+/// because a new strength of retention takes effect only over the next few evaluations.
 const AHEAD: f64 = 1.0;
 /// Maximum increase and maximum decrease of the controller's level at one evaluation.
 const MOST: (f64, f64) = (0.5, 0.25);

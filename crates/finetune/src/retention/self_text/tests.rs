@@ -18,8 +18,8 @@ fn training() -> Training {
     })
 }
 
-/// Checks that as much is generated as is replayed, in steps of powers of two and within bounds, and that enough
-/// documents can be held out.
+/// Checks that by default the base generates as many tokens as the run replays, rounded to the lower bound times a
+/// power of two and within bounds, and enough documents for held-out splits.
 #[test]
 fn as_much_is_generated_as_is_replayed() {
     let training = training();
@@ -38,7 +38,7 @@ fn as_much_is_generated_as_is_replayed() {
     assert_eq!(tokens(10, true), 50_000);
 }
 
-/// Writes a model folder whose tokenizer has a chat template, and returns it.
+/// Writes the folder of a model whose tokenizer has the given chat template. Returns the folder's path.
 fn chat_model(at: &Path, template: &str) -> PathBuf {
     let words = ["<s>", "<end>", "<user>", "<assistant>", "why", "so"];
     let vocabulary: Vec<String> = (words.iter().enumerate())
@@ -81,8 +81,8 @@ fn chat_model(at: &Path, template: &str) -> PathBuf {
     folder
 }
 
-/// Checks that a chat model writes question and answer in its template's frame, without the begin token, that it has
-/// one, and that a template that refuses a question alone leaves documents.
+/// Checks that a chat model generates questions and answers inside the tokens of its chat template, with one begin
+/// token, and that a template that refuses a question without an answer makes it generate plain documents.
 #[test]
 fn the_frame_is_that_of_the_chat_template() {
     let root = tempfile::tempdir().unwrap();
@@ -121,8 +121,8 @@ fn the_frame_is_that_of_the_chat_template() {
     assert!(conversation_frame(&folder).unwrap().is_none());
 }
 
-/// Checks that the folder of a base that is not a run of the same owner gets no files, and that one that can't be
-/// written is passed over.
+/// Checks that generated text is kept beside a base only if the base lies in a run folder of the same owner, and that a
+/// folder that can't be written is not chosen.
 #[test]
 fn a_folder_that_is_no_run_is_left_alone() {
     let root = tempfile::tempdir().unwrap();
