@@ -1,4 +1,5 @@
-//! Runs the commands of the README, of getting started and of the guides, extracted from the pages themselves.
+//! Test that runs the commands of the README, of getting started and of the guides, extracted from the pages
+//! themselves.
 //!
 //! The pages of the book continue one another: they run in the order of `docs/SUMMARY.md`, in one folder, where each
 //! finds the files of the pages before it. There, `polymath` is a script that makes runs small, and models of the hub

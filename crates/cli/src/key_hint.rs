@@ -49,7 +49,7 @@ fn key(flag: &str) -> Option<String> {
     found.map(|(table, _)| format!("{table}{name}"))
 }
 
-/// Returns the value given to a flag: `--flag=value` or `--flag value`.
+/// Returns the value given to a flag on the command line: `--flag=value` or `--flag value`.
 fn value(flag: &str, arguments: &[String]) -> Option<String> {
     if let Some((_, value)) = flag.split_once('=') {
         return Some(value.to_owned());

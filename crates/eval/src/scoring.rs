@@ -333,7 +333,8 @@ impl HeldoutEvaluator {
         })
     }
 
-    /// Returns bits per byte of every domain.
+    /// Returns the bits per byte of every domain. Calls `progress` after each batch with the number of tokens scored so
+    /// far and the total.
     ///
     /// # Errors
     /// Fails as [`score_shard`] does.

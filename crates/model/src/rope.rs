@@ -11,9 +11,9 @@ use crate::{Family, ModelConfig, ModelError, RopeScaling};
 /// Settings of rotary positions in a `config.json`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Rope {
-    /// Base of the frequencies.
+    /// Base θ of the rotary frequencies.
     pub theta: f64,
-    /// Scaling of the frequencies.
+    /// Scaling of the rotary frequencies for long contexts.
     pub scaling: Option<RopeScaling>,
 }
 

@@ -252,7 +252,8 @@ impl Read for FromOffset<'_> {
     }
 }
 
-/// Reads `to.len()` values, one chunk at a time; returns true if all are finite.
+/// Reads `to.len()` values, one chunk at a time, and converts each chunk to f32 by `convert`; returns true if all
+/// values are finite.
 fn widen<T: Pod>(
     file: &mut impl Read,
     to: &mut [f32],

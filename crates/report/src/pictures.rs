@@ -11,9 +11,9 @@ use polymath_eval::statistics::Figure;
 pub struct Traded {
     /// Name of the method.
     pub name: String,
-    /// Gain on the niche.
+    /// Gain on the niche in bits per byte.
     pub gain: Figure,
-    /// Mean forgetting of the retained domains.
+    /// Mean forgetting of the retained domains in bits per byte.
     pub forgetting: Figure,
     /// Points (gain, forgetting) on the path from the base to the model.
     pub path: Vec<(f64, f64)>,

@@ -129,7 +129,7 @@ pub fn bytes(value: u64) -> String {
     }
 }
 
-/// Returns a symbol for each verdict, so that color is not the only distinction.
+/// Returns a symbol for a verdict, so that the color does not carry the information alone.
 pub fn sign(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Kept => "●",

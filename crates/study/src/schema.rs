@@ -188,7 +188,7 @@ pub(crate) const HELD_OUT: i64 = 40;
 /// Forgetting limit in a generated config, in bits per byte.
 pub(crate) const LIMIT: f64 = 0.02;
 
-/// Returns the name itself or, if it is taken, the first free one of `name-2`, `name-3` and so on.
+/// Returns the name itself or, if `is_taken` returns true for it, the first free one of `name-2`, `name-3` and so on.
 pub(crate) fn free_name(name: String, is_taken: impl Fn(&str) -> bool) -> String {
     let numbered = (2..).map(|number| format!("{name}-{number}"));
     let mut names = std::iter::once(name.clone()).chain(numbered);

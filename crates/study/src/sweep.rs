@@ -38,7 +38,7 @@ pub trait Runner {
     fn warn(&self, text: &str);
 }
 
-/// Run of a sweep with its display name.
+/// Opened run of a sweep, with its display name.
 pub(crate) struct NamedRun<'a> {
     pub name: String,
     pub tuning: &'a Finetuning,
@@ -64,11 +64,11 @@ pub struct RunStatus {
     pub tokens: u64,
     /// Progress of the run.
     pub progress: Progress,
-    /// Estimated bytes of memory.
+    /// Estimated memory of the run in bytes.
     pub memory_bytes: u64,
-    /// Bytes of disk that the run still takes at most.
+    /// Maximum disk space in bytes that the run will still take.
     pub disk_bytes: u64,
-    /// Measured time of the run, if it is to be trained.
+    /// Measured time of the run; `None` if it is finished or diverged.
     pub cost: Option<Cost>,
 }
 

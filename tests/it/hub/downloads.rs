@@ -1,4 +1,4 @@
-//! Downloads that fail, are interrupted, or come in chunks.
+//! Tests of downloads from the hub that fail, are interrupted, or come in chunks.
 
 use super::*;
 

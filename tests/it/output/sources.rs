@@ -1,4 +1,4 @@
-//! Sources: only the output modules write to the streams.
+//! Test that only the output modules of the sources write to stdout and stderr.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Commands and files that a page of the documentation shows.
+//! Parser of documentation pages: the commands and files that they show.
 
 use std::path::Path;
 

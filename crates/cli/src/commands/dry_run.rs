@@ -83,7 +83,7 @@ fn sizes(plan: &Plan, disk: &DiskPlan, available: Option<u64>) -> String {
     text
 }
 
-/// Returns the time of a run, and of each of its parts.
+/// Formats the estimated time of a run and of each of its parts, one line for each.
 fn times(cost: &Cost) -> String {
     let mut text = format!(
         "time                  {:>16}  measured on a few steps of this run:\n",

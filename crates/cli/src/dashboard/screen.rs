@@ -81,7 +81,7 @@ pub fn open() -> std::io::Result<Screen> {
     Terminal::new(CrosstermBackend::new(BufWriter::new(stderr())))
 }
 
-/// Draws a frame if the dashboard is open.
+/// Draws a frame with `view` if the dashboard is open.
 pub fn draw(screen: &mut Screen, view: impl FnOnce(&mut Frame)) -> std::io::Result<()> {
     let _drawing = DRAWING.lock().unwrap_or_else(PoisonError::into_inner);
     if is_up() {

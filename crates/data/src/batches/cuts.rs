@@ -56,13 +56,13 @@ impl Exchange {
 /// their prompt.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Cut {
-    /// Tokens up to the document's last target; 0 if it has no target.
+    /// Number of tokens up to and including the document's last target; 0 if it has no target.
     pub needed: usize,
     /// True if the document stays whole, as one piece.
     pub whole: bool,
     /// Number of answers that have a prompt.
     pub answers: u64,
-    /// Answers that do not fit into one row together with their whole prompt.
+    /// Number of answers that do not fit into one row together with their whole prompt.
     pub lost_prompts: u64,
 }
 

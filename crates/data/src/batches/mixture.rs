@@ -31,7 +31,7 @@ pub struct MixtureConfig {
 pub struct DomainSize {
     /// Name of the domain.
     pub name: String,
-    /// Number of tokens in its training split.
+    /// Number of tokens in the domain's training split.
     pub tokens: u64,
 }
 

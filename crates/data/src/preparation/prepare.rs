@@ -106,7 +106,7 @@ fn earlier_source(
 }
 
 /// Returns the dataset in `output` if it is already the requested one, or the one that an earlier version made of the
-/// same sources.
+/// same sources: its fingerprint is then what `earlier` returns.
 fn existing(
     output: &Path,
     source: &str,

@@ -25,7 +25,7 @@ pub(crate) struct Spool {
 
 /// A document, or a piece of one, in a spool.
 pub(crate) struct Entry {
-    /// Index in the spool.
+    /// Index of the entry in the spool.
     pub(crate) index: u64,
     /// Text of the document, in parts that are scored or not.
     pub(crate) parts: Vec<Part>,

@@ -24,7 +24,7 @@ pub struct Dataset {
     path: PathBuf,
     manifest: Manifest,
     fingerprint: String,
-    /// Bytes of `tokenizer.json`.
+    /// Content of `tokenizer.json`.
     tokenizer: Arc<[u8]>,
     shards: BTreeMap<String, Sides>,
 }

@@ -52,7 +52,7 @@ pub enum GroupBy {
     Section,
 }
 
-/// Groups of a domain: their kind, and the field that names them.
+/// Rule by which a domain's documents are grouped: the kind of unit, and the field that names the groups.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Grouping {
     /// Kind of the groups.
@@ -62,7 +62,7 @@ pub struct Grouping {
 }
 
 impl Grouping {
-    /// Creates groups of this kind, without a field.
+    /// Creates a grouping by units of this kind, without a field.
     pub fn of(kind: GroupKind) -> Self {
         Self { kind, field: None }
     }
@@ -80,7 +80,7 @@ impl Grouping {
 /// Group and source of a stored document.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DocumentOrigin {
-    /// Hash of the group.
+    /// Hash that identifies the document's group.
     pub group: u64,
     /// Index of the file in the domain's list of files.
     pub file: u32,

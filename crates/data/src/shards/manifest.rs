@@ -62,9 +62,9 @@ pub struct EndSources {
 /// A domain, with statistics of its preparation.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DomainManifest {
-    /// Training split.
+    /// Sizes and statistics of the training split.
     pub train: SplitManifest,
-    /// Held-out split.
+    /// Sizes and statistics of the held-out split.
     pub heldout: SplitManifest,
     /// Number of source files that were read.
     pub files: u64,
@@ -105,8 +105,8 @@ pub struct DomainManifest {
     /// none.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub near_duplicates_left_out: u64,
-    /// Held-out groups with near-duplicates in the training split. If the config names the held-out files, it counts
-    /// documents instead of groups.
+    /// Number of held-out groups with near-duplicates in the training split; number of documents instead if the config
+    /// names the held-out files.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub near_duplicates_left: u64,
     /// Number of held-out documents cut into pieces because they are few and long.

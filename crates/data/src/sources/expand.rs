@@ -20,7 +20,7 @@ pub(crate) struct Search<'a> {
     /// File extensions from `extensions`, in lower case; empty for all.
     endings: Vec<String>,
     records: Records<'a>,
-    /// Counts of skipped files.
+    /// Counts of files that are skipped, by reason.
     notes: RefCell<RecordNotes>,
 }
 

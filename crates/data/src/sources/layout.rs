@@ -75,7 +75,7 @@ pub(crate) struct MessageFields<'a> {
     pub(crate) system: Option<&'a str>,
     /// Name of the field with the tools.
     pub(crate) tools: &'a str,
-    /// Fields of the role and the text in a message, if the config names them.
+    /// Names of the fields with a message's role and text, as far as the config sets them.
     pub(crate) role: Option<&'a str>,
     pub(crate) content: Option<&'a str>,
 }

@@ -15,9 +15,9 @@ use crate::{DataError, RecordNotes};
 /// Options for reading the records of a domain.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Records<'a> {
-    /// Field with the text, if the config names it.
+    /// Name of the field with the text; `None` if the config does not set it.
     pub(crate) text_field: Option<&'a str>,
-    /// Fields by their meaning, if the config names them.
+    /// Names of fields by their meaning; `None` if the config does not set them.
     pub(crate) fields: Option<&'a FieldNames>,
     /// Field whose value names the group of a record.
     pub(crate) group_field: Option<&'a str>,

@@ -47,7 +47,7 @@ impl Problem {
         (hash(&self.fact) >> 32).is_multiple_of(HELD_OUT)
     }
 
-    /// Returns the kind of the problem. Problems of one kind differ in their numbers only.
+    /// Returns the name of the problem's kind. Problems of one kind differ in their numbers only.
     pub fn kind(&self) -> String {
         let is_word = |word: &&str| word.chars().all(|sign| sign.is_ascii_lowercase());
         let words: Vec<&str> = self.fact.split(' ').take_while(is_word).collect();

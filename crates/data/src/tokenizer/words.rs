@@ -121,7 +121,7 @@ impl Words {
     }
 }
 
-/// Returns the tokens of `word`, from the cache or from the tokenizer's model.
+/// Appends the tokens of `word` to `tokens`: from the cache, or else made by `make`, the tokenizer's model.
 fn recall(
     memory: &mut Memory,
     word: &str,

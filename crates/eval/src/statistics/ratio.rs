@@ -13,7 +13,7 @@ pub struct Pair {
     pub bytes: f64,
 }
 
-/// Sums over groups, from which the ratio and its standard error follow.
+/// Sums over document groups, from which the ratio nats / bytes and its standard error follow.
 #[derive(Default)]
 pub(super) struct Sums {
     count: f64,

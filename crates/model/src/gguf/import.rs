@@ -268,7 +268,7 @@ impl Reader<'_> {
     }
 }
 
-/// Fills a new temporary folder and renames it to `folder` once everything is on the disk.
+/// Creates a temporary folder, lets `fill` write into it, and renames it to `folder` once everything is on the disk.
 fn into_place(
     folder: &Path,
     fill: &dyn Fn(&Path) -> Result<(), ModelError>,

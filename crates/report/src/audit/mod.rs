@@ -39,7 +39,7 @@ pub struct Audit {
     /// Change of the base's bits per byte when it is scored again after the tuned models, by domain. Every value must
     /// be exactly 0.
     pub base_again: BTreeMap<String, f64>,
-    /// Answers to instructions and requests, by model and property.
+    /// Comparison of the answers to instructions and requests, by tuned model and behavior.
     pub behavior: Vec<BehaviorReport>,
     /// Reason why no answers were compared; `None` if they were.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -97,7 +97,7 @@ pub struct AuditParts {
     pub findings: Vec<Finding>,
     /// Change of the base's bits per byte when it is scored again, by domain.
     pub base_again: BTreeMap<String, f64>,
-    /// Answers to instructions and requests.
+    /// Comparison of the answers to instructions and requests, by tuned model and behavior.
     pub behavior: Vec<BehaviorReport>,
     /// Reason why no answers were compared; `None` if they were.
     pub behavior_left_out: Option<String>,

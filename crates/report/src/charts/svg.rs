@@ -152,12 +152,12 @@ pub fn size(picture: &str) -> Size {
     }
 }
 
-/// Returns the class that sets the color of run number `run`.
+/// Returns the CSS class that sets the color of run number `run`.
 pub fn class_of_run(run: usize) -> String {
     format!("run{}", (run + run / MARKERS) % MARKERS)
 }
 
-/// Returns a small picture of a run's marker, for a legend.
+/// Returns a small SVG picture of a run's marker, for a legend.
 pub fn key(run: usize) -> String {
     let middle = Point { x: 8.0, y: 8.0 };
     format!(

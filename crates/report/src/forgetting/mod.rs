@@ -107,9 +107,9 @@ pub struct ModelScores {
 /// Evaluation during a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CurvePoint {
-    /// Number of finished steps.
+    /// Number of training steps before the evaluation.
     pub step: u64,
-    /// Bits per byte of each domain.
+    /// Bits per byte of each domain's held-out documents, by domain.
     pub heldout_bits_per_byte: BTreeMap<String, f64>,
 }
 

@@ -19,7 +19,7 @@ pub struct Row {
     pub settings: Vec<(String, String)>,
     /// Gain on the niche: positive is better.
     pub gain: String,
-    /// Interval of the gain.
+    /// Interval of the gain, formatted.
     pub gain_interval: String,
     /// Retained domain with the largest change; empty if there is none.
     pub worst: String,
@@ -29,7 +29,7 @@ pub struct Row {
     pub worst_bound: String,
     /// Verdict on the run as text, with its symbol.
     pub verdict: String,
-    /// Class of the verdict: that of the worst verdict on a domain.
+    /// CSS class for the verdict's color: that of the worst verdict on a domain.
     pub class: &'static str,
 }
 
@@ -72,7 +72,7 @@ fn row(run: &RunReport, keys: &[&str], answer: &Answer) -> Row {
     }
 }
 
-/// Returns the verdict on a run, and its class.
+/// Returns the verdict on a run in words, and the CSS class of its color.
 fn verdict(run: &RunReport) -> (String, &'static str) {
     let names = |verdict| -> Vec<String> {
         let of = run.judged().filter(|domain| domain.verdict == verdict);

@@ -63,7 +63,7 @@ pub struct DomainReport {
     /// or if that is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub setback: Option<Setback>,
-    /// Verdict on the change.
+    /// Verdict on the domain's change, such as kept or forgotten.
     pub verdict: Verdict,
     /// Reason for a withheld or undecided figure, or a note on few groups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -140,7 +140,7 @@ pub struct RunReport {
     pub name: String,
     /// Folder of the checkpoint.
     pub path: String,
-    /// Fine-tuning method.
+    /// Name of the fine-tuning method, such as `lora`.
     pub method: String,
     /// Domains: the niche, then earlier niches, then retained domains, each by name.
     pub domains: Vec<DomainReport>,
@@ -149,7 +149,7 @@ pub struct RunReport {
     /// Results on the tasks, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tasks: Vec<TaskReport>,
-    /// Evaluations during the run.
+    /// Evaluations on held-out documents during the run's training.
     pub curve: Vec<CurvePoint>,
     /// Overlap of held-out documents with the text that the run was tuned on.
     pub overlaps: Vec<Overlap>,

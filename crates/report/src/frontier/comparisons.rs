@@ -11,9 +11,9 @@ const SEED: u64 = 25;
 
 /// Gain and forgetting of every method, which are compared in pairs.
 pub struct Comparisons<'a> {
-    /// Gain on the niche.
+    /// Gain on the niche of every method, in bits per byte.
     pub gain: FigureOfAll<'a>,
-    /// Mean forgetting of the retained domains.
+    /// Mean forgetting of every method over the retained domains, in bits per byte.
     pub forgetting: FigureOfAll<'a>,
 }
 

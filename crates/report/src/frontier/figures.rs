@@ -48,7 +48,7 @@ pub struct SplitGroups {
     pub domain: String,
     /// Name of the split, `dev` or `test`.
     pub split: &'static str,
-    /// Number of groups.
+    /// Number of document groups of the domain in this split.
     pub groups: usize,
 }
 

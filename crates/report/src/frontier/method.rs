@@ -38,18 +38,18 @@ pub struct Method {
     /// Share of the tuned weights, for a mixture with the base; `None` for a trained method.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub share: Option<f64>,
-    /// Number of runs.
+    /// Number of seeds, and therefore of runs.
     pub seeds: usize,
     /// Difference from the reference; `None` for the reference itself, and if nothing is compared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub against_reference: Option<Difference>,
-    /// Gain on the niche.
+    /// Gain on the niche in bits per byte, with its interval.
     pub gain: Figure,
-    /// Mean forgetting of the retained domains.
+    /// Mean forgetting over the retained domains in bits per byte, with its interval.
     pub mean_forgetting: Figure,
     /// Retained domain with the largest loss.
     pub worst: WorstDomain,
-    /// Change of each retained domain.
+    /// Change of each retained domain in bits per byte, by domain.
     pub rises: BTreeMap<String, Figure>,
     /// Training tokens of each run.
     pub tokens: u64,

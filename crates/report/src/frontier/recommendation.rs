@@ -55,11 +55,11 @@ pub struct Confirmation {
     pub seed: u64,
     /// Outcome of the confirmation.
     pub outcome: Outcome,
-    /// Gain on the niche.
+    /// Gain on the niche in bits per byte.
     pub gain: Figure,
-    /// Mean forgetting of the retained domains.
+    /// Mean forgetting over the retained domains in bits per byte.
     pub mean_forgetting: Figure,
-    /// Change of each retained domain.
+    /// Change of each retained domain in bits per byte, by domain.
     pub rises: BTreeMap<String, Figure>,
     /// Retained domains that are not shown to be within the limit, each with its effective number of groups.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]

@@ -51,7 +51,8 @@ pub fn rate(block: &Block) -> String {
     }
 }
 
-/// Marks the chosen step, and a choice that is beyond the limit on the test split.
+/// Returns the words that mark the chosen step in the tables, with a warning if it is beyond the limit on the test
+/// split; empty for other steps.
 pub fn mark(reset: &Reset, at: usize) -> &'static str {
     let breaks = reset.steps[at].test.1 > reset.limit;
     match (at == reset.chosen, reset.within_limit, breaks) {

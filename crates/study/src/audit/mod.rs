@@ -37,7 +37,7 @@ pub const PROMPTS: usize = 40;
 /// Options of [`audit`]. The defaults are those of the command line.
 #[derive(Debug, Clone)]
 pub struct AuditOptions {
-    /// Folder for the text, its dataset and imported models.
+    /// Folder that the audit writes its text, dataset and imported models to.
     pub folder: PathBuf,
     /// Maximum number of scored tokens of each domain: whole documents in a seeded order, up to the first that does not
     /// fit.

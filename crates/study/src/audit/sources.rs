@@ -35,7 +35,8 @@ impl Opened {
     }
 }
 
-/// Resolves the path of a model. A GGUF file is imported into the folder of the audit, once for each content.
+/// Resolves the path of a model to its folder. A GGUF file is imported into the audit's folder first, unless a file
+/// with the same content was imported there before.
 fn open(path: &Path, audit: &Path) -> Result<Resolved, StudyError> {
     let is_gguf = path
         .extension()

@@ -96,7 +96,7 @@ pub fn compare(
 }
 
 /// Scores a finished run of the recommended method with a new seed, and adds the result to the frontier as its
-/// confirmation.
+/// confirmation. Calls `say` with the name of each model that is scored.
 ///
 /// # Errors
 /// Fails if the run has no complete checkpoint or if scoring fails.

@@ -92,10 +92,10 @@ pub struct Run {
     /// Time of the newest checkpoint, else of the config.
     #[serde(skip)]
     pub date: Option<SystemTime>,
-    /// Base of a fine-tuning.
+    /// Folder of the base of a fine-tuning; `None` for a pretraining.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base: Option<PathBuf>,
-    /// Niche of a fine-tuning.
+    /// Name of the niche of a fine-tuning; `None` for a pretraining.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub niche: Option<String>,
     /// Niches of the fine-tunings from which the base resulted, in order.
@@ -206,7 +206,7 @@ fn condition(folder: &Path, found: &Inspection) -> RunCondition {
     }
 }
 
-/// Returns the faults of incomplete checkpoints, other than the newest one.
+/// Describes the faults of incomplete checkpoints other than the newest one, one sentence each.
 fn broken_before_last(found: &Inspection) -> Vec<String> {
     let earlier = found
         .checkpoints

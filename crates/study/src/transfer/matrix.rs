@@ -134,7 +134,8 @@ impl Matrix<'_> {
         })
     }
 
-    /// Returns the scores of a model, from the cache if they are there. `name` is shown to the user.
+    /// Returns the scores of a model: from the cache or, if it has none, by scoring the model that `load` returns.
+    /// `name` is shown to the user.
     fn score(
         &mut self,
         cache: &ScoresCache,

@@ -88,7 +88,7 @@ impl TuneRequest {
             .collect()
     }
 
-    /// Returns the settings of the fine-tuning's config.
+    /// Returns those settings, as `key=value`, that belong to the fine-tuning's config.
     pub(super) fn training_settings(&self) -> Vec<String> {
         let of_training = self.settings.iter().filter(|setting| !is_of_text(setting));
         of_training.cloned().collect()

@@ -79,8 +79,8 @@ impl Tune {
         })
     }
 
-    /// Opens the tuning without writing into its folder: a GGUF file is imported, and the text prepared, in a temporary
-    /// folder. A model of the hub is downloaded into its cache.
+    /// Opens the tuning without writing into its folder, for a dry run. Imports a GGUF file and prepares the text in a
+    /// temporary folder. A model of the hub is downloaded into its cache.
     ///
     /// # Errors
     /// Fails if the data or the base refuse the request.

@@ -1,5 +1,5 @@
-//! Chunked store for downloads: the chunks of a file, or of a range of it. This server names a file by its SHA-256,
-//! since the client does not interpret the store's own hash.
+//! Chunked store of the test server, for downloads: the chunks of a file, or of a range of it. This server names a file
+//! by its SHA-256, since the client does not interpret the store's own hash.
 
 use serde_json::json;
 use xet_core_structures::xorb_object::{CompressionScheme, serialize_chunk};

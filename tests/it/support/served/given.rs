@@ -1,4 +1,4 @@
-//! Responses of the server to requests that read: repository information, listings and files.
+//! Responses of the test server to requests that read: repository information, listings and files.
 
 use serde_json::json;
 

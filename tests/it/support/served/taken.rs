@@ -1,4 +1,4 @@
-//! Responses of the server to requests that write: repositories, branches, commits, and large files in the chunked
+//! Responses of the test server to requests that write: repositories, branches, commits, and large files in the chunked
 //! store.
 
 use std::collections::BTreeMap;

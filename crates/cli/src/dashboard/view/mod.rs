@@ -166,7 +166,7 @@ fn draw_progress(frame: &mut Frame, area: Rect, state: &DashboardState) {
     frame.render_widget(gauge, area);
 }
 
-/// Returns the numbers of the last step, the most important first.
+/// Formats the numbers of the last training step, the most important first.
 fn figures_of(state: &DashboardState) -> Vec<String> {
     let mut figures = Vec::new();
     let Some(last) = &state.last else {

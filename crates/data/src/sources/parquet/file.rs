@@ -213,7 +213,8 @@ fn without_nulls(value: Value) -> Value {
     }
 }
 
-/// Calls the parquet library, and turns its panics into errors of the file: it trusts the indices in a file.
+/// Calls `read`, which uses the parquet library, and turns a panic into an error of the file: the library trusts the
+/// indices in a file.
 fn guarded<T>(path: &Path, read: impl FnOnce() -> T) -> Result<T, DataError> {
     let error = || ParquetError::General("its parts contradict each other".into());
     catch_panic(read).ok_or_else(|| broken(path, &error()))

@@ -149,13 +149,15 @@ impl Family {
         self.comparisons.iter().map(bound).collect()
     }
 
-    /// Returns the critical value: the largest `of(deviation)` exceeds it in a share `level` of the resamples.
+    /// Returns the critical value: in a share `level` of the resamples, the largest statistic over all comparisons
+    /// exceeds it. `of` maps a deviation to the statistic, such as its absolute value.
     fn reach(&self, level: f64, of: fn(f64) -> f64) -> f64 {
         let all: Vec<usize> = (0..self.comparisons.len()).collect();
         self.largest(&all, of).interpolated(level)
     }
 
-    /// Returns, for each resample, the largest `of(deviation)` over the comparisons in `members`.
+    /// Returns the largest statistic of each resample over the comparisons in `members`. `of` maps a deviation to the
+    /// statistic.
     fn largest(&self, members: &[usize], of: fn(f64) -> f64) -> Maxima {
         let resamples = self
             .comparisons

@@ -44,7 +44,7 @@ struct Row {
     sizes: f64,
     changes: Changes,
     groups: usize,
-    /// True if a group has 1 to 10 correlated documents, and false if it has one.
+    /// True if each group has 1 to 10 correlated documents; false if each document is its own group.
     clustered: bool,
 }
 
@@ -55,26 +55,27 @@ impl Row {
     }
 }
 
-/// Results of a row, as shares of the trials.
+/// Shares of the trials of one simulated domain in which an event occurs.
 #[derive(Debug, Default)]
 struct Outcome {
     covered: f64,
-    /// Intervals that treat documents as independent cover the truth.
+    /// Share of trials in which an interval that treats documents as independent covers the true change.
     covered_by_documents: f64,
-    /// Verdict "kept" with a limit equal to the truth.
+    /// Share of trials with the verdict "kept" if the limit equals the true change; every such verdict is wrong.
     kept: f64,
-    /// Verdict "broken" with a limit equal to the truth.
+    /// Share of trials with the verdict "broken" if the limit equals the true change.
     broken: f64,
-    /// Verdict "broken" with a limit equal to the truth, for changes of the opposite sign: few groups change far less
-    /// than the rest.
+    /// Share of trials with the verdict "broken" if the limit equals the true change and all changes have the opposite
+    /// sign: few groups change far less than the rest.
     broken_mirrored: f64,
-    /// Verdict "kept" with a limit that is [`Trials::room`] above the truth.
+    /// Share of trials with the verdict "kept" if the limit is [`Trials::room`] above the true change; the verdict is
+    /// then right.
     power: f64,
 }
 
 struct Trials {
     number: u64,
-    /// Distance of the limit from the truth for `power`, in nats per byte.
+    /// Distance between limit and true change for `power`, in nats per byte.
     room: f64,
 }
 
