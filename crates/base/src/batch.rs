@@ -13,7 +13,7 @@ pub struct Batch {
     /// For each position: the index within its row at which its document starts. A continuation of a document cut by
     /// a row's end counts as a document of its own. Attention does not reach beyond this start.
     pub document_starts: Vec<u32>,
-    /// Number of rows.
+    /// Number of rows in the batch.
     pub rows: usize,
     /// For each row: the index of its domain in the mixture; 0 if there is one domain.
     pub domains: Vec<usize>,

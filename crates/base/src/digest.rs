@@ -1,4 +1,4 @@
-//! Digests: SHA-256, and the hash FNV-1a.
+//! Checksums of files and texts: SHA-256, and the 64-bit FNV-1a hash.
 
 use std::io::Read;
 use std::path::Path;

@@ -20,7 +20,7 @@ impl Drop for Lock {
     }
 }
 
-/// Result of [`lock`].
+/// Result of trying to take a lock file with [`lock`].
 #[derive(Debug)]
 pub enum Attempt {
     /// This process now holds the lock.

@@ -113,7 +113,7 @@ pub fn sync_folder(folder: &Path) -> Result<()> {
 pub(crate) struct Names(Option<File>);
 
 impl Names {
-    /// Opens the folder.
+    /// Opens the folder `folder`, to sync the names in it later.
     ///
     /// # Errors
     /// Fails if the folder can't be opened.

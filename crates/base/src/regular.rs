@@ -1,4 +1,4 @@
-//! Opening of regular files for reading.
+//! Opening of regular files for reading, which refuses pipes, devices and folders.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{Error, ErrorKind, Read, Result};

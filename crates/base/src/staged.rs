@@ -111,7 +111,7 @@ impl Drop for StagedFile {
 pub struct StagedFolder {
     beside: PathBuf,
     target: PathBuf,
-    /// Lock that shows that the process is alive.
+    /// Lock on the temporary folder, which shows other processes that this process is alive.
     #[cfg(unix)]
     lock: File,
 }

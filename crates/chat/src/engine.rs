@@ -46,13 +46,13 @@ impl Request {
 /// Reason why an answer ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
-    /// The model generated this end token.
+    /// The model generated this end token, given by its ID.
     EndToken(u32),
     /// The answer reached this stop text.
     Stop(String),
     /// The answer reached the maximum number of tokens.
     MaxTokens,
-    /// The context is full.
+    /// Prompt and answer have filled the model's context.
     ContextFull,
     /// The callback that receives the text returned a break.
     Interrupted,

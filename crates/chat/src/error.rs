@@ -8,7 +8,7 @@ use polymath_tokenizer::TokenizerError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChatError {
-    /// The model can't be loaded or can't compute.
+    /// The model can't be loaded or computed.
     #[error(transparent)]
     Model(#[from] ModelError),
     /// The chat template can't be read.
@@ -28,7 +28,7 @@ pub enum ChatError {
         /// Maximum number of tokens that the model can read.
         context: usize,
     },
-    /// A setting is out of range.
+    /// A sampling or length setting is out of range.
     #[error("{0}")]
     Setting(String),
     /// The model has no chat template.

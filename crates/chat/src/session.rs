@@ -1,4 +1,4 @@
-//! Conversation of several turns.
+//! Conversation of several turns with a model.
 
 use std::path::Path;
 
@@ -28,7 +28,7 @@ impl<'m> Session<'m> {
         session
     }
 
-    /// Returns the model.
+    /// Returns the model of the conversation.
     pub fn model(&self) -> &'m ChatModel {
         self.engine.model()
     }

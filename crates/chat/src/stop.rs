@@ -1,4 +1,4 @@
-//! Stop texts, at which an answer ends.
+//! Stop texts, at which an answer ends: found in a stream of text pieces.
 
 /// Filter that passes streamed text on until a stop text occurs. The stop text itself is not passed on.
 pub(crate) struct StopFilter<'a> {

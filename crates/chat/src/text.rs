@@ -6,14 +6,14 @@ use polymath_model::Batch;
 
 use crate::{ChatError, ChatModel, Engine, Prompt, Request};
 
-/// Score of a text under a model.
+/// Log-likelihood of a text under a model, with the text's length.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TextScore {
     /// Negative log-likelihood, −ln p, summed over the tokens.
     pub nats: f64,
     /// Number of scored tokens.
     pub tokens: u64,
-    /// UTF-8 bytes of the text.
+    /// Length of the text in bytes of UTF-8.
     pub bytes: u64,
 }
 

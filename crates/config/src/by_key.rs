@@ -1,4 +1,4 @@
-//! Values of a configuration by their full key.
+//! Flat view of a configuration: each value with its full dotted key.
 
 use std::collections::BTreeMap;
 

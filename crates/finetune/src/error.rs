@@ -23,19 +23,19 @@ pub enum FinetuneError {
     /// A file can't be read.
     #[error(transparent)]
     Input(#[from] polymath_input::InputError),
-    /// A tensor operation failed.
+    /// A tensor operation of Candle failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
-    /// The dataset can't be used.
+    /// A dataset can't be opened, read or used.
     #[error(transparent)]
     Data(#[from] polymath_data::DataError),
-    /// The model can't be used.
+    /// The model can't be loaded or computed.
     #[error(transparent)]
     Model(#[from] polymath_model::ModelError),
-    /// Scoring failed.
+    /// The evaluation on held-out documents failed.
     #[error(transparent)]
     Evaluation(#[from] polymath_eval::EvalError),
-    /// Training failed.
+    /// The training loop or the run folder failed.
     #[error(transparent)]
     Training(#[from] polymath_train::TrainError),
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::FinetuneError;
 use crate::durable;
 
-/// Name of the lineage file in a run folder.
+/// Name of the file in a run folder that holds the lineage.
 pub const FILE: &str = "base.toml";
 
 /// Record of the base, method and data of a fine-tuning. `polymath report` takes its defaults from it.
@@ -26,7 +26,7 @@ pub struct Lineage {
     pub method: String,
     /// Niche, the domain that the model was fine-tuned on.
     pub niche: String,
-    /// Dataset that contains the niche.
+    /// Path of the dataset that contains the niche.
     pub dataset: PathBuf,
     /// SHA-256 of the dataset's manifest; `None` for runs of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -34,7 +34,7 @@ pub struct Lineage {
     /// Path of the dataset of the retained domains.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retain: Option<PathBuf>,
-    /// SHA-256 of the manifest of `retain`.
+    /// SHA-256 of the manifest of the dataset `retain`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retain_sha256: Option<String>,
     /// Split of the held-out documents on which the best checkpoint, and everything after it, was chosen; `None` for
@@ -55,9 +55,9 @@ pub struct Stage {
     pub base_sha256: String,
     /// Fine-tuning method: `full`, `frozen`, `lora` or `dora`.
     pub method: String,
-    /// Domain of the fine-tuning.
+    /// Domain of this earlier fine-tuning.
     pub niche: String,
-    /// Dataset that contains the niche.
+    /// Path of the dataset that contains the niche.
     pub dataset: PathBuf,
 }
 

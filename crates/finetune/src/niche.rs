@@ -1,4 +1,4 @@
-//! Data of the niche and of the retained domains.
+//! Data of a fine-tuning: opens or prepares the documents of the niche and of the retained domains.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -287,7 +287,7 @@ impl TokenReader<'_> {
 pub(crate) struct NicheData {
     /// Fingerprint of the niche's dataset, in the tokens of the model.
     pub fingerprint: String,
-    /// Training documents of the niche.
+    /// Training documents of the niche, in the tokens of the model.
     pub train: Arc<TokenShard>,
     /// Held-out documents of the niche (first) and of every retained domain, in the tokens of the model.
     pub watched: Vec<NamedShard>,

@@ -59,7 +59,7 @@ pub struct Finetuning {
     /// Properties of base and data from which defaults were chosen.
     pub(crate) facts: BaseFacts,
     pub(crate) base: PinnedBase,
-    /// Base extended by new tokens, if any are added.
+    /// Base with its vocabulary extended by new tokens, if the config adds any.
     pub(crate) extension: Option<Extension>,
     pub(crate) model: ModelConfig,
     pub(crate) trainable: BTreeSet<String>,

@@ -19,7 +19,7 @@ use crate::{FinetuneConfig, FinetuneError, Method};
 /// Name of a file that marks a folder as an extended base of this program, and tells what it was made from.
 const MARK: &str = "extended.json";
 
-/// Base extended by new tokens.
+/// Base whose vocabulary is extended by new tokens.
 #[derive(Clone)]
 pub(crate) struct Extension {
     /// Folder of the extended base, written when the run begins.

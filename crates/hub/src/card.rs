@@ -1,6 +1,6 @@
 //! The card of a repository (`README.md`), which is YAML metadata between two `---` lines, then text.
 
-/// File name of the card.
+/// File name of a repository's card.
 pub const CARD: &str = "README.md";
 
 /// Returns the YAML metadata at the beginning of a card, if there is any.

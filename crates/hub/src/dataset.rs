@@ -1,4 +1,4 @@
-//! Files of a dataset repository.
+//! Selection and download of files of a dataset repository.
 
 use std::path::PathBuf;
 

@@ -15,7 +15,7 @@ use crate::{HubError, Repository};
 /// Number of attempts to download files that arrive incomplete.
 const ATTEMPTS: usize = 3;
 
-/// A file of a repository.
+/// File of a repository, as the hub lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RemoteFile {
     /// Path of the file in the repository.
@@ -24,7 +24,7 @@ pub(crate) struct RemoteFile {
     pub(crate) size: u64,
     /// Git object ID of the file, or for a large file of its LFS pointer.
     pub(crate) object: String,
-    /// True if git stores only an LFS pointer.
+    /// True if the git repository stores an LFS pointer in place of the file.
     pub(crate) is_large: bool,
 }
 

@@ -78,7 +78,7 @@ pub struct DatasetFiles {
 }
 
 impl DatasetFiles {
-    /// Prefix of the addresses of hub files.
+    /// Prefix of the addresses of datasets on the hub.
     pub const SCHEME: &str = "hf://";
 
     /// Parses an address; `None` if it is not `hf://datasets/owner/name…`.

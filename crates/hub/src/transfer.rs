@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-/// Direction of a transfer.
+/// Direction of a transfer: download or upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
     /// Download from the hub.
@@ -11,7 +11,7 @@ pub enum Direction {
     Upload,
 }
 
-/// Progress of a transfer.
+/// Progress of a download or an upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Transfer {
     /// Direction of the transfer.

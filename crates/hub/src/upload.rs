@@ -34,7 +34,7 @@ pub struct Upload {
     pub keep_existing: bool,
 }
 
-/// A commit to push, with its repository.
+/// A commit to push to the hub, with the repository that receives it.
 #[derive(Debug)]
 pub struct Push<'a> {
     /// Repository and branch; both are created if they are missing.
@@ -52,6 +52,6 @@ pub struct Push<'a> {
 pub struct Pushed {
     /// URL of the commit.
     pub url: String,
-    /// True if an existing file was kept.
+    /// True if the push left a file of the repository unchanged because `keep_existing` was set for it.
     pub kept_existing: bool,
 }

@@ -9,7 +9,7 @@ use flate2::bufread::GzDecoder;
 use crate::InputError;
 use crate::text::{POINTER, pointer};
 
-/// Bytes per read from the disk.
+/// Number of bytes per read from the disk.
 const BUFFER: usize = 1 << 18;
 /// Binary logarithm of the maximum window size of a Zstandard frame: 2 GiB, the maximum of `zstd --long=31`.
 const LONGEST_WINDOW: u32 = 31;
@@ -71,7 +71,7 @@ impl Read for Watched<'_> {
 struct Gzip<R: BufRead> {
     /// Current member; `None` only while changing to the next one.
     member: Option<GzDecoder<R>>,
-    /// True after the end of the last member.
+    /// True once the last member of the Gzip file has ended.
     ended: bool,
 }
 

@@ -7,16 +7,16 @@ pub enum PretrainError {
     /// The config is not valid, or does not fit the data.
     #[error("{0}")]
     Config(String),
-    /// Error of the dataset.
+    /// The dataset can't be opened, read or used.
     #[error(transparent)]
     Data(#[from] polymath_data::DataError),
-    /// Error of the model.
+    /// The model can't be built, loaded or computed.
     #[error(transparent)]
     Model(#[from] polymath_model::ModelError),
-    /// Error of scoring.
+    /// The evaluation on held-out documents failed.
     #[error(transparent)]
     Evaluation(#[from] polymath_eval::EvalError),
-    /// Error of training.
+    /// The training loop or the run folder failed.
     #[error(transparent)]
     Training(#[from] polymath_train::TrainError),
 }

@@ -152,7 +152,7 @@ impl Pretraining {
             .collect()
     }
 
-    /// Returns the share of each domain in training.
+    /// Returns the share of each domain in the training batches.
     pub fn mixture(&self) -> &[MixtureShare] {
         &self.mixture
     }
@@ -292,7 +292,7 @@ fn continue_config(config: &mut PretrainConfig, epoch_tokens: u64) -> bool {
     extends
 }
 
-/// Training splits of all domains.
+/// Training documents of all domains of the dataset.
 struct Corpus {
     shards: BTreeMap<String, Arc<TokenShard>>,
     /// Number of training tokens of each domain in one epoch.

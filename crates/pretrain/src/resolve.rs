@@ -172,7 +172,7 @@ fn tokens_of(training: &Training) -> u64 {
 /// Size of a run: model, length, rows and learning rate.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunSize {
-    /// Shape of the model.
+    /// Architecture of the model: hidden size, layers, heads.
     pub model: ArchitectureConfig,
     /// Number of tokens to train on.
     pub tokens: u64,

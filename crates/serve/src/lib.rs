@@ -22,7 +22,7 @@ use polymath_model::SamplingConfig;
 
 use routes::Service;
 
-/// Maximum size of a request, in bytes.
+/// Maximum size of a request's body, in bytes.
 pub const LARGEST_REQUEST: usize = 1 << 20;
 
 /// Interval at which the server checks its stop flag.
@@ -41,7 +41,7 @@ pub struct ServeConfig {
     pub queue: usize,
 }
 
-/// Error that ends the server.
+/// Error that ends the server, as opposed to a single request.
 #[derive(Debug, thiserror::Error)]
 #[error("the server can't run: {0}")]
 pub struct ServeError(#[from] std::io::Error);

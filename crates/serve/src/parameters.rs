@@ -54,7 +54,7 @@ pub(crate) struct Parameters {
     pub request: Request,
     /// True if the answer is streamed.
     pub stream: bool,
-    /// True if the stream ends with the token counts.
+    /// True if the last event of the streamed answer gives the token counts.
     pub stream_usage: bool,
 }
 

@@ -9,9 +9,9 @@ use crate::TrainError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged, expecting = "expected a number of steps, or \"never\"")]
 pub enum Interval {
-    /// Number of steps.
+    /// Number of steps from one evaluation or checkpoint to the next.
     Steps(u64),
-    /// Only at the end of the run.
+    /// The word `never`: evaluates or saves only at the end of the run.
     Word(Never),
 }
 
@@ -19,7 +19,7 @@ pub enum Interval {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Never {
-    /// Only at the end of the run.
+    /// Evaluates or saves only at the end of the run.
     Never,
 }
 
@@ -73,7 +73,7 @@ pub struct EvaluationConfig {
 const POINTS: u64 = 20;
 /// Default maximum number of held-out tokens of each domain.
 const MAX_TOKENS: u64 = 20_000;
-/// Default number of checkpoints to keep.
+/// Default number of recent checkpoints to keep.
 const KEEP: usize = 2;
 
 /// The `[checkpoint]` table.

@@ -12,7 +12,7 @@ use crate::{Score, TrainError};
 
 /// File name of the manifest, which is written last.
 pub(crate) const STATE: &str = "state.json";
-/// File name of the optimizer's state.
+/// Name of the file in a checkpoint that holds the optimizer's state.
 pub(crate) const OPTIMIZER: &str = "optimizer.safetensors";
 /// Version of the format of `state.json`. Files of version 1 have no checksum of their own text.
 pub(crate) const SCHEMA: u32 = 2;
@@ -20,7 +20,7 @@ pub(crate) const SCHEMA: u32 = 2;
 /// State of a run at a checkpoint; the content of `state.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunState {
-    /// Version of the format of this file.
+    /// Version of the format of this `state.json`.
     pub schema: u32,
     /// Number of finished optimizer steps.
     pub step: u64,
@@ -46,7 +46,7 @@ pub struct RunState {
     /// Split of the held-out documents whose scores choose `best`; `None` if all documents were scored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chosen_on: Option<HeldoutSplit>,
-    /// Version of the program that wrote the file.
+    /// Version of the program that wrote the checkpoint.
     pub program_version: String,
     /// Step and score of the best evaluation so far.
     pub best: Option<Best>,
@@ -58,7 +58,7 @@ pub struct RunState {
     pub stopped: bool,
     /// True if all steps of the run are done.
     pub finished: bool,
-    /// SHA-256 of every other file in the folder.
+    /// SHA-256 of every other file in the checkpoint's folder, by name.
     pub sha256: BTreeMap<String, String>,
     /// SHA-256 of this file's lines, except this line and `seconds`, which differs between any two runs.
     #[serde(default)]
@@ -133,13 +133,13 @@ struct Version {
 /// Step and score of the best evaluation of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Best {
-    /// Number of steps done before the evaluation.
+    /// Number of finished steps at the evaluation.
     pub step: u64,
     /// Score of the evaluation.
     pub score: Score,
 }
 
-/// Checkpoint on disk.
+/// Checkpoint on disk: its folder and the run's state in it.
 #[derive(Debug, Clone)]
 pub struct Checkpoint {
     /// Folder of the checkpoint.

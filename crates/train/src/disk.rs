@@ -7,7 +7,7 @@ use crate::{Check, Checkpointing, Inspection, Plan, TrainError};
 /// Bytes of one f32 number: an element of a parameter or of one of AdamW's two moments.
 const NUMBER: u64 = 4;
 
-/// Disk space that a run takes.
+/// Estimate of the disk space that a run's checkpoints take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DiskPlan {
     /// Folder of the run.

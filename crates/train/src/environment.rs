@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
 
-/// Name of the file in a run folder.
+/// Name of the file in a run folder that records time, program version and machine.
 const FILE: &str = "environment.json";
 
 /// Time, program version and machine with which a run was started.
@@ -15,7 +15,7 @@ const FILE: &str = "environment.json";
 pub struct Environment {
     /// Date and time of the start, in UTC.
     pub begun: String,
-    /// Version of the program.
+    /// Version of the program that started the run.
     pub version: String,
     /// Processor, threads and system, and the GPU if the run computes on one.
     pub machine: String,

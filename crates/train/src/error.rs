@@ -43,10 +43,10 @@ pub enum TrainError {
     /// An evaluation was stopped by the user's stop flag.
     #[error("stopped")]
     Stopped,
-    /// A tensor operation failed.
+    /// A tensor operation of Candle failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
-    /// The model can't be used.
+    /// The model can't be loaded or computed.
     #[error(transparent)]
     Model(#[from] polymath_model::ModelError),
     /// The pretraining or fine-tuning code that the loop calls failed: saving or evaluating.

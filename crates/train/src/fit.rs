@@ -18,9 +18,9 @@ use crate::{
 
 /// Objective to train, and the batches to train it on.
 pub struct TrainingTask<'a, O> {
-    /// Model with its loss.
+    /// Model with its loss function.
     pub objective: &'a O,
-    /// Batches of the steps.
+    /// Source of the batch of each step.
     pub batches: &'a dyn BatchSource,
 }
 

@@ -13,7 +13,7 @@ use crate::run_folder::{LOCK, discard, lock};
 use crate::saved::training_of_run;
 use crate::{TrainError, Training};
 
-/// Content of a run folder.
+/// State of a run folder: its checkpoints, its configuration, and the process that uses it.
 #[derive(Debug, Clone)]
 pub struct Inspection {
     /// Checkpoints of the run, the oldest first.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::tensorboard::EventFile;
 use crate::{Score, TrainError};
 
-/// Name of the metrics file in a run folder.
+/// Name of the file in a run folder that holds the metrics.
 pub(crate) const METRICS: &str = "metrics.jsonl";
 /// Name of the file to which unreadable lines are moved.
 const BROKEN: &str = "metrics-broken.jsonl";
@@ -79,7 +79,7 @@ pub struct EvaluationMetrics {
     pub score: Option<Score>,
 }
 
-/// Line of `metrics.jsonl`.
+/// One line of `metrics.jsonl`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(untagged)]
 #[non_exhaustive]
@@ -184,7 +184,7 @@ impl MetricsFile {
         })
     }
 
-    /// Appends one line to the metrics file.
+    /// Appends one line to `metrics.jsonl`.
     pub fn write(&mut self, metrics: &impl Serialize) -> Result<(), TrainError> {
         let mut line = serde_json::to_string(metrics).expect("metrics are numbers and names");
         line.push('\n');

@@ -9,7 +9,7 @@ use polymath_data::{Batch, HeldoutSplit, MixtureStream, ReplayStream};
 
 use crate::{ControlPlan, EvaluationMetrics, Penalty, Score, StepMetrics, TrainError};
 
-/// Loss function with its trainable parameters.
+/// Model with its loss function and its trainable parameters.
 ///
 /// `examples/objective.rs` in the repository is a complete custom objective that [`crate::fit`] trains.
 ///
@@ -173,7 +173,7 @@ impl BatchSource for ReplayStream {
     }
 }
 
-/// Saving of the model part of a checkpoint.
+/// Interface for writing the model into a checkpoint's folder.
 pub trait SaveModel {
     /// Writes the model into the existing folder `folder`.
     ///
@@ -182,7 +182,7 @@ pub trait SaveModel {
     fn save(&self, folder: &Path) -> Result<(), TrainError>;
 }
 
-/// Measurement of the model on held-out documents.
+/// Interface for measuring a model on held-out documents and scoring the result.
 pub trait Evaluator {
     /// Returns the bits per byte of every domain. Calls `progress` often, with the number of scored tokens and their
     /// total. `progress` returns `Break` to stop the evaluation.

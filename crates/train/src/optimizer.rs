@@ -26,7 +26,7 @@ enum ParameterState {
 }
 
 impl Optimizer {
-    /// Makes an optimizer whose state is zero.
+    /// Makes an optimizer for the trainable parameters, with moments of zero.
     ///
     /// # Errors
     /// Fails if the device has no memory left.

@@ -5,16 +5,16 @@ use crate::checkpoint::{Best, RunState};
 /// Outcome of a run that was not ended by an error.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Outcome {
-    /// All steps are done.
+    /// All steps of the run are done.
     Finished {
-        /// Number of steps.
+        /// Number of steps of the run.
         steps: u64,
         /// Step and score of the best evaluation; `None` if every score was NaN.
         best: Option<Best>,
     },
     /// The run was stopped from outside and saved.
     Interrupted {
-        /// Last finished step.
+        /// Number of steps finished before the stop.
         step: u64,
     },
 }

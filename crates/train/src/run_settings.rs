@@ -21,7 +21,7 @@ pub struct Fit<'a> {
     pub seed: u64,
     /// Fingerprint of the data, saved with the run and compared on resuming.
     pub data_fingerprint: String,
-    /// Implementation of the optimizer's operations.
+    /// Implementation of the tensor operations that the optimizer uses.
     pub ops: Ops,
     /// Flag that is set from outside to stop the run after the current step.
     pub stop: &'a AtomicBool,

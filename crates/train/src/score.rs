@@ -26,7 +26,7 @@ impl Score {
         Self::Within { bits_per_byte }
     }
 
-    /// Returns true if the model is within the limits.
+    /// Returns true if the score is that of a model within its forgetting limits, or of a run without limits.
     pub fn is_within(self) -> bool {
         matches!(self, Self::Within { .. })
     }

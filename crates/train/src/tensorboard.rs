@@ -52,7 +52,7 @@ struct Scalar {
     metadata: Option<Metadata>,
 }
 
-/// Open event file of a run.
+/// TensorBoard event file of a run, open for appending.
 pub(crate) struct EventFile {
     path: PathBuf,
     file: File,

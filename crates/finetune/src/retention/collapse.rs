@@ -31,7 +31,7 @@ pub struct Diversity {
     pub in_documents: f64,
     /// Share of distinct 4-grams within a document, in the mean over all 4-grams.
     pub distinct: f64,
-    /// Share of distinct documents.
+    /// Share of distinct documents among those that are checked.
     pub distinct_documents: f64,
     /// Mean entropy of the base's next-token distributions, in nats.
     pub entropy: f64,

@@ -26,17 +26,17 @@ const COUNTED: &str = "counted_tokens";
 /// Domain, base and sample size from which Fisher information is measured.
 #[derive(Debug, Clone)]
 pub struct Sample {
-    /// Name of the domain.
+    /// Name of the domain on which the Fisher information is measured.
     pub domain: String,
     /// Training documents of the domain.
     pub shard: Arc<TokenShard>,
-    /// SHA-256 of the documents.
+    /// SHA-256 of the training documents.
     pub data_sha256: String,
     /// SHA-256 of the base's weights.
     pub base_sha256: String,
     /// Number of training tokens of the domain to measure the Fisher information on.
     pub tokens: u64,
-    /// Tokens in a row.
+    /// Number of tokens in a row.
     pub sequence_length: usize,
 }
 
@@ -44,7 +44,7 @@ pub struct Sample {
 pub struct Squares {
     /// Sum of the rows' squared gradients, by parameter.
     pub sums: BTreeMap<String, Tensor>,
-    /// Number of scored tokens.
+    /// Number of tokens with a loss in all rows.
     pub tokens: u64,
 }
 

@@ -14,7 +14,7 @@ pub(crate) struct Sizes {
     pub trained: u64,
     /// Number of domains whose Fisher information is measured.
     pub retained: u64,
-    /// Tokens in a row.
+    /// Number of tokens in a row.
     pub sequence_length: usize,
 }
 

@@ -15,7 +15,7 @@ use crate::Lineage;
 pub struct RetentionObjective<'a> {
     /// Model to train.
     pub model: LanguageModel<'a>,
-    /// Penalties on the parameters.
+    /// Penalties on the parameters' distance from the base (L2-SP, EWC).
     pub penalties: Vec<Box<dyn Penalty>>,
     /// Weight of a replayed token's loss, relative to a token of the niche.
     pub replay_weight: f64,

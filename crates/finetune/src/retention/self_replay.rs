@@ -40,11 +40,11 @@ const SEEDS: u64 = 0x9e37_79b9_7f4a_7c15;
 /// Part of the generated documents that is held out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeldOutPart {
-    /// No document.
+    /// No document is held out.
     None,
-    /// Every fourth document.
+    /// Every fourth document is held out.
     Quarter,
-    /// All documents.
+    /// All documents are held out.
     All,
 }
 
@@ -84,7 +84,7 @@ enum Generated {
 /// Settings of text that the base generates, and of the dataset in which it is stored.
 #[derive(Debug, Clone)]
 pub struct SelfReplay {
-    /// Folder of the dataset.
+    /// Folder of the dataset in which the text is stored.
     pub output: PathBuf,
     /// Content of the base's `tokenizer.json`.
     pub tokenizer: Vec<u8>,

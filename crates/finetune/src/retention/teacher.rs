@@ -36,7 +36,7 @@ pub struct TeacherPool<'a> {
     pub top_k: usize,
     /// Temperature T by which the base's logits are divided.
     pub temperature: f64,
-    /// Fingerprint of the base, the data and the seed.
+    /// Fingerprint of everything that determines the predictions: the base, the data and the seed.
     pub fingerprint: String,
 }
 

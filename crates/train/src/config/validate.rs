@@ -35,7 +35,7 @@ impl TrainingConfig {
         self.validate_numbers()
     }
 
-    /// Checks the range of every integer.
+    /// Checks the range of every integer in the `[training]` table.
     fn validate_counts(&self) -> Result<(), TrainError> {
         let refuse = |message: String| Err(TrainError::Config(message));
         let counts = [
@@ -75,7 +75,7 @@ impl TrainingConfig {
         Ok(())
     }
 
-    /// Checks the range of every number that is not an integer.
+    /// Checks the range of every non-integer number in the `[training]` table.
     fn validate_numbers(&self) -> Result<(), TrainError> {
         let smallest = f64::MIN_POSITIVE;
         let share = (0.0..=1.0, "from 0 to 1");

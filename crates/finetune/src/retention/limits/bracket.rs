@@ -4,7 +4,7 @@
 use super::tilt::whole;
 use polymath_eval::Shares;
 
-/// Maximum number of models that the search scores along one direction.
+/// Maximum number of models that the search for a limit scores along one direction.
 pub(super) const LOOKS: usize = 8;
 /// Share of its limit that the worst domain must use for the search to end: close enough to the limit.
 const CLOSE: f64 = 0.98;
@@ -14,7 +14,7 @@ const AIM: f64 = 0.99;
 const POWER: f64 = 1.5;
 /// Minimum share of a limit that enters the power law, whose logarithm a domain that improved does not have.
 const LOWEST: f64 = 0.01;
-/// Minimum scale that the search tries.
+/// Minimum scale of the weight change that the search tries.
 pub(super) const LEAST: f64 = 1.0 / 64.0;
 
 /// State of the search: the largest scale known to be within the limits and the smallest one known to be beyond them,

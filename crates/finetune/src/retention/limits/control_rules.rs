@@ -34,7 +34,7 @@ const LEAST: f64 = 1.0 / 16.0;
 pub struct Allowance(Option<(Training, u64)>);
 
 impl Allowance {
-    /// Makes the allowance of a run of `total` steps.
+    /// Makes the allowance of a run of `total` steps, from its learning-rate schedule.
     pub fn new(training: &Training, total: u64) -> Self {
         let of_one = Training {
             learning_rate: 1.0,

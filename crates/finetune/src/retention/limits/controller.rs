@@ -72,7 +72,7 @@ impl ControlledReplay {
     }
 }
 
-/// Domain of a [`ControlledReplay`].
+/// Domain from which rows are replayed, with its weight.
 pub struct ReplayedDomain {
     /// Name of the domain.
     pub name: String,
@@ -90,7 +90,7 @@ pub struct LimitController {
 }
 
 impl LimitController {
-    /// Makes a controller at level 0.
+    /// Makes a controller at level 0, that is, with the strengths in the config.
     pub fn new(replay: Option<ControlledReplay>, allowance: Allowance) -> Self {
         Self {
             changes: Vec::new(),
@@ -116,7 +116,7 @@ impl LimitController {
         Ok(())
     }
 
-    /// Returns the current level.
+    /// Returns the current level of the controller; retention has 2^level times its strength in the config.
     pub fn level(&self) -> f64 {
         self.changes.last().map_or(0.0, |last| last.level)
     }

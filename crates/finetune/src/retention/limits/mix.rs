@@ -59,7 +59,7 @@ struct Candidate {
     mean: f64,
     /// Bits per byte of the niche on the dev split.
     niche: f64,
-    /// Scores of all domains on the dev split.
+    /// Scores of the niche and of all retained domains on the dev split.
     scores: ScoresByDomain,
 }
 

@@ -48,7 +48,7 @@ pub(crate) fn limit_of(limits: &LimitsConfig, domain: &str) -> Option<f64> {
 /// Model, with held-out documents of several domains in the tokens of that model's own tokenizer.
 #[derive(Clone, Copy)]
 pub(crate) struct ModelOnDomains<'a> {
-    /// The model.
+    /// Model to be scored.
     pub model: &'a Transformer,
     /// Held-out documents of each domain, in the model's tokens.
     pub domains: &'a [NamedShard],

@@ -31,14 +31,14 @@ pub(super) struct RetainedDomain {
     pub test: ScoredGroups,
 }
 
-/// All retained domains of a run.
+/// Retained domains of a run, with the base's scores and the limits.
 pub(crate) struct RetainedDomains(pub(super) Vec<RetainedDomain>);
 
 /// Domain that uses the largest share of its limit, with its measurements.
 #[derive(Debug, Clone)]
 pub(crate) struct WorstDomain {
     pub domain: String,
-    /// Increase on the dev split, in bits per byte.
+    /// Increase of the domain's bits per byte on the dev split, relative to the base.
     pub change: f64,
     /// Upper confidence bound of the increase, in bits per byte.
     pub bound: f64,

@@ -46,7 +46,7 @@ pub struct DomainVerdict {
     pub limited: Option<LimitedDomain>,
 }
 
-/// Limit of a domain and the verdict on it.
+/// Forgetting limit of a domain, and the verdict whether it was kept.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct LimitedDomain {
     /// Maximum increase of the domain, in bits per byte.
@@ -82,10 +82,10 @@ pub struct Judged {
     pub mixed: Option<Shares>,
 }
 
-/// Verdict on all limits of a run.
+/// Verdict on all forgetting limits of a run, stored as `limits.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LimitsVerdict {
-    /// Model that was judged.
+    /// Model that the verdict is about.
     #[serde(flatten)]
     pub judged: Judged,
     /// Verdicts on the domains; the first one is the niche.
