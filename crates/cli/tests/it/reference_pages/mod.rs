@@ -55,6 +55,37 @@ fn page_of_keys_is_up_to_date() {
     check("configuration.md", &keys::page(&Sources::read(root())));
 }
 
+/// Checks that the page of the audit set names its version, its SHA-256 and the number of each kind of content.
+#[test]
+fn page_of_the_audit_set_is_up_to_date() {
+    let page = std::fs::read_to_string(root().join("docs/reference/audit-set.md")).unwrap();
+    let set = polymath_data::audit_set::audit_set();
+    let (domains, documents) = (set.domains.len(), set.domains[0].documents.len());
+    for row in [
+        format!("| version | {} |", set.version),
+        format!("| SHA-256 | `{}` |", set.sha256),
+        format!(
+            "| {domains} domains of {documents} documents, {} kB |",
+            set.bytes() / 1000
+        ),
+        format!("| {} items with 4 choices |", set.choices.items.len()),
+        format!("| questions with exact answers | {} |", set.questions.len()),
+        format!(
+            "| format instructions | {}, of 18 kinds |",
+            set.formats.len()
+        ),
+        format!(
+            "| {0} to refuse and {0} harmless look-alikes |",
+            set.requests.len() / 2
+        ),
+    ] {
+        assert!(
+            page.contains(&row),
+            "docs/reference/audit-set.md has no `{row}`"
+        );
+    }
+}
+
 /// Checks that the commented configs have every key and are TOML.
 #[test]
 fn schemas_are_up_to_date() {
