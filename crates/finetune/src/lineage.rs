@@ -147,8 +147,8 @@ impl Lineage {
         self.earlier.iter().cloned().chain([own]).collect()
     }
 
-    /// Returns the niches of the fine-tunings between the base with these weights and this run. Empty if the run does
-    /// not descend from that base.
+    /// Returns the niches of the fine-tunings between a base and this run, the first one first. `base_sha256`
+    /// identifies the base by its weights. Empty if the run does not descend from that base.
     pub fn niches_since(&self, base_sha256: &str) -> Vec<String> {
         let since = self
             .earlier

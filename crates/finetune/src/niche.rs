@@ -324,7 +324,7 @@ impl NicheData {
 mod tests {
     use super::*;
 
-    /// Checks that the niche gets the name of its file or folder; for several files, that of their common folder.
+    /// Checks that a raw-text niche gets the name of its file or folder, or of the common folder of several files.
     #[test]
     fn texts_name_the_niche() {
         let folder = tempfile::tempdir().unwrap();

@@ -61,8 +61,8 @@ pub(crate) fn learning_rate(parameters: u64, method: Method, optimizer: Optimize
     }
 }
 
-/// Returns the default optimizer: the one that the base was trained with, which forgets less than another ([Liu
-/// 2026](https://arxiv.org/abs/2605.06654)). An adapter's matrices are new, and AdamW trains them.
+/// Returns the default optimizer: the optimizer that the base was trained with, since another one forgets more ([Liu
+/// 2026](https://arxiv.org/abs/2605.06654)). Adapters are trained with AdamW, since their matrices are new.
 pub(crate) fn default_optimizer(method: Method, base: Option<OptimizerChoice>) -> OptimizerChoice {
     match method.adapts() {
         true => OptimizerChoice::Adamw,

@@ -35,8 +35,8 @@ pub(crate) struct Extension {
 }
 
 impl Extension {
-    /// Builds the extended base in memory; [`Self::write`] writes it to disk. `names` are the names of the base's
-    /// parameters, `trainable` those of the trained ones.
+    /// Builds the extended base in memory; [`Self::write`] writes it to disk. `names` are the names of all parameters
+    /// of the base, `trainable` the names of the trained parameters.
     ///
     /// # Errors
     /// Fails if a token is not new, if the rows of the new tokens would not be trained, or if the folder has other

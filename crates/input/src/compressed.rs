@@ -46,7 +46,7 @@ pub fn open<'a>(path: &Path, watch: &'a dyn Fn(u64)) -> Result<Box<dyn BufRead +
     })
 }
 
-/// Returns true if these bytes begin a Zstandard frame, or a frame that Zstandard decoders skip.
+/// Returns true if the bytes `bytes` begin a Zstandard frame, or a frame that Zstandard decoders skip.
 fn is_zstandard(bytes: &[u8]) -> bool {
     let skipped = |bytes: &[u8]| matches!(bytes, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..]);
     bytes.starts_with(&ZSTANDARD) || skipped(bytes)

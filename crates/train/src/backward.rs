@@ -1,4 +1,4 @@
-//! Gradients of one optimizer step, computed at once or in parts (gradient accumulation).
+//! Gradients of one optimizer step, computed from the whole batch or part by part (gradient accumulation).
 
 use std::collections::BTreeMap;
 

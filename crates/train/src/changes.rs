@@ -1,4 +1,4 @@
-//! Comparison of a resumed run's configuration with the one that the run was started with.
+//! Comparison of a resumed run's configuration with the saved configuration that the run was started with.
 
 use std::path::Path;
 

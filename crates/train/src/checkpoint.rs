@@ -155,7 +155,7 @@ impl Checkpoint {
     }
 }
 
-/// Checks that a checkpoint's files are the ones that were saved. Returns the checkpoint's state.
+/// Checks that a checkpoint's files are unchanged since they were saved, by their SHA-256. Returns the run's state.
 ///
 /// # Errors
 /// Fails with the name of a file that is missing, altered or can't be read, or if the checkpoint has a newer version

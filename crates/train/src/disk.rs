@@ -68,7 +68,8 @@ impl DiskPlan {
     }
 }
 
-/// Fails if several runs do not fit on their disks together; runs are taken to be on the disk of the first.
+/// Fails if the checkpoints of several runs together do not fit on the disk. All runs are assumed to be on the disk of
+/// the first.
 ///
 /// # Errors
 /// Fails as [`DiskPlan::check`] does.

@@ -1,4 +1,4 @@
-//! `environment.json` of a run folder: when a run began, with which version, on which machine.
+//! `environment.json` of a run folder: the time, program version and machine with which the run was started.
 
 use std::path::Path;
 

@@ -149,9 +149,9 @@ mod tests {
         })
     }
 
-    /// Checks the learning rate of an extended run with a cosine schedule. Before the extension, it is that of the
-    /// shorter run. After it, the gap to the schedule of the longer run closes within the warmup's number of steps. The
-    /// last step has the minimum.
+    /// Checks the learning rate of an extended run with a cosine schedule. Before the extension, the rate follows the
+    /// schedule of the shorter run. After it, the gap to the schedule of the longer run closes within the warmup's
+    /// number of steps. At the last step, the rate is the minimum.
     #[test]
     fn an_extended_cosine_rises_to_the_longer_schedule() {
         let short = training("steps = 100\nwarmup_steps = 10");

@@ -70,7 +70,7 @@ pub fn is_same_place(one: &Path, other: &Path) -> bool {
 mod tests {
     use super::*;
 
-    /// Writes a file and the folders above it.
+    /// Writes a file, and creates the folders above it, for a test.
     fn write(path: &Path, text: &str) {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();

@@ -287,7 +287,8 @@ impl SaveModel for Controlled<'_> {
     }
 }
 
-/// Updates the lowest bits per byte of each domain by those of an evaluation. Returns the domains that improved.
+/// Lowers the value of each domain in `lowest` to the bits per byte of an evaluation, if these are lower. Returns the
+/// domains that improved.
 fn take_lower(
     lowest: &mut BTreeMap<String, f64>,
     found: &BTreeMap<String, f64>,

@@ -9,8 +9,8 @@ use crate::{Extension, Training, TrainingConfig, TrainingDefaults};
 /// Name of the file in a run folder that holds the resolved configuration.
 pub(crate) const CONFIG: &str = "run.toml";
 
-/// Reads the config that the run in `folder` was started with. Returns `None` if no run has begun there, or if it can't
-/// be read.
+/// Reads the configuration with which the run in `folder` was started. Returns `None` if the folder has no run, or if
+/// its configuration can't be read.
 pub fn saved_config<T: DeserializeOwned>(folder: &Path) -> Option<T> {
     let text = polymath_base::read_to_string(folder.join(CONFIG)).ok()?;
     toml::from_str(&text).ok()

@@ -56,8 +56,8 @@ struct Scalar {
 pub(crate) struct EventFile {
     path: PathBuf,
     file: File,
-    /// Time at which uninterrupted training would have begun. Events have this time plus their `seconds`, so that
-    /// TensorBoard's time axis shows training time.
+    /// Start time to which the `seconds` of each event are added. It is such that TensorBoard's time axis shows the
+    /// time of training without interruptions.
     begin: f64,
 }
 

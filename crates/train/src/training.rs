@@ -57,7 +57,7 @@ impl TrainingDefaults {
     };
 }
 
-/// Resolved `[training]` table. Its fields are those of [`TrainingConfig`].
+/// Resolved `[training]` table: the fields of [`TrainingConfig`] with every default filled in.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[allow(missing_docs, reason = "documented in `TrainingConfig`")]
 pub struct Training {
@@ -194,8 +194,8 @@ mod tests {
         assert_eq!(steps("", 0.0), 3);
     }
 
-    /// Checks that by default, the rows of a step are divided into the fewest equal parts of at most so many tokens,
-    /// and that a number of parts in the config takes precedence.
+    /// Checks that by default, the rows of a step are divided into the fewest equal parts of at most `tokens_at_once`
+    /// tokens, and that a number of parts in the config takes precedence.
     #[test]
     fn rows_are_divided_by_tokens() {
         let parts = |text: &str, tokens_at_once: Option<usize>| {

@@ -32,11 +32,12 @@ pub struct DistillConfig {
 /// Choice of when the base's predictions are computed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DistillCache {
-    /// With each batch. Nothing is stored, and all tokens are compared.
+    /// During training, with each batch. Nothing is stored, and the whole vocabulary is compared.
     #[default]
     #[serde(rename = "live")]
     Live,
-    /// Once, for a fixed pool of rows. Stores the most likely tokens, and the total probability of all others.
+    /// Once before training, for a fixed pool of rows. Stores the most likely tokens at each position, and the total
+    /// probability of all other tokens.
     #[serde(rename = "top-k")]
     TopK,
 }

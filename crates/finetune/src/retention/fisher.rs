@@ -140,7 +140,7 @@ impl Sample {
         )
     }
 
-    /// Returns the path in `folder` of the cache file for these settings.
+    /// Returns the path in `folder` of the cache file for the squared gradients of this sample.
     fn path(&self, folder: &Path, key: &BTreeMap<String, String>) -> PathBuf {
         let digest = sha256_of_bytes(format!("{key:?}").as_bytes());
         folder.join(format!("{}-{}.safetensors", self.domain, &digest[..16]))

@@ -159,8 +159,8 @@ fn a_batch_without_replay_is_not_weighted() {
     assert_eq!(number(&losses.total), number(&alone));
 }
 
-/// Checks that distillation adds strength·T²·Σ KL(base ‖ tuned) over the positions of the replayed rows only, that
-/// the loss is otherwise unchanged, and that the gradient is that of the sum.
+/// Checks that distillation adds strength·T²·Σ KL(base ‖ tuned), summed over the positions of the replayed rows only,
+/// that the language-model loss is unchanged, and that the gradient is the gradient of the sum of both.
 #[test]
 fn distillation_matches_its_definition() {
     let (tuned, base) = (trained(2), frozen(1));

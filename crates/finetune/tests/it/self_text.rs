@@ -12,7 +12,8 @@ use polymath_train::Observer;
 
 use crate::support::tiny::{VOCABULARY, frozen, ops};
 
-/// Checks that documents generated in parallel equal those generated alone, whichever others end meanwhile.
+/// Checks that a document generated in parallel with others equals the same document generated alone, even if the
+/// others end earlier.
 #[test]
 fn documents_do_not_depend_on_their_neighbors() {
     let base = frozen(1);
@@ -141,7 +142,7 @@ fn sharpened(seed: u64, factor: f64) -> Transformer {
     Transformer::from_weights(model.config().clone(), weights, &options).unwrap()
 }
 
-/// Returns settings to generate text of so many tokens in the folder `root`, a quarter of which is held out.
+/// Returns settings to generate text of `tokens` tokens in the folder `root`, a quarter of which is held out.
 fn held_out_replay(root: &Path, tokens: u64) -> SelfReplay {
     SelfReplay {
         output: root.join("run.replay"),

@@ -16,7 +16,8 @@ use crate::support::table::{
     CONFIG, Case, Scores, Steps, StopAfter, Table, optimizer_bytes, records, straight, training,
 };
 
-/// Checks that 11 steps, a stop and a resumption give the same parameters, moments and metrics as 20 steps at once.
+/// Checks that 11 steps, a stop and a resumption give the same parameters, moments and metrics as 20 uninterrupted
+/// steps.
 #[test]
 fn resuming_is_bit_exact() {
     let root = tempfile::tempdir().unwrap();
@@ -145,7 +146,7 @@ fn the_last_step_is_evaluated_and_saved() {
     }
 }
 
-/// Checks that a step computed in four parts equals one computed at once.
+/// Checks that a step computed in four parts (gradient accumulation) equals a step computed in one pass.
 #[test]
 fn accumulation_equals_one_batch() {
     let root = tempfile::tempdir().unwrap();

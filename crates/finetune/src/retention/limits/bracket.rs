@@ -51,8 +51,8 @@ impl Bracket {
             .is_some_and(|(scale, worst)| worst >= CLOSE || scale >= self.whole)
     }
 
-    /// Returns the next scale to try, at which the worst domain is expected to use the share [`AIM`] of its limit. The
-    /// expectation is a power law through the two known scales, or through the one that is known.
+    /// Returns the next scale to try. It is chosen such that the worst domain should use the share [`AIM`] of its
+    /// limit, by a power law through the two known scales, or through the only known one.
     pub(super) fn next(&self) -> f64 {
         let alone =
             |(scale, worst): (f64, f64)| scale * (AIM / worst.max(LOWEST)).powf(1.0 / POWER);

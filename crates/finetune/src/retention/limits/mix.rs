@@ -89,9 +89,10 @@ struct MixSearch<'a> {
 
 impl Finetuning {
     /// Searches the line from the base through the run's last weights for the model that is best for the niche with
-    /// every retained domain within its limit. If it is better than the run's best checkpoint within the limits,
-    /// if any, writes it to [`FOLDER`] and returns the share of the weight change in each layer. Can be called again
-    /// after a stop. An adapter that ended within the limits is kept, since the result would be a full model.
+    /// every retained domain within its limit. If that model is better than the run's best checkpoint within the
+    /// limits, writes it to [`FOLDER`] and returns its share of the weight change in each layer; otherwise returns
+    /// `None`. Can be called again after a stop. If the run trained an adapter that ended within the limits, keeps the
+    /// adapter, since the found model would not be one.
     pub(super) fn mix_inside(
         &self,
         launch: &Launch,

@@ -127,8 +127,8 @@ impl RetainedDomains {
         domains.map(|domain| (domain.name.as_str(), &*domain.shard))
     }
 
-    /// Returns a warning about domains with too little held-out text to show for any result of the run that their
-    /// limits are kept. It is shown before the run starts, so that the user can hold out more text first.
+    /// Returns a warning that names the domains whose test split is too small to show that their limits are kept, for any
+    /// result of the run. It is shown before the run starts, so that the user can hold out more text first.
     pub fn warning(&self) -> Option<String> {
         let few = |domain: &&RetainedDomain| {
             domain.limit.is_some() && domain.test.by_size < FEWEST_EFFECTIVE
@@ -148,7 +148,7 @@ impl RetainedDomains {
         })
     }
 
-    /// Returns how much of each limit a model with these scores uses.
+    /// Returns how much of each limit a model uses, given its scores on the dev split.
     pub fn limit_use(&self, scores: &ScoresByDomain) -> Result<LimitUse, FinetuneError> {
         let mut limit_use = LimitUse::default();
         let limited = self.0.iter().filter(|domain| domain.limit.is_some());
@@ -184,10 +184,10 @@ impl RetainedDomains {
         Ok(limit_use)
     }
 
-    /// Widens the bounds so that those of several candidates hold jointly, since the candidate whose bound is best
-    /// may seem to be within the limits by chance. Uses the maximum statistic over joint resamples (max-T), which
-    /// accounts for the correlation of models on the same documents: candidates that hardly differ hardly widen the
-    /// bounds.
+    /// Widens the domains' confidence bounds so that they hold jointly for several candidate models, since the
+    /// candidate with the best bound may seem to be within the limits by chance. Uses the maximum statistic over joint
+    /// resamples (max-T), which accounts for the correlation of models on the same documents: candidates that hardly
+    /// differ hardly widen the bounds.
     pub fn correct_for_choice(
         &mut self,
         candidates: &[ScoresByDomain],

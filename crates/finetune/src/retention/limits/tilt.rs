@@ -28,8 +28,8 @@ const STRETCHES: usize = 8;
 pub(super) struct Price {
     /// Gain: increase of the niche's bits per byte if the layer is reset.
     pub gain: f64,
-    /// Cost: decrease of the retained domains' increase (as a share of their limits, mean over the domains) if the
-    /// layer is reset.
+    /// Cost: amount by which the retained domains forget less if the layer is reset, as a share of their limits (mean
+    /// over the domains).
     pub rise: f64,
 }
 
