@@ -23,7 +23,7 @@ pub struct Endpoints<'a> {
 
 /// Weights of a base and a tuned model of the same shape, with the data to score the models in between.
 pub struct Interpolation<'a> {
-    /// Configuration of both models.
+    /// Configuration of the tuned model; the base has the same shape.
     config: ModelConfig,
     base: BTreeMap<String, Tensor>,
     tuned: BTreeMap<String, Tensor>,

@@ -36,8 +36,8 @@ pub fn of_report(report: &ForgettingReport) -> Option<String> {
     Some(standalone(&chart, &lines, &legend))
 }
 
-/// Draws a picture of methods by gain and forgetting; `None` without methods. `limit` is the width of the band around
-/// no forgetting, in bits per byte.
+/// Draws a picture of methods by gain and forgetting; `None` without methods. A band marks forgetting from −`limit` to
+/// `limit` bits per byte.
 pub fn of_methods(title: &str, methods: &[Traded], limit: f64) -> Option<String> {
     let trade = |(number, method): (usize, &'_ Traded)| Trade {
         number,

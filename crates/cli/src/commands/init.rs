@@ -68,7 +68,7 @@ fn asked(what: &[String]) -> Result<(Vec<ConfigKind>, String), Failure> {
     }
 }
 
-/// Returns the names of the written files, and the commands to run next.
+/// Returns the commands to run next on the written configs, as lines of text.
 fn next(init: &Init, sized: Option<&Sized>) -> String {
     let mut text = String::from("Next, after a look at the configs:");
     for (kind, path) in init.kinds().iter().zip(init.paths()) {

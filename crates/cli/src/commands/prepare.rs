@@ -192,7 +192,8 @@ fn remedy(name: &str, held: u64, all: u64, kind: GroupKind) -> String {
     ways.join("; ")
 }
 
-/// Describes how many documents were held out for another reason than their hash.
+/// Describes what `prepare` did to a domain besides holding out documents by hash: left out, cut, or held out in
+/// addition.
 fn heldout_split(name: &str, domain: &DomainManifest) -> String {
     let held = domain.heldout.documents;
     let mut text = String::new();

@@ -121,7 +121,7 @@ impl<'a> ScoringBatches<'a> {
         }
     }
 
-    /// Appends a piece to a batch, and to `of` the document and token that each of its positions scores.
+    /// Appends a piece to a batch, and to `scored` the document and token that each of its positions scores.
     fn push(&self, batch: &mut BatchWriter, scored: &mut Vec<Option<TokenPlace>>, piece: &Piece) {
         let document = self
             .shard

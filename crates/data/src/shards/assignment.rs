@@ -20,7 +20,7 @@ const SALT: u64 = 0x7061_7274_7321; // "parts!"
 const FEWEST_DOCUMENTS: usize = 8;
 
 impl HeldoutSplit {
-    /// Fails if none of a domain's held-out documents is in this split.
+    /// Checks that some of a domain's held-out documents are in this split.
     ///
     /// # Errors
     /// Fails if there are none.

@@ -25,7 +25,7 @@ pub struct SourceSurvey {
     pub endings: BTreeMap<String, u64>,
     /// Number of documents; estimated from the part that was read if [`Self::is_estimated`].
     pub documents: u64,
-    /// Size of the documents' text in bytes; an estimate if the number of documents is one.
+    /// Size of the documents' text in bytes; an estimate if [`Self::is_estimated`].
     pub text_bytes: u64,
     /// True if only a part of the sources was read, so that counts are estimates.
     pub is_estimated: bool,

@@ -14,9 +14,9 @@ pub enum FindingKind {
     WrongBase,
     /// The tuned model has the weights of the base.
     SameWeights,
-    /// The folder of the base holds an adapter, which is loaded with it.
-    AdapterOnBase,
     /// The base's folder also holds an adapter, which programs would load with the base.
+    AdapterOnBase,
+    /// The base did not score exactly as before when it was scored again after the tuned models.
     BaseNotExact,
     /// The base can't be verified: its weights can't be compared with those that the adapter was trained on.
     UnverifiedBase,

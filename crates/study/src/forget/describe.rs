@@ -17,7 +17,7 @@ pub struct Direction<'a> {
 }
 
 impl<'a> Direction<'a> {
-    /// Opens the base of a report, and fails if it was itself tuned from one of the `tuned` models.
+    /// Opens the base of a report, and checks that it was not itself tuned from one of the `tuned` models.
     ///
     /// # Errors
     /// Fails for a base that was tuned from one of the `tuned` models: they are swapped.

@@ -51,9 +51,9 @@ pub fn grid(alphas: &[f64]) -> Result<Vec<f64>, StudyError> {
 /// the limit, or else the smallest increase.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rule {
-    /// Niche. All other domains are retained domains.
-    pub niche: String,
     /// Domain of the fine-tuning. All other domains are retained domains.
+    pub niche: String,
+    /// Maximum mean increase over the retained domains, in bits per byte.
     pub limit: f64,
 }
 

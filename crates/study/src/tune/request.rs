@@ -107,7 +107,8 @@ impl TuneRequest {
         }
     }
 
-    /// Returns the default forgetting limits of a request that retains text; empty if it retains none.
+    /// Returns the forgetting limits of a request that retains text: the given ones, or else the default limit for
+    /// every domain.
     pub fn default_limits(&self) -> LimitsConfig {
         match self.limits.is_empty() {
             true => LimitsConfig::from([("default".to_owned(), LIMIT)]),

@@ -125,7 +125,7 @@ fn draw_heading(frame: &mut Frame, area: Rect, moment: &Moment) {
     frame.render_widget(heading, Rect { width, ..area });
 }
 
-/// Returns the end of a path that fits into the width, since the end identifies the run.
+/// Shortens a path at its beginning to fit into `room` characters, since its end identifies the run.
 fn end_of(text: &str, room: usize) -> String {
     let length = text.chars().count();
     if length <= room {
