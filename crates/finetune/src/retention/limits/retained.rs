@@ -127,8 +127,8 @@ impl RetainedDomains {
         domains.map(|domain| (domain.name.as_str(), &*domain.shard))
     }
 
-    /// Returns a warning that names the domains whose test split is too small to show that their limits are kept, for any
-    /// result of the run. It is shown before the run starts, so that the user can hold out more text first.
+    /// Returns a warning that names the domains whose test split is too small to show that their limits are kept, for
+    /// any result of the run. It is shown before the run starts, so that the user can hold out more text first.
     pub fn warning(&self) -> Option<String> {
         let few = |domain: &&RetainedDomain| {
             domain.limit.is_some() && domain.test.by_size < FEWEST_EFFECTIVE
