@@ -58,7 +58,7 @@ impl Environment {
     }
 }
 
-/// Returns the name of the processor, or `None` if the system does not tell it.
+/// Returns the name of the processor, or "unknown processor" if the system does not tell it.
 fn processor() -> String {
     let information = polymath_base::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let mut lines = information.lines();

@@ -196,7 +196,7 @@ mod tests {
     const EVALUATION: &str =
         r#"{"step":8,"tokens":80,"seconds":3.0,"heldout_bits_per_byte":{"law":1.5}}"#;
 
-    /// Reads the events of a file and verifies their checksums.
+    /// Reads the events of a TensorBoard event file and verifies their checksums.
     fn read(folder: &Path) -> Vec<Event> {
         let files: Vec<PathBuf> = std::fs::read_dir(folder.join(FOLDER))
             .unwrap()

@@ -184,7 +184,7 @@ impl Distillation {
 }
 
 impl Pool {
-    /// Returns the stored predictions at `positions` of the batch, all of which lie in the rows `rows`.
+    /// Returns the base's stored predictions at `positions` of the batch. All positions lie in the batch's rows `rows`.
     fn at(&self, batch: &Batch, rows: &[usize], positions: &[u32]) -> Result<TopK, ModelError> {
         let length = batch.sequence_length();
         let begins: HashMap<usize, usize> = rows

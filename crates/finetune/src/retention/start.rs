@@ -118,8 +118,8 @@ impl Finetuning {
         Some(LimitController::new(replay, allowance))
     }
 
-    /// Returns the distillation on replayed rows, or `None` if the run does not distill. Computes and caches the base's
-    /// predictions if the config says so.
+    /// Returns the distillation on replayed rows. If the config says so, computes the base's predictions once and
+    /// caches them.
     fn distillation(
         &self,
         distill: &DistillConfig,

@@ -45,7 +45,8 @@ pub(crate) struct WorstDomain {
     pub limit: f64,
     /// Upper bound of the increase divided by the limit.
     pub share: f64,
-    /// Number of independent groups of documents that were scored.
+    /// Number of groups of documents that were scored. The documents of a group are not independent and count as one
+    /// observation.
     pub groups: usize,
 }
 
@@ -228,8 +229,8 @@ fn widening_for(dev: usize, test: usize) -> f64 {
     (f64::midpoint(1.0, variances)).sqrt().max(1.0)
 }
 
-/// Fails if a domain with a limit has too few groups of documents to estimate the variance of its change. Needs no
-/// weights, so that it can be checked before any run starts.
+/// Fails if a domain with a limit has too few groups of documents (each is one observation) to estimate the variance of
+/// its change. Needs no weights, so that it can be checked before any run starts.
 pub(super) fn refuse_few(
     model: &ModelConfig,
     domains: &[NamedShard],

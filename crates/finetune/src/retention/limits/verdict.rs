@@ -36,7 +36,8 @@ pub struct DomainVerdict {
     /// 95 % confidence interval of the change; `None` below five groups of documents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval: Option<[f64; 2]>,
-    /// Number of independent groups of documents.
+    /// Number of groups of documents. The documents of a group, such as the parts of one book, are not independent and
+    /// count as one observation.
     pub groups: usize,
     /// Effective number of groups: the number of equally large groups with normally distributed changes that would give
     /// the same information.
@@ -240,7 +241,8 @@ pub(super) struct ScoredDomain {
     pub tuned: DomainScores,
 }
 
-/// Returns true if the change is significantly below 0, by the test for a gain, which is stricter with few groups.
+/// Returns true if the domain improved significantly: its change is below 0 by the two-sided test for a gain, which is
+/// stricter than the test of a limit if there are few groups.
 fn has_improved(bootstrap: &PairedBootstrap) -> bool {
     let against = bootstrap.against_none();
     against.is_some_and(|against| !against.above && against.p_value < TWO_SIDED)
