@@ -11,29 +11,32 @@ use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::lines;
 
-/// Held-out tokens of a domain that an evaluation scores: enough groups of documents for a verdict on every domain.
+/// Maximum number of held-out tokens of a domain that an evaluation scores: enough groups of documents for a verdict on
+/// every domain.
 const EVALUATION_TOKENS: u32 = 16_000;
 
-/// Weights of the domains with facts and of the others in pretraining. Facts take longer to learn than skills.
+/// Weights in the pretraining mixture: of the domains with facts, and of the other domains. Facts take longer to learn
+/// than skills.
 const WEIGHTS: [f64; 2] = [0.3, 0.2];
 
-/// Evaluations of a fine-tuning. One with limits makes more.
+/// Number of evaluations during each fine-tuning. A fine-tuning with forgetting limits makes more.
 const EVALUATIONS: u64 = 4;
 
-/// Fine-tuning of the demo.
+/// One of the demo's fine-tunings.
 #[derive(Clone, Copy)]
 struct Tuning {
     /// Name of the run and of its config.
     name: &'static str,
-    /// Description on the console.
+    /// Words that describe the fine-tuning on the console.
     description: &'static str,
-    /// Method of the config.
+    /// Name of the fine-tuning method in the config.
     method: &'static str,
-    /// Tables at the end of the config.
+    /// TOML text of the tables at the end of the config.
     tables: &'static str,
 }
 
-/// The usual way, a model with frozen layers, and the way that keeps what the base knows.
+/// Fine-tunings of the demo: of every parameter, of the last block alone, and of every parameter within a forgetting
+/// budget.
 const TUNINGS: [Tuning; 3] = [
     Tuning {
         name: "full",
@@ -55,7 +58,7 @@ const TUNINGS: [Tuning; 3] = [
     },
 ];
 
-/// Folders of the demo.
+/// Folders that the demo writes to.
 struct Folders {
     root: PathBuf,
 }

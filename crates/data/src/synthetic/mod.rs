@@ -31,19 +31,19 @@ use knowledge::Knowledge;
 use problem::{Draw, Problem, Style};
 use random::Random;
 
-/// The domains: four subjects, and the niche last.
+/// Names of the corpus's domains: four subjects, and the niche last.
 pub const DOMAINS: [&str; 5] = ["chemistry", "literature", "mathematics", "physics", NICHE];
 
-/// The niche: the domain to specialize in.
+/// Name of the domain to specialize in.
 pub const NICHE: &str = "competition";
 
-/// Number of held-out problems per domain with problems.
+/// Number of held-out problems in each domain that has problems.
 const PROBLEMS: usize = 300;
 
-/// Change of the seed for questions, so that they are not drawn like the documents.
+/// Number that changes the seed for questions, so that they are drawn differently than the documents.
 const QUESTIONS_SEED: u64 = 0x5eed;
 
-/// Share of the pages of knowledge in a domain that has knowledge, in percent.
+/// Share of the pages that state or ask for facts, in a domain that has facts; in percent.
 const KNOWLEDGE_PERCENT: i64 = 60;
 
 /// Size and seed of the corpus.
@@ -112,7 +112,7 @@ pub fn prepare_config(folder: &Path, output: &Path) -> PrepareConfig {
     }
 }
 
-/// Returns true for a domain that has questions: every one with problems.
+/// Returns true for a domain with questions, which is every domain that has problems.
 fn has_questions(domain: &str) -> bool {
     draws(domain).is_some()
 }

@@ -7,7 +7,7 @@ use tokenizers::{AddedToken, Tokenizer};
 
 use crate::support::desk::{Desk, sentences};
 
-/// Template that tests for tools and documents, as many templates do, though there are none.
+/// Chat template that tests whether tools and documents are given, as many templates do, although none are.
 const TEMPLATE: &str = "{%- if tools is not none or tools is iterable or documents is not none %}\n\
     {{- raise_exception('not none') }}\n\
     {%- endif %}\n\

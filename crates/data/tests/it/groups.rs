@@ -49,7 +49,7 @@ fn sides<K: Ord>(
     sides
 }
 
-/// Returns a text for a number, with words in an order that no other number gives.
+/// Returns a text whose word order depends on `number`, so that no two numbers give the same text.
 fn essay(number: u64) -> String {
     let word = |at: u64| {
         (number + 1)
@@ -66,7 +66,7 @@ fn edited(number: u64, copy: u64) -> String {
     essay(number).replacen("word", &format!("edited{copy}"), 1)
 }
 
-/// Random documents: the work, the essay and the edition of each.
+/// Strategy for random documents, each given by its work, its essay and its edition.
 fn library() -> impl Strategy<Value = Vec<(u64, u64, u64)>> {
     prop::collection::vec((0..40u64, 0..200u64, 0..3u64), 60..200)
 }

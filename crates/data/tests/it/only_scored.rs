@@ -1,4 +1,4 @@
-//! Tests of domains without training text.
+//! Tests of domains that have held-out files and no training text.
 
 use polymath_data::{BatchShape, MixturePart, MixtureStream, Split};
 

@@ -15,7 +15,7 @@ use crate::support::shelf;
 
 const BOS: u32 = 0xffff_0000;
 
-/// Exchanges of an example: number of tokens of the prompt and of the answer.
+/// Example of several exchanges, each given by the number of tokens of its prompt and of its answer.
 type Example = Vec<(usize, usize)>;
 
 /// Creates a shard of these examples. Tokens are numbered from 1 across all examples.

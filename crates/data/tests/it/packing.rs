@@ -31,7 +31,7 @@ fn stream(
     MixtureStream::new(parts.collect(), shape, BOS, seed).unwrap()
 }
 
-/// A position of a row: input token, target token, start of its document within the row.
+/// Position in a row: input token, target token, and start of its document within the row.
 type Position = (u32, u32, u32);
 
 fn row(batch: &Batch, row: usize) -> Vec<Position> {

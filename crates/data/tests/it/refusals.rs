@@ -1,4 +1,4 @@
-//! Tests of what `prepare` refuses, and of files that it must not touch.
+//! Tests of requests that `prepare` refuses, and of files that it must not touch.
 
 use std::collections::BTreeMap;
 use std::fs;

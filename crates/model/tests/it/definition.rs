@@ -15,8 +15,8 @@ use crate::support::llama_reference::{
 const VOCABULARY: u32 = 19;
 const BOTH: [Implementation; 2] = [Implementation::Fused, Implementation::Reference];
 
-/// Returns a config of two layers with grouped-query attention; the last `kind` has a window of 3 in its second
-/// layer.
+/// Returns the config of a model with two layers and grouped-query attention. With `kind` 2, its second layer has a
+/// window of 3 tokens.
 fn config(kind: usize) -> ModelConfig {
     let architecture: ArchitectureConfig = serde_json::from_value(serde_json::json!({
         "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
@@ -185,8 +185,8 @@ fn by_likelihood(logits: &[f64]) -> Vec<usize> {
     order
 }
 
-/// Checks that every generated token is the expected draw from the logits of the whole prefix, computed without a
-/// cache: at temperatures below and above 1, with top-k, with top-p, and with both.
+/// Checks that every generated token is the one that the random number selects from the logits of the whole prefix,
+/// computed without a cache: at temperatures below and above 1, with top-k, with top-p, and with both.
 #[test]
 fn generated_tokens_are_draws_from_the_whole_prefix() {
     let samplings = [

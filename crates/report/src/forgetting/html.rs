@@ -27,7 +27,7 @@ pub fn render(report: &ForgettingReport) -> Result<String, ReportError> {
     render_audited(report, Value::UNDEFINED)
 }
 
-/// Renders the page with the findings of an audit, if it is defined.
+/// Renders the page; with the findings of an audit if `audit` is defined.
 pub fn render_audited(report: &ForgettingReport, audit: Value) -> Result<String, ReportError> {
     let answer = report.answer();
     let context = report.settings.context;
@@ -72,7 +72,8 @@ pub fn render_audited(report: &ForgettingReport, audit: Value) -> Result<String,
     page::render(include_str!("template.html"), shown)
 }
 
-/// Returns the questions with the answers before and after, if there are any.
+/// Returns example questions, with the answers of the base and of two runs, as values for the template; `None` if there
+/// are none.
 fn examples(report: &ForgettingReport) -> Option<Value> {
     let examples = knowledge::examples(report);
     let rows = examples.questions.iter().map(|example| {
@@ -119,7 +120,8 @@ fn of_run(number: usize, run: &RunReport, numbered: bool, context: usize) -> Val
     }
 }
 
-/// Returns the sentence on where the base's training had the domain of a run that fell back most.
+/// Returns a sentence on the retained domain that fell back most in a run: the step of the base's training at which it
+/// was as bad.
 fn setback(number: usize, run: &RunReport) -> Option<Value> {
     let found = run.retained().filter_map(|domain| {
         let setback = domain.setback?;
@@ -133,7 +135,7 @@ fn setback(number: usize, run: &RunReport) -> Option<Value> {
     Some(context! { key => key(number), name => &run.name, sentence })
 }
 
-/// Returns the settings and circumstances of the base and of every run.
+/// Returns the settings and circumstances of the base and of every run, as values for the template.
 fn provenance(report: &ForgettingReport) -> Vec<Value> {
     let shown = |(name, key, of): (&str, String, &Provenance)| {
         context! { name, key, facts => of.facts(), settings => &of.settings }
@@ -144,7 +146,7 @@ fn provenance(report: &ForgettingReport) -> Vec<Value> {
     std::iter::once(base).chain(runs).map(shown).collect()
 }
 
-/// Returns the points of the runs that have both figures.
+/// Returns the chart's points: one for each run that has both a gain and a mean forgetting.
 fn trades<'a>(report: &'a ForgettingReport, recommended: &[String]) -> Vec<Trade<'a>> {
     let runs = report.runs.iter().enumerate();
     let mut trades: Vec<Trade> = runs

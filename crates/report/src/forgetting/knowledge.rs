@@ -5,33 +5,33 @@ use super::{ForgettingReport, QuestionReport, RunReport};
 use crate::evidence::{DomainEvidence, LostQuestion};
 use crate::wording::count;
 
-/// Minimum share of a domain's questions that the base answers, for a sentence about them: below it there is hardly
-/// anything to forget.
+/// Minimum share of a domain's questions that the base must answer for a sentence about the domain: below it there is
+/// hardly anything to forget.
 const KNOWN: f64 = 0.1;
 
-/// Maximum number of questions shown with the answers before and after.
+/// Maximum number of example questions.
 const EXAMPLES: usize = 3;
 
 /// Key of the default forgetting limit among the settings of a run.
 const LIMIT: &str = "retention.limits.default";
 
-/// Answers of the base and of two runs to some questions.
+/// Example questions with the answers of the base and of two runs.
 #[derive(Debug, Default, PartialEq)]
 pub struct Examples {
     /// Names of the runs: the one that lost the most answers, and the one that lost the fewest.
     pub runs: Vec<String>,
-    /// Questions that the first run lost; empty if nothing is known of any.
+    /// Questions that the first run no longer answers; empty if no answers are stored.
     pub questions: Vec<Example>,
 }
 
-/// Question with its answers.
+/// Question with the answers of the base and of the runs.
 #[derive(Debug, PartialEq)]
 pub struct Example {
     /// Text of the question on one line.
     pub question: String,
-    /// Correct answer, which is the base's.
+    /// Correct answer, which the base gave.
     pub base: String,
-    /// Answers in the order of the runs.
+    /// Answers of the runs, in the order of [`Examples::runs`].
     pub after: Vec<String>,
 }
 
@@ -122,7 +122,7 @@ pub fn examples(report: &ForgettingReport) -> Examples {
     Examples { runs, questions }
 }
 
-/// Returns the retained domains of a run in which the base answers enough questions, with their evidence.
+/// Returns the retained domains of a run in which the base answers enough questions, each with its evidence.
 fn known(run: &RunReport) -> impl Iterator<Item = (&str, &DomainEvidence)> {
     run.questions.iter().filter_map(|questions| {
         let domain = questions.domain.as_str();
@@ -142,7 +142,8 @@ fn example(domain: &str, question: &LostQuestion, runs: &[&RunReport]) -> Option
     })
 }
 
-/// Returns a run's answer to a question that the base answers, if it is stored: the base's, unless the run lost it.
+/// Returns a run's answer to a question that the base answers correctly: the stored one if the run lost the question,
+/// else the base's. `None` if it is not known.
 fn answer(run: &RunReport, domain: &str, question: &LostQuestion) -> Option<String> {
     let evidence = run.evidence.get(domain)?;
     let same = |lost: &&LostQuestion| lost.prompt == question.prompt;

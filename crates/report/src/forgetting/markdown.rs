@@ -53,7 +53,7 @@ pub fn render(report: &ForgettingReport) -> String {
     text
 }
 
-/// Renders the sentences on the questions, and examples with the answers before and after.
+/// Renders the sentences on the questions, and example questions with the answers of the base and of two runs.
 fn answers(report: &ForgettingReport) -> String {
     let mut text = match knowledge::sentences(report) {
         text if text.is_empty() => text,
@@ -293,7 +293,7 @@ fn of_evidence(domain: &str, evidence: &DomainEvidence) -> String {
     text
 }
 
-/// Renders a table of the domains after every stage, and the measures.
+/// Renders a chain: a table of the domains' scores after every stage, and the measures of continual learning.
 fn of_chain(chain: &Chain) -> String {
     let mut text = String::from(
         "\n## Chain of fine-tunings\n\nBits per byte; each run was tuned from the one before it.\n\n| after |",

@@ -91,7 +91,8 @@ pub fn render(report: &ForgettingReport) -> String {
     text
 }
 
-/// Returns questions with the answers before and after, the first row their heads; empty if there are none.
+/// Returns rows of example questions with the answers of the base and of two runs, column titles first; empty if there
+/// are none.
 fn answers(report: &ForgettingReport) -> Vec<Vec<String>> {
     let examples = knowledge::examples(report);
     if examples.questions.is_empty() {
@@ -106,7 +107,7 @@ fn answers(report: &ForgettingReport) -> Vec<Vec<String>> {
     std::iter::once(head).chain(rows).collect()
 }
 
-/// Returns a row for each run, the first row their heads.
+/// Returns one row for each run, column titles first.
 fn overview(report: &ForgettingReport, answer: &Answer) -> Vec<Vec<String>> {
     let head = ["run", "gain", "worst retained", "", "verdict"];
     let rows = overview::rows(report, answer).into_iter().map(|row| {

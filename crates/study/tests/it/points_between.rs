@@ -1,5 +1,5 @@
-//! Test of an interpolation with three different retained domains and different shares: each number against its
-//! definition.
+//! Test of an interpolation with three retained domains and two values of α, in which each number is checked against
+//! its definition.
 
 use std::collections::BTreeMap;
 

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use clap::{Arg, ArgAction, Command};
 
-/// Returns the page, made from clap's description of the parser.
+/// Returns the text of the page of commands, made from clap's description of the parser.
 pub fn page() -> String {
     let mut root = polymath_cli::command();
     root.build();

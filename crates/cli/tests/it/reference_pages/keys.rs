@@ -87,7 +87,7 @@ fn walk(sources: &Sources, path: Vec<String>, table: Table, found: &mut Vec<Plac
     }
 }
 
-/// Returns the page.
+/// Returns the text of the page of configuration keys.
 pub fn page(sources: &Sources) -> String {
     let mut text = String::from(
         "# Configuration keys\n\n<!-- Generated from the sources by `just reference`; a test fails while it is stale. -->\n\n\

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::keys::{Place, Root, kind, places};
 use super::sources::{Key, Kind, Sources};
 
-/// Longest line of a comment.
+/// Maximum length of a comment line, in characters.
 const WIDTH: usize = 110;
 
 /// Writes the commented config of a command. A comment that begins with `# ` is prose; one that begins with `#` and no
@@ -52,7 +52,7 @@ fn line(text: &mut String, key: &Key) {
     }
 }
 
-/// Writes a comment, wrapped.
+/// Writes a text as comment lines of at most [`WIDTH`] characters.
 fn prose(text: &mut String, words: &str) {
     let mut line = String::from("#");
     for word in words.split_whitespace() {

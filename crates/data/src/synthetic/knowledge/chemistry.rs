@@ -3,7 +3,7 @@
 use super::relation::{Relation, facts};
 use crate::synthetic::elements;
 
-/// Everyday substance or mineral and its formula.
+/// Names of everyday substances and minerals, each with its formula.
 const SUBSTANCES: [(&str, &str); 48] = [
     ("water", "H2O"),
     ("ammonia", "NH3"),
@@ -55,8 +55,8 @@ const SUBSTANCES: [(&str, &str); 48] = [
     ("phosphine", "PH3"),
 ];
 
-/// Returns the family of the element with an atomic number, up to the actinides: the chemistry of heavier ones is
-/// hardly known.
+/// Returns the name of the family that the element with an atomic number belongs to; `None` above the actinides, since
+/// the chemistry of heavier elements is hardly known.
 fn family(number: i64) -> Option<&'static str> {
     Some(match number {
         1 | 6..=8 | 15 | 16 | 34 => "nonmetals",

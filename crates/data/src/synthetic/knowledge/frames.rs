@@ -1,4 +1,5 @@
-//! Frames of the questions: an opening, the noun phrase that is asked for, and an ending.
+//! Frames of the questions about facts. A frame is an opening, a place for the noun phrase that is asked for, and an
+//! ending.
 //!
 //! The training text combines many openings with many endings, so that a model learns that the words around the noun
 //! phrase do not matter. The frames of the test occur nowhere in it, but their words do: a small model can't read
@@ -7,7 +8,7 @@
 use super::relation::{Template, capitalized};
 use crate::synthetic::random::Random;
 
-/// Openings of the training text, with the mark at the end of their questions.
+/// Openings of questions in the training text, each with the punctuation mark that ends the question.
 const OPENINGS: [(&str, char); 31] = [
     ("What is", '?'),
     ("Do you know", '?'),
@@ -42,7 +43,7 @@ const OPENINGS: [(&str, char); 31] = [
     ("Explain to us", '.'),
 ];
 
-/// Endings of the training text, beside those of [`LINKS`] and [`OBJECTS`].
+/// Endings of questions in the training text. Further endings are combinations of [`LINKS`] and [`OBJECTS`].
 const ENDINGS: [&str; 17] = [
     "here",
     "at once",
@@ -63,10 +64,10 @@ const ENDINGS: [&str; 17] = [
     "with all your heart",
 ];
 
-/// Prepositions of endings.
+/// Prepositions that begin an ending, as in `for the class`.
 const LINKS: [&str; 4] = ["for", "to", "with", "before"];
 
-/// Objects after the prepositions.
+/// Objects that follow a preposition in an ending, as in `for the class`.
 const OBJECTS: [&str; 8] = [
     "us",
     "me",
@@ -78,10 +79,10 @@ const OBJECTS: [&str; 8] = [
     "the other pupils",
 ];
 
-/// Number of endings, those of the test among them.
+/// Number of possible endings, including those that only the test uses.
 const ALL_ENDINGS: i64 = (ENDINGS.len() + LINKS.len() * OBJECTS.len()) as i64;
 
-/// Whole frames of the training text.
+/// Complete frames of the training text, which are not combined from openings and endings.
 const WHOLE: [Template; 4] = [
     "{phrase}?",
     "Do you remember what {phrase} is?",
@@ -89,7 +90,8 @@ const WHOLE: [Template; 4] = [
     "What {phrase} is, you may tell me.",
 ];
 
-/// Frames of the test. The words after the phrase keep a question and its answer from repeating training text.
+/// Frames of the test's questions. The words after the noun phrase keep a question and its answer from repeating
+/// training text.
 pub const TEST: [Template; 4] = [
     "Can you say {phrase} to us?",
     "Does anyone know {phrase} by heart?",
@@ -97,7 +99,7 @@ pub const TEST: [Template; 4] = [
     "Explain {phrase} to a beginner.",
 ];
 
-/// Draws a frame of the training text. A third of the frames has no ending.
+/// Draws a frame for a question of the training text. A third of the frames has no ending.
 pub fn taught(random: &mut Random) -> String {
     if random.below(20) == 0 {
         return (*random.choose(&WHOLE)).to_owned();
@@ -109,7 +111,7 @@ pub fn taught(random: &mut Random) -> String {
     format!("{opening} {{phrase}} {}{mark}", ending(random))
 }
 
-/// Draws an ending that no frame of the test has.
+/// Draws an ending for a question of the training text; never one that a frame of the test has.
 fn ending(random: &mut Random) -> String {
     loop {
         let ending = match ENDINGS.get(random.below(ALL_ENDINGS) as usize) {
@@ -125,7 +127,7 @@ fn ending(random: &mut Random) -> String {
     }
 }
 
-/// Returns the prompt that asks for a noun phrase in a frame.
+/// Returns the prompt that asks for the noun phrase `phrase` in the frame `frame`.
 pub fn ask(frame: &str, phrase: &str) -> String {
     format!(
         "Question: {}\nAnswer:",

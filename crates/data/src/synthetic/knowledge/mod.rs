@@ -19,18 +19,18 @@ const TABLES_PERCENT: i64 = 45;
 /// Share of the pages that state facts, in percent; the others ask for them.
 const STATEMENTS_PERCENT: i64 = 18;
 
-/// Question of the test.
+/// Question of the test, with its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {
-    /// Relation and subject.
+    /// Name of the fact that is asked for: relation and subject.
     pub fact: String,
-    /// Beginning that the answer continues after a space.
+    /// Text of the question; the answer follows after a space.
     pub prompt: String,
     /// Exact answer.
     pub answer: &'static str,
 }
 
-/// Facts of one subject of the corpus.
+/// Facts of one domain of the corpus, by relation.
 #[derive(Debug)]
 pub struct Knowledge {
     pub relations: Vec<Relation>,
@@ -67,7 +67,7 @@ impl Knowledge {
         lines.collect()
     }
 
-    /// Asks for every fact once, in phrasings of the test.
+    /// Returns a question for every fact, in phrasings that only the test uses.
     pub fn questions(&self, random: &mut Random) -> Vec<Question> {
         let mut questions = Vec::new();
         for relation in &self.relations {
@@ -83,7 +83,7 @@ impl Knowledge {
         questions
     }
 
-    /// Draws a fact; every fact is equally likely.
+    /// Draws a fact and its relation; every fact is equally likely.
     fn draw(&self, random: &mut Random) -> (&Relation, &Fact) {
         let count: usize = self
             .relations

@@ -2,8 +2,8 @@
 
 use super::relation::{Relation, facts};
 
-/// Quantity, its unit and the unit's sign. SI units with names of their own (BIPM, *The International System of Units*,
-/// 9th edition), and the radian and steradian.
+/// Quantities, each with its unit and the unit's symbol: SI units with names of their own (BIPM, *The International
+/// System of Units*, 9th edition), and the radian and steradian.
 const UNITS: [(&str, &str, &str); 28] = [
     ("force", "newton", "N"),
     ("energy", "joule", "J"),
@@ -35,7 +35,7 @@ const UNITS: [(&str, &str, &str); 28] = [
     ("catalytic activity", "katal", "kat"),
 ];
 
-/// Measured quantity and the instrument that measures it.
+/// Quantities, each with the instrument that measures it.
 const INSTRUMENTS: [(&str, &str); 35] = [
     ("temperature", "thermometer"),
     ("air pressure", "barometer"),
@@ -74,7 +74,7 @@ const INSTRUMENTS: [(&str, &str); 35] = [
     ("rainfall", "pluviometer"),
 ];
 
-/// Discovery, invention or law, the person that it is usually credited to, and the year usually given.
+/// Discoveries, inventions and laws, each with the person that it is usually credited to and the year usually given.
 const DISCOVERIES: [(&str, &str, &str); 44] = [
     ("the electron", "Thomson", "1897"),
     ("the proton", "Rutherford", "1919"),

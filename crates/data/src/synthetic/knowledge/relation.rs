@@ -2,27 +2,28 @@
 
 use crate::synthetic::random::Random;
 
-/// Statement or question frame with the places `{subject}`, `{answer}` or `{phrase}`.
+/// Text of a statement or question with the placeholders `{subject}`, `{answer}` or `{phrase}`.
 pub type Template = &'static str;
 
-/// Fact of a relation.
+/// Fact of a relation: a subject and its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fact {
     pub subject: &'static str,
     pub answer: &'static str,
 }
 
-/// Relation with its facts and phrasings.
+/// Relation, such as “symbol”, with its facts and the phrasings of these.
 #[derive(Debug)]
 pub struct Relation {
-    /// Name of the relation, one word.
+    /// Name of the relation, in one word.
     pub name: &'static str,
-    /// Title of a table of the facts.
+    /// Title of a page with a table of the facts.
     pub title: &'static str,
     pub facts: Vec<Fact>,
-    /// Noun phrases for the answer, with `{subject}`. The first one is short and is the one of the test.
+    /// Templates of noun phrases that ask for the answer, with `{subject}`. The first one is short and used in the
+    /// test.
     pub phrases: &'static [Template],
-    /// Statements, with `{subject}` and `{answer}`.
+    /// Templates of statements, with `{subject}` and `{answer}`.
     pub statements: &'static [Template],
 }
 
@@ -54,7 +55,7 @@ impl Relation {
     }
 }
 
-/// Puts subject and answer into a template.
+/// Replaces the placeholders of a template by subject and answer.
 pub fn fill(template: &str, fact: &Fact) -> String {
     template
         .replace("{subject}", fact.subject)
@@ -70,7 +71,7 @@ pub fn capitalized(sentence: &str) -> String {
     }
 }
 
-/// Returns the facts of pairs of subject and answer.
+/// Makes facts from pairs of a subject and its answer.
 pub fn facts(pairs: impl IntoIterator<Item = (&'static str, &'static str)>) -> Vec<Fact> {
     pairs
         .into_iter()

@@ -1,4 +1,4 @@
-//! Packed rows of several domains, and replayed ones.
+//! Tests of packed rows in mixtures of several domains, and of replayed packed rows.
 
 use super::*;
 

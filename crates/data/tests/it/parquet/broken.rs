@@ -1,4 +1,4 @@
-//! Broken files.
+//! Tests of truncated, altered and unsupported parquet files.
 
 use super::*;
 

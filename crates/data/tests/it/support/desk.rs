@@ -1,4 +1,4 @@
-//! A temporary workspace: sources and a configuration to prepare datasets from.
+//! Temporary workspace for tests: sources, and a configuration to prepare datasets from them.
 
 use std::collections::BTreeMap;
 use std::fs;

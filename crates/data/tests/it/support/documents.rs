@@ -1,4 +1,4 @@
-//! Documents as stored in a dataset.
+//! Helpers that read the documents stored in a dataset.
 
 use polymath_data::{Dataset, RecordNotes, Split};
 use tokenizers::Tokenizer;

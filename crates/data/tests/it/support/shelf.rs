@@ -1,11 +1,11 @@
-//! Small shards for tests.
+//! Helpers that create small token shards.
 
 use std::sync::Arc;
 
 use polymath_data::{DocumentOrigin, GroupKind, Grouping, ShardWriter, TokenShard};
 use proptest::prelude::*;
 
-/// A document: its tokens, including the end token, each with its loss mask.
+/// Tokens of a document, including the end token, each with its loss mask.
 pub type Story = Vec<(u32, bool)>;
 
 /// Generates documents of 1 to 40 tokens; with `masked`, some tokens are not scored.

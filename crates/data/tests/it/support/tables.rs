@@ -1,4 +1,4 @@
-//! Parquet files for tests.
+//! Helpers that write parquet files.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Small models over letters with known predictions.
+//! Small models over letters whose predictions are known exactly, for tests.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Adapter files, those of PEFT among them.
+//! Tests of adapter files, including those in PEFT's format.
 
 use polymath_model::{ModelSource, save_weights};
 

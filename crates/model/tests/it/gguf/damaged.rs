@@ -1,4 +1,4 @@
-//! Files that are cut off, altered or lie about their sizes.
+//! Tests of GGUF files that are truncated or altered, or that state false sizes.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Models and files that are refused or noted.
+//! Tests of models and GGUF files that are refused, or converted with a note.
 
 use super::*;
 

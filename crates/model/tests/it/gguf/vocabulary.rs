@@ -1,4 +1,4 @@
-//! Scores, merges and begin tokens of the vocabulary.
+//! Tests of the vocabulary in GGUF files: scores, merges and begin tokens.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Generated texts: their end tokens and the cache.
+//! Tests of generated texts: their end tokens, and the cache.
 
 use super::*;
 

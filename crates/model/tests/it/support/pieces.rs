@@ -13,7 +13,7 @@ use tokenizers::{AddedToken, Tokenizer};
 pub const ODD: &str = "It's 2024, they'LL say: naïve façades cost 1234567.89 €!\n\n\tfor (int i = 0; i<10; ++i) {}   \r\n  \
                        中文和日本語テキスト 🙂👩‍👩‍👧 Ünïcödé e\u{301} \u{2003}x  end <|endoftext|> <tool> ١٢٣ ½ ";
 
-/// Returns the pre-tokenizer for a name, and whether a word that is a token is taken whole.
+/// Returns the pre-tokenizer of this name, and true if a word that is a token is taken whole, without applying merges.
 pub fn cut(name: &str) -> (Value, bool) {
     let bytes = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex});
     let after = |first: Value, use_regex| json!({"type": "Sequence", "pretokenizers": [first, bytes(use_regex)]});

@@ -1,4 +1,4 @@
-//! Sizes, families and tokens in `config.json`.
+//! Tests of sizes, families and tokens in an untrusted `config.json`.
 
 use super::*;
 

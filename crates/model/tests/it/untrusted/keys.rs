@@ -1,4 +1,4 @@
-//! Keys of `config.json`, each used, refused or reported.
+//! Tests that each key of an untrusted `config.json` is used, refused or reported.
 
 use super::*;
 

@@ -1,7 +1,8 @@
 use super::*;
 use crate::forgetting::knowledge::{Example, examples, sentences};
 
-/// Returns evidence of lost questions, given by prompt and generated answer; `more` of them are not listed.
+/// Returns evidence of lost questions, given by their prompts and generated answers; `more` further questions are lost
+/// and not listed.
 fn lost(questions: &[(&str, Option<&str>)], more: usize) -> BTreeMap<String, DomainEvidence> {
     let listed = questions.iter().map(|(prompt, generated)| LostQuestion {
         prompt: format!("Question: {prompt}\nAnswer:"),
@@ -40,7 +41,7 @@ fn shown(example: &Example) -> (&str, &str, Vec<&str>) {
     (&example.question, &example.base, after.collect())
 }
 
-/// Checks that the answers stand before all else in every form, with the limit of a run that has one.
+/// Checks that the sentence on the answers comes before all else in every form, with the limit of a run that has one.
 #[test]
 fn the_answers_stand_first() {
     let report = two(lost(&[("A", Some("wrong"))], 9), lost(&[], 0));
@@ -63,7 +64,8 @@ fn the_answers_stand_first() {
     }
 }
 
-/// Checks that examples have the answers of both runs, and leaves out a question to which one of them is not stored.
+/// Checks that examples have the answers of both runs, and that a question is left out if one of the answers is not
+/// stored.
 #[test]
 fn examples_have_the_answers_before_and_after() {
     let full = lost(

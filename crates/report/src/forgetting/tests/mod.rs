@@ -111,7 +111,7 @@ fn evidence() -> DomainEvidence {
     }
 }
 
-/// Returns a retained domain that changed by so much, surely.
+/// Returns the report of a retained domain with a significant change of `change` bits per byte.
 pub(super) fn domain_report(name: &str, change: f64) -> DomainReport {
     let domain = report().runs[0].domains[1].clone();
     assert_eq!(domain.role, Role::Retained);

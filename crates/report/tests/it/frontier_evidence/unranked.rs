@@ -1,4 +1,4 @@
-//! Methods that are not ranked or not recommended.
+//! Tests of methods that are not ranked or not recommended.
 
 use super::*;
 

@@ -17,7 +17,7 @@ pub struct Truth {
     pub seeds: u64,
     pub retained: usize,
     pub groups: usize,
-    /// Standard deviations: of a run, of a group in all runs, and of a group in one run.
+    /// Standard deviations of the random changes: of a run, of a group in all runs, and of a group in one run.
     pub spread: [f64; 3],
     /// True if the changes of groups are log-normal.
     pub skewed: bool,
