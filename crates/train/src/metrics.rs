@@ -13,7 +13,7 @@ use crate::{Score, TrainError};
 
 /// Name of the file in a run folder that holds the metrics.
 pub(crate) const METRICS: &str = "metrics.jsonl";
-/// Name of the file to which unreadable lines are moved.
+/// Name of the file to which unreadable lines of the metrics file are moved.
 const BROKEN: &str = "metrics-broken.jsonl";
 
 /// Metrics of one optimizer step.

@@ -125,8 +125,8 @@ impl TrainingConfig {
 }
 
 impl Training {
-    /// Checks the values that depend on each other: the parts must divide the rows, the warmup must not be longer
-    /// than the run, and the total number of tokens must be below its maximum.
+    /// Checks keys of `[training]` that depend on each other: `accumulation_steps` must divide the rows of a step, the
+    /// warmup must not be longer than the run, and the total number of tokens must be below its maximum.
     ///
     /// # Errors
     /// Fails with the key, its value, and the expected values.
@@ -219,8 +219,8 @@ mod tests {
         read("steps = 5").validate().unwrap();
     }
 
-    /// Checks that a warmup may be as long as the run but no longer, that the parts must divide the rows, and that
-    /// the total number of tokens has a maximum.
+    /// Checks that a warmup may be as long as the run but no longer, that `accumulation_steps` must divide the rows of
+    /// a step, and that the total number of tokens has a maximum.
     #[test]
     fn warmup_parts_and_tokens_must_fit_the_run() {
         let error = |text: &str| {

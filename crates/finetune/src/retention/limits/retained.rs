@@ -341,8 +341,8 @@ mod tests {
         );
     }
 
-    /// Checks that a domain that did not get worse counts for the controller as at most at its limit, however few
-    /// documents it has, whereas a domain that got worse counts with its whole upper bound.
+    /// Checks that the controller sees a domain that did not get worse as using at most its whole limit, however few
+    /// documents the domain has, whereas a domain that got worse counts with its upper bound.
     #[test]
     fn few_documents_of_a_better_domain_do_not_press() {
         let spread = |change: f64| {
