@@ -25,7 +25,7 @@ pub struct Stages {
 }
 
 impl Stages {
-    /// Makes the display. `environment` decides whether it is shown, and as a bar or as lines.
+    /// Creates the progress display. `environment` decides whether it is shown, and as a bar or as lines.
     pub fn new(environment: &Environment) -> Self {
         Self {
             visible: !environment.quiet,
@@ -78,7 +78,7 @@ pub struct StudyConsole<'a> {
 }
 
 impl<'a> StudyConsole<'a> {
-    /// Makes the display for this environment.
+    /// Creates the progress display of a study for this environment.
     pub fn new(environment: &'a Environment) -> Self {
         Self {
             environment,
@@ -135,7 +135,8 @@ pub struct TrainingConsole {
 }
 
 impl TrainingConsole {
-    /// Makes the display for a model of `flops_per_token` on a machine with a peak rate of `peak` FLOP/s.
+    /// Creates the progress display for training a model of `flops_per_token` on a machine with a peak rate of `peak`
+    /// FLOP/s.
     pub fn new(environment: &Environment, flops_per_token: f64, peak: f64) -> Self {
         Self {
             visible: !environment.quiet,

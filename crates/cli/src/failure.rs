@@ -27,7 +27,7 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// Makes the failure for a wrong argument or config.
+    /// Creates the failure for a wrong argument or config.
     pub fn usage(error: impl Into<anyhow::Error>) -> Self {
         Self::Usage(error.into())
     }

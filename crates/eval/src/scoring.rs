@@ -70,7 +70,7 @@ impl DomainScores {
         self.documents.iter().map(|document| document.tokens).sum()
     }
 
-    /// Returns the UTF-8 bytes of the scored text.
+    /// Returns the number of UTF-8 bytes of the scored text.
     pub fn bytes(&self) -> u64 {
         self.documents.iter().map(|document| document.bytes).sum()
     }

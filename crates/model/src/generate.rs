@@ -131,7 +131,7 @@ impl<'a> Generation<'a> {
         })
     }
 
-    /// Makes these tokens end the generated text, too.
+    /// Adds tokens that end the generated text.
     #[must_use]
     pub fn ending_at(mut self, tokens: &[u32]) -> Self {
         self.further_ends.extend_from_slice(tokens);

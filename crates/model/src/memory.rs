@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-/// Returns the bytes that this process can still allocate, or `None` on systems other than Linux. It is the minimum
-/// of the system's available memory plus free swap, the remainder of each control group's limit, and the limits on
-/// the address space. File caches count as free.
+/// Returns the number of bytes that this process can still allocate, or `None` on systems other than Linux. It is the
+/// minimum of the system's available memory plus free swap, the remainder of each control group's limit, and the limits
+/// on the address space. File caches count as free.
 pub fn available_memory() -> Option<u64> {
     SystemFiles {
         process: Path::new("/proc"),
@@ -13,7 +13,7 @@ pub fn available_memory() -> Option<u64> {
     .available()
 }
 
-/// Returns the bytes that this process has in main memory now, on systems that report it (Linux).
+/// Returns the number of bytes that this process has in main memory now, on systems that report it (Linux).
 pub fn resident_memory() -> Option<u64> {
     let status = read(Path::new("/proc/self/status"))?;
     kilobytes(&status, "VmRSS:")

@@ -76,8 +76,8 @@ pub struct DashboardState {
 }
 
 impl DashboardState {
-    /// Makes the state before the run begins. The model has `flops_per_token`, and the machine a peak rate of `peak`
-    /// FLOP/s.
+    /// Creates the state of a dashboard before the run begins. The model has `flops_per_token`, and the machine a peak
+    /// rate of `peak` FLOP/s.
     pub fn new(about: About, flops_per_token: f64, peak: f64) -> Self {
         Self {
             about,

@@ -41,7 +41,7 @@ impl Collected {
         })
     }
 
-    /// Returns the bytes of text in both splits together.
+    /// Returns the size in bytes of the text in both splits together.
     pub(crate) fn bytes(&self) -> u64 {
         self.train.bytes + self.heldout.bytes
     }

@@ -189,7 +189,7 @@ impl Spool {
     }
 }
 
-/// Returns the bytes of a document's text.
+/// Returns the size of a document's text in bytes.
 pub(crate) fn length(parts: &[Part]) -> u64 {
     parts.iter().map(|part| part.text.len() as u64).sum()
 }

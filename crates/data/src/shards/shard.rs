@@ -210,7 +210,7 @@ impl TokenShard {
         (self.tokens.len() / if self.wide { 4 } else { 2 }) as u64
     }
 
-    /// Returns the UTF-8 bytes of the scored text in the shard.
+    /// Returns the number of UTF-8 bytes of the scored text in the shard.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }

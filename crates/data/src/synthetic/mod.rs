@@ -170,7 +170,7 @@ fn documents(config: &SchoolConfig, domain: &'static str) -> impl Iterator<Item 
     })
 }
 
-/// Writes a page of a few problems in one style.
+/// Writes a document that is a page of a few problems, all in one style.
 fn document(random: &mut Random, domain: &str, draws: &[Draw]) -> String {
     let style = if domain == NICHE {
         Style::Competition

@@ -7,7 +7,7 @@ use crate::forgetting::render_audited;
 use crate::wording::probability;
 use crate::{ReportError, page};
 
-/// Renders the page.
+/// Renders an audit as an HTML page.
 pub fn render(audit: &Audit) -> Result<String, ReportError> {
     let shown = shown(audit);
     match &audit.report {

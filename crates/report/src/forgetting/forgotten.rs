@@ -235,7 +235,7 @@ pub fn named(document: &WorstDocument) -> Vec<String> {
     lost.iter().take(NAMED).map(name).collect()
 }
 
-/// Draws white space: a token with a space before its word is another one than without.
+/// Makes white space in a token visible, since a token with a space before its word is another one than without.
 fn visible(text: &str) -> String {
     let drawn = text.replace('\r', "␍").replace('\n', "↵");
     drawn.replace('\t', "⇥").replace(' ', "·")

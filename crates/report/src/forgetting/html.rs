@@ -22,12 +22,12 @@ use polymath_eval::statistics::Figure;
 /// Maximum number of runs with names beside their points; more are numbered.
 const MOST_NAMES: usize = 5;
 
-/// Renders the page.
+/// Renders a forgetting report as an HTML page.
 pub fn render(report: &ForgettingReport) -> Result<String, ReportError> {
     render_audited(report, Value::UNDEFINED)
 }
 
-/// Renders the page; with the findings of an audit if `audit` is defined.
+/// Renders a forgetting report as an HTML page; with the findings of an audit if `audit` is defined.
 pub fn render_audited(report: &ForgettingReport, audit: Value) -> Result<String, ReportError> {
     let answer = report.answer();
     let context = report.settings.context;

@@ -8,8 +8,9 @@ use polymath_eval::statistics::{Against, FEWEST_EFFECTIVE, LEVEL, Verdict, holm}
 /// Number of groups above which a domain counts as undecidable.
 const MOST_GROUPS: usize = 100_000;
 
-/// Gives the verdicts, with Holm's correction over all tests of the report (domains, questions and tasks of every run):
-/// with many tests, some intervals exclude the tolerance by chance. Returns the number of tests.
+/// Gives every domain its verdict. The p-values are corrected by Holm's method over all tests of the report (domains,
+/// questions and tasks of every run), since with many tests some intervals exclude the tolerance by chance. Returns the
+/// number of tests.
 pub fn judge(runs: &mut [RunReport], settings: &Settings) -> usize {
     let p_values: Vec<f64> = runs
         .iter_mut()

@@ -84,7 +84,7 @@ fn opening(answer: &Answer) -> String {
     }
 }
 
-/// Renders a table with one row per run.
+/// Renders the overview of a report as a table with one row per run.
 fn overview(report: &ForgettingReport, answer: &Answer) -> String {
     let settings = match report.runs.len() {
         1 => "method",

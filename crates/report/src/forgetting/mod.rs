@@ -246,7 +246,7 @@ impl ForgettingReport {
         })
     }
 
-    /// Renders a table for the terminal.
+    /// Renders the report as a plain-text table for the terminal.
     pub fn table(&self) -> String {
         table::render(self)
     }

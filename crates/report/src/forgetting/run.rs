@@ -207,7 +207,7 @@ impl RunReport {
         wording::of_run(self)
     }
 
-    /// Renders the figures as tables in GitHub-flavored Markdown.
+    /// Renders the run's figures as tables in GitHub-flavored Markdown.
     pub fn markdown(&self) -> String {
         markdown::figures(self)
     }

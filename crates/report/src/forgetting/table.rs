@@ -7,7 +7,7 @@ use crate::wording::{
     probability_or_dash, sign, signed, signed_or_dash,
 };
 
-/// Renders one block per run with aligned columns.
+/// Renders a report for a terminal: one block per run, with aligned columns.
 pub fn render(report: &ForgettingReport) -> String {
     let mut text = format!(
         "Bits per byte on held-out documents (lower is better), against {}\n",

@@ -9,7 +9,7 @@ use crate::untrusted::inline;
 use crate::wording::{interval, percent, signed};
 use polymath_eval::statistics::{FEWEST_EFFECTIVE, FEWEST_GROUPS, Figure};
 
-/// Renders the sentences and tables.
+/// Renders a frontier in Markdown: sentences and tables.
 pub fn render(frontier: &Frontier) -> String {
     let mut text = format!(
         "# Gain on {} against forgetting\n\n",
@@ -44,7 +44,7 @@ pub fn render(frontier: &Frontier) -> String {
     text
 }
 
-/// Renders the sentences and a table for a terminal.
+/// Renders a frontier for a terminal: sentences and a table of the methods.
 pub fn table(frontier: &Frontier) -> String {
     let head = [
         "method",
@@ -72,7 +72,7 @@ pub fn table(frontier: &Frontier) -> String {
     text
 }
 
-/// Renders a table of the paired differences from the reference.
+/// Renders a table of the paired differences between each method and the reference method.
 fn differences(frontier: &Frontier) -> String {
     let reference = inline(&frontier.reference);
     let mut text = format!(

@@ -30,12 +30,12 @@ pub use scored::{Candidate, ScoredRun};
 use crate::ReportError;
 
 impl Frontier {
-    /// Renders the sentences and a table for a terminal.
+    /// Renders the frontier for a terminal: sentences and a table of the methods.
     pub fn table(&self) -> String {
         markdown::table(self)
     }
 
-    /// Renders Markdown.
+    /// Renders the frontier in Markdown.
     pub fn markdown(&self) -> String {
         markdown::render(self)
     }

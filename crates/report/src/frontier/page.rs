@@ -14,7 +14,7 @@ use polymath_eval::statistics::Figure;
 /// Maximum number of methods with names beside their points; more are numbered.
 const MOST_NAMES: usize = 6;
 
-/// Renders the page.
+/// Renders a frontier as an HTML page.
 pub fn render(frontier: &Frontier) -> Result<String, ReportError> {
     let trained: Vec<&Method> = frontier.trained().collect();
     let legend: Vec<Value> = trained

@@ -73,7 +73,7 @@ pub(super) struct Judged {
 }
 
 impl Confirmation {
-    /// Makes a confirmation from a run with a new seed and the verdicts on its retained domains.
+    /// Creates a confirmation from a run with a new seed and the verdicts on its retained domains.
     pub(super) fn new(run: &RunFigures, judged: &BTreeMap<String, Judged>) -> Self {
         let is = |wanted| move |judged: &Judged| judged.verdict == wanted;
         let [low, high] = run

@@ -5,7 +5,7 @@ use crate::aligned;
 use crate::untrusted::inline;
 use crate::wording::signed;
 
-/// Renders a table of single blocks and a table of cumulative resets.
+/// Renders the result of a reset in Markdown: a table of single blocks and a table of cumulative resets.
 pub fn render(reset: &Reset) -> String {
     let mut text = format!(
         "# Layers that cause the forgetting of {}\n\n{}\n\nBits per byte on the dev split, with one block at a time reset to the base's \
@@ -63,7 +63,7 @@ pub fn mark(reset: &Reset, at: usize) -> &'static str {
     }
 }
 
-/// Renders the sentence and the tables for a terminal.
+/// Renders the result of a reset for a terminal: a sentence and the tables.
 pub fn table(reset: &Reset) -> String {
     let of = |cells: &[&str]| cells.iter().map(|cell| (*cell).to_owned()).collect();
     let cost = format!("cost on {}", reset.niche);

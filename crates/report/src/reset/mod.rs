@@ -159,7 +159,7 @@ pub struct ResetSetting<'a> {
 }
 
 impl Reset {
-    /// Makes the result from ordered blocks and the steps along them, and chooses a step.
+    /// Creates the result from ordered blocks and the cumulative steps along them, and chooses a step.
     pub fn new(setting: ResetSetting, blocks: Vec<Block>, steps: Vec<Step>) -> Self {
         let ResetSetting {
             models,
@@ -181,12 +181,12 @@ impl Reset {
         }
     }
 
-    /// Renders the sentence and the tables for a terminal.
+    /// Renders the result for a terminal: a sentence, and tables of single blocks and cumulative resets.
     pub fn table(&self) -> String {
         markdown::table(self)
     }
 
-    /// Renders Markdown.
+    /// Renders the result in Markdown.
     pub fn markdown(&self) -> String {
         markdown::render(self)
     }

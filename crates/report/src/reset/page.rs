@@ -9,7 +9,7 @@ use crate::wording::signed;
 use crate::{ReportError, page};
 use polymath_eval::statistics::Figure;
 
-/// Renders the page.
+/// Renders the result of a reset as an HTML page.
 pub fn render(reset: &Reset) -> Result<String, ReportError> {
     let rows: Vec<Value> = reset
         .blocks

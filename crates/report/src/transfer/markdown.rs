@@ -7,7 +7,7 @@ use crate::untrusted::{code, inline};
 use crate::wording::{count, interval, percent, probability, signed};
 use polymath_eval::statistics::Figure;
 
-/// Renders the matrix and its forecasts.
+/// Renders a transfer matrix and its forecasts in Markdown.
 pub fn render(transfer: &Transfer) -> String {
     let mut text = format!(
         "# Transfer\n\n{}\n\nChange in bits per byte of each domain (across) after tuning {} on each domain (down) for {} tokens, \
@@ -54,7 +54,7 @@ pub fn render(transfer: &Transfer) -> String {
     text
 }
 
-/// Renders the sentences and the matrix for a terminal.
+/// Renders a transfer matrix for a terminal, with sentences.
 pub fn table(transfer: &Transfer) -> String {
     let mut rows = vec![vec!["tuned on".to_owned()]];
     rows[0].extend(transfer.scored.iter().cloned());

@@ -81,7 +81,7 @@ pub struct Setting {
 }
 
 impl Transfer {
-    /// Makes the matrix from rows that have as many cells as `scored` has domains.
+    /// Creates the transfer matrix from rows that have as many cells as `scored` has domains.
     pub fn new(setting: Setting, scored: Vec<String>, rows: Vec<Row>) -> Self {
         let forecasts = forecasts(&scored, &rows);
         Self {
@@ -104,12 +104,12 @@ impl Transfer {
         self
     }
 
-    /// Renders the sentences and the matrix for a terminal.
+    /// Renders the transfer matrix for a terminal, with sentences.
     pub fn table(&self) -> String {
         markdown::table(self)
     }
 
-    /// Renders Markdown.
+    /// Renders the transfer matrix in Markdown.
     pub fn markdown(&self) -> String {
         markdown::render(self)
     }

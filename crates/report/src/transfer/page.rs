@@ -8,7 +8,7 @@ use crate::charts::{Cell, Colors, Heatmap, heatmap};
 use crate::wording::{count, percent, signed};
 use crate::{ReportError, page};
 
-/// Renders the page.
+/// Renders a transfer matrix as an HTML page.
 pub fn render(transfer: &Transfer) -> Result<String, ReportError> {
     let early: Vec<Value> = transfer
         .rows

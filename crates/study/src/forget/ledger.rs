@@ -18,8 +18,8 @@ pub struct Ledger<'a> {
 }
 
 impl<'a> Ledger<'a> {
-    /// Makes a ledger for all domains. If two datasets have a domain of the same name, the first one counts, as in
-    /// scoring.
+    /// Creates the measurement for all domains. If two datasets have a domain of the same name, the first one counts,
+    /// as in scoring.
     pub fn new(datasets: &'a [Dataset], progress: &'a dyn Progress) -> Self {
         let mut heldout: Vec<DatasetDomain> = Vec::new();
         for dataset in datasets {

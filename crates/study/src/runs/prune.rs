@@ -161,7 +161,7 @@ struct Written {
 }
 
 impl Written {
-    /// Takes the names from a complete checkpoint.
+    /// Takes the names of a checkpoint's files from a complete checkpoint.
     fn of(checkpoint: &StoredCheckpoint) -> Self {
         let state = checkpoint.state.as_ref().ok();
         let listed = state.into_iter().flat_map(|state| state.sha256.keys());

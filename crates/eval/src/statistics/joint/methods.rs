@@ -156,8 +156,8 @@ pub struct Draw {
 }
 
 impl<'a> FigureOfAll<'a> {
-    /// Makes the quantity from domains with weights and from its `values` by method and seed. Either all contrasts
-    /// are differences between two methods, or none is.
+    /// Creates the quantity from weighted domains and from its `values`, indexed by method and seed. Either all
+    /// contrasts are differences between two methods, or none is.
     pub fn new(
         domains: Vec<WeightedDomain<'a>>,
         values: Vec<Vec<f64>>,

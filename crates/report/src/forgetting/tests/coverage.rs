@@ -1,5 +1,5 @@
-//! Coverage of intervals and error rates of verdicts in simulated domains: a few rows in every test run, and the
-//! whole table with `scripts/check/coverage.sh`.
+//! Tests of the coverage of intervals and the error rates of verdicts in simulated domains: a few rows in every test
+//! run, and the whole table with `scripts/check/coverage.sh`.
 
 use std::f64::consts::LN_2;
 

@@ -1,4 +1,4 @@
-//! Forms of a report: JSON, HTML and Markdown.
+//! Tests of the forms of a report: JSON, HTML and Markdown.
 
 use super::*;
 

@@ -1,5 +1,5 @@
-//! Content of the forms of the report: settings of the runs, sign of a gain, improvements, setbacks, positions of
-//! losses, and drawn white space.
+//! Tests of the content of a report's forms: settings of the runs, sign of a gain, improvements, setbacks, positions of
+//! losses, and visible white space.
 
 use super::sureness::run_of;
 use super::*;
