@@ -1,4 +1,4 @@
-//! Console side of `frontier` and `transfer`: progress of their runs, signals, and the list of a dry run.
+//! Console output and signals of `frontier` and `transfer`: progress of their runs, and the list that a dry run prints.
 
 use std::cell::RefCell;
 use std::error::Error;

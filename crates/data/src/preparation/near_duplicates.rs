@@ -165,7 +165,7 @@ impl Pairs {
         }
     }
 
-    /// Records that held-out document `number` is a near-duplicate of a training document whose split hash is `side`.
+    /// Records that held-out document `number` is a near-duplicate of a training document with the split hash `side`.
     fn note_train(&mut self, number: usize, side: u64) {
         let member = self.members[number];
         self.in_train.insert(number);

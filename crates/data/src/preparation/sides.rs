@@ -10,24 +10,24 @@ use crate::DataError;
 /// Name of the file, in the domain's folder beside the shards.
 pub(crate) const FILE: &str = "sides.json";
 
-/// Split of a small domain, as stored in `sides.json`.
+/// Split of a small domain into training and held-out groups, as stored in `sides.json`.
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Sides {
-    /// Seed of the split hashes.
+    /// Seed with which the split hashes were computed.
     pub(crate) seed: u64,
-    /// Share of the documents that was held out.
+    /// Share of the documents that the config held out.
     pub(crate) share: f64,
-    /// Field whose values were hashed; `None` if the documents' content was.
+    /// Name of the field whose values were hashed; `None` if the content of the documents was hashed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) field: Option<String>,
-    /// Split hashes of the training groups: the lowest ones, not all.
+    /// Split hashes of training groups: only the lowest ones, up to a limit.
     pub(crate) trained: BTreeSet<u64>,
-    /// Split hashes of the held-out groups: the lowest ones, not all.
+    /// Split hashes of held-out groups: only the lowest ones, up to a limit.
     pub(crate) heldout: BTreeSet<u64>,
 }
 
 impl Sides {
-    /// Reads the split that a domain had in the dataset in `folder`; `None` if the file does not exist.
+    /// Reads the split that a domain had in the dataset in `folder`; `None` if it had none.
     ///
     /// # Errors
     /// Fails if the file exists and can't be read.

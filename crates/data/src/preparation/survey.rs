@@ -91,7 +91,7 @@ impl Survey {
     }
 }
 
-/// Counts the groups of a spool, up to `most`.
+/// Counts the groups of a spool's documents, up to `most`.
 ///
 /// # Errors
 /// Fails if the temporary file can't be read.

@@ -25,7 +25,7 @@ pub struct ScoringOptions {
     pub max_tokens: Option<u64>,
     /// Seed of the order in which documents are taken.
     pub seed: u64,
-    /// Part of the held-out documents to score; `None` for all.
+    /// Split of the held-out documents to score; `None` for all.
     pub split: Option<HeldoutSplit>,
 }
 

@@ -1,12 +1,12 @@
-//! Parts of the held-out documents: `dev` for choices, `test` for reports, `audit` for choices of method.
+//! Splits of the held-out documents: `dev` for choices, `test` for reports, `audit` for choices of method.
 //!
 //! A score on the documents that a choice was made on is too good. So every choice (an interpolation, a reset
 //! strength, a checkpoint within forgetting limits) is made on `dev`, and the result is reported on `test`. `audit`
 //! is for the developers' choices of methods and defaults: no run reads it.
 //!
-//! The part of a document depends on its group alone: all documents of a work are in the same part, in every run and
+//! The split of a document depends on its group alone: all documents of a work are in the same split, in every run and
 //! on every machine, and adding other groups changes nothing. The only exception: if few groups are held out, some
-//! move to make the parts equal in size.
+//! move to make the splits equal in size.
 
 use serde::{Deserialize, Serialize};
 

@@ -2,7 +2,7 @@
 //!
 //! Begin with `shard` (the file format) and `dataset` (the folder). `layout` reads the format, `writer` writes it.
 //! `split` names the training and held-out splits, `group` defines the units of splitting, and `heldout_split` and
-//! `assignment` the parts of the held-out documents.
+//! `assignment` the `dev`, `test` and `audit` splits of the held-out documents.
 
 pub(crate) mod assignment;
 pub(crate) mod dataset;

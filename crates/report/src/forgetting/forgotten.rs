@@ -100,7 +100,8 @@ pub fn position(group: &PositionGroup) -> String {
     }
 }
 
-/// Tells a switch of register from forgetting by where in a document the loss stands; `None` if it is unclear.
+/// Returns a sentence that tells a switch of register (style of text) from forgetting, by the positions in documents at
+/// which the loss is large; `None` if it is unclear.
 ///
 /// A model that expects another kind of text at the start of a document finds back with context; what it forgot stays
 /// lost ([Zheng 2025](https://arxiv.org/abs/2501.13453)).

@@ -156,7 +156,8 @@ fn another_context_is_marked() {
     }
 }
 
-/// Checks that a loss at the start of documents alone is called a switch of register, one that stays is not.
+/// Checks that a loss at the start of documents alone is called a switch of register, and that a loss that stays later
+/// in them is called forgetting.
 #[test]
 fn a_switch_of_register_is_told_from_forgetting() {
     let group = |place, change: f64| PositionGroup {
