@@ -76,8 +76,11 @@ def main():
     parser.add_argument("--limit", default="0.02")
     parser.add_argument("--base", default="checkpoints/narrow/best")
     parser.add_argument("--out", type=Path, default=Path("checkpoints/limits-trials"))
-    parser.add_argument("settings", nargs="*")
-    arguments = parser.parse_args()
+    # A positional argument of any number would be taken before the options, and then be empty.
+    given = sys.argv[1:]
+    end = given.index("--") if "--" in given else len(given)
+    arguments = parser.parse_args(given[:end])
+    arguments.settings = given[end + 1 :]
     arguments.out.mkdir(parents=True, exist_ok=True)
     print("| niche | seed | limits | worst domain | gain | gain unrestricted, its worst domain | share of the gain | |")
     print("|---|--:|---|---|--:|--:|--:|---|")
