@@ -1,18 +1,24 @@
 //! Estimate of the memory that a training step takes beside parameters, gradients and moments: what the forward pass
 //! keeps for the backward pass, and what is in memory for a while.
 
+use polymath_ops::Precision;
+
 use crate::{Family, LoraConfig, ModelConfig};
 
 /// Rows whose logits are in memory at once.
 const LOGIT_ROWS: u128 = 512;
 /// Rows of the feed-forward sublayer that the backward pass computes at once.
 const FEED_FORWARD_ROWS: u128 = 2048;
+/// Bytes of an f32.
+const FLOAT: u128 = 4;
 
-/// Numbers (of four bytes) that a step takes.
+/// Bytes that a step takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StepNumbers {
-    /// Kept by each layer for each token.
+pub struct StepBytes {
+    /// Kept by each layer for each token, until its backward pass has run.
     pub of_layer: u128,
+    /// Inputs of each layer's operations for each token, which are kept until the whole backward pass has run.
+    pub inputs: u128,
     /// Input of a layer, for each token.
     pub of_input: u128,
     /// Kept outside of the layers for each token.
@@ -23,27 +29,84 @@ pub struct StepNumbers {
     pub in_chunk: u128,
     /// In memory for a while, for any number of tokens.
     pub fixed: u128,
+    /// Gradient of the head or the embedding, of which there are several for a while.
+    pub head: u128,
 }
 
-impl StepNumbers {
-    /// Returns the numbers that `layers` layers take for so many tokens that are computed at once; `recompute` is true
-    /// if a layer keeps only its input.
-    pub fn total(&self, layers: u128, tokens: u128, recompute: bool) -> u128 {
-        let in_layers = match recompute {
-            false => layers * self.of_layer,
-            true => layers * self.of_input + self.of_layer,
+impl StepBytes {
+    /// Returns the bytes that `layers` layers take beside `gradients` bytes of gradients, for so many tokens that are
+    /// computed at once; `recompute` is true if a layer keeps only its input.
+    ///
+    /// Gradients appear while the backward pass frees what the layers keep, so that there are never all of both.
+    pub fn total(&self, layers: u128, tokens: u128, recompute: bool, gradients: u128) -> u128 {
+        let (freed, kept) = match recompute {
+            false => (layers * self.of_layer, layers * self.inputs),
+            true => (self.of_layer + self.inputs, layers * self.of_input),
         };
-        tokens * (in_layers + self.outside + self.passing)
+        // The loss keeps the head's gradient, Candle adds it to zeros; later that of the embedding is added to it.
+        let first = tokens * freed + 3 * self.head;
+        let last = gradients + 2 * self.head;
+        tokens * (kept + self.outside + self.passing)
             + tokens.min(FEED_FORWARD_ROWS) * self.in_chunk
             + self.fixed
+            + first.max(last).saturating_sub(gradients)
     }
 }
 
 impl ModelConfig {
-    /// Estimates what a training step on the CPU takes. Without an adapter, the embedding and the head are trained if
-    /// `trains_head`.
-    pub fn step_numbers(&self, adapter: Option<&LoraConfig>, trains_head: bool) -> StepNumbers {
+    /// Estimates what a training step on the CPU takes with products in `precision`. Without an adapter, the embedding
+    /// and the head are trained if `trains_head`.
+    pub fn step_bytes(
+        &self,
+        adapter: Option<&LoraConfig>,
+        trains_head: bool,
+        precision: Precision,
+    ) -> StepBytes {
         let widths = Widths::new(self);
+        let Widths {
+            hidden,
+            inner,
+            queries,
+            projected,
+            ..
+        } = widths;
+        let layers = self.num_hidden_layers.max(1) as u128;
+        let in_adapters = adapter.map_or(0, |adapter| self.adapter_numbers(adapter)) / layers;
+        let [of_layer, inputs] = self.kept(&widths, in_adapters, precision);
+        let vocabulary = self.vocab_size as u128;
+        let shares = match adapter {
+            Some(adapter) if adapter.dora => projected + 2 * hidden,
+            _ => 0,
+        };
+        let activation_shares = match shares {
+            0 => 0,
+            _ => 2 * inner + 2 * hidden,
+        };
+        let of_product = of_product(precision);
+        // The head is packed for the forward pass and for the backward pass; a sublayer's weights are joined in f32, and its
+        // larger group packed.
+        let packed_head = 2 * of_product * vocabulary * hidden;
+        let largest = (hidden * (queries + projected)).max(3 * inner * hidden);
+        let weights = (FLOAT + of_product) * largest;
+        StepBytes {
+            of_layer,
+            inputs,
+            of_input: FLOAT * hidden,
+            // The last layer's output, its norm, and the gradient of the hidden states.
+            outside: FLOAT * 3 * hidden,
+            // The gradients of a layer's input and output, and what lies between the products of attention.
+            passing: FLOAT * (4 * hidden + projected + queries + shares),
+            in_chunk: FLOAT * (3 * inner + 2 * hidden + activation_shares),
+            fixed: packed_head + FLOAT * LOGIT_ROWS * vocabulary + weights,
+            head: match trains_head {
+                true => FLOAT * vocabulary * hidden,
+                false => 0,
+            },
+        }
+    }
+
+    /// Returns the bytes that a layer keeps for each token: until its backward pass has run, and until all have.
+    fn kept(&self, widths: &Widths, in_adapters: u128, precision: Precision) -> [u128; 2] {
         let Widths {
             hidden,
             inner,
@@ -51,54 +114,32 @@ impl ModelConfig {
             keys,
             projected,
         } = widths;
-        let layers = self.num_hidden_layers.max(1) as u128;
-        let heads = self.num_attention_heads as u128;
-        let in_adapters = adapter.map_or(0, |adapter| self.adapter_numbers(adapter)) / layers;
-        let is_fused = self.family != Family::Gpt2 && !self.attention_bias;
-        let norms_of_heads = match self.qk_norm {
-            true => queries + keys + heads + self.num_key_value_heads as u128,
-            false => 0,
+        let (heads, key_heads) = (
+            self.num_attention_heads as u128,
+            self.num_key_value_heads as u128,
+        );
+        let (norms_of_heads, their_factors) = match self.qk_norm {
+            true => (queries + keys, heads + key_heads),
+            false => (0, 0),
         };
-        // The input, the projections (rotated in place), the output before its projection, two statistics.
-        let mut attention = hidden + projected + queries + heads + 1 + norms_of_heads;
-        if !is_fused {
+        // The projections (rotated in place) and the output before its own projection; statistics.
+        let attention = projected + queries + norms_of_heads;
+        let statistics = heads + 1 + their_factors;
+        if self.family == Family::Gpt2 {
+            // Every operation's input is a tensor in the graph.
+            let attention = 3 * hidden + attention + queries + keys + statistics;
+            let feed_forward = 3 * hidden + 2 * inner;
+            return [0, FLOAT * (attention + feed_forward + in_adapters)];
+        }
+        let of_kept = of_product(precision);
+        let feed_forward = of_kept * 2 * inner + FLOAT;
+        if self.attention_bias {
             // The normed input, rotated queries and keys, and the output are tensors of their own.
-            attention += 2 * hidden + queries + keys;
+            let attention = 3 * hidden + attention + queries + keys + statistics + in_adapters;
+            return [feed_forward, FLOAT * (hidden + attention)];
         }
-        let feed_forward = match self.family {
-            Family::Gpt2 => 3 * hidden + 2 * inner,
-            _ => hidden + 2 * inner + 1,
-        };
-        let vocabulary = self.vocab_size as u128;
-        // The head is packed for the forward pass and for the backward pass.
-        let packed_head = 2 * vocabulary * hidden;
-        let head_gradients = if trains_head {
-            // The loss keeps the head's gradient; the embedding has one of its own, and the sum is a third.
-            3 * vocabulary * hidden
-        } else {
-            0
-        };
-        let weights = 2 * hidden * (queries + projected).max(3 * inner);
-        let shares = match adapter {
-            Some(adapter) if adapter.dora => projected + 2 * hidden,
-            _ => 0,
-        };
-        StepNumbers {
-            of_layer: attention + feed_forward + in_adapters,
-            of_input: hidden,
-            // The last layer's output, its norm, and the gradient of the hidden states.
-            outside: 3 * hidden,
-            // The gradients of a layer's input and output, and what lies between the products of attention.
-            passing: 4 * hidden + projected + queries + shares,
-            in_chunk: 3 * inner
-                + 2 * hidden
-                + if shares > 0 {
-                    2 * inner + 2 * hidden
-                } else {
-                    0
-                },
-            fixed: packed_head + head_gradients + LOGIT_ROWS * vocabulary + weights,
-        }
+        let attention = of_kept * (attention + in_adapters) + FLOAT * statistics;
+        [attention + feed_forward, FLOAT * 2 * hidden]
     }
 
     /// Numbers that the adapters of all layers keep for each token.
@@ -116,6 +157,14 @@ impl ModelConfig {
             rank + of_output * outputs as u128 + of_input * inputs as u128
         };
         adapter.modules(self).into_iter().map(kept).sum()
+    }
+}
+
+/// Returns the bytes of a number that a product takes as its operand, and that is kept for one.
+fn of_product(precision: Precision) -> u128 {
+    match precision {
+        Precision::F32 => FLOAT,
+        Precision::Bf16 => FLOAT / 2,
     }
 }
 

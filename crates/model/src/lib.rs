@@ -66,7 +66,7 @@ mod tokenizer_files;
 mod transformer;
 mod weights;
 
-pub use activations::StepNumbers;
+pub use activations::StepBytes;
 pub use adapter::{
     Adapter, AdapterBase, LoraConfig, NamedBase, is_adapter, load_adapter, named_base,
     read_adapter, save_adapter,

@@ -26,6 +26,7 @@ mod cuda_device;
 mod distillation;
 mod finite;
 mod fused;
+mod gate;
 mod gpu;
 mod implementation;
 mod memory;

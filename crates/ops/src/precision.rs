@@ -5,15 +5,17 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Precision of matrix products. Everything else is always f32.
+/// Precision of matrix products, and of what the backward pass of a sublayer keeps. Everything else is always f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// f32 for inputs, products and sums.
     #[default]
     F32,
-    /// The inputs of matrix products are rounded to bf16; their products are summed in f32. Weights, residual stream,
-    /// reductions and the optimizer stay f32.
+    /// The inputs of matrix products are rounded to bf16; their products are summed in f32. On the CPU the fused
+    /// sublayers keep queries, keys, values, the attention's output, both sides of the activation and the narrow values
+    /// of adapters in bf16: the products of the backward pass round most of these, and the forward pass does not see
+    /// the others. Weights, residual stream, reductions and the optimizer stay f32.
     Bf16,
 }
 

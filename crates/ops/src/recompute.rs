@@ -2,10 +2,11 @@
 //! et al. 2016, "Training Deep Nets with Sublinear Memory Cost").
 
 use candle_core::{
-    CpuStorage, CudaStorage, CustomOp2, Layout, MetalStorage, Result, Shape, Tensor, Var,
+    CpuStorage, CudaStorage, CustomOp2, DType, Layout, MetalStorage, Result, Shape, Tensor, Var,
 };
 
 use crate::computed::Computed;
+use crate::gate::Slot;
 
 /// Function from x and the tracked weights to y.
 type Function = Box<dyn Fn(&Tensor, &[Tensor]) -> Result<Tensor> + Send + Sync>;
@@ -13,11 +14,13 @@ type Function = Box<dyn Fn(&Tensor, &[Tensor]) -> Result<Tensor> + Send + Sync>;
 struct Recomputed {
     function: Function,
     output: Computed,
-    shapes: Vec<Shape>,
+    /// Values of the tracked weights, which the graph's own tensors share.
+    weights: Vec<Tensor>,
+    slots: Vec<Slot>,
     x_tracked: bool,
 }
 
-/// Computes `function(x, weights)` and stores only x and the weights for the backward pass, which runs the function
+/// Computes `function(x, weights)` and stores only x for the backward pass, which runs the function
 /// again. Since the inputs are the same, the gradients are the same to the last bit. `weights` must contain all
 /// tracked tensors that the function uses, besides x. The function owns all others, which must not be tracked.
 ///
@@ -33,40 +36,22 @@ pub fn recomputed(
     if !x.track_op() && weights.is_empty() {
         return Ok(output);
     }
-    let flat = match weights {
-        [] => Tensor::zeros(0, x.dtype(), x.device())?,
-        _ => {
-            let flat: Vec<Tensor> = weights
-                .iter()
-                .map(Tensor::flatten_all)
-                .collect::<Result<_>>()?;
-            Tensor::cat(&flat, 0)?
-        }
+    let slots: Vec<Slot> = weights.iter().map(|_| Slot::default()).collect();
+    let gates: Vec<Tensor> = (slots.iter().zip(weights))
+        .map(|(slot, weight)| slot.gate(weight))
+        .collect::<Result<_>>()?;
+    let gates = match gates[..] {
+        [] => Tensor::zeros(1, DType::F32, x.device())?,
+        _ => Tensor::cat(&gates, 0)?,
     };
     let operation = Recomputed {
         function: Box::new(function),
         output: Computed::new(output.contiguous()?),
-        shapes: weights
-            .iter()
-            .map(|weight| weight.shape().clone())
-            .collect(),
+        weights: detached,
+        slots,
         x_tracked: x.track_op(),
     };
-    x.apply_op2(&flat, operation)
-}
-
-impl Recomputed {
-    /// Splits the flat tensor into the weights, as variables of a new graph.
-    fn weights(&self, flat: &Tensor) -> Result<Vec<Var>> {
-        let mut start = 0;
-        let mut weights = Vec::with_capacity(self.shapes.len());
-        for shape in &self.shapes {
-            let weight = flat.narrow(0, start, shape.elem_count())?;
-            weights.push(Var::from_tensor(&weight.reshape(shape)?)?);
-            start += shape.elem_count();
-        }
-        Ok(weights)
-    }
+    x.apply_op2(&gates, operation)
 }
 
 impl CustomOp2 for Recomputed {
@@ -107,7 +92,7 @@ impl CustomOp2 for Recomputed {
     fn bwd(
         &self,
         x: &Tensor,
-        flat: &Tensor,
+        gates: &Tensor,
         _: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
@@ -118,7 +103,9 @@ impl CustomOp2 for Recomputed {
         let x = variable
             .as_ref()
             .map_or_else(|| x.detach(), |x| x.as_tensor().clone());
-        let weights = self.weights(&flat.detach())?;
+        let weights: Vec<Var> = (self.weights.iter())
+            .map(Var::from_tensor)
+            .collect::<Result<_>>()?;
         let tensors: Vec<Tensor> = weights
             .iter()
             .map(|weight| weight.as_tensor().clone())
@@ -130,13 +117,12 @@ impl CustomOp2 for Recomputed {
         if weights.is_empty() {
             return Ok((dx, None));
         }
-        let mut parts = Vec::with_capacity(weights.len());
-        for weight in &weights {
-            parts.push(match found.remove(weight) {
-                Some(gradient) => gradient.flatten_all()?,
-                None => weight.zeros_like()?.flatten_all()?,
+        for (slot, weight) in self.slots.iter().zip(&weights) {
+            slot.put(match found.remove(weight) {
+                Some(gradient) => gradient,
+                None => weight.zeros_like()?,
             });
         }
-        Ok((dx, Some(Tensor::cat(&parts, 0)?)))
+        Ok((dx, Some(gates.zeros_like()?)))
     }
 }

@@ -1,6 +1,6 @@
 //! Cost of a run: steps, operations and memory, before its first step.
 
-use polymath_model::{EMBEDDING, HEAD, LoraConfig, ModelConfig, StepNumbers, layer_of};
+use polymath_model::{EMBEDDING, HEAD, LoraConfig, ModelConfig, StepBytes, layer_of};
 use polymath_ops::Precision;
 
 use crate::error::SMALLER_ACTIVATIONS;
@@ -57,14 +57,16 @@ impl Plan {
         let trainable = moved
             .map(|(_, shape)| shape.iter().product::<usize>() as u64)
             .sum();
-        let step = Step::new(training, tracked_layers(model, moving), {
-            let head = if model.tie_word_embeddings {
-                EMBEDDING
-            } else {
-                HEAD
-            };
-            model.step_numbers(None, moving(head))
-        });
+        let head = match model.tie_word_embeddings {
+            true => EMBEDDING,
+            false => HEAD,
+        };
+        let step = Step {
+            bytes: model.step_bytes(None, moving(head), training.precision),
+            layers: tracked_layers(model, moving),
+            tokens: tokens_at_once(training),
+            gradients: 4 * trainable,
+        };
         let steps = training.total_steps(padding);
         let positions = steps.saturating_mul((training.batch_size * sequence_length) as u64);
         Self {
@@ -78,8 +80,8 @@ impl Plan {
             retention_bytes: 0,
             preparation_flops: 0.0,
             precision: training.precision,
-            activation_bytes: step.bytes(training.recompute.unwrap_or_default()),
-            recomputed_bytes: step.bytes(Recompute::Block),
+            activation_bytes: step.total(training.recompute.unwrap_or_default()),
+            recomputed_bytes: step.total(Recompute::Block),
             recompute: training.recompute,
             parts: training.accumulation_steps,
             without_recompute: None,
@@ -98,16 +100,20 @@ impl Plan {
         let own = shapes
             .map(|(_, shape)| shape.iter().product::<usize>() as u64)
             .sum::<u64>();
-        let layers = model.num_hidden_layers;
-        let step = Step::new(training, layers, model.step_numbers(Some(adapter), false));
+        let step = Step {
+            bytes: model.step_bytes(Some(adapter), false, training.precision),
+            layers: model.num_hidden_layers,
+            tokens: tokens_at_once(training),
+            gradients: 4 * own,
+        };
         Self {
             parameters: still.parameters + own,
             trainable_parameters: own,
             flops_per_token: model
                 .adapter_training_flops_per_token(training.sequence_length, adapter),
             state_bytes: state_bytes(still.parameters + own, own, training),
-            activation_bytes: step.bytes(training.recompute.unwrap_or_default()),
-            recomputed_bytes: step.bytes(Recompute::Block),
+            activation_bytes: step.total(training.recompute.unwrap_or_default()),
+            recomputed_bytes: step.total(Recompute::Block),
             ..still
         }
     }
@@ -190,27 +196,28 @@ impl Plan {
 
 /// Memory of a step beside the state.
 struct Step {
-    numbers: StepNumbers,
-    layers: u128,
+    bytes: StepBytes,
+    layers: usize,
     /// Tokens that are computed at once.
-    tokens: u128,
+    tokens: usize,
+    /// Bytes of the gradients of one part.
+    gradients: u64,
 }
 
 impl Step {
-    fn new(training: &Training, layers: usize, numbers: StepNumbers) -> Self {
-        let rows = training.batch_size.div_ceil(training.accumulation_steps);
-        Self {
-            numbers,
-            layers: layers as u128,
-            tokens: rows as u128 * training.sequence_length as u128,
-        }
-    }
-
-    fn bytes(&self, recompute: Recompute) -> u64 {
+    fn total(&self, recompute: Recompute) -> u64 {
         let is_block = recompute == Recompute::Block;
-        let numbers = self.numbers.total(self.layers, self.tokens, is_block);
-        u64::try_from(numbers.saturating_mul(4)).unwrap_or(u64::MAX)
+        let (layers, tokens) = (self.layers as u128, self.tokens as u128);
+        let gradients = u128::from(self.gradients);
+        let total = self.bytes.total(layers, tokens, is_block, gradients);
+        u64::try_from(total).unwrap_or(u64::MAX)
     }
+}
+
+/// Returns the number of tokens of the rows that are computed at once.
+fn tokens_at_once(training: &Training) -> usize {
+    let rows = training.batch_size.div_ceil(training.accumulation_steps);
+    rows.saturating_mul(training.sequence_length)
 }
 
 /// Returns the bytes of parameters, gradients and moments. A step in parts has the gradients of a part beside the sum.
@@ -233,137 +240,4 @@ fn tracked_layers(model: &ModelConfig, moving: &dyn Fn(&str) -> bool) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use polymath_model::{ArchitectureConfig, EndTokens};
-
-    use super::*;
-    use crate::{Length, TrainingConfig, TrainingDefaults};
-
-    const NO_ENDS: EndTokens = EndTokens { begin: 0, end: 0 };
-
-    /// Returns a resolved `[training]` table for rows of `sequence_length` tokens.
-    fn read(text: &str, sequence_length: usize) -> Training {
-        let config: TrainingConfig = toml::from_str(text).unwrap();
-        config.resolve(&TrainingDefaults {
-            length: Length::Steps(1),
-            batch_size: 16,
-            sequence_length,
-            learning_rate: 1e-3,
-            optimizer: crate::OptimizerChoice::Adamw,
-            weight_decay: crate::WEIGHT_DECAY,
-            padding: 0.0,
-            epoch_tokens: 1,
-            tokens_at_once: None,
-        })
-    }
-
-    fn plan(training: &str) -> Plan {
-        let shape: ArchitectureConfig =
-            toml::from_str("hidden_size = 64\nnum_hidden_layers = 2\nnum_attention_heads = 4")
-                .unwrap();
-        let model = shape.resolve(500, 128, NO_ENDS).unwrap();
-        Plan::new(&model, &read(training, 128), 0.0, &|_| true)
-    }
-
-    /// Checks that a run that does not fit is refused with the keys that would help: batch keys if its activations
-    /// are too large, and model keys if its state is.
-    #[test]
-    fn too_little_memory_is_refused() {
-        let plan = plan("steps = 1\nbatch_size = 64");
-        let all = plan.state_bytes + plan.activation_bytes;
-        plan.check_memory(None).unwrap();
-        plan.check_memory(Some(all)).unwrap();
-        let error = plan.check_memory(Some(all - 1)).unwrap_err().to_string();
-        assert!(
-            error.contains("`training.accumulation_steps`") && !error.contains("model."),
-            "{error}"
-        );
-        let error = plan
-            .check_memory(Some(plan.state_bytes - 1))
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("`model.hidden_size`") && error.contains("MB are available"),
-            "{error}"
-        );
-        // The memory of retention methods counts too, and is named first.
-        let mut retaining = plan.clone();
-        retaining.retention_bytes = 1;
-        let error = retaining.check_memory(Some(all)).unwrap_err().to_string();
-        assert!(error.contains("method of `[retention]`"), "{error}");
-        // Accumulation and recomputation take less memory, as documented.
-        let less = self::plan("steps = 1\nbatch_size = 64\naccumulation_steps = 4");
-        assert!(less.activation_bytes < plan.activation_bytes / 2);
-        let less = self::plan("steps = 1\nbatch_size = 64\nrecompute = \"block\"");
-        assert!(less.activation_bytes < plan.activation_bytes);
-    }
-
-    /// Checks that an adapter keeps only the narrow values of its branches, with dropout or not, and that a frozen
-    /// model keeps nothing before the first trained layer.
-    #[test]
-    fn adapters_and_frozen_layers_keep_little() {
-        let shape: ArchitectureConfig =
-            toml::from_str("hidden_size = 64\nnum_hidden_layers = 2\nnum_attention_heads = 4")
-                .unwrap();
-        let model = shape.resolve(500, 128, NO_ENDS).unwrap();
-        let training = read("steps = 1\nbatch_size = 8", 128);
-        let tokens = 8 * 128;
-        let lora: LoraConfig = toml::from_str("rank = 2").unwrap();
-        let of = |lora: &LoraConfig| Plan::of_adapter(&model, &training, 0.0, lora);
-        let dropping = LoraConfig {
-            dropout: 0.1,
-            ..lora.clone()
-        };
-        let wider = LoraConfig {
-            rank: 3,
-            ..lora.clone()
-        };
-        let own = of(&lora).activation_bytes;
-        assert_eq!(of(&dropping).activation_bytes, own);
-        let branches = lora.modules(&model).len() as u64;
-        assert_eq!(of(&wider).activation_bytes - own, 4 * tokens * branches);
-        let last = |name: &str| name.starts_with("model.layers.1.");
-        let whole = Plan::new(&model, &training, 0.0, &|name| name.contains("layers"));
-        let frozen = Plan::new(&model, &training, 0.0, &last);
-        let none = Plan::new(&model, &training, 0.0, &|_| false);
-        let of_layer = whole.activation_bytes - frozen.activation_bytes;
-        assert_eq!(frozen.activation_bytes - none.activation_bytes, of_layer);
-        // Input twice, queries, keys and values, the attention's output, both sides of the activation, statistics.
-        let numbers = 2 * 64 + 3 * 64 + 64 + 2 * model.intermediate_size as u64 + 4 + 2;
-        assert_eq!(of_layer, 4 * tokens * numbers);
-    }
-
-    /// Checks that recomputation is chosen where a run does not fit otherwise, said, and never against the config.
-    #[test]
-    fn recomputation_is_chosen_by_the_free_memory() {
-        let free = plan("steps = 1\nbatch_size = 64");
-        let all = free.total_bytes();
-        assert!(!free.clone().fitted(None).recomputes());
-        let fits = free.clone().fitted(Some(all));
-        assert!(!fits.recomputes() && fits.memory_choice().is_none());
-        let short = free.clone().fitted(Some(all - 1));
-        assert!(short.recomputes() && short.total_bytes() < all);
-        let said = short.memory_choice().unwrap();
-        assert!(said.contains("`training.recompute`"), "{said}");
-        assert_eq!(short.clone().fitted(Some(1)), short);
-        let given = plan("steps = 1\nbatch_size = 64\nrecompute = \"none\"");
-        let given = given.fitted(Some(all - 1));
-        assert!(!given.recomputes() && given.memory_choice().is_none());
-        assert_eq!(given.total_bytes(), all);
-    }
-
-    /// Checks that sizes at their maximum values are counted without overflow.
-    #[test]
-    fn largest_sizes_do_not_overflow() {
-        let shape: ArchitectureConfig = toml::from_str(
-            "hidden_size = 32768\nnum_hidden_layers = 64\nnum_attention_heads = 16\nhead_dim = 16\n\
-             max_position_embeddings = 16777216",
-        )
-        .unwrap();
-        let model = shape.resolve(500, 16_777_216, NO_ENDS).unwrap();
-        let training = read("steps = 7\nbatch_size = 1048576", 16_777_216);
-        let plan = Plan::new(&model, &training, 0.0, &|_| true);
-        assert_eq!(plan.activation_bytes, u64::MAX);
-        plan.check_memory(Some(1 << 40)).unwrap_err();
-    }
-}
+mod tests;

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use polymath_data::{HeldoutSplit, MixturePart, MixtureStream, NamedShard, ReplayStream};
-use polymath_eval::{HeldoutEvaluator, WindowOptions};
+use polymath_eval::{Endpoints, HeldoutEvaluator, Interpolation, WindowOptions};
 use polymath_model::{DocumentSampler, LoadOptions, Ops, Precision, Transformer};
 use polymath_train::{
     BatchSource, Check, Cost, Inspection, LanguageModel, Launch, Occasions, Penalty, TrainingTask,
@@ -99,13 +99,34 @@ impl Finetuning {
         );
         if self.is_limited() {
             let scorings = limits::usual_scorings(self.model.num_hidden_layers);
+            drop(task);
+            drop(transformer);
             cost.add(
-                format!("the search and the verdict of the limits, about {scorings} evaluations"),
+                format!("the search and the verdict of the limits, about {scorings} models scored"),
                 scorings,
-                evaluation,
+                self.time_look(launch)?,
             );
         }
         Ok(cost)
+    }
+
+    /// Returns the seconds of a look of the search of the limits: to mix a model and to score it on the dev split, which
+    /// the search does in f32 whatever the run's precision.
+    fn time_look(&self, launch: &Launch) -> Result<f64, FinetuneError> {
+        let options = LoadOptions::frozen(&launch.device, launch.ops(Precision::F32));
+        let between = Interpolation::open(
+            Endpoints {
+                base: self.start(),
+                tuned: self.start(),
+            },
+            &self.data.watched,
+            self.limited_windows(),
+            options,
+        )?;
+        let begin = Instant::now();
+        let mixed = between.model(&between.alike(0.5))?;
+        let seconds = begin.elapsed().as_secs_f64();
+        Ok(seconds + time_evaluation(&mut self.timed_evaluator(&mixed))?)
     }
 
     /// Returns the seconds to load the base and to score it on both splits of the domains `shards`.

@@ -10,6 +10,7 @@ mod gemm;
 mod layers;
 mod loss;
 mod optimizer;
+mod saved;
 mod simd;
 
 pub(crate) use self::attention::attention;

@@ -13,7 +13,7 @@ use crate::support::{FUSED, REFERENCE, assert_close, assert_parity, run, values,
 
 /// Kind of the adapters of a sublayer.
 #[derive(Clone, Copy, Debug)]
-struct Kind {
+pub struct Kind {
     /// Rank of each projection's adapter; 0 for none.
     ranks: [usize; 4],
     has_magnitude: bool,
@@ -26,7 +26,7 @@ const LORA: Kind = Kind {
     dropout: 0.0,
 };
 
-const KINDS: [Kind; 5] = [
+pub const KINDS: [Kind; 5] = [
     LORA,
     Kind {
         dropout: 0.3,
@@ -52,8 +52,8 @@ const INNER: usize = 33;
 const HEADS: usize = 24;
 const KEYS: usize = 12;
 
-const FEED_FORWARD: [[usize; 2]; 3] = [[INNER, HIDDEN], [INNER, HIDDEN], [HIDDEN, INNER]];
-const ATTENTION: [[usize; 2]; 4] = [
+pub const FEED_FORWARD: [[usize; 2]; 3] = [[INNER, HIDDEN], [INNER, HIDDEN], [HIDDEN, INNER]];
+pub const ATTENTION: [[usize; 2]; 4] = [
     [HEADS, HIDDEN],
     [KEYS, HIDDEN],
     [KEYS, HIDDEN],
@@ -76,7 +76,7 @@ fn adapter_shapes(kind: Kind, weights: &[[usize; 2]]) -> Vec<Vec<usize>> {
 }
 
 /// Returns the inputs of a sublayer: x, the norm, the weights, then the adapters.
-fn inputs(kind: Kind, (batch, sequence): (usize, usize), weights: &[[usize; 2]]) -> Vec<Var> {
+pub fn inputs(kind: Kind, (batch, sequence): (usize, usize), weights: &[[usize; 2]]) -> Vec<Var> {
     let mut shapes = vec![vec![batch, sequence, HIDDEN], vec![HIDDEN]];
     shapes.extend(weights.iter().map(|shape| shape.to_vec()));
     shapes.extend(adapter_shapes(kind, weights));
@@ -119,7 +119,7 @@ fn seeds(first: usize, rows: usize) -> Arc<[u64]> {
     (first..first + rows).map(|row| row as u64 * 77).collect()
 }
 
-fn feed_forward(kind: Kind, first: usize, ops: Ops, x: &[Tensor]) -> Result<Tensor> {
+pub fn feed_forward(kind: Kind, first: usize, ops: Ops, x: &[Tensor]) -> Result<Tensor> {
     let seeds = seeds(first, x[0].dim(0)?);
     let parts = projections(kind, &x[2..5], &x[5..], &seeds);
     let weights = FeedForward {
@@ -132,7 +132,7 @@ fn feed_forward(kind: Kind, first: usize, ops: Ops, x: &[Tensor]) -> Result<Tens
     ops.feed_forward(&x[0], &weights)
 }
 
-fn self_attention(kind: Kind, first: usize, ops: Ops, x: &[Tensor]) -> Result<Tensor> {
+pub fn self_attention(kind: Kind, first: usize, ops: Ops, x: &[Tensor]) -> Result<Tensor> {
     let (batch, sequence, _) = x[0].dims3()?;
     let seeds = seeds(first, batch);
     let parts = projections(kind, &x[2..6], &x[6..], &seeds);

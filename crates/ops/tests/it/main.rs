@@ -5,6 +5,7 @@ mod bf16;
 mod blocks;
 mod distillation;
 mod gradients;
+mod kept;
 mod muon;
 mod optimizer;
 mod parity;

@@ -45,7 +45,7 @@ impl Finetuning {
 
     /// Returns the windows in which the dev split is scored in a run with limits. The test split is scored by the
     /// same rule.
-    pub(super) fn limited_windows(&self) -> WindowOptions {
+    pub(crate) fn limited_windows(&self) -> WindowOptions {
         WindowOptions {
             context: Some(self.sequence_length),
             stride: None,

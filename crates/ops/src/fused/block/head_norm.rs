@@ -1,7 +1,9 @@
 //! RMSNorm of each query and key head (Qwen3), inside the attention sublayer.
 
+use crate::Precision;
 use crate::fused::layers::rms_norm::{add_weight_row, backward_row, forward_row};
 use crate::fused::simd::buffer::Shared;
+use crate::fused::simd::kept::Kept;
 use crate::fused::simd::parallel::for_each;
 use crate::fused::simd::row_sums::sum_rows;
 
@@ -17,12 +19,13 @@ pub(super) struct NormedHeads {
     /// Stride between rows.
     pub row_width: usize,
     pub epsilon: f64,
+    pub precision: Precision,
 }
 
 /// Values that the backward pass needs.
 pub(super) struct SavedNorm {
     /// Queries and keys before the norm: (rows, (query_heads + key_heads)·d).
-    before: Vec<f32>,
+    before: Kept,
     /// The norm's factor of each head: (rows, query_heads + key_heads).
     scales: Vec<f32>,
 }
@@ -68,7 +71,10 @@ impl NormedHeads {
                 }
             }
         });
-        SavedNorm { before, scales }
+        SavedNorm {
+            before: Kept::new(before, self.precision),
+            scales,
+        }
     }
 
     /// Turns the gradient of the normalized heads into that of the heads, in place, and writes that of the weights
@@ -89,14 +95,19 @@ impl NormedHeads {
             for row in rows {
                 // SAFETY: each row is in one range.
                 let row_of = unsafe { memory.slice(row * self.row_width, width) };
-                for (head, gradient) in row_of.chunks_exact_mut(head_dim).enumerate() {
-                    let x = &saved.before[row * width + head * head_dim..][..head_dim];
-                    let scale = saved.scales[row * heads + head];
-                    let side = self.side(head) * head_dim;
-                    add_weight_row(x, gradient, scale, &mut part[side..][..head_dim]);
-                    of_head.copy_from_slice(gradient);
-                    backward_row(x, &weights[side..][..head_dim], &of_head, scale, gradient);
-                }
+                let before = saved.before.all().part(row * width, width);
+                before.with_floats(|before| {
+                    let pairs = row_of
+                        .chunks_exact_mut(head_dim)
+                        .zip(before.chunks_exact(head_dim));
+                    for (head, (gradient, x)) in pairs.enumerate() {
+                        let scale = saved.scales[row * heads + head];
+                        let side = self.side(head) * head_dim;
+                        add_weight_row(x, gradient, scale, &mut part[side..][..head_dim]);
+                        of_head.copy_from_slice(gradient);
+                        backward_row(x, &weights[side..][..head_dim], &of_head, scale, gradient);
+                    }
+                });
             }
         });
     }

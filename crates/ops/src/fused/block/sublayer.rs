@@ -1,10 +1,9 @@
 //! Candle operation around the arithmetic of a fused sublayer.
 
-use std::sync::OnceLock;
-
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 
 use super::weights::{GradientRoute, Parts, Values, Weights};
+use crate::fused::saved::Saved;
 use crate::fused::simd::buffer::{Shared, filled};
 use crate::fused::simd::chunks::zeros;
 use crate::fused::simd::storage::{Floats, contiguous, tensor};
@@ -38,7 +37,7 @@ struct SublayerOperation<H: Sublayer> {
     sublayer: H,
     values: Values,
     routes: Vec<GradientRoute>,
-    saved: OnceLock<H::Saved>,
+    saved: Saved<H::Saved>,
 }
 
 /// Applies a sublayer to x and its weights.
@@ -47,7 +46,7 @@ pub(super) fn apply<H: Sublayer>(x: &Tensor, weights: Weights, sublayer: H) -> R
         sublayer,
         values: weights.values,
         routes: weights.routes,
-        saved: OnceLock::new(),
+        saved: Saved::none(),
     };
     x.contiguous()?.apply_op2(&weights.gates, operation)
 }
@@ -74,8 +73,7 @@ impl<H: Sublayer> CustomOp2 for SublayerOperation<H> {
         let parts = self.sublayer.parts();
         let tracked = parts.x_tracked || parts.tracked.contains(&true);
         if let (Some(saved), true) = (saved, tracked) {
-            // An operation runs forward once, so that nothing can stand there yet.
-            let _ = self.saved.set(saved);
+            self.saved.put(saved);
         }
         Ok((CpuStorage::F32(y), x_layout.shape().clone()))
     }
@@ -89,20 +87,17 @@ impl<H: Sublayer> CustomOp2 for SublayerOperation<H> {
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let gradient = gradient.contiguous()?;
         let (values, gradient) = (Floats::of(x)?, Floats::of(&gradient)?);
-        let Some(saved) = self.saved.get() else {
-            bail!(
-                "{}: the backward pass of a forward pass that was not tracked",
-                H::NAME
-            )
-        };
+        let saved = self.saved.take(H::NAME)?;
         let parts = self.sublayer.parts();
         let mut dflat = zeros(parts.gradient_total());
         let needed = parts.x_gradient_is_needed();
         let mut dx = zeros(if needed { values.len() } else { 0 });
         self.values.with_flat(|flat| {
             let operands: [&[f32]; 3] = [&values, flat, &gradient];
-            self.sublayer.backward(saved, operands, &mut dx, &mut dflat);
+            self.sublayer
+                .backward(&saved, operands, &mut dx, &mut dflat);
         })?;
+        drop(saved);
         let dx = parts.x_tracked.then(|| tensor(dx, x.shape())).transpose()?;
         if self.routes.is_empty() {
             return Ok((dx, None));

@@ -1,13 +1,12 @@
 //! Weights of a fused sublayer: more than the three tensors that a Candle operation takes.
 
-use std::sync::{Arc, Mutex, PoisonError};
-
-use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Result, Shape, Tensor};
+use candle_core::{DType, Device, Result, Shape, Tensor};
 
 use super::branches::{BranchWeights, Branches};
 use crate::fused::simd::buffer::{Shared, split, with_buffer};
 use crate::fused::simd::chunks::write;
 use crate::fused::simd::storage::Floats;
+use crate::gate::Slot;
 
 /// Groups of weights: norms, the two groups of projections, and the branches of each.
 pub(super) const GROUPS: usize = 5;
@@ -98,13 +97,6 @@ pub(super) struct GradientRoute {
     slot: Slot,
 }
 
-/// Stand-in for a weight in Candle's graph, in front of a sublayer that has its values already.
-struct Gate(Slot);
-
-/// Slot in which a gradient waits for its gate.
-#[derive(Clone, Default)]
-struct Slot(Arc<Mutex<Option<Tensor>>>);
-
 impl Weights {
     /// Joins groups of weights that are applied to `x`, in order.
     pub fn new(x: &Tensor, groups: [&[&Tensor]; GROUPS]) -> Result<Self> {
@@ -121,7 +113,7 @@ impl Weights {
         {
             if weight.track_op() {
                 let slot = Slot::default();
-                gates.push(weight.apply_op1(Gate(slot.clone()))?);
+                gates.push(slot.gate(weight)?);
                 let shape = weight.shape().clone();
                 routes.push(GradientRoute { start, shape, slot });
             }
@@ -169,28 +161,7 @@ impl GradientRoute {
     pub fn send(&self, flat: &Tensor) -> Result<()> {
         let part = flat.narrow(0, self.start, self.shape.elem_count())?;
         let part = part.reshape(&self.shape)?;
-        self.slot.with(|gradient| *gradient = Some(part));
+        self.slot.put(part);
         Ok(())
-    }
-}
-
-impl Slot {
-    fn with<R>(&self, change: impl FnOnce(&mut Option<Tensor>) -> R) -> R {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl CustomOp1 for Gate {
-    fn name(&self) -> &'static str {
-        "gate"
-    }
-
-    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        Ok((CpuStorage::F32(vec![0.0]), Shape::from(1)))
-    }
-
-    /// Takes the gradient that the sublayer's backward pass left just before.
-    fn bwd(&self, _: &Tensor, _: &Tensor, _: &Tensor) -> Result<Option<Tensor>> {
-        Ok(self.0.with(Option::take))
     }
 }

@@ -10,6 +10,7 @@ use super::rows::{
     Projection, Rows, Sums, for_each_row, kept_rows, largest, score_row, spread_rows,
 };
 use crate::fused::gemm::format::Format;
+use crate::fused::saved::Saved;
 use crate::fused::simd::buffer::Shared;
 use crate::fused::simd::matrix::Matrix;
 use crate::fused::simd::storage::{Floats, contiguous};
@@ -24,7 +25,7 @@ struct CrossEntropy {
     precision: Precision,
     tracked: (bool, bool),
     /// Gradients for an incoming gradient of 1. The forward pass computes them while it has the logits.
-    gradients: OnceLock<Gradients>,
+    gradients: Saved<Gradients>,
 }
 
 /// Distillation of some of the positions, beside the cross-entropy of all.
@@ -87,7 +88,7 @@ fn lose(
         distilled,
         precision,
         tracked: (hidden.track_op(), weight.track_op()),
-        gradients: OnceLock::new(),
+        gradients: Saved::none(),
     };
     hidden
         .contiguous()?
@@ -185,8 +186,7 @@ impl CustomOp2 for CrossEntropy {
             (weight_gradient, vocabulary),
             width,
         )?;
-        // Candle calls the forward pass once, so the cell is empty.
-        let _ = self.gradients.set(gradients);
+        self.gradients.put(gradients);
         if let Some(distilled) = &self.distilled {
             let _ = distilled.sums.set(sums);
         }
@@ -201,10 +201,7 @@ impl CustomOp2 for CrossEntropy {
         _: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        match self.gradients.get() {
-            Some(gradients) => gradients.times(gradient),
-            None => Ok((None, None)),
-        }
+        self.gradients.take("cross-entropy")?.times(gradient)
     }
 }
 

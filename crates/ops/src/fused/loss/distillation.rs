@@ -1,7 +1,6 @@
 //! Distillation loss, including the output projections. Logits are in memory for a few rows at a time only.
 
 use std::ops::Range;
-use std::sync::OnceLock;
 
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 
@@ -10,6 +9,7 @@ use super::rows::{Projection, for_each_row, largest};
 use crate::Precision;
 use crate::fused::gemm::driver::{PackedOperand, Store, with_packed};
 use crate::fused::gemm::format::Format;
+use crate::fused::saved::Saved;
 use crate::fused::simd::buffer::{Shared, with_buffer};
 use crate::fused::simd::level::vectorized;
 use crate::fused::simd::math::{LANES, add_scaled, exp, horizontal_sum, scale};
@@ -24,7 +24,7 @@ struct Distillation {
     precision: Precision,
     tracked: (bool, bool),
     /// Gradients for an incoming gradient of 1. The forward pass computes them while it has the logits.
-    gradients: OnceLock<Gradients>,
+    gradients: Saved<Gradients>,
 }
 
 /// Computes T²·Σ KL(teacher ‖ student).
@@ -39,7 +39,7 @@ pub(crate) fn distillation(
         temperature: temperature as f32,
         precision,
         tracked: (hidden.track_op(), weight.track_op()),
-        gradients: OnceLock::new(),
+        gradients: Saved::none(),
     };
     hidden
         .contiguous()?
@@ -337,8 +337,7 @@ impl CustomOp2 for Distillation {
             (weight_gradient, vocabulary),
             width,
         )?;
-        // Candle calls the forward pass once, so the cell is empty.
-        let _ = self.gradients.set(gradients);
+        self.gradients.put(gradients);
         let value = f64::from(self.temperature).powi(2) * total;
         Ok((CpuStorage::F32(vec![value as f32]), Shape::from(())))
     }
@@ -350,9 +349,6 @@ impl CustomOp2 for Distillation {
         _: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        match self.gradients.get() {
-            Some(gradients) => gradients.times(gradient),
-            None => Ok((None, None)),
-        }
+        self.gradients.take("distillation")?.times(gradient)
     }
 }

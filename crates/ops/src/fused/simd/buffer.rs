@@ -51,33 +51,33 @@ pub(crate) fn split<const N: usize>(
 
 /// Memory that parallel tasks share; each writes its own range.
 #[derive(Clone, Copy)]
-pub(crate) struct Shared {
-    pointer: *mut f32,
+pub(crate) struct Shared<T = f32> {
+    pointer: *mut T,
     length: usize,
 }
 
 // SAFETY: every access goes through `slice`, `zeroed` or `pointer`, whose callers keep the ranges of tasks apart.
-unsafe impl Send for Shared {}
+unsafe impl<T: Send> Send for Shared<T> {}
 // SAFETY: every access goes through `slice`, `zeroed` or `pointer`, whose callers keep the ranges of tasks apart.
-unsafe impl Sync for Shared {}
+unsafe impl<T: Send> Sync for Shared<T> {}
 
-impl Shared {
-    pub fn new(floats: &mut [f32]) -> Self {
+impl<T: Copy> Shared<T> {
+    pub fn new(values: &mut [T]) -> Self {
         Self {
-            pointer: floats.as_mut_ptr(),
-            length: floats.len(),
+            pointer: values.as_mut_ptr(),
+            length: values.len(),
         }
     }
 
     /// Wraps uninitialized memory.
-    fn unwritten(cells: &mut [MaybeUninit<f32>]) -> Self {
+    fn unwritten(cells: &mut [MaybeUninit<T>]) -> Self {
         Self {
             pointer: cells.as_mut_ptr().cast(),
             length: cells.len(),
         }
     }
 
-    pub fn pointer(self) -> *mut f32 {
+    pub fn pointer(self) -> *mut T {
         self.pointer
     }
 
@@ -99,32 +99,17 @@ impl Shared {
     /// # Safety
     /// The memory outlives the slice and is not accessed in another way meanwhile. The range is initialized, and no
     /// other task holds an overlapping range.
-    pub unsafe fn slice<'a>(self, start: usize, length: usize) -> &'a mut [f32] {
+    pub unsafe fn slice<'a>(self, start: usize, length: usize) -> &'a mut [T] {
         let part = self.part(start, length);
         // SAFETY: promised by the caller.
         unsafe { std::slice::from_raw_parts_mut(part.pointer, length) }
     }
 
-    /// Fills a range, which may be uninitialized, with zeros and borrows it. It is then in the L1 cache for the
-    /// writes that follow.
-    ///
-    /// # Safety
-    /// The memory outlives the slice and is not accessed in another way meanwhile. No other task holds an overlapping
-    /// range.
-    pub unsafe fn zeroed<'a>(self, start: usize, length: usize) -> &'a mut [f32] {
-        let part = self.part(start, length);
-        // SAFETY: promised by the caller; all bits zero is 0.
-        unsafe {
-            part.pointer.write_bytes(0, length);
-            std::slice::from_raw_parts_mut(part.pointer, length)
-        }
-    }
-
     /// Copies `from` to the range that begins at `start`, which may be uninitialized.
     ///
     /// # Safety
-    /// Same contract as [`Self::zeroed`].
-    pub unsafe fn write(self, start: usize, from: &[f32]) {
+    /// Same contract as [`Shared::zeroed`].
+    pub unsafe fn write(self, start: usize, from: &[T]) {
         let part = self.part(start, from.len());
         // SAFETY: promised by the caller; the written range overlaps nothing that is borrowed.
         unsafe {
@@ -134,19 +119,47 @@ impl Shared {
     }
 }
 
-/// Returns a vector of `length` floats that `fill` writes in full. The memory is uninitialized when `fill` is called:
+/// Number that is 0 where all its bits are zero.
+///
+/// # Safety
+/// All bits zero is a value of the type.
+pub(crate) unsafe trait Zero: Copy {}
+
+// SAFETY: all bits zero is 0.
+unsafe impl Zero for f32 {}
+// SAFETY: all bits zero is 0.
+unsafe impl Zero for half::bf16 {}
+
+impl<T: Zero> Shared<T> {
+    /// Fills a range, which may be uninitialized, with zeros and borrows it. It is then in the L1 cache for the
+    /// writes that follow.
+    ///
+    /// # Safety
+    /// The memory outlives the slice and is not accessed in another way meanwhile. No other task holds an overlapping
+    /// range.
+    pub unsafe fn zeroed<'a>(self, start: usize, length: usize) -> &'a mut [T] {
+        let part = self.part(start, length);
+        // SAFETY: promised by the caller; all bits zero is 0.
+        unsafe {
+            part.pointer.write_bytes(0, length);
+            std::slice::from_raw_parts_mut(part.pointer, length)
+        }
+    }
+}
+
+/// Returns a vector of `length` numbers that `fill` writes in full. The memory is uninitialized when `fill` is called:
 /// it must be written with [`Shared::write`], [`Shared::zeroed`] or through the pointer before a slice of it is made.
 ///
 /// # Safety
 /// `fill` writes every element, and reads none before it is written.
-pub(crate) unsafe fn filled(length: usize, fill: impl FnOnce(Shared)) -> Vec<f32> {
-    let mut floats = Vec::<f32>::with_capacity(length);
+pub(crate) unsafe fn filled<T: Copy>(length: usize, fill: impl FnOnce(Shared<T>)) -> Vec<T> {
+    let mut values = Vec::<T>::with_capacity(length);
     fill(Shared::unwritten(
-        &mut floats.spare_capacity_mut()[..length],
+        &mut values.spare_capacity_mut()[..length],
     ));
     // SAFETY: the capacity is at least `length`, and the caller promises that every element is written.
-    unsafe { floats.set_len(length) };
-    floats
+    unsafe { values.set_len(length) };
+    values
 }
 
 #[cfg(test)]
@@ -173,7 +186,7 @@ mod tests {
         let floats = unsafe { filled(10, fill) };
         assert_eq!(floats, [1.0, 2.0, 0.0, 5.0, 0.0, 5.0, 6.0, 7.0, 8.0, 9.5]);
         // SAFETY: there is nothing to write.
-        assert!(unsafe { filled(0, |_| {}) }.is_empty());
+        assert!(unsafe { filled::<f32>(0, |_| {}) }.is_empty());
     }
 
     /// Checks that `part` panics if the range exceeds the memory.

@@ -5,6 +5,7 @@
 
 pub(super) mod buffer;
 pub(super) mod chunks;
+pub(super) mod kept;
 pub(super) mod level;
 pub(super) mod math;
 pub(super) mod matrix;

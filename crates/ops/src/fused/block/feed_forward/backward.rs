@@ -11,6 +11,7 @@ use crate::fused::gemm::driver::{Store, gemm_in};
 use crate::fused::gemm::format::Format;
 use crate::fused::layers::rms_norm::{normalize_again, weight_gradient};
 use crate::fused::simd::buffer::{Shared, with_buffer};
+use crate::fused::simd::kept::KeptPart;
 use crate::fused::simd::matrix::Matrix;
 
 /// Values between the products of the backward pass: the activation, the gradient of gate·n and up·n, n, its gradient,
@@ -24,7 +25,7 @@ pub(super) struct Rows<'a> {
     pub first: usize,
     pub x: &'a [f32],
     pub dy: &'a [f32],
-    pub gate_up: &'a [f32],
+    pub gate_up: KeptPart<'a>,
     pub scales: &'a [f32],
     pub narrow: [&'a [f32]; 2],
 }
@@ -97,7 +98,8 @@ impl FusedFeedForward {
             with_buffer(count * intermediate, |dactive| {
                 let doutput = Matrix::new(doutput, count, hidden);
                 outer.input_gradient((first, doutput), dh_outer, Some(&mut *dactive), threads);
-                let gate_up = &rows.gate_up[of(2 * intermediate)];
+                let sides_of = 2 * intermediate;
+                let gate_up = rows.gate_up.part(start * sides_of, count * sides_of);
                 self.activation_gradient(gate_up, dactive, [active, sides]);
             });
             if let (Some(forward), Some(branches)) = (outer.forward, outer.branches) {

@@ -14,7 +14,8 @@ use crate::fused::gemm::driver::Store;
 use crate::fused::gemm::format::Format;
 use crate::fused::layers::rms_norm::normalize;
 use crate::fused::layers::swiglu;
-use crate::fused::simd::buffer::{Shared, filled, split, with_buffer};
+use crate::fused::simd::buffer::{Shared, split, with_buffer};
+use crate::fused::simd::kept::{Kept, KeptPart, SharedKept, with_floats};
 use crate::fused::simd::matrix::Matrix;
 use crate::fused::simd::parallel::{Threads, for_each};
 use crate::{FeedForward, Precision};
@@ -41,9 +42,9 @@ pub(super) struct Saved {
     /// The norm's factor of each row.
     scales: Vec<f32>,
     /// gate·n and up·n side by side: (rows, 2·intermediate).
-    gate_up: Vec<f32>,
+    gate_up: Kept,
     /// h of the branches of gate and up, and of down: (rows, rank).
-    narrow: [Vec<f32>; 2],
+    narrow: [Kept; 2],
 }
 
 /// Applies the feed-forward sublayer: (batch, sequence, hidden) → (batch, sequence, hidden).
@@ -78,27 +79,31 @@ pub(crate) fn feed_forward(
 
 impl FusedFeedForward {
     /// swiglu of each row's two sides.
-    fn activate(&self, gate_up: &[f32], y: &mut [f32]) {
+    fn activate(&self, gate_up: KeptPart, y: &mut [f32]) {
         let width = self.intermediate;
         let rows = y.len() / width;
         let y = Shared::new(y);
         for_each(rows.div_ceil(ROWS), 16 * gate_up.len(), |task| {
             for row in task * ROWS..rows.min((task + 1) * ROWS) {
-                let (gate, up) = gate_up[row * 2 * width..][..2 * width].split_at(width);
                 // SAFETY: each row is written by one task.
-                swiglu::forward(gate, up, unsafe { y.slice(row * width, width) });
+                let y = unsafe { y.slice(row * width, width) };
+                let sides = gate_up.part(row * 2 * width, 2 * width);
+                sides.with_floats(|sides| {
+                    let (gate, up) = sides.split_at(width);
+                    swiglu::forward(gate, up, y);
+                });
             }
         });
     }
 
     /// swiglu of each row's two sides, and the gradient of both sides from that of swiglu.
-    fn activation_gradient(&self, gate_up: &[f32], dy: &[f32], [y, gradient]: [&mut [f32]; 2]) {
+    fn activation_gradient(&self, gate_up: KeptPart, dy: &[f32], [y, gradient]: [&mut [f32]; 2]) {
         let width = self.intermediate;
         let rows = dy.len() / width;
         let [y, gradient] = [y, gradient].map(Shared::new);
         for_each(rows.div_ceil(ROWS), 16 * gate_up.len(), |task| {
             for row in task * ROWS..rows.min((task + 1) * ROWS) {
-                let sides = &gate_up[row * 2 * width..][..2 * width];
+                let sides = gate_up.part(row * 2 * width, 2 * width);
                 // SAFETY: each row is written by one task.
                 let (y, gradient) = unsafe {
                     (
@@ -106,7 +111,8 @@ impl FusedFeedForward {
                         gradient.slice(row * 2 * width, 2 * width),
                     )
                 };
-                swiglu::row_gradient(sides, &dy[row * width..][..width], y, gradient);
+                let dy = &dy[row * width..][..width];
+                sides.with_floats(|sides| swiglu::row_gradient(sides, dy, y, gradient));
             }
         });
     }
@@ -147,31 +153,35 @@ impl FusedFeedForward {
         &self,
         (first, [x, norm]): (usize, [&[f32]; 2]),
         [inner, outer]: [Group; 2],
-        [y, gate_up, scales]: [Shared; 3],
+        ([y, scales], gate_up): ([Shared; 2], SharedKept),
         [narrow_inner, narrow_outer]: [Shared; 2],
         threads: Threads,
     ) {
         let rows = scales.len();
         // SAFETY: promised by the caller.
         let scales = unsafe { scales.slice(0, rows) };
-        with_buffer(rows * self.hidden, |normed| {
-            normalize([x, norm], self.epsilon, Shared::new(normed), scales);
-            let normed = Matrix::new(normed, rows, self.hidden);
-            let results = [narrow_inner, gate_up];
+        let fill = |gate_up: Shared| {
+            with_buffer(rows * self.hidden, |normed| {
+                normalize([x, norm], self.epsilon, Shared::new(normed), scales);
+                let normed = Matrix::new(normed, rows, self.hidden);
+                let results = [narrow_inner, gate_up];
+                // SAFETY: promised by the caller.
+                unsafe { inner.project((first, normed), results, (Store::Replace, threads)) };
+            });
             // SAFETY: promised by the caller.
-            unsafe { inner.project((first, normed), results, (Store::Replace, threads)) };
-        });
-        // SAFETY: promised by the caller.
-        unsafe { y.write(0, x) };
-        with_buffer(rows * self.intermediate, |active| {
-            // SAFETY: the first product has replaced every element.
-            let gate_up = unsafe { gate_up.slice(0, gate_up.len()) };
-            self.activate(gate_up, active);
-            let active = Matrix::new(active, rows, self.intermediate);
-            let results = [narrow_outer, y];
-            // SAFETY: promised by the caller.
-            unsafe { outer.project((first, active), results, (Store::Add, threads)) };
-        });
+            unsafe { y.write(0, x) };
+            with_buffer(rows * self.intermediate, |active| {
+                // SAFETY: the first product has replaced every element.
+                let gate_up = unsafe { gate_up.slice(0, gate_up.len()) };
+                self.activate(KeptPart::Plain(gate_up), active);
+                let active = Matrix::new(active, rows, self.intermediate);
+                let results = [narrow_outer, y];
+                // SAFETY: promised by the caller.
+                unsafe { outer.project((first, active), results, (Store::Add, threads)) };
+            });
+        };
+        // SAFETY: promised by the caller; the first product replaces every element.
+        unsafe { gate_up.fill(fill) };
     }
 }
 
@@ -192,7 +202,7 @@ impl Sublayer for FusedFeedForward {
         let ranks = [0, 1].map(|group| rank_of(&self.branches[group]));
         let mut narrow = ranks.map(|rank| vec![0.0; rows * rank]);
         let mut scales = vec![0.0; rows];
-        let fill = |gate_up: Shared| {
+        let fill = |gate_up: SharedKept| {
             let scales = Shared::new(&mut scales);
             let narrow = narrow.each_mut().map(|narrow| Shared::new(narrow));
             inner.with_forward(|inner| {
@@ -201,9 +211,10 @@ impl Sublayer for FusedFeedForward {
                         let x = &x[start * hidden..][..count * hidden];
                         let results = [
                             y.part(start * hidden, count * hidden),
-                            gate_up.part(start * 2 * intermediate, count * 2 * intermediate),
                             scales.part(start, count),
                         ];
+                        let sides = 2 * intermediate;
+                        let results = (results, gate_up.part(start * sides, count * sides));
                         let narrow = [0, 1].map(|group| {
                             narrow[group].part(start * ranks[group], count * ranks[group])
                         });
@@ -215,11 +226,11 @@ impl Sublayer for FusedFeedForward {
             });
         };
         // SAFETY: the first product replaces every element.
-        let gate_up = unsafe { filled(rows * 2 * intermediate, fill) };
+        let gate_up = unsafe { Kept::filled(rows * 2 * intermediate, self.precision, fill) };
         Saved {
             scales,
             gate_up,
-            narrow,
+            narrow: narrow.map(|narrow| Kept::new(narrow, self.precision)),
         }
     }
 
@@ -241,26 +252,29 @@ impl Sublayer for FusedFeedForward {
         let ranks = [0, 1].map(|group| rank_of(&self.branches[group]));
         let mut chunk = |groups: [BackwardGroup; 2], start: usize, count: usize| {
             let of = |width: usize| start * width..(start + count) * width;
-            let rows = Rows {
-                first: start,
-                x: &x[of(hidden)],
-                dy: &dy[of(hidden)],
-                gate_up: &saved.gate_up[of(2 * intermediate)],
-                scales: &saved.scales[of(1)],
-                narrow: [0, 1].map(|group| &saved.narrow[group][of(ranks[group])]),
-            };
+            let narrow = [0, 1].map(|group| saved.narrow[group].rows(start, count, ranks[group]));
             let lengths = self.widths().map(|width| width * count);
-            with_buffer(lengths.iter().sum(), |between| {
-                let mut between = split(between, lengths);
-                if is_deep {
-                    // Empty where it is not needed.
-                    let dx = dx.get_mut(of(hidden)).unwrap_or_default();
-                    let parts = between.each_mut().map(|part| &mut **part);
-                    self.between(&rows, norm, groups, parts, dx);
-                } else {
-                    self.activate(rows.gate_up, between[0]);
-                }
-                self.add_gradients(&rows, &branches, &between, &mut gradients);
+            with_floats(narrow, |narrow| {
+                let rows = Rows {
+                    first: start,
+                    x: &x[of(hidden)],
+                    dy: &dy[of(hidden)],
+                    gate_up: saved.gate_up.rows(start, count, 2 * intermediate),
+                    scales: &saved.scales[of(1)],
+                    narrow,
+                };
+                with_buffer(lengths.iter().sum(), |between| {
+                    let mut between = split(between, lengths);
+                    if is_deep {
+                        // Empty where it is not needed.
+                        let dx = dx.get_mut(of(hidden)).unwrap_or_default();
+                        let parts = between.each_mut().map(|part| &mut **part);
+                        self.between(&rows, norm, groups, parts, dx);
+                    } else {
+                        self.activate(rows.gate_up, between[0]);
+                    }
+                    self.add_gradients(&rows, &branches, &between, &mut gradients);
+                });
             });
         };
         let [inner, outer] = self.groups(flat, &branches, all_rows);

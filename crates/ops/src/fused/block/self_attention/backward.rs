@@ -1,6 +1,6 @@
 //! Backward pass of the attention sublayer.
 
-use super::{FusedSelfAttention, Projected, Saved};
+use super::{FusedSelfAttention, Lent};
 use crate::fused::attention::{Gradients, Heads, Place};
 use crate::fused::block::branch_rows::BranchRows;
 use crate::fused::block::branches::BranchWeights;
@@ -40,7 +40,7 @@ impl FusedSelfAttention {
     /// Computes the gradient of the turned projections, and the operands of the gradients of output's branches.
     pub(super) fn output_gradient(
         &self,
-        saved: &Saved,
+        saved: &Lent,
         dy: &[f32],
         group: BackwardGroup,
         between: &mut [&mut [f32]; BETWEEN],
@@ -49,7 +49,7 @@ impl FusedSelfAttention {
         let mixed_width = self.heads * self.head_dim();
         let [dprojected, _, _, _, _, dh, shares, scaled] = between;
         if let (Some(forward), Some(branches)) = (group.forward, group.branches) {
-            let operands = [&saved.mixed[..], &saved.narrow, dy];
+            let operands = [saved.mixed, saved.narrow[1], dy];
             branches.share(forward, operands, shares, Threads::All);
             write(dy, Shared::new(scaled));
             branches.scale(scaled);
@@ -69,7 +69,7 @@ impl FusedSelfAttention {
     pub(super) fn projection_gradient(
         &self,
         [x, norm, dy]: [&[f32]; 3],
-        saved: &Projected,
+        saved: &Lent,
         group: BackwardGroup,
         between: &mut [&mut [f32]; BETWEEN],
         dx: &mut [f32],
@@ -93,7 +93,7 @@ impl FusedSelfAttention {
             }
             if projections_tracked || branches_tracked {
                 normalize_again([x, norm], scales, normed);
-                let h = &saved.narrow[start * widths[3]..][..count * widths[3]];
+                let h = &saved.narrow[0][start * widths[3]..][..count * widths[3]];
                 group.through_magnitudes([normed, h], dprojected, shares, threads);
             } else if let Some(branches) = group.branches {
                 branches.scale(dprojected);
@@ -111,7 +111,7 @@ impl FusedSelfAttention {
     }
 
     /// The gradient of the turned projections from that of the attention's output.
-    pub(super) fn attention_gradient(&self, saved: &Saved, dmixed: &[f32], dprojected: &mut [f32]) {
+    pub(super) fn attention_gradient(&self, saved: &Lent, dmixed: &[f32], dprojected: &mut [f32]) {
         clear(dprojected);
         let [batch, sequence, _] = self.shape;
         let memory = Shared::new(dprojected);
@@ -121,15 +121,15 @@ impl FusedSelfAttention {
             strides: self.strides(),
         });
         let dims = [batch, sequence, self.heads, self.head_dim()];
-        let sides = [&saved.mixed[..], dmixed].map(|side| Heads::contiguous(side, dims));
-        let shapes = self.shapes(&saved.projected.values);
-        shapes.backward(sides, &saved.log_sums, Gradients { q, k, v });
+        let sides = [saved.mixed, dmixed].map(|side| Heads::contiguous(side, dims));
+        let shapes = self.shapes(saved.projected);
+        shapes.backward(sides, saved.log_sums, Gradients { q, k, v });
     }
 
     /// Adds the gradients of the weights, all but those of the norms of heads.
     pub(super) fn add_gradients(
         &self,
-        saved: &Saved,
+        saved: &Lent,
         [x, dy]: [&[f32]; 2],
         branches: &[Option<BranchWeights>; 2],
         between: &[&mut [f32]; BETWEEN],
@@ -160,7 +160,7 @@ impl FusedSelfAttention {
         let (replace, precision) = (Store::Replace, self.precision);
         if output_tracked {
             let gradient = Matrix::new(dy, rows, hidden).transposed();
-            let mixed = Matrix::new(&saved.mixed, rows, self.heads * self.head_dim());
+            let mixed = Matrix::new(saved.mixed, rows, self.heads * self.head_dim());
             gemm(gradient, mixed, doutput, replace, precision);
         }
         if projections_tracked {
@@ -169,14 +169,14 @@ impl FusedSelfAttention {
             gemm(gradient, normed, dprojections, replace, precision);
         }
         if norm_tracked {
-            weight_gradient([x, dnormed], &saved.projected.scales, dnorm);
+            weight_gradient([x, dnormed], saved.scales, dnorm);
         }
         let [inner, outer] = branches;
         if let (Some(branches), true) = (inner, inner_tracked) {
             let of_inner = BranchRows {
                 first: 0,
                 x: normed,
-                h: &saved.projected.narrow,
+                h: saved.narrow[0],
                 dh: dh_inner,
                 dy: dprojected,
                 shares: shares_inner,
@@ -186,8 +186,8 @@ impl FusedSelfAttention {
         if let (Some(branches), true) = (outer, outer_tracked) {
             let of_outer = BranchRows {
                 first: 0,
-                x: &saved.mixed,
-                h: &saved.narrow,
+                x: saved.mixed,
+                h: saved.narrow[1],
                 dh: dh_outer,
                 dy,
                 shares: shares_outer,

@@ -19,6 +19,7 @@ use crate::fused::layers::rms_norm::normalize;
 use crate::fused::layers::rope::rotate_in_place;
 use crate::fused::simd::buffer::{Shared, filled, split, with_buffer};
 use crate::fused::simd::chunks::write;
+use crate::fused::simd::kept::{Kept, with_floats};
 use crate::fused::simd::matrix::Matrix;
 use crate::fused::simd::parallel::{Threads, for_each};
 use crate::{Placement, Precision, RotaryTable, Segments, SelfAttention};
@@ -45,23 +46,52 @@ struct FusedSelfAttention {
 
 /// Values of the forward pass that the backward pass needs; it recomputes the rest.
 pub(super) struct Saved {
-    projected: Projected,
+    /// The norm's factor of each row.
+    scales: Vec<f32>,
+    /// Norms of heads.
+    heads: Option<SavedNorm>,
+    /// Queries, keys (both turned) and values side by side: (rows, (heads + 2·kv_heads)·d).
+    projected: Kept,
     /// The attention's output: (rows, heads·d).
-    mixed: Vec<f32>,
+    mixed: Kept,
     log_sums: Vec<f32>,
-    /// h of output's branches: (rows, rank).
-    narrow: Vec<f32>,
+    /// h of the branches of query, key and value, and of output: (rows, rank).
+    narrow: [Kept; 2],
 }
 
 /// Operands of attention.
 struct Projected {
     /// The norm's factor of each row.
     scales: Vec<f32>,
-    /// Queries, keys (both turned) and values side by side: (rows, (heads + 2·kv_heads)·d).
     values: Vec<f32>,
-    /// h of the branches of query, key and value: (rows, rank).
     narrow: Vec<f32>,
     heads: Option<SavedNorm>,
+}
+
+/// Saved values as f32.
+struct Lent<'a> {
+    projected: &'a [f32],
+    mixed: &'a [f32],
+    narrow: [&'a [f32]; 2],
+    scales: &'a [f32],
+    log_sums: &'a [f32],
+}
+
+impl Saved {
+    /// Lends the values as f32.
+    fn with_floats<R>(&self, work: impl FnOnce(&Lent) -> R) -> R {
+        let [inner, outer] = &self.narrow;
+        let kept = [&self.projected, &self.mixed, inner, outer];
+        with_floats(kept.map(Kept::all), |[projected, mixed, inner, outer]| {
+            work(&Lent {
+                projected,
+                mixed,
+                narrow: [inner, outer],
+                scales: &self.scales,
+                log_sums: &self.log_sums,
+            })
+        })
+    }
 }
 
 /// Applies the attention sublayer: (batch, sequence, hidden) → (batch, sequence, hidden).
@@ -256,6 +286,7 @@ impl FusedSelfAttention {
             head_dim: self.head_dim(),
             row_width: self.projected_width(),
             epsilon: self.epsilon,
+            precision: self.precision,
         })
     }
 }
@@ -287,11 +318,14 @@ impl Sublayer for FusedSelfAttention {
             // SAFETY: no other task runs.
             unsafe { group.project(input, results, (Store::Add, Threads::All)) };
         });
+        let keep = |values| Kept::new(values, self.precision);
         Saved {
-            projected,
-            mixed,
+            scales: projected.scales,
+            heads: projected.heads,
+            projected: keep(projected.values),
+            mixed: keep(mixed),
             log_sums,
-            narrow,
+            narrow: [projected.narrow, narrow].map(keep),
         }
     }
 
@@ -316,14 +350,13 @@ impl Sublayer for FusedSelfAttention {
         let [inner, outer] = self.groups(flat, &branches);
         let rows = self.positions.len();
         let lengths = self.widths().map(|width| rows * width);
-        with_buffer(lengths.iter().sum(), |between| {
+        let pass = |lent: &Lent, between: &mut [f32]| {
             let mut between = split(between, lengths);
             if is_deep || outer_tracked {
-                outer.with_backward(|group| self.output_gradient(saved, dy, group, &mut between));
+                outer.with_backward(|group| self.output_gradient(lent, dy, group, &mut between));
             }
             if is_deep {
-                if let (Some(heads), Some(of_heads)) = (self.normed_heads(), &saved.projected.heads)
-                {
+                if let (Some(heads), Some(of_heads)) = (self.normed_heads(), &saved.heads) {
                     self.turn(0, between[0], -1.0);
                     let mut own = vec![0.0; head_norms.len()];
                     heads.gradient(of_heads, head_norms, between[0], &mut own);
@@ -333,7 +366,7 @@ impl Sublayer for FusedSelfAttention {
                 }
                 inner.with_backward(|group| {
                     let operands = [x, norm, dy];
-                    self.projection_gradient(operands, &saved.projected, group, &mut between, dx);
+                    self.projection_gradient(operands, lent, group, &mut between, dx);
                 });
             }
             if norm_tracked {
@@ -341,7 +374,10 @@ impl Sublayer for FusedSelfAttention {
                 let all = std::mem::take(&mut gradients[0]);
                 gradients[0] = &mut all[..self.shape[2]];
             }
-            self.add_gradients(saved, [x, dy], &branches, &between, gradients);
+            self.add_gradients(lent, [x, dy], &branches, &between, gradients);
+        };
+        saved.with_floats(|lent| {
+            with_buffer(lengths.iter().sum(), |between| pass(lent, between));
         });
     }
 }
