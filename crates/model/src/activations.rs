@@ -83,8 +83,8 @@ impl ModelConfig {
             _ => 2 * inner + 2 * hidden,
         };
         let of_product = of_product(precision);
-        // The head is packed for the forward pass and for the backward pass; a sublayer's weights are joined in f32, and its
-        // larger group packed.
+        // The head is packed for the forward pass and for the backward pass; a sublayer's weights are joined in f32,
+        // and its larger group packed.
         let packed_head = 2 * of_product * vocabulary * hidden;
         let largest = (hidden * (queries + projected)).max(3 * inner * hidden);
         let weights = (FLOAT + of_product) * largest;

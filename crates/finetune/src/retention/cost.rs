@@ -110,8 +110,8 @@ impl Finetuning {
         Ok(cost)
     }
 
-    /// Returns the seconds of a look of the search of the limits: to mix a model and to score it on the dev split, which
-    /// the search does in f32 whatever the run's precision.
+    /// Returns the seconds of a look of the search of the limits: to mix a model and to score it on the dev split. The
+    /// search computes in f32 even if the run computes in bf16.
     fn time_look(&self, launch: &Launch) -> Result<f64, FinetuneError> {
         let options = LoadOptions::frozen(&launch.device, launch.ops(Precision::F32));
         let between = Interpolation::open(

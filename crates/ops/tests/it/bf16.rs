@@ -226,7 +226,7 @@ fn self_attention_rounds_its_operands() -> Result<()> {
     Ok(())
 }
 
-/// Returns the feed-forward sublayer by the reference, with the gradients of an activation whose sides were kept in bf16.
+/// Returns the feed-forward sublayer by the reference, with the gradients of an activation whose sides are bf16.
 fn kept_forward(x: &[Tensor]) -> Result<Tensor> {
     let kept = |x: &Tensor| -> Result<Tensor> {
         let rounded = x.to_dtype(DType::BF16)?.to_dtype(DType::F32)?;

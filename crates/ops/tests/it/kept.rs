@@ -99,8 +99,7 @@ fn frozen_tensors_leave_the_others_alone() -> Result<()> {
                 (case.sublayer)(BF16, &tensors)
             })?;
             let what = format!("{}, only input {trained}", case.name);
-            // Where only the last weight is trained, the activation is computed by itself, and a last bit of it may round
-            // to the next bf16.
+            // For the last weight alone the activation is computed by itself, and a last bit may round to another bf16.
             assert_close(&only[1], &all[trained + 1], 1e-3, &what);
         }
     }
