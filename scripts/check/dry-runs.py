@@ -21,11 +21,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 ALLOWED = 0.20
-DOMAINS = {"docs": ["docs"], "sources": ["crates/*/src"], "scripts": ["scripts"]}
+DOMAINS = {"docs": ["docs"], "sources": ["crates/*/src/**/*.rs"], "scripts": ["scripts"]}
 MODEL = ["model.hidden_size=256", "model.num_hidden_layers=6", "model.num_attention_heads=8"]
+EVALUATION = ["evaluation.every=20", "evaluation.max_tokens=20000"]
 FRONTIER = """
 output = "frontier"
 seeds = [1, 2]
+max_tokens = 20000
 [shared]
 base = "base/best"
 dataset = "data"
@@ -33,6 +35,9 @@ domain = "docs"
 retain = "data"
 [shared.training]
 steps = {steps}
+[shared.evaluation]
+every = 20
+max_tokens = 20000
 [runs.full]
 method = "full"
 [runs.lora]
@@ -47,6 +52,9 @@ gradient_tokens = 16384
 base = "base/best"
 [shared.training]
 steps = {steps}
+[shared.evaluation]
+every = 20
+max_tokens = 20000
 """
 UNITS = {"h": 3600, "min": 60, "s": 1}
 
@@ -84,7 +92,7 @@ def cases(folder, steps):
     """Returns the command of each case, without its run's name."""
     Path(folder, "frontier.toml").write_text(FRONTIER.format(steps=steps // 3))
     Path(folder, "transfer.toml").write_text(TRANSFER.format(steps=steps // 3))
-    common = ["finetune", "base=base/best", "dataset=data", "domain=docs", "retain=data", f"training.steps={steps}"]
+    common = ["finetune", "base=base/best", "dataset=data", "domain=docs", "retain=data", f"training.steps={steps}", *EVALUATION]
     return {
         "full": [*common, "method=full"],
         "lora": [*common, "method=lora", "lora.rank=8", "lora.alpha=16"],

@@ -85,7 +85,9 @@ impl ModelConfig {
         let of_product = of_product(precision);
         // The head is packed for the forward pass and for the backward pass; a sublayer's weights are joined in f32,
         // and its larger group packed.
-        let packed_head = 2 * of_product * vocabulary * hidden;
+        let packed_head = of_product * vocabulary * hidden;
+        // The logits of a step and those of an evaluation have scratch memory of their own.
+        let logits = FLOAT * LOGIT_ROWS * vocabulary;
         let largest = (hidden * (queries + projected)).max(3 * inner * hidden);
         let weights = (FLOAT + of_product) * largest;
         StepBytes {
@@ -97,7 +99,7 @@ impl ModelConfig {
             // The gradients of a layer's input and output, and what lies between the products of attention.
             passing: FLOAT * (4 * hidden + projected + queries + shares),
             in_chunk: FLOAT * (3 * inner + 2 * hidden + activation_shares),
-            fixed: packed_head + FLOAT * LOGIT_ROWS * vocabulary + weights,
+            fixed: packed_head + logits + logits.max(packed_head) + weights,
             head: match trains_head {
                 true => FLOAT * vocabulary * hidden,
                 false => 0,

@@ -17,7 +17,9 @@ impl Buffer {
     pub fn take(&mut self, length: usize) -> &mut [f32] {
         let lines = length.div_ceil(16);
         if self.0.len() < lines {
-            self.0.resize(lines, Line([0.0; 16]));
+            // Free the old memory first, and take no more than is needed: nothing is copied.
+            self.0 = Vec::new();
+            self.0 = vec![Line([0.0; 16]); lines];
         }
         // SAFETY: a line is 16 floats without padding, and the vector holds at least `length` floats.
         unsafe { std::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast::<f32>(), length) }
