@@ -1,4 +1,4 @@
-//! Cost of a run: steps, operations and memory, before its first step.
+//! Estimated cost of a run before its first step: steps, floating-point operations and memory.
 
 use polymath_model::{EMBEDDING, HEAD, LoraConfig, ModelConfig, StepBytes, layer_of};
 use polymath_ops::Precision;
@@ -6,7 +6,7 @@ use polymath_ops::Precision;
 use crate::error::SMALLER_ACTIVATIONS;
 use crate::{Recompute, TrainError, Training};
 
-/// Cost of a run, computed before its first step.
+/// Estimated cost of a run: its size, floating-point operations and memory.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Plan {
@@ -18,33 +18,35 @@ pub struct Plan {
     pub steps: u64,
     /// Number of tokens of all batches, without padding.
     pub tokens: u64,
-    /// Number of positions of all batches, including padding, which are computed too.
+    /// Number of positions of all batches, including padding: the model computes padding too.
     pub positions: u64,
     /// Floating-point operations per token, forward and backward, given the trainable parameters.
     pub flops_per_token: f64,
     /// Bytes of parameters, gradients and optimizer state.
     pub state_bytes: u64,
-    /// Estimated bytes of what a step takes for the rows that are computed at once, beside the state: the activations
+    /// Estimated bytes that one forward and backward pass needs in addition to [`Self::state_bytes`]: the activations
     /// stored for the backward pass, and scratch memory.
     pub activation_bytes: u64,
-    /// [`Self::activation_bytes`] if each layer stores only its input and computes the rest again.
+    /// Value of [`Self::activation_bytes`] with recomputation: each layer stores only its input, and the backward pass
+    /// computes the other activations again.
     pub recomputed_bytes: u64,
-    /// Activations that are recomputed; `None` until it is chosen by the free memory.
+    /// Activations to recompute in the backward pass; `None` until [`Self::fitted`] has chosen by the free memory.
     pub recompute: Option<Recompute>,
-    /// Number of parts in which the rows of a step are computed.
+    /// Number of parts in which the rows of a step are computed (gradient accumulation).
     pub parts: usize,
-    /// Bytes of the run without recomputation, where [`Self::fitted`] chose it.
+    /// Bytes that the run would take without recomputation, if [`Self::fitted`] has chosen recomputation.
     without_recompute: Option<u64>,
     /// Estimated bytes of the retention methods, such as copies of the base.
     pub retention_bytes: u64,
-    /// Floating-point operations before the first step, such as those of generated text.
+    /// Floating-point operations before the first step, such as those for generating text.
     pub preparation_flops: f64,
-    /// Precision of the matrix products.
+    /// Precision of the matrix products: f32 or bf16.
     pub precision: Precision,
 }
 
 impl Plan {
-    /// Returns the cost of training the parameters for which `moving` is true, on rows with a share of `padding`.
+    /// Returns the cost of training those parameters for whose names `moving` is true. `padding` is the share of
+    /// padding among the positions of a batch.
     pub fn new(
         model: &ModelConfig,
         training: &Training,
@@ -88,7 +90,7 @@ impl Plan {
         }
     }
 
-    /// Returns the cost of training an adapter with a frozen base.
+    /// Returns the cost of training an adapter on a frozen base.
     pub fn of_adapter(
         model: &ModelConfig,
         training: &Training,
@@ -118,14 +120,14 @@ impl Plan {
         }
     }
 
-    /// Returns all bytes of the run.
+    /// Returns the estimated memory of the whole run in bytes.
     pub fn total_bytes(&self) -> u64 {
         let model = self.state_bytes.saturating_add(self.activation_bytes);
         model.saturating_add(self.retention_bytes)
     }
 
-    /// Returns the plan with recomputation chosen, if it is not yet: where the run does not fit into the available
-    /// memory otherwise. The results are the same to the last bit.
+    /// Decides whether to recompute activations, unless the config does: only if the run does not fit into the
+    /// `available` bytes of memory otherwise. Recomputation changes no bit of the result.
     #[must_use]
     pub fn fitted(mut self, available: Option<u64>) -> Self {
         if self.recompute.is_none() {
@@ -142,7 +144,7 @@ impl Plan {
         self
     }
 
-    /// Describes how the memory was made to suffice, if it was the program's choice.
+    /// Returns a sentence for the user if recomputation was chosen to save memory, else `None`.
     pub fn memory_choice(&self) -> Option<String> {
         let full = self.without_recompute?;
         Some(format!(
@@ -153,12 +155,13 @@ impl Plan {
         ))
     }
 
-    /// Returns true if the run recomputes activations.
+    /// Returns true if the run recomputes activations in the backward pass.
     pub fn recomputes(&self) -> bool {
         self.recompute == Some(Recompute::Block)
     }
 
-    /// Checks that a run fits into memory before any work is done. `available` is in bytes; `None` if unknown.
+    /// Checks that a run fits into `available` bytes of memory, before any work is done. `None` means that the
+    /// available memory is not known.
     ///
     /// # Errors
     /// Fails with the memory required, the memory available, and the keys to change.
@@ -194,13 +197,13 @@ impl Plan {
     }
 }
 
-/// Memory of a step beside the state.
+/// Sizes that determine the memory of one forward and backward pass.
 struct Step {
     bytes: StepBytes,
     layers: usize,
-    /// Tokens that are computed at once.
+    /// Number of tokens in one pass.
     tokens: usize,
-    /// Bytes of the gradients of one part.
+    /// Bytes of the gradients that one pass computes.
     gradients: u64,
 }
 
@@ -214,19 +217,21 @@ impl Step {
     }
 }
 
-/// Returns the number of tokens of the rows that are computed at once.
+/// Returns the number of tokens in one forward and backward pass: those of one part of a step's rows.
 fn tokens_at_once(training: &Training) -> usize {
     let rows = training.batch_size.div_ceil(training.accumulation_steps);
     rows.saturating_mul(training.sequence_length)
 }
 
-/// Returns the bytes of parameters, gradients and moments. A step in parts has the gradients of a part beside the sum.
+/// Returns the bytes of parameters, gradients and moments. With gradient accumulation, the gradients of a part exist
+/// beside their sum.
 fn state_bytes(parameters: u64, trainable: u64, training: &Training) -> u64 {
     let of_trainable = 3 + u64::from(training.accumulation_steps > 1);
     4 * (parameters + of_trainable * trainable)
 }
 
-/// Returns the number of layers from the first trained one on: nothing before it is kept for the backward pass.
+/// Returns the number of layers from the first trained layer on. The backward pass needs no activations of earlier
+/// layers.
 fn tracked_layers(model: &ModelConfig, moving: &dyn Fn(&str) -> bool) -> usize {
     let layers = model.num_hidden_layers;
     let shapes = model.parameter_shapes();

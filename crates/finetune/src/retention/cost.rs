@@ -1,4 +1,4 @@
-//! Time of a fine-tuning, measured on a few steps before it starts. Nothing is written outside of a temporary folder.
+//! Estimate of a fine-tuning's duration before it starts, from timing a few steps. Writes only to a temporary folder.
 
 use std::time::Instant;
 
@@ -17,12 +17,12 @@ use super::{
 use crate::evaluator::NicheEvaluator;
 use crate::{FinetuneError, Finetuning};
 
-/// Rows whose gradients are squared, to be timed.
+/// Number of rows on which the measurement of Fisher information is timed.
 const FISHER_ROWS: u64 = 2;
-/// Documents that the base generates, and tokens of each, to be timed.
+/// Number of documents, and of tokens in each, on which the generation of text is timed.
 const DOCUMENTS: (usize, usize) = (32, 16);
 
-/// Batches of a run for a few steps.
+/// Batch source for the few steps that are timed.
 enum Batches {
     Plain(MixtureStream),
     Replayed(ReplayStream),
@@ -38,9 +38,9 @@ impl Batches {
 }
 
 impl Finetuning {
-    /// Measures a few steps, an evaluation and a checkpoint, and returns the time of the whole run from its current
-    /// position: with what its retention computes before, and the search and the verdict of its limits after. What an
-    /// earlier run has left is computed anew in this estimate.
+    /// Times a few steps, an evaluation and a checkpoint, and returns the estimated duration of the run from its newest
+    /// checkpoint to its end. The estimate includes the preparation of retention before training, and the search and
+    /// the verdict of forgetting limits after it. It assumes that files cached by earlier runs are computed again.
     ///
     /// # Errors
     /// Fails if the model or the data can't be used, or if the temporary folder can't be written.
@@ -110,8 +110,8 @@ impl Finetuning {
         Ok(cost)
     }
 
-    /// Returns the seconds of a look of the search of the limits: to mix a model and to score it on the dev split. The
-    /// search computes in f32 even if the run computes in bf16.
+    /// Returns the duration in seconds of scoring one candidate in the search of forgetting limits: interpolates a
+    /// model and scores it on the dev split, in f32 even if the run computes in bf16.
     fn time_look(&self, launch: &Launch) -> Result<f64, FinetuneError> {
         let options = LoadOptions::frozen(&launch.device, launch.ops(Precision::F32));
         let between = Interpolation::open(
@@ -129,7 +129,8 @@ impl Finetuning {
         Ok(seconds + time_evaluation(&mut self.timed_evaluator(&mixed))?)
     }
 
-    /// Returns the seconds to load the base and to score it on both splits of the domains `shards`.
+    /// Returns the duration in seconds of loading the base and scoring it on the dev and test splits of the domains
+    /// `shards`.
     ///
     /// # Errors
     /// Fails if the base can't be loaded or scored.
@@ -158,7 +159,7 @@ impl Finetuning {
         Ok(seconds)
     }
 
-    /// Returns the step of the run's newest checkpoint.
+    /// Returns the number of steps at the run's newest checkpoint; 0 without a checkpoint.
     pub fn steps_done(&self) -> u64 {
         let found = Inspection::of(&self.config.run, Check::Lengths).ok();
         let newest = found.as_ref().and_then(Inspection::newest);
@@ -167,7 +168,8 @@ impl Finetuning {
             .min(self.total_steps())
     }
 
-    /// Returns the batches of the run; the niche's own rows stand in for text that the base would generate.
+    /// Returns batches like those of the run, to be timed. Rows of the niche stand in for text that the base would
+    /// generate.
     fn timed_batches(&self) -> Result<Batches, FinetuneError> {
         if self.config.control {
             let (rows, seed) = (self.config.training.batch_size, self.config.seed);
@@ -203,7 +205,8 @@ impl Finetuning {
         }
     }
 
-    /// Returns penalties that take as long as the run's, and adds the time to measure the Fisher information.
+    /// Returns penalties that take as long to compute as those of the run. Adds the estimated duration of measuring the
+    /// Fisher information to `cost`.
     fn timed_penalties(
         &self,
         cost: &mut Cost,
@@ -248,7 +251,7 @@ impl Finetuning {
         Ok(penalties)
     }
 
-    /// Returns the seconds of the Fisher information for each token.
+    /// Returns the duration of measuring Fisher information, in seconds per token.
     fn time_fisher(&self, launch: &Launch) -> Result<f64, FinetuneError> {
         let options = LoadOptions::trained(&launch.device, launch.ops(Precision::F32));
         let model = self.load(self.start(), &options)?;
@@ -269,8 +272,8 @@ impl Finetuning {
         Ok(begin.elapsed().as_secs_f64() / tokens as f64)
     }
 
-    /// Returns the run's distillation for a few steps, and adds the time of generated text and of predictions that are
-    /// computed before.
+    /// Returns the run's distillation for the steps that are timed. Adds the estimated duration of generating text, and
+    /// of computing the base's predictions in advance, to `cost`.
     fn timed_distillation(
         &self,
         cost: &mut Cost,
@@ -328,7 +331,7 @@ impl Finetuning {
         }))
     }
 
-    /// Returns the seconds of each token that the base generates.
+    /// Returns the duration of generating text with the base, in seconds per token.
     fn time_generation(&self, base: &Transformer, temperature: f64) -> Result<f64, FinetuneError> {
         let (documents, longest) = DOCUMENTS;
         let sampler = DocumentSampler {

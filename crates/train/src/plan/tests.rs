@@ -1,4 +1,4 @@
-//! Tests of the cost of a run.
+//! Tests of the estimated cost of a run.
 
 use polymath_model::{ArchitectureConfig, EndTokens};
 
@@ -30,8 +30,8 @@ fn plan(training: &str) -> Plan {
     Plan::new(&model, &read(training, 128), 0.0, &|_| true)
 }
 
-/// Checks that a run that does not fit is refused with the keys that would help: batch keys if its activations
-/// are too large, and model keys if its state is.
+/// Checks that a run that needs too much memory is refused with the keys that would help: keys of the batch if its
+/// activations are too large, and keys of the model if its parameters and optimizer state are.
 #[test]
 fn too_little_memory_is_refused() {
     let plan = plan("steps = 1\nbatch_size = 64");
@@ -63,8 +63,8 @@ fn too_little_memory_is_refused() {
     assert!(less.activation_bytes < plan.activation_bytes);
 }
 
-/// Checks that an adapter keeps only the narrow values of its branches, with dropout or not, and that a frozen
-/// model keeps nothing before the first trained layer.
+/// Checks that training an adapter stores only the adapter's narrow activations, with dropout or without, and that a
+/// model with frozen first layers stores no activations of these layers.
 #[test]
 fn adapters_and_frozen_layers_keep_little() {
     let shape: ArchitectureConfig =
@@ -104,8 +104,8 @@ fn adapters_and_frozen_layers_keep_little() {
     assert_eq!(halved, 2 * tokens * (numbers + 2 * 64 + 4 + 2));
 }
 
-/// Checks that gradients take the place of the activations that the backward pass frees: there are never all of
-/// both.
+/// Checks that the estimate does not add up all gradients and all activations: the backward pass frees activations
+/// while it makes gradients.
 #[test]
 fn gradients_take_the_place_of_activations() {
     let shape: ArchitectureConfig =
@@ -124,7 +124,8 @@ fn gradients_take_the_place_of_activations() {
     assert!(many > kept - gradients, "{many} of {kept} and {gradients}");
 }
 
-/// Checks that recomputation is chosen where a run does not fit otherwise, said, and never against the config.
+/// Checks that recomputation is chosen and explained if a run does not fit into memory otherwise, and never against the
+/// config.
 #[test]
 fn recomputation_is_chosen_by_the_free_memory() {
     let free = plan("steps = 1\nbatch_size = 64");
@@ -143,7 +144,7 @@ fn recomputation_is_chosen_by_the_free_memory() {
     assert_eq!(given.total_bytes(), all);
 }
 
-/// Checks that sizes at their maximum values are counted without overflow.
+/// Checks that the largest allowed sizes are counted without integer overflow.
 #[test]
 fn largest_sizes_do_not_overflow() {
     let shape: ArchitectureConfig = toml::from_str(

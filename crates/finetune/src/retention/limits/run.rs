@@ -1,4 +1,4 @@
-//! Limits in a run: evaluation of the retained domains during training, and the verdict at the end.
+//! Forgetting limits in a run: evaluation of the retained domains during training, and the verdict at the end.
 
 use polymath_data::HeldoutSplit;
 use polymath_eval::WindowOptions;
@@ -13,7 +13,7 @@ use super::{LimitsConfig, LimitsVerdict, ModelOnDomains};
 use crate::{FinetuneError, Finetuning};
 
 impl Finetuning {
-    /// Returns the evaluator of a run with limits.
+    /// Returns the evaluator that scores a run with forgetting limits during training.
     pub(crate) fn limited<'a>(
         &'a self,
         transformer: &'a Transformer,
@@ -43,8 +43,8 @@ impl Finetuning {
         )))
     }
 
-    /// Returns the windows in which the dev split is scored in a run with limits. The test split is scored by the
-    /// same rule.
+    /// Returns the settings of the scoring windows on the dev split, in a run with limits. The test split is scored
+    /// with the same settings.
     pub(crate) fn limited_windows(&self) -> WindowOptions {
         WindowOptions {
             context: Some(self.sequence_length),
@@ -54,7 +54,7 @@ impl Finetuning {
         }
     }
 
-    /// Refuses limits on domains with too few held-out documents, before the run starts.
+    /// Fails if a domain with a limit has too few held-out documents to judge the limit. Called before the run starts.
     pub(crate) fn check_limited_groups(&self, base: &ModelConfig) -> Result<(), FinetuneError> {
         let Some(limits) = &self.config.retention.limits else {
             return Ok(());
@@ -64,17 +64,17 @@ impl Finetuning {
         refuse_few(base, retained, limits, self.limited_windows())
     }
 
-    /// Returns true if the run has limits, which are judged after training.
+    /// Returns true if the run has forgetting limits, on which there is a verdict after training.
     pub fn is_limited(&self) -> bool {
         self.config.retention.limits.is_some()
     }
 
-    /// Returns true if the run has no limits or its verdict is written.
+    /// Returns true if the run has no forgetting limits, or the verdict on them has been written.
     pub(crate) fn is_judged(&self) -> bool {
         !self.is_limited() || self.config.run.join(FILE).is_file()
     }
 
-    /// Renames the verdict on a run that is extended: a new one is made at its new end.
+    /// Renames the file of the verdict when a run is extended, since the run gets a new verdict at its new end.
     pub(crate) fn set_verdict_aside(&self, run: &RunFolder) -> Result<(), FinetuneError> {
         let path = run.path().join(FILE);
         let Some(from) = run.resumed().filter(|_| path.is_file()) else {
@@ -104,9 +104,10 @@ impl Finetuning {
         )))
     }
 
-    /// Judges the limits of a run that has done its steps, on the test split of the held-out documents. After
-    /// a stop it can be called again. If no checkpoint was within the limits, `closest` replaces `best`. If a model on
-    /// the line through base and last checkpoint is within the limits and better for the niche, `best` is that model.
+    /// Makes the verdict on the limits of a run that has done all its steps, on the test split of the held-out
+    /// documents. Can be called again after a stop. If no checkpoint was within the limits, the link `best` is replaced
+    /// by `closest`. If the search between base and last checkpoint finds a model within the limits that is better for
+    /// the niche, `best` is that model.
     pub(crate) fn verdict(
         &self,
         limits: &LimitsConfig,
@@ -162,7 +163,7 @@ impl Finetuning {
         Ok(verdict)
     }
 
-    /// Sets the links of a judged run according to its verdict.
+    /// Points the links of a run (`best`, `closest`) according to the verdict on its limits.
     pub(crate) fn point_by(
         &self,
         verdict: &LimitsVerdict,
@@ -176,8 +177,8 @@ impl Finetuning {
     }
 }
 
-/// Makes `best` point to the model within the limits, and `closest` to the best checkpoint of training if that is
-/// beyond them. Removes `best` if no model is within the limits. Returns the name of the link to the result.
+/// Points `best` to the model within the limits, and `closest` to the best checkpoint of training if that is beyond the
+/// limits. Removes `best` if no model is within the limits. Returns the name of the link to the result.
 fn point(run: &RunFolder, judged: &Judged, step: u64) -> Result<&'static str, FinetuneError> {
     let in_training = step_name(step);
     match judged.inside_on_the_way {
