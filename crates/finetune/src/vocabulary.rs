@@ -30,7 +30,7 @@ pub(crate) struct Extension {
     pub tokenizer: TokenizerFiles,
     base: PathBuf,
     rows: NewRows,
-    /// Content of the file [`MARK`].
+    /// Content of the file [`MARK`], which tells from which base and tokens the extended base was made.
     mark: String,
 }
 

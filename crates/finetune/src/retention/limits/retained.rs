@@ -1,5 +1,4 @@
-//! Scores of the retained domains on the dev split, compared with the base: how much of its forgetting limit each
-//! domain uses.
+//! Forgetting of the retained domains on the dev split: how much of its limit each domain uses.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -45,8 +44,7 @@ pub(crate) struct WorstDomain {
     pub limit: f64,
     /// Upper bound of the increase divided by the limit.
     pub share: f64,
-    /// Number of groups of documents that were scored. The documents of a group are not independent and count as one
-    /// observation.
+    /// Number of groups of documents that were scored; a group counts as one observation.
     pub groups: usize,
 }
 
@@ -64,16 +62,15 @@ pub(crate) struct LimitUse {
     pub worst: Option<WorstDomain>,
     /// For every domain with a limit: the upper bound of its increase divided by the limit.
     pub shares: BTreeMap<String, f64>,
-    /// Like `shares`, but at most 1 for a domain that did not get worse. The controller uses these values: such a
-    /// domain is beyond its limit only because few documents give a wide bound, which stronger retention does not
-    /// change.
+    /// Like `shares`, but at most 1 for a domain that did not get worse, for the controller: such a domain exceeds its
+    /// limit only because few documents give a wide bound, which stronger retention does not change.
     pub pressing: BTreeMap<String, f64>,
     /// Mean over the domains of their measured increase divided by their limit.
     pub mean: f64,
 }
 
 impl LimitUse {
-    /// Returns the largest share of a limit in use: the upper bound of the worst domain's increase divided by its
+    /// Returns the largest share of a limit in use: the worst domain's upper bound of the increase divided by its
     /// limit.
     pub fn share(&self) -> f64 {
         self.worst.as_ref().map_or(0.0, |worst| worst.share)
@@ -81,9 +78,8 @@ impl LimitUse {
 }
 
 impl RetainedDomains {
-    /// Scores the base on the dev split of the retained domains, tokenized with the base's tokenizer. `watched` holds
-    /// the same domains in the run's tokens. [`refuse_few`] has checked that the domains have enough groups of
-    /// documents.
+    /// Scores the base on the dev split of the retained domains, in the base's tokens. `watched` holds the same domains
+    /// in the run's tokens. [`refuse_few`] has checked that they have enough groups.
     pub fn score(
         base: ModelOnDomains,
         watched: &[NamedShard],
@@ -221,9 +217,8 @@ impl RetainedDomains {
     }
 }
 
-/// Returns the factor that widens a bound measured on `dev` groups, so that the verdict on `test` groups agrees with
-/// it as often as with equally many: √((1 + V_test/V_dev) / 2), with variances V inversely proportional to the number
-/// of groups. At least 1.
+/// Returns the factor ≥ 1 that widens a confidence bound measured on `dev` groups, so that it also predicts the result
+/// on `test` groups: √((1 + V_test/V_dev) / 2), with variances V inversely proportional to the number of groups.
 fn widening_for(dev: usize, test: usize) -> f64 {
     let variances = dev as f64 / test.max(1) as f64;
     (f64::midpoint(1.0, variances)).sqrt().max(1.0)
@@ -319,8 +314,8 @@ mod tests {
         }
     }
 
-    /// Checks that the warning names the domains whose test split has too few effective groups to show that a limit is
-    /// kept, with the number they have and need, and does not name domains without a limit.
+    /// Checks that the warning names the domains with a limit whose test split has too few effective groups, with the
+    /// number that they have and need.
     #[test]
     fn limits_that_cannot_be_shown_are_named() {
         let named = domain(("plays", Some(0.02)), (40, 9.4));
@@ -341,8 +336,8 @@ mod tests {
         );
     }
 
-    /// Checks that the controller sees a domain that did not get worse as using at most its whole limit, however few
-    /// documents the domain has, whereas a domain that got worse counts with its upper bound.
+    /// Checks that a domain that did not get worse counts for the controller as using at most its whole limit, even
+    /// with few documents; a domain that got worse counts with its upper bound.
     #[test]
     fn few_documents_of_a_better_domain_do_not_press() {
         let spread = |change: f64| {
