@@ -14,8 +14,9 @@ use crate::StudyError;
 const NAMED: usize = 5;
 /// Name of the tokenizer's file, which lies in the same folder as the chat template.
 const TOKENIZER: &str = "tokenizer.json";
-/// Sections of a `tokenizer.json` that do not change the tokens of a text.
-const WITHOUT_EFFECT: [&str; 3] = ["padding", "truncation", "version"];
+/// Sections of a `tokenizer.json` that do not change the tokens of a text. `transformers` writes them anew when it
+/// saves a tokenizer.
+const WITHOUT_EFFECT: [&str; 4] = ["padding", "post_processor", "truncation", "version"];
 
 /// Base and tuned model whose tokenizers are compared.
 #[derive(Clone, Copy)]
