@@ -3,7 +3,7 @@
 
 The line of layers names every crate once, the table has a row for each, and no crate depends on one of a layer to its right, or on
 one that depends on it. Dependencies of tests and examples are free. A crate inside of another's folder serves tests: it has a row in
-the table, and no crate depends on it otherwise.
+the table, and no crate depends on it otherwise, except for a feature of one platform (`[target.….dependencies]`).
 
     scripts/check/architecture.py     exits with 1 and names what differs
 """

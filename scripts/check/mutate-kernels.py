@@ -2,7 +2,7 @@
 """Plants faults in the CUDA kernels, one at a time, and checks that the kernel tests fail for each.
 
 Each fault changes one place of a copy of crates/ops/kernels: a missing barrier, a wrong fragment, a mask that is off by one.
-The tests are built once, and run with each version of the kernels as a shared library. Takes some minutes.
+The tests are built once, and run with each version of the kernels as a shared library. Takes half an hour on two cores.
 
     scripts/check/mutate-kernels.py [NAME …]     all faults, or those whose file or text contains a NAME
     scripts/check/mutate-kernels.py --check      only checks that each place exists exactly once
@@ -51,6 +51,20 @@ FAULTS = [
     ("activation.cu", "kept[up] = rounded(u);", "kept[up] = rounded(g);", "sublayers"),
     ("activation.cu", "dsides[up] = rounded(d * g * s);", "dsides[up] = rounded(d * g);", "sublayers"),
     ("norm.cu", "has_residual ? residual[base + at] + d : d", "d", "sublayers"),
+    ("attention_f32.cu", "        leave(weights, score);\n        __syncthreads();\n        add_weighted(out, weights, of_v);",
+     "        leave(weights, score);\n        add_weighted(out, weights, of_v);", "attention"),
+    ("attention_f32.cu", "mine <= query + offset && mine >= seen;", "mine < query + offset && mine >= seen;", "attention"),
+    ("attention_f32.cu", "weight * (of_weight[half][at] - share[half])", "weight * of_weight[half][at]", "attention"),
+    ("attention_f32.cu", "            sum[half] *= less;\n", "", "attention"),
+    ("attention_f32.cu", "turns = tiles * group;", "turns = tiles;", "attention"),
+    ("dropout.cu", "scattered(stream + at % length)", "scattered(stream + at)", "adapter"),
+    ("dropout.cu", ">> 11 <", ">> 12 <", "adapter"),
+    ("norm.cu", "weight[base + at] + scale * product[base + at]", "weight[base + at] + product[base + at]", "adapter"),
+    ("norm.cu", "        copy[base + at] = x[base + at];", "        copy[base + at] = 0;", "sublayers"),
+    ("cast.cu", "c[at - c_at]", "c[at - b_at]", "sublayers"),
+    ("reduce.cu", "y[0] = factor * sum", "y[0] = sum", "loss"),
+    ("loss.cu", "slope * (q - q * (rest / others))", "slope * (q - rest / others)", "loss"),
+    ("loss.cu", "    __syncthreads(); // the marks have been read\n", "", "loss"),
     ("loss.cu", "sum * exp_of(most - x);", "sum;", "loss"),
     ("loss.cu", "    __syncthreads(); // what stood in `scratch` has been read\n", "", "loss"),
     ("loss.cu", "(1 + 2 * z_loss * log_sum) / found.total", "(1 + z_loss * log_sum) / found.total", "loss"),
@@ -71,19 +85,41 @@ def place(file, text):
     return content
 
 
-def compile_kernels(folder):
-    """Compiles the kernels in `folder` and the emulator to a shared library in it."""
+def sources():
+    """Returns the objects of the emulator with the kernels: name, options, and the files of kernels that it depends on."""
+    native = ROOT / "crates/ops/emulator/native"
+    dimensions = re.findall(r"^DIMENSION\((\d+)\)", (native / "dimensions.h").read_text(), re.M)
+    tensor_cores = {"attention.h", "attention_forward.cu", "attention_backward.cu"}
+    attention = tensor_cores | {"attention_f32.cu"}
+    others = {path.name for path in KERNELS.iterdir()} - attention
+    jobs = [("kernels", [native / "kernels.cpp"], others), ("emulate", [native / "emulate.cpp"], set())]
+    for d in dimensions:
+        for name, files in (("attention", tensor_cores), ("attention_f32", {"attention_f32.cu"})):
+            jobs.append((f"{name}-{d}", [f"-DHEAD_DIM={d}", native / f"{name}.cpp"], files | {"device.h"}))
+    return jobs
+
+
+def compile_kernels(folder, changed=None):
+    """Compiles the kernels in `folder` and the emulator to a shared library in it: all, or what depends on a changed file."""
     native = ROOT / "crates/ops/emulator/native"
     flags = [os.environ.get("CXX", "c++"), "-std=c++17", "-O1", "-w", "-fPIC", f"-I{folder}", f"-I{native}"]
-    dimensions = re.findall(r"^DIMENSION\((\d+)\)", (native / "dimensions.h").read_text(), re.M)
-    jobs = [["-c", native / "kernels.cpp", "-o", folder / "kernels.o"], ["-c", native / "emulate.cpp", "-o", folder / "emulate.o"]]
-    jobs += [[f"-DHEAD_DIM={d}", "-c", native / "attention.cpp", "-o", folder / f"attention-{d}.o"] for d in dimensions]
+    objects = []
+
+    def compile_one(job):
+        name, options, files = job
+        object_file = folder / (f"{name}.o" if changed is None else f"{name}.changed.o")
+        if changed is not None and changed not in files:
+            return folder / f"{name}.o", None
+        done = subprocess.run([*flags, "-c", *map(str, options), "-o", str(object_file)], capture_output=True, text=True)
+        return object_file, done.stderr if done.returncode else None
+
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for done in pool.map(lambda job: subprocess.run([*flags, *map(str, job)], capture_output=True, text=True), jobs):
-            if done.returncode:
-                sys.exit(f"the fault does not compile:\n{done.stderr}")
+        for object_file, failure in pool.map(compile_one, sources()):
+            if failure:
+                sys.exit(f"the fault does not compile:\n{failure}")
+            objects.append(str(object_file))
     library = folder / "kernels.so"
-    subprocess.run([*flags, "-shared", *map(str, folder.glob("*.o")), "-o", str(library)], check=True)
+    subprocess.run([*flags, "-shared", *objects, "-o", str(library)], check=True)
     return library
 
 
@@ -128,7 +164,7 @@ def main():
                 continue
             content, tried = place(file, text), tried + 1
             (folder / file).write_text(content.replace(text, fault), encoding="utf-8")
-            caught = tests_fail(program, compile_kernels(folder), name)
+            caught = tests_fail(program, compile_kernels(folder, file), name)
             (folder / file).write_text(content, encoding="utf-8")
             print(f"{'caught' if caught else 'MISSED'}  {file}: {text.strip().splitlines()[0]}", flush=True)
             if not caught:

@@ -9,7 +9,7 @@ target=${1:-target/package-check}
 rm -rf "$target/package" "$target/unpacked"
 mkdir -p "$target/unpacked"
 
-cargo package --quiet --workspace --exclude polymath-fuzz --exclude polymath-emulator --no-verify --allow-dirty --offline --target-dir "$target"
+cargo package --quiet --workspace --exclude polymath-fuzz --no-verify --allow-dirty --offline --target-dir "$target"
 for package in "$target"/package/*.crate; do tar -xzf "$package" -C "$target/unpacked"; done
 
 python3 - "$target/unpacked" <<'PYTHON'

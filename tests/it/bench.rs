@@ -8,12 +8,17 @@ use serde_json::Value;
 use crate::support::fixture;
 
 fn bench(device: &str, overrides: &[&str]) -> Value {
+    report(&["--device", device, "bench", "--steps", "1"], overrides)
+}
+
+/// Returns the report of a command on the reference config.
+fn report(command: &[&str], overrides: &[&str]) -> Value {
     let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/pretrain/reference.toml");
     let output = Command::cargo_bin("polymath")
         .unwrap()
-        .args(["--device", device, "bench"])
+        .args(command)
         .arg(config)
-        .args(["--json", "--steps", "1", "--vocabulary", "64"])
+        .args(["--json", "--vocabulary", "64"])
         .args(overrides)
         .output()
         .unwrap();
@@ -63,4 +68,65 @@ fn recomputing_layers_saves_memory() {
     assert!(again < 0.5 * kept, "{again:.0} MB against {kept:.0} MB");
     let halved = peak(&[&deep[..], &["training.precision=bf16"]].concat());
     assert!(halved < 0.8 * kept, "{halved:.0} MB against {kept:.0} MB");
+}
+
+/// Checks that a counted step names its kernels, and adds them up to a forecast that says so.
+#[cfg(unix)]
+#[test]
+fn a_step_is_counted_without_a_gpu() {
+    let small = [
+        "--count",
+        "model.hidden_size=64",
+        "model.intermediate_size=176",
+        "model.num_attention_heads=2",
+        "training.batch_size=2",
+        "training.sequence_length=128",
+        "training.precision=\"bf16\"",
+    ];
+    let report = report(&["bench"], &small);
+    assert!(
+        report["note"]
+            .as_str()
+            .unwrap()
+            .contains("nothing ran on a GPU")
+    );
+    let kernels = report["kernels"].as_array().unwrap();
+    let named = |name: &str| {
+        let found = kernels.iter().find(|kernel| kernel["name"] == name);
+        found.unwrap_or_else(|| panic!("no `{name}`: {kernels:?}"))
+    };
+    for name in ["attention_forward", "attention_dkdv"] {
+        assert_eq!(named(name)["launches"], 6, "{name}");
+        assert!(named(name)["flops"].as_f64().unwrap() > 0.0, "{name}");
+    }
+    assert_eq!(named("adamw")["launches"], 1);
+    let sum = |key: &str| -> f64 {
+        kernels
+            .iter()
+            .map(|kernel| kernel[key].as_f64().unwrap())
+            .sum()
+    };
+    for (total, key) in [
+        ("launches", "launches"),
+        ("moved_bytes", "moved_bytes"),
+        ("flops", "flops"),
+    ] {
+        assert_eq!(report[total].as_f64().unwrap(), sum(key), "{key}");
+    }
+    assert!(report["moved_bytes"].as_f64() > report["roofline_bytes"].as_f64());
+    for gpu in report["forecast"].as_array().unwrap() {
+        let (forecast, least) = (&gpu["step_seconds"], &gpu["roofline_step_seconds"]);
+        assert!(
+            forecast.as_f64() > least.as_f64() && least.as_f64() > Some(0.0),
+            "{gpu}"
+        );
+    }
+    let muon = Command::cargo_bin("polymath")
+        .unwrap()
+        .args(["bench", "configs/pretrain/reference.toml", "--count"])
+        .arg("training.optimizer=\"muon\"")
+        .output()
+        .unwrap();
+    assert_eq!(muon.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&muon.stderr).contains("adamw"));
 }

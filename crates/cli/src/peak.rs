@@ -15,7 +15,7 @@ pub fn measure(device: &Device, precision: Precision, time: Duration) -> candle_
         return Ok(polymath_model::processor_peak_flops(precision, time));
     }
     let dtype = match precision {
-        Precision::F32 => DType::F32,
+        Precision::F32 | Precision::Tf32 => DType::F32,
         Precision::Bf16 => DType::BF16,
     };
     // Uses random numbers: constant ones would draw less power, so that the clock would be higher than with a model.

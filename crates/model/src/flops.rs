@@ -37,7 +37,7 @@ impl ModelConfig {
     /// Returns the floating-point operations of a layer's attention on one token in the forward pass: 2 matrix
     /// products with the visible keys. On average, sequence/2 keys are visible, or w − w²/(2·sequence) with a window
     /// of w.
-    fn attention_flops(&self, layer: usize, sequence_length: usize) -> f64 {
+    pub fn attention_flops(&self, layer: usize, sequence_length: usize) -> f64 {
         let width = (self.num_attention_heads * self.head_dim) as f64;
         let sequence = sequence_length as f64;
         let window = self.sliding_window.as_ref();

@@ -83,9 +83,9 @@ pub use names::{EMBEDDING, HEAD, block_of, layer_of};
 pub use new_rows::NewRows;
 pub use polymath_base::Batch;
 pub use polymath_ops::{
-    Comparison, DeviceMemory, DistilledLoss, IGNORED, Implementation, Ops, Precision, Scores,
-    Teacher, TopK, calm_candle, cuda_device, device_memory, has_fast_bf16, keep_freed_memory,
-    processor_peak_flops,
+    Comparison, DeviceMemory, DistilledLoss, IGNORED, Implementation, KernelCount, Ops, Precision,
+    Sampling, Scores, Teacher, TopK, Unit, calm_candle, counted, cuda_device, device_memory,
+    has_fast_bf16, install_emulator, keep_freed_memory, processor_peak_flops,
 };
 pub use polymath_tokenizer::EndTokens;
 pub(crate) use rope::Rope;

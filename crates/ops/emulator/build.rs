@@ -8,7 +8,7 @@ fn main() {
         return; // nothing depends on it there
     }
     println!("cargo::rerun-if-changed=native");
-    println!("cargo::rerun-if-changed=../kernels");
+    println!("cargo::rerun-if-changed=kernels");
     let compiler = || {
         let mut build = cc::Build::new();
         build
@@ -17,7 +17,7 @@ fn main() {
             .opt_level(2)
             .debug(false)
             .flag_if_supported("-fno-stack-protector")
-            .include("../kernels")
+            .include("kernels")
             .include("native");
         build
     };
@@ -29,7 +29,8 @@ fn main() {
         build
             .out_dir(out.join(dimension))
             .define("HEAD_DIM", dimension)
-            .file("native/attention.cpp");
+            .file("native/attention.cpp")
+            .file("native/attention_f32.cpp");
         match build.try_compile_intermediates() {
             Ok(found) => objects.extend(found),
             Err(error) => explain(&error),

@@ -105,3 +105,39 @@ KERNEL(256, 4) divergence(GLOBAL(const float) student, GLOBAL(const float) teach
     sum = sum_of_block(sum, (float*)memory);
     if (threadIdx.x == 0) nats[row] = sum;
 }
+
+// The same for a teacher whose k likeliest tokens are known: all other tokens count as one event of probability `rest`,
+// which is spread over them as the student spreads its own.
+KERNEL(256, 4) divergence_listed(GLOBAL(const float) student, GLOBAL(const unsigned) ids,
+                                 GLOBAL(const float) probabilities, GLOBAL(const float) rests, GLOBAL(float) gradient,
+                                 GLOBAL(float) nats, int vocabulary, int k, float factor, float slope) {
+    SHARED(memory);
+    size_t row = blockIdx.x, base = row * vocabulary;
+    LogSum found = log_sum_of(student + base, vocabulary, factor, (float*)memory);
+    float log_sum = found.most + logf(found.total), sum = 0, rest = rests[row];
+    for (int at = threadIdx.x; at < vocabulary; at += blockDim.x)
+        gradient[base + at] = exp_of(student[base + at] * factor - log_sum);
+    __syncthreads();
+    for (int at = threadIdx.x; at < k; at += blockDim.x) gradient[base + ids[row * k + at]] = -1; // marks what is listed
+    __syncthreads();
+    for (int at = threadIdx.x; at < vocabulary; at += blockDim.x) {
+        float q = gradient[base + at];
+        if (!(q < 0)) sum += q;
+    }
+    float others = sum_of_block(sum, (float*)memory);
+    others = others < 1e-30f ? 1e-30f : others;
+    for (int at = threadIdx.x; at < vocabulary; at += blockDim.x) {
+        float q = gradient[base + at];
+        if (!(q < 0)) gradient[base + at] = slope * (q - q * (rest / others));
+    }
+    __syncthreads(); // the marks have been read
+    sum = 0;
+    for (int at = threadIdx.x; at < k; at += blockDim.x) {
+        unsigned id = ids[row * k + at];
+        float p = probabilities[row * k + at], log_q = student[base + id] * factor - log_sum;
+        gradient[base + id] = slope * (exp_of(log_q) - p);
+        if (p > 0) sum += p * (logf(p) - log_q);
+    }
+    sum = sum_of_block(sum, (float*)memory);
+    if (threadIdx.x == 0) nats[row] = sum + (rest > 0 ? rest * (logf(rest) - logf(others)) : 0);
+}

@@ -20,9 +20,14 @@ KERNEL(256, 4) rms_norm(GLOBAL(const float) x, GLOBAL(const float) weight, GLOBA
                         int rows, int width, float epsilon) {
     rms_norm_to(x, weight, y, scales, rows, width, epsilon);
 }
+// Also copies x, to which a product will be added.
 KERNEL(256, 4) rms_norm_rounded(GLOBAL(const float) x, GLOBAL(const float) weight, GLOBAL(bf16) y,
-                                GLOBAL(float) scales, int rows, int width, float epsilon) {
+                                GLOBAL(float) scales, GLOBAL(float) copy, int rows, int width, float epsilon) {
     rms_norm_to(x, weight, y, scales, rows, width, epsilon);
+    int row = row_of_warp();
+    if (row >= rows) return;
+    for (size_t at = threadIdx.x % 32, base = (size_t)row * width; at < (size_t)width; at += 32)
+        copy[base + at] = x[base + at];
 }
 
 // dx = s·(weight∘dy − x·s²·mean(weight∘dy∘x)), plus the gradient of the residual if there is one.
@@ -121,4 +126,19 @@ KERNEL(256, 4) layer_norm_weight(GLOBAL(const float) x, GLOBAL(const float) dy, 
     }
     of_weight[(size_t)blockIdx.y * width + column] = weight;
     of_bias[(size_t)blockIdx.y * width + column] = bias;
+}
+
+// √Σ (weight + scale·product)² of each row, at least `least`: the norms of DoRA.
+KERNEL(256, 4) merged_norms(GLOBAL(const float) weight, GLOBAL(const float) product, GLOBAL(float) norms, int rows,
+                            int width, float scale, float least) {
+    int row = row_of_warp(), lane = threadIdx.x % 32;
+    if (row >= rows) return;
+    size_t base = (size_t)row * width;
+    float sum = 0;
+    for (int at = lane; at < width; at += 32) {
+        float merged = weight[base + at] + scale * product[base + at];
+        sum += merged * merged;
+    }
+    float norm = sqrtf(sum_of_warp(sum));
+    if (lane == 0) norms[row] = norm < least ? least : norm;
 }

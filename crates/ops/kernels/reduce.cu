@@ -22,3 +22,12 @@ KERNEL(256, 4) square_sums(GLOBAL(const Stretch) stretches, GLOBAL(float) sums) 
     sum = sum_of_block(sum, (float*)memory);
     if (threadIdx.x == 0) sums[blockIdx.x] = sum;
 }
+
+// factor·Σ x of one block.
+KERNEL(256, 4) total(GLOBAL(const float) x, GLOBAL(float) y, int count, float factor) {
+    SHARED(memory);
+    float sum = 0;
+    for (int at = threadIdx.x; at < count; at += blockDim.x) sum += x[at];
+    sum = sum_of_block(sum, (float*)memory);
+    if (threadIdx.x == 0) y[0] = factor * sum;
+}

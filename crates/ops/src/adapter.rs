@@ -6,7 +6,7 @@ use std::sync::Arc;
 use candle_core::{D, Result, Tensor, bail};
 use polymath_base::{GOLDEN, mix};
 
-use crate::Ops;
+use crate::{Ops, gpu};
 
 /// Projection of a transformer block: y = W·x + bias, or with an adapter W·x + s·B·A·drop(x) + bias.
 #[derive(Clone, Copy, Debug)]
@@ -51,11 +51,11 @@ pub struct Dropout<'a> {
 #[derive(Clone, Debug)]
 pub(crate) struct DropoutMask {
     /// Start of each row's stream of draws.
-    streams: Vec<u64>,
+    pub streams: Vec<u64>,
     /// Draws below it drop their element; a draw is a number of 53 bits.
-    threshold: u64,
+    pub threshold: u64,
     /// Factor of the elements that stay.
-    kept: f32,
+    pub kept: f32,
 }
 
 impl<'a> From<&'a Tensor> for Projection<'a> {
@@ -174,6 +174,7 @@ impl Ops {
         };
         let straight = self.linear(x, weight, None)?;
         let dropped = match &adapter.dropout {
+            Some(dropout) if self.runs_kernels(&[x]) => gpu::dropout(x, dropout.mask())?,
             Some(dropout) => dropout.mask().apply(x)?,
             None => x.clone(),
         };
@@ -181,8 +182,11 @@ impl Ops {
         let branch = (self.linear(&narrow, adapter.b, None)? * adapter.scale)?;
         let mut y = (straight + branch)?;
         if let Some(magnitude) = adapter.magnitude {
-            let merged = merged_weight(weight, &adapter)?;
-            y = y.broadcast_mul(&(magnitude / row_norms(&merged)?)?)?;
+            let norms = match self.runs_kernels(&[weight, adapter.a, adapter.b]) {
+                true => gpu::merged_norms(weight, &adapter)?,
+                false => row_norms(&merged_weight(weight, &adapter)?)?,
+            };
+            y = y.broadcast_mul(&(magnitude / norms)?)?;
         }
         match bias {
             None => Ok(y),

@@ -37,13 +37,14 @@ impl Ops {
         if self.fuses_with(hidden, weight, teacher) {
             return fused::distillation((hidden, weight), teacher, temperature, self.precision);
         }
-        if let Teacher::Live {
-            hidden: of_teacher,
-            weight: head,
-        } = teacher
-            && self.runs_kernels(&[hidden, weight, of_teacher, head])
-        {
-            let teacher = (of_teacher, head);
+        let runs_kernels = match teacher {
+            Teacher::Live {
+                hidden: of_teacher,
+                weight: head,
+            } => self.runs_kernels(&[hidden, weight, of_teacher, head]),
+            Teacher::TopK(_) => self.runs_kernels(&[hidden, weight]),
+        };
+        if runs_kernels {
             return gpu::distillation((hidden, weight), teacher, temperature, self.precision);
         }
         reference::distillation((hidden, weight), teacher, temperature, self.precision)

@@ -60,7 +60,9 @@ pub use adapter::{Dropout, LowRank, Projection, merged_weight, row_norms};
 pub use block_weights::{FeedForward, Placement, SelfAttention};
 pub use cuda_device::{DeviceMemory, cuda_device, device_memory};
 pub use finite::{all_finite, is_finite};
-pub use gpu::{EmulatedWork, Emulator, emulated_work, install_emulator};
+pub use gpu::{
+    EmulatedWork, Emulator, KernelCount, Sampling, Unit, counted, emulated_work, install_emulator,
+};
 pub use implementation::{Implementation, Ops};
 pub use memory::keep_freed_memory;
 pub use optimizer::{

@@ -207,9 +207,9 @@ impl Ops {
         if self.fuses(&[q, k, v]) {
             return fused::attention([q, k, v], segments, self.precision);
         }
-        let is_attended = gpu::attends(head_dim, self.precision) && segments.is_in_order();
+        let is_attended = gpu::attends(head_dim) && segments.is_in_order();
         if is_attended && q.elem_count() > 0 && self.runs_kernels(&[q, k, v]) {
-            return gpu::attention([q, k, v], segments);
+            return gpu::attention([q, k, v], segments, self.precision);
         }
         if self.has_own_backward(q) {
             return gpu::composed_attention([q, k, v], segments, self.precision);

@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 
+use crate::gpu::upload;
+
 /// Positions in the first part of the table. Each further part holds as many as all parts before it together.
 const FIRST_PART: u32 = 1024;
 /// Number of parts that hold all 32-bit positions.
@@ -115,7 +117,7 @@ impl RotaryTable {
         {
             return Ok(uploaded.clone());
         }
-        let uploaded = Tensor::from_slice(positions, positions.len(), &self.0.device)?;
+        let uploaded = upload(positions, &self.0.device)?;
         *last = Some((Arc::clone(positions), uploaded.clone()));
         Ok(uploaded)
     }

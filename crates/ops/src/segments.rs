@@ -4,6 +4,8 @@ use std::sync::{Arc, OnceLock};
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 
+use crate::gpu::upload;
+
 /// Attention mask: each query sees the keys of its own document up to itself, or only the last of these under a
 /// window.
 ///
@@ -183,26 +185,26 @@ impl Segments {
         {
             return Ok((bounds.starts.clone(), bounds.ends.clone()));
         }
-        let mut starts = Vec::with_capacity(self.batch * self.query);
+        let rows = (0..self.batch).flat_map(|row| (0..self.query).map(move |query| (row, query)));
+        let starts = rows.map(|(row, query)| self.visible(row, query).start as u32);
+        let bounds = Bounds {
+            starts: upload(&starts.collect::<Vec<_>>(), device)?,
+            ends: upload(&self.last_queries(), device)?,
+        };
+        let bounds = self.bounds.get_or_init(|| bounds);
+        Ok((bounds.starts.clone(), bounds.ends.clone()))
+    }
+
+    /// Returns one past the last query that sees each key, 0 for a key that none sees: batch × key.
+    pub(crate) fn last_queries(&self) -> Vec<u32> {
         let mut ends = vec![0; self.batch * self.key];
         for row in 0..self.batch {
             let ends = &mut ends[row * self.key..(row + 1) * self.key];
             for query in 0..self.query {
-                let visible = self.visible(row, query);
-                starts.push(visible.start as u32);
-                ends[visible].fill(query as u32 + 1);
+                ends[self.visible(row, query)].fill(query as u32 + 1);
             }
         }
-        let upload = |list: Vec<u32>| {
-            let count = list.len();
-            Tensor::from_vec(list, count, device)
-        };
-        let bounds = Bounds {
-            starts: upload(starts)?,
-            ends: upload(ends)?,
-        };
-        let bounds = self.bounds.get_or_init(|| bounds);
-        Ok((bounds.starts.clone(), bounds.ends.clone()))
+        ends
     }
 
     /// Computes the mask on the device from the bounds of each query, so that only these are copied, not (batch ×

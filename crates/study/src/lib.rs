@@ -18,6 +18,7 @@ mod model_files;
 mod output;
 mod pace;
 mod reset;
+pub mod roofline;
 pub mod runs;
 pub mod schema;
 mod scores;

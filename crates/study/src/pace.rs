@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use polymath_data::BatchShape;
-use polymath_model::{Batch, LoadOptions, ModelConfig, Transformer};
+use polymath_model::{
+    Batch, KernelCount, LoadOptions, ModelConfig, Sampling, Transformer, counted,
+};
 use polymath_train::{Optimizer, Training};
 
 use crate::StudyError;
@@ -107,6 +109,17 @@ impl Pace {
             backward: backward - forward,
             optimizer: all - backward,
         })
+    }
+
+    /// Counts the work that a step gives to a GPU, by kernel. Needs the operations of
+    /// [`Implementation::Emulated`](polymath_model::Implementation::Emulated); the model is of no use afterwards.
+    ///
+    /// # Errors
+    /// Fails if the model can't be built or trained, or if the emulator refuses a launch.
+    pub fn count(&mut self, sampling: Sampling) -> Result<Vec<KernelCount>, StudyError> {
+        let (time, counts) = counted(sampling, || self.step());
+        time?;
+        Ok(counts)
     }
 
     /// Scores the batch of the last step and returns the seconds.

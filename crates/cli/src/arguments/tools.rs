@@ -62,6 +62,10 @@ pub struct Bench {
     /// Number of timed steps, after two warmup steps.
     #[arg(long, default_value_t = 8, value_parser = at_least_one::<u64>)]
     pub steps: u64,
+    /// Count the launches, bytes and FLOPs of a step on a GPU instead, on the CPU, and print what the roofline
+    /// forecasts for some GPUs. Needs a build with `--features emulator`.
+    #[arg(long, conflicts_with = "steps")]
+    pub count: bool,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

@@ -30,6 +30,9 @@ pub fn run(arguments: &arguments::Bench, environment: &Environment) -> Result<()
         padding: 0.0,
     };
     let config = config.resolve(&facts).map_err(Failure::usage)?;
+    if arguments.count {
+        return super::count::run(&config, arguments.json);
+    }
     let sequence = config.training.sequence_length;
     let shape = config.architecture().clone();
     let flops_per_token = shape.training_flops_per_token(sequence, &|_| true);

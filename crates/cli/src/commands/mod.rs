@@ -5,6 +5,7 @@ pub mod audit;
 pub mod bench;
 pub mod chat;
 pub mod completions;
+mod count;
 pub mod dataset;
 pub mod demo;
 mod dry_run;

@@ -9,7 +9,8 @@ use polymath_model::{
     LoraConfig, ModelConfig, Ops, Precision, SamplingConfig, SlidingWindow, Transformer,
 };
 use polymath_ops::{
-    AdamW, AdamWUpdate, Moments, UpdateAt, emulated_work, gradient_norm, install_emulator,
+    AdamW, AdamWUpdate, Moments, Sampling, UpdateAt, counted, emulated_work, gradient_norm,
+    install_emulator,
 };
 
 const VOCABULARY: u32 = 61;
@@ -294,5 +295,38 @@ fn training_matches_the_reference() {
         let (again, same) = train(Implementation::Emulated, precision, 5);
         assert_eq!(again, found[..5]);
         assert_eq!(same.len(), weights.len());
+    }
+}
+
+/// Checks that a step whose work is counted has as much of it as the same step when it is computed, with some blocks
+/// for all of their class and with all blocks, and that both move as many bytes.
+#[test]
+fn counted_steps_are_whole_steps() {
+    for config in [llama(), plain(), gpt2()] {
+        for precision in [Precision::F32, Precision::Bf16] {
+            let what = format!("{:?} {precision}", config.family);
+            let options =
+                LoadOptions::trained(&Device::Cpu, ops(Implementation::Emulated, precision));
+            let model = Transformer::initialize(config.clone(), 11, &options).unwrap();
+            let step = || {
+                emulated_work();
+                model.loss(&batch()).unwrap().backward().unwrap();
+                emulated_work()
+            };
+            let computed = step();
+            let (of_all, all) = counted(Sampling::All, step);
+            let (of_some, some) = counted(Sampling::Classes, step);
+            assert!(computed.read > 100_000, "{what}: {computed:?}");
+            assert_eq!(of_all, computed, "{what}");
+            assert_eq!(of_some, computed, "{what}");
+            assert_eq!(all.len(), some.len(), "{what}");
+            for (all, some) in all.iter().zip(&some) {
+                assert_eq!((&all.name, all.launches), (&some.name, some.launches));
+                // Rows of the small model begin within sectors, some of which two blocks share.
+                let apart = all.moved.abs_diff(some.moved);
+                assert!(apart * 20 <= all.moved, "{what}: {some:?} for {all:?}");
+                assert!(all.moved <= 2 * all.accessed.max(32), "{what}: {all:?}");
+            }
+        }
     }
 }

@@ -148,8 +148,21 @@ static void run_block(std::vector<Fiber>& fibers, std::vector<unsigned>& turn, O
     }
 }
 
-std::string launch(dim3 grid, dim3 threads, unsigned shared, const Schedule& schedule,
-                   const std::function<void()>& kernel) {
+// Adds up the sectors of a block, each once.
+static void end_tracking() {
+    for (int written = 0; written < 2; written++)
+        for (unsigned slot = 0; slot < SLOTS; slot++) {
+            auto& sectors = state.sectors[written][slot];
+            std::sort(sectors.begin(), sectors.end());
+            uint64_t distinct = std::unique(sectors.begin(), sectors.end()) - sectors.begin();
+            state.moved[written][slot] += distinct * SECTOR;
+            sectors.clear();
+        }
+}
+
+std::string launch(const Geometry& geometry, const Schedule& schedule, const std::function<void()>& kernel) {
+    dim3 grid = geometry.grid, threads = geometry.threads;
+    unsigned shared = geometry.shared;
     state.grid_size = grid;
     state.block_size = threads;
     state.eager = schedule.eager;
@@ -171,6 +184,7 @@ std::string launch(dim3 grid, dim3 threads, unsigned shared, const Schedule& sch
     uint64_t blocks = (uint64_t)grid.x * grid.y * grid.z;
     for (uint64_t step = 0; step < blocks && failure.empty(); step++) {
         uint64_t at = reversed ? blocks - 1 - step : step; // blocks may run in any order
+        if (geometry.block != ALL) at = geometry.block;
         state.block.x = at % grid.x;
         state.block.y = at / grid.x % grid.y;
         state.block.z = at / grid.x / grid.y;
@@ -190,6 +204,8 @@ std::string launch(dim3 grid, dim3 threads, unsigned shared, const Schedule& sch
             prepare(fiber);
         }
         run_block(fibers, turn, schedule.order, random);
+        if (state.tracked) end_tracking();
+        if (geometry.block != ALL) break;
     }
     for (auto& fiber : fibers) stacks.all.push_back(fiber.stack);
     munmap(memory, bytes);

@@ -26,15 +26,30 @@ struct Fiber {
     std::vector<Copy> open;
 };
 
+// Places of the pointers that a kernel takes as arguments, by the arguments' numbers; the last is that of the pointers
+// that lie in memory themselves.
+constexpr unsigned SLOTS = 25, STORED_SLOT = SLOTS - 1;
+// A GPU moves memory in sectors of 32 bytes.
+constexpr uint64_t SECTOR = 32;
+
 // The state of a launch. Each thread of the test program may run its own.
 struct State {
     Fiber* current = nullptr;
     dim3 block, block_size, grid_size;
     unsigned char* shared = nullptr;
     bool eager = false; // copies are made when they begin, not when they are awaited: a GPU may do either
-    uint64_t read = 0, written = 0, operations = 0; // bytes of global memory; multiply-adds of tensor cores
+    uint64_t read = 0, written = 0, operations = 0; // bytes of global memory; counted multiply-adds
+    bool tracked = false; // notes the sectors that each block reads and writes
+    std::vector<uint64_t> sectors[2][SLOTS];
+    uint64_t moved[2][SLOTS] = {}; // bytes of the sectors, each counted once for a block
 };
 extern thread_local State state;
+
+// Notes the sectors of an access; `base` is where the memory begins.
+inline void note(bool written, unsigned slot, uint64_t from, uint64_t base, size_t bytes) {
+    for (uint64_t at = (from - base) / SECTOR; at <= (from - base + bytes - 1) / SECTOR; at++)
+        state.sectors[written][slot].push_back(at);
+}
 
 void wait_while(const unsigned* watched);
 void barrier();
@@ -49,40 +64,55 @@ inline float number(unsigned x) { float r; memcpy(&r, &x, 4); return r; }
 // An element of global memory: counts what is read and written.
 template <class T> struct Element {
     T* at;
-    operator T() const { state.read += sizeof(T); return *at; }
-    void operator=(const T& x) const { state.written += sizeof(T); *at = x; }
+    uint64_t base;
+    unsigned slot;
+    operator T() const {
+        state.read += sizeof(T);
+        if (state.tracked) note(false, slot, (uint64_t)at, base, sizeof(T));
+        return *at;
+    }
+    void operator=(const T& x) const {
+        state.written += sizeof(T);
+        if (state.tracked) note(true, slot, (uint64_t)at, base, sizeof(T));
+        *at = x;
+    }
     void operator=(const Element& x) const { *this = (T)x; }
 };
-// A pointer to global memory that was an argument, with the bounds of its memory.
+// A pointer to global memory that was an argument, with the bounds of its memory and the argument's number.
 template <class T> struct Global {
     T* at;
     uint64_t low, high;
-    operator Global<const T>() const { return {at, low, high}; }
+    unsigned slot;
+    operator Global<const T>() const { return {at, low, high, slot}; }
     void check(size_t index, size_t bytes) const {
         uint64_t from = (uint64_t)(at + index);
         if (from < low || from + bytes > high) fail("an access outside of an argument's memory");
     }
-    Global operator+(size_t index) const { return {at + index, low, high}; }
-    Element<T> operator[](size_t index) const { check(index, sizeof(T)); return {at + index}; }
+    Global operator+(size_t index) const { return {at + index, low, high, slot}; }
+    Element<T> operator[](size_t index) const { check(index, sizeof(T)); return {at + index, low, slot}; }
 };
 template <class T> struct Global<const T> {
     const T* at;
     uint64_t low, high;
+    unsigned slot;
     void check(size_t index, size_t bytes) const {
         uint64_t from = (uint64_t)(at + index);
         if (from < low || from + bytes > high) fail("an access outside of an argument's memory");
     }
-    Global operator+(size_t index) const { return {at + index, low, high}; }
-    T operator[](size_t index) const { check(index, sizeof(T)); state.read += sizeof(T); return at[index]; }
+    Global operator+(size_t index) const { return {at + index, low, high, slot}; }
+    T operator[](size_t index) const {
+        check(index, sizeof(T));
+        return Element<const T>{at + index, low, slot};
+    }
 };
 // A pointer that lies in global memory itself: without bounds.
 template <class T> struct Stored {
     T* at;
-    Element<T> operator[](size_t index) const { return {at + index}; }
+    Element<T> operator[](size_t index) const { return {at + index, 0, STORED_SLOT}; }
 };
 template <class T> struct Stored<const T> {
     const T* at;
-    T operator[](size_t index) const { state.read += sizeof(T); return at[index]; }
+    T operator[](size_t index) const { return Element<const T>{at + index, 0, STORED_SLOT}; }
 };
 
 } // namespace emulated
@@ -105,13 +135,17 @@ DEVICE bf16 rounded(float x) {
     return (bf16)((u + 0x7fff + (u >> 16 & 1)) >> 16);
 }
 DEVICE unsigned pair(float low, float high) { return rounded(low) | (unsigned)rounded(high) << 16; }
+DEVICE float multiply_add(float a, float b, float c) {
+    emulated::state.operations++;
+    return a * b + c;
+}
 DEVICE float exp2_of(float x) { return exp2f(x); }
 DEVICE float rsqrtf(float x) { return 1.0f / sqrtf(x); }
 DEVICE int min(int a, int b) { return a < b ? a : b; }
 DEVICE int max(int a, int b) { return a > b ? a : b; }
 DEVICE void put(emulated::Element<float> to, float x) { to = x; }
 DEVICE void put(emulated::Element<bf16> to, float x) { to = rounded(x); }
-DEVICE emulated::Global<unsigned> pairs_of(emulated::Global<bf16> p) { return {(unsigned*)p.at, p.low, p.high}; }
+DEVICE emulated::Global<unsigned> pairs_of(emulated::Global<bf16> p) { return {(unsigned*)p.at, p.low, p.high, p.slot}; }
 
 DEVICE float shuffle_xor(float x, int mask) {
     unsigned word = emulated::bits(x);
@@ -159,7 +193,6 @@ namespace emulated {
 inline void make(const Copy& copy) {
     if (copy.there) {
         memcpy(copy.to, copy.from, 16);
-        state.read += 16;
     } else {
         memset(copy.to, 0, 16);
     }
@@ -167,7 +200,11 @@ inline void make(const Copy& copy) {
 } // namespace emulated
 DEVICE void copy_async(void* to, emulated::Global<const bf16> from, bool there) {
     if ((uint64_t)to % 16 || (uint64_t)from.at % 16) emulated::fail("cp.async: an address is no multiple of 16");
-    if (there) from.check(0, 16);
+    if (there) {
+        from.check(0, 16);
+        emulated::state.read += 16;
+        if (emulated::state.tracked) emulated::note(false, from.slot, (uint64_t)from.at, from.low, 16);
+    }
     emulated::Copy copy = {to, from.at, there};
     if (emulated::state.eager) emulated::make(copy);
     else emulated::state.current->open.push_back(copy);

@@ -78,6 +78,9 @@ struct Request {
     seed: u32,
     arguments: *const [u64; 2],
     argument_count: u32,
+    moved_count: u32,
+    only: u64,
+    moved: *mut [u64; 2],
 }
 
 type Emulate = unsafe extern "C" fn(*const Request, *mut Counts, *mut c_char, usize) -> c_int;
@@ -121,27 +124,37 @@ fn emulate_function() -> Emulate {
     })
 }
 
-/// Runs a kernel and returns the bytes read from and written to global memory, and the multiply-adds of tensor cores.
+/// Runs a kernel and returns the bytes read from and written to global memory, and the multiply-adds.
 ///
-/// `head_dim` is the dimension of the heads for which the kernel is compiled, or 0 for a kernel without heads.
-/// `geometry` is the grid, the block (three numbers each) and the bytes of shared memory. An argument is a word with
-/// the value in its lower bytes, and the number of bytes that it points to if it is a pointer.
+/// `geometry` is the dimension of the heads for which the kernel is compiled, or 0 for a kernel without heads, then the
+/// grid, the block (three numbers each) and the bytes of shared memory. An argument is a word with the value in its
+/// lower bytes, and the number of bytes that it points to if it is a pointer. With `block`, only this block of the grid
+/// runs, counted along its first dimension first.
+///
+/// `moved` is empty, or it has room for the bytes read and written through each argument and, at its end, through the
+/// pointers that lie in memory. There, a sector of 32 bytes counts once for each block that touches it, as if a block
+/// kept in its cache all that it touches.
 ///
 /// # Errors
 /// Fails if there is no such kernel, if it takes another number of arguments, at a barrier that not all threads reach,
 /// and at an address that is not aligned or lies outside of an argument's memory.
 ///
+/// # Panics
+/// Panics if `moved` has neither no place nor one for each argument and one more.
+///
 /// # Safety
 /// Arguments that are pointers must be valid for their bytes, and so must be pointers that lie in this memory.
 pub unsafe fn emulate(
     kernel: &str,
-    head_dim: u32,
-    geometry: [u32; 7],
+    geometry: [u32; 8],
     arguments: &[[u64; 2]],
+    block: Option<u64>,
+    moved: &mut [[u64; 2]],
 ) -> Result<[u64; 3], String> {
+    assert!(moved.is_empty() || moved.len() == arguments.len() + 1);
     let name = CString::new(kernel).map_err(|error| error.to_string())?;
     let schedule = SCHEDULE.get();
-    let [x, y, z, width, height, depth, shared] = geometry;
+    let [head_dim, x, y, z, width, height, depth, shared] = geometry;
     let request = Request {
         kernel: name.as_ptr(),
         head_dim: head_dim as c_int,
@@ -153,6 +166,12 @@ pub unsafe fn emulate(
         seed: 7,
         arguments: arguments.as_ptr(),
         argument_count: arguments.len() as u32,
+        moved_count: moved.len() as u32,
+        only: block.unwrap_or(u64::MAX),
+        moved: match moved.is_empty() {
+            true => std::ptr::null_mut(),
+            false => moved.as_mut_ptr(),
+        },
     };
     let mut counts = Counts::default();
     let mut reason = [0 as c_char; 256];

@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Result, Tensor, bail};
 
 use super::graph::operation;
 use super::launch::Launch;
-use super::memory::Buffer;
+use super::memory::{Buffer, upload, zeros};
 use super::source::EMBEDDING;
 
 /// Returns the rows of `weight` with the given ids; ids on the CPU need no transfer from the device.
@@ -21,7 +21,7 @@ pub(crate) fn embedding(weight: &Tensor, ids: &Tensor) -> Result<Tensor> {
     let y = Buffer::new(shape, DType::F32, &device)?;
     let launch = Launch::elements(EMBEDDING.kernel("embedding"), count * width)
         .tensor(&still)?
-        .tensor(&Tensor::from_slice(&ids, count, &device)?)?
+        .tensor(&upload(&ids, &device)?)?
         .buffer(&y)?
         .long(count)
         .int(width)?;
@@ -29,16 +29,17 @@ pub(crate) fn embedding(weight: &Tensor, ids: &Tensor) -> Result<Tensor> {
     unsafe { launch.run(&device)? };
     operation("embedding", &[weight], y, move |gradient| {
         let groups = Groups::of(&ids);
-        let dweight = Tensor::zeros((vocabulary, width), DType::F32, &device)?;
-        let upload = |list: &[u32]| Tensor::from_slice(list, list.len(), &device);
+        let dweight = zeros((vocabulary, width), &device)?;
+        let first = groups.first.clone();
         let launch = Launch::new(
             EMBEDDING.kernel("embedding_backward"),
             [groups.ids.len(), 1, 1],
         )
+        .classes(move |[token, ..]| [u64::from(first[token + 1] - first[token]), 0, 0, 0])
         .tensor(gradient)?
-        .tensor(&upload(&groups.ids)?)?
-        .tensor(&upload(&groups.first)?)?
-        .tensor(&upload(&groups.order)?)?
+        .tensor(&upload(&groups.ids, &device)?)?
+        .tensor(&upload(&groups.first, &device)?)?
+        .tensor(&upload(&groups.order, &device)?)?
         .tensor(&dweight)?
         .int(width)?;
         // SAFETY: the groups name positions of the gradient and rows of the weight.

@@ -46,7 +46,9 @@ pub(crate) fn operation_of_weights(
     }
     let mut inputs = vec![x];
     inputs.extend(&gates);
-    let (gate_count, x_tracked) = (gates.len(), x.track_op());
+    // The gates' own gradient means nothing, but it makes Candle ask them for those of their weights.
+    let of_gates: Vec<Tensor> = gates.iter().map(Tensor::detach).collect();
+    let x_tracked = x.track_op();
     operation(name, &inputs, output, move |gradient| {
         let found = backward(gradient)?;
         let of_tracked = found.of_weights.into_iter().zip(&tracked);
@@ -55,10 +57,7 @@ pub(crate) fn operation_of_weights(
             *slot.lock().unwrap_or_else(PoisonError::into_inner) = gradient;
         }
         let mut all = vec![found.of_x.filter(|_| x_tracked)];
-        for _ in 0..gate_count {
-            // The gates' own gradient means nothing, but it makes Candle ask them for those of their weights.
-            all.push(Some(Tensor::zeros(1, DType::F32, gradient.device())?));
-        }
+        all.extend(of_gates.iter().cloned().map(Some));
         Ok(all)
     })
 }

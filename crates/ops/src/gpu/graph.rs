@@ -8,6 +8,7 @@ use candle_core::{
 };
 
 use super::memory::Buffer;
+use super::work::note;
 
 /// Returns the gradients of the inputs, in order, for the gradient of the output; `None` for an input that is not
 /// tracked.
@@ -68,6 +69,11 @@ impl Operation {
     fn gradients<const N: usize>(&self, gradient: &Tensor) -> Result<[Option<Tensor>; N]> {
         let gradient = gradient.detach().contiguous()?;
         let gradients = (self.backward)(&gradient)?;
+        for found in gradients.iter().flatten() {
+            // Candle makes zeros for a tensor's gradient and adds what it gets.
+            let bytes = found.elem_count() * found.dtype().size_in_bytes();
+            note("Candle's sums of gradients", 2, [2 * bytes, 2 * bytes]);
+        }
         match <[Option<Tensor>; N]>::try_from(gradients) {
             Ok(gradients) => Ok(gradients),
             Err(all) => bail!("{}: `{}` gradients for `{N}` inputs", self.name, all.len()),

@@ -2,13 +2,14 @@
 
 use candle_core::{Result, Tensor, bail};
 
+use super::counts::Class;
 use super::memory::{Buffer, Span, span};
 use super::source::Kernel;
 
 /// Threads of a block of most kernels.
 pub(crate) const THREADS: usize = 256;
 /// Largest number of blocks of an element-wise kernel; beyond it, each thread computes several elements.
-const MOST_BLOCKS: usize = 1 << 16;
+pub(crate) const MOST_BLOCKS: usize = 1 << 16;
 
 /// Launch of a kernel, with its arguments in order.
 pub(crate) struct Launch {
@@ -17,6 +18,8 @@ pub(crate) struct Launch {
     pub threads: usize,
     pub shared: usize,
     pub arguments: Vec<Argument>,
+    /// Class of a block, by its place in the grid; without classes, every block may have other work than the next.
+    pub classes: Option<Box<dyn Fn([usize; 3]) -> Class>>,
     /// Tensors among the arguments, which must live until the launch.
     tensors: Vec<Tensor>,
 }
@@ -26,6 +29,8 @@ pub(crate) struct Launch {
 pub(crate) struct Argument {
     pub word: u64,
     pub bytes: u64,
+    /// Bytes among these that the kernel touches, at most.
+    pub touched: u64,
 }
 
 impl Launch {
@@ -37,18 +42,58 @@ impl Launch {
             threads: THREADS,
             shared: 0,
             arguments: Vec::new(),
+            classes: None,
             tensors: Vec::new(),
         }
     }
 
-    /// Begins a launch with a thread for each of `count` elements.
+    /// Begins a launch with a thread for each of `count` elements, each of the same work.
     pub fn elements(kernel: Kernel, count: usize) -> Self {
-        Self::new(kernel, [count.div_ceil(THREADS).min(MOST_BLOCKS), 1, 1])
+        let blocks = count.div_ceil(THREADS).min(MOST_BLOCKS);
+        let class = move |[block, ..]: [usize; 3]| {
+            let first = (block * THREADS..count).step_by(blocks * THREADS);
+            let elements = first.map(|first| THREADS.min(count - first));
+            [elements.sum::<usize>() as u64, 0, 0, 0]
+        };
+        Self::new(kernel, [blocks, 1, 1]).classes(class)
     }
 
-    /// Begins a launch with a warp for each of `rows`.
+    /// Begins a launch with a warp for each of `rows`, each of the same work.
     pub fn rows(kernel: Kernel, rows: usize) -> Self {
-        Self::new(kernel, [rows.div_ceil(THREADS / 32), 1, 1])
+        const WARPS: usize = THREADS / 32;
+        let class =
+            move |[block, ..]: [usize; 3]| [WARPS.min(rows - block * WARPS) as u64, 0, 0, 0];
+        Self::new(kernel, [rows.div_ceil(WARPS), 1, 1]).classes(class)
+    }
+
+    /// Names the numbers on which the work of a block depends, given its place in the grid.
+    pub fn classes(mut self, class: impl Fn([usize; 3]) -> Class + 'static) -> Self {
+        self.classes = Some(Box::new(class));
+        self
+    }
+
+    /// Returns the dimension of the heads, the grid, the block and the bytes of shared memory.
+    pub fn geometry(&self) -> [u32; 8] {
+        let [x, y, z] = self.grid;
+        let all = [
+            self.kernel.head_dim,
+            x,
+            y,
+            z,
+            self.threads,
+            1,
+            1,
+            self.shared,
+        ];
+        all.map(|number| number as u32)
+    }
+
+    /// Returns value and bytes of each argument.
+    pub fn words(&self) -> Vec<[u64; 2]> {
+        let arguments = self.arguments.iter();
+        arguments
+            .map(|argument| [argument.word, argument.bytes])
+            .collect()
     }
 
     /// Sets the threads of a block.
@@ -75,10 +120,16 @@ impl Launch {
     }
 
     /// Adds a place in memory.
-    pub fn span(mut self, Span { address, bytes }: Span) -> Self {
+    pub fn span(self, span: Span) -> Self {
+        self.strided(span, span.bytes)
+    }
+
+    /// Adds a place in memory of which the kernel touches `touched` bytes.
+    pub fn strided(mut self, Span { address, bytes }: Span, touched: u64) -> Self {
         self.arguments.push(Argument {
             word: address,
             bytes,
+            touched,
         });
         self
     }
@@ -105,7 +156,11 @@ impl Launch {
     }
 
     fn word(mut self, word: u64) -> Self {
-        self.arguments.push(Argument { word, bytes: 0 });
+        self.arguments.push(Argument {
+            word,
+            bytes: 0,
+            touched: 0,
+        });
         self
     }
 }

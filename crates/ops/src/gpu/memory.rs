@@ -1,7 +1,10 @@
 //! Memory that kernels write, and addresses of tensors.
 
 use candle_core::op::BackpropOp;
-use candle_core::{CpuStorage, DType, Device, Result, Shape, Storage, Tensor, bail};
+use candle_core::{CpuStorage, DType, Device, Result, Shape, Storage, Tensor, WithDType, bail};
+use half::vec::HalfBitsVecExt;
+
+use super::work::{is_counting, note};
 
 /// Memory of a tensor to be: a kernel writes it, then it becomes a tensor or an operation's output.
 pub(crate) struct Buffer {
@@ -10,11 +13,13 @@ pub(crate) struct Buffer {
 }
 
 impl Buffer {
-    /// Allocates memory whose content is undefined; on a CPU it is NaN.
+    /// Allocates memory whose content is undefined; on a CPU it is NaN, and zeros while work is counted.
     pub fn new(shape: impl Into<Shape>, dtype: DType, device: &Device) -> Result<Self> {
         let shape = shape.into();
         let storage = match device {
-            Device::Cpu => Storage::Cpu(poisoned(shape.elem_count(), dtype)?),
+            // The system maps zeros only when they are touched, which most are not while work is counted.
+            Device::Cpu if is_counting() => Storage::Cpu(filled(&shape, dtype, false)?),
+            Device::Cpu => Storage::Cpu(filled(&shape, dtype, true)?),
             #[cfg(feature = "cuda")]
             Device::Cuda(device) => {
                 use candle_core::backend::BackendDevice;
@@ -33,6 +38,8 @@ impl Buffer {
 
     /// Copies a contiguous tensor.
     pub fn copy_of(tensor: &Tensor) -> Result<Self> {
+        let bytes = tensor.elem_count() * tensor.dtype().size_in_bytes();
+        note("copy", 1, [bytes, bytes]);
         let (storage, layout) = tensor.storage_and_layout();
         Ok(Self {
             storage: storage.try_clone(layout)?,
@@ -65,14 +72,31 @@ impl Buffer {
     }
 }
 
-/// Fills memory with the bits of NaN, so that what a kernel leaves out is seen.
-fn poisoned(count: usize, dtype: DType) -> Result<CpuStorage> {
-    Ok(match dtype {
-        DType::F32 => CpuStorage::F32(vec![f32::NAN; count]),
-        DType::BF16 => CpuStorage::BF16(vec![half::bf16::NAN; count]),
-        DType::U32 => CpuStorage::U32(vec![u32::MAX; count]),
-        other => bail!("kernels write no `{other:?}`"),
+/// Returns memory with the bits of NaN, so that what a kernel leaves out is seen, or of zeros.
+fn filled(shape: &Shape, dtype: DType, poisoned: bool) -> Result<CpuStorage> {
+    let count = shape.elem_count();
+    Ok(match (dtype, poisoned) {
+        (DType::F32, true) => CpuStorage::F32(vec![f32::NAN; count]),
+        (DType::F32, false) => CpuStorage::F32(vec![0.0; count]),
+        (DType::BF16, true) => CpuStorage::BF16(vec![half::bf16::NAN; count]),
+        (DType::BF16, false) => CpuStorage::BF16(vec![0u16; count].reinterpret_into()),
+        (DType::U32, true) => CpuStorage::U32(vec![u32::MAX; count]),
+        (DType::U32, false) => CpuStorage::U32(vec![0; count]),
+        (other, _) => bail!("kernels write no `{other:?}`"),
     })
+}
+
+/// Returns zeros that a kernel may add to or write over, outside of any graph.
+pub(crate) fn zeros(shape: impl Into<Shape>, device: &Device) -> Result<Tensor> {
+    let zeros = Tensor::zeros(shape, DType::F32, device)?;
+    note("zeros", 1, [0, 4 * zeros.elem_count()]);
+    Ok(zeros)
+}
+
+/// Uploads a list to the device.
+pub(crate) fn upload<T: WithDType>(list: &[T], device: &Device) -> Result<Tensor> {
+    note("upload", 1, [0, std::mem::size_of_val(list)]);
+    Tensor::from_slice(list, list.len(), device)
 }
 
 /// Address and bytes of memory on the device.
@@ -83,11 +107,48 @@ pub(crate) struct Span {
 }
 
 impl Span {
+    /// Returns `count` bytes from `bytes` on.
+    pub fn part(&self, bytes: usize, count: usize) -> Span {
+        Span {
+            bytes: count as u64,
+            ..self.after(bytes as u64)
+        }
+    }
+
     /// Returns the part from `bytes` on.
     pub fn after(&self, bytes: u64) -> Span {
         Span {
             address: self.address + bytes,
             bytes: self.bytes.saturating_sub(bytes),
+        }
+    }
+}
+
+/// Memory that a product is written to.
+#[derive(Clone, Copy)]
+pub(super) struct Target {
+    pub place: Span,
+    /// Type of its numbers: f32, or bf16 for a product that only serves as a factor.
+    pub dtype: DType,
+    /// Adds to what is there, which must be f32.
+    pub adds: bool,
+}
+
+impl Target {
+    /// Returns memory of f32 that the product is written to.
+    pub fn of(place: Span) -> Self {
+        Self {
+            place,
+            dtype: DType::F32,
+            adds: false,
+        }
+    }
+
+    /// Returns memory of f32 that the product is added to.
+    pub fn sum(place: Span) -> Self {
+        Self {
+            adds: true,
+            ..Self::of(place)
         }
     }
 }

@@ -27,7 +27,12 @@ impl Size {
     /// Begins a launch that sums over rows, with the shares of the rows in its second dimension.
     fn sums(&self, kernel: &'static str) -> Launch {
         let grid = [self.width.div_ceil(32), self.shares(), 1];
-        Launch::new(NORM.kernel(kernel), grid)
+        let (rows, width) = (self.rows, self.width);
+        Launch::new(NORM.kernel(kernel), grid).classes(move |[x, y, _]| {
+            let columns = 32.min(width - x * 32);
+            let rows = SHARE.min(rows - y * SHARE);
+            [columns as u64, rows as u64, 0, 0]
+        })
     }
 
     fn shares(&self) -> usize {
@@ -214,21 +219,29 @@ pub(super) struct NormGradient {
     pub of_weight: Option<Tensor>,
 }
 
-/// Computes RMSNorm of (rows, width), rounded to bf16.
-pub(super) fn rounded_norm(x: &Tensor, weight: &Tensor, epsilon: f64) -> Result<RoundedNorm> {
+/// Rounded norm of rows, and the rows themselves in memory of their own, to which a product may be added.
+pub(super) struct NormedRows {
+    pub norm: RoundedNorm,
+    pub copy: Buffer,
+}
+
+/// Computes RMSNorm of (rows, width), rounded to bf16, and copies the rows.
+pub(super) fn rounded_norm(x: &Tensor, weight: &Tensor, epsilon: f64) -> Result<NormedRows> {
     let size = Size::of(x)?;
     let weight = weight.detach().contiguous()?;
     let normed = Buffer::new(x.shape(), DType::BF16, x.device())?;
     let scales = Buffer::new(size.rows, DType::F32, x.device())?;
+    let copy = Buffer::new(x.shape(), DType::F32, x.device())?;
     let launch = Launch::rows(NORM.kernel("rms_norm_rounded"), size.rows)
         .tensor(x)?
         .tensor(&weight)?
         .buffer(&normed)?
         .buffer(&scales)?
+        .buffer(&copy)?
         .int(size.rows)?
         .int(size.width)?
         .float(epsilon);
-    // SAFETY: x and its norm have `rows` rows of `width` elements, the weight `width`, the scales `rows`.
+    // SAFETY: x, its norm and its copy have `rows` rows of `width` elements, the weight `width`, the scales `rows`.
     unsafe { launch.run(x.device())? };
     let saved = Saved {
         size,
@@ -237,9 +250,12 @@ pub(super) fn rounded_norm(x: &Tensor, weight: &Tensor, epsilon: f64) -> Result<
         means: None,
         scales: scales.into_tensor(),
     };
-    Ok(RoundedNorm {
-        normed: normed.into_tensor(),
-        saved,
+    Ok(NormedRows {
+        norm: RoundedNorm {
+            normed: normed.into_tensor(),
+            saved,
+        },
+        copy,
     })
 }
 

@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Result, Tensor};
 
 use super::launch::Launch;
-use super::memory::{Buffer, Span, span};
+use super::memory::{Buffer, Span, span, upload};
 use super::source::{ADAMW, MUON, REDUCE};
 use crate::fused::UpdateFactors;
 
@@ -27,7 +27,7 @@ pub(crate) fn adamw(
     factors: &UpdateFactors,
 ) -> Result<()> {
     // Array of `struct Update`: four pointers, a count and `kept`.
-    let mut words: Vec<u32> = Vec::new();
+    let (mut words, mut counts): (Vec<u32>, Vec<u64>) = Default::default();
     for update in updates {
         let spans = [
             span(&update.parameter)?,
@@ -41,11 +41,13 @@ pub(crate) fn adamw(
             }
             words.push((stretch.end - stretch.start) as u32);
             words.push(update.kept.to_bits());
+            counts.push(stretch.end - stretch.start);
         }
     }
     let blocks = words.len() / 10;
-    let table = Tensor::from_vec(words, blocks * 10, device)?;
+    let table = upload(&words, device)?;
     let launch = Launch::new(ADAMW.kernel("adamw"), [blocks, 1, 1])
+        .classes(move |[block, ..]| [counts[block], 0, 0, 0])
         .tensor(&table)?
         .float(factors.gradient_scale.into())
         .float(factors.beta1.into())
@@ -60,21 +62,23 @@ pub(crate) fn adamw(
 /// Returns Σx² over all elements of f32 tensors; waits for the device.
 pub(crate) fn square_sum(device: &Device, tensors: &[Tensor]) -> Result<f64> {
     // Array of `struct Stretch`: a pointer and a count.
-    let mut words: Vec<u32> = Vec::new();
+    let (mut words, mut counts): (Vec<u32>, Vec<u64>) = Default::default();
     for tensor in tensors {
         let Span { address, bytes } = span(tensor)?;
         for stretch in stretches(bytes / 4) {
             push(&mut words, address + stretch.start * 4);
             push(&mut words, stretch.end - stretch.start);
+            counts.push(stretch.end - stretch.start);
         }
     }
     let blocks = words.len() / 4;
     if blocks == 0 {
         return Ok(0.0);
     }
-    let table = Tensor::from_vec(words, blocks * 4, device)?;
+    let table = upload(&words, device)?;
     let sums = Buffer::new(blocks, DType::F32, device)?;
     let launch = Launch::new(REDUCE.kernel("square_sums"), [blocks, 1, 1])
+        .classes(move |[block, ..]| [counts[block], 0, 0, 0])
         .shared(32 * 4)
         .tensor(&table)?
         .buffer(&sums)?;

@@ -2,10 +2,11 @@
 
 use candle_core::{D, DType, Device, Result, Tensor, bail};
 
+use super::counts::{Class, Unit};
 use super::graph::operation;
 use super::host;
-use super::launch::Launch;
-use super::memory::Buffer;
+use super::launch::{Launch, MOST_BLOCKS, THREADS};
+use super::memory::{Buffer, Target};
 use super::source::CAST;
 use crate::Precision;
 
@@ -43,72 +44,123 @@ pub(crate) fn widened(x: &Tensor) -> Result<Buffer> {
 /// Returns an operand of a product as `precision` has it, in no graph.
 pub(crate) fn factor(x: &Tensor, precision: Precision) -> Result<Tensor> {
     match precision {
-        Precision::F32 => Ok(x.detach()),
+        Precision::F32 | Precision::Tf32 => Ok(x.detach()),
         Precision::Bf16 => rounded(x),
     }
 }
 
 /// Computes a·b of two factors of one type, summed and written in f32: (.., m, k), (.., k, n) → (.., m, n).
-pub(crate) fn product(a: &Tensor, b: &Tensor) -> Result<Buffer> {
+pub(crate) fn product(a: &Tensor, b: &Tensor, precision: Precision) -> Result<Buffer> {
+    product_as(DType::F32, [a, b], precision)
+}
+
+/// Computes a·b of two factors in bf16, summed in f32 and rounded to bf16: (m, k), (k, n) → (m, n).
+pub(super) fn rounded_product(a: &Tensor, b: &Tensor) -> Result<Buffer> {
+    product_as(DType::BF16, [a, b], Precision::Bf16)
+}
+
+fn product_as(dtype: DType, [a, b]: [&Tensor; 2], precision: Precision) -> Result<Buffer> {
+    let mut dims = a.dims().to_vec();
+    if let Some(last) = dims.last_mut() {
+        *last = b.dim(D::Minus1)?;
+    }
+    let c = Buffer::new(dims, dtype, a.device())?;
+    let target = Target {
+        dtype,
+        ..Target::of(c.span()?)
+    };
+    multiply([a, b], target, precision)?;
+    Ok(c)
+}
+
+/// Writes a·b of two factors of one type to memory of their product's size.
+pub(super) fn multiply([a, b]: [&Tensor; 2], to: Target, precision: Precision) -> Result<()> {
+    let unit = match (a.dtype(), precision) {
+        (DType::BF16, _) => Unit::Bf16,
+        (_, Precision::Tf32) => Unit::Tf32,
+        _ => Unit::F32,
+    };
+    let count = a.elem_count() / a.dim(D::Minus1)?.max(1) * b.dim(D::Minus1)?;
+    if to.place.bytes as usize != count * to.dtype.size_in_bytes() {
+        bail!(
+            "a product of `{count}` numbers in `{}` bytes",
+            to.place.bytes
+        )
+    }
     match a.device() {
         #[cfg(feature = "cuda")]
-        Device::Cuda(device) => {
-            let mut dims = a.dims().to_vec();
-            if let Some(last) = dims.last_mut() {
-                *last = b.dim(D::Minus1)?;
+        Device::Cuda(device) => super::cuda::multiply(device, [a, b], to, unit),
+        // SAFETY: the memory has the size of the product, and its tensor does not exist yet or is read by no one.
+        Device::Cpu => unsafe { host::multiply([a, b], to, unit) },
+        _ => bail!("products of our own run on a CUDA device"),
+    }
+}
+
+/// Weights of a sublayer, rounded to bf16.
+pub(super) struct RoundedWeights {
+    /// Up to three matrices of the same width, one below the other.
+    pub inner: Tensor,
+    pub outer: Tensor,
+}
+
+impl RoundedWeights {
+    /// Rounds all in one launch.
+    pub fn new(inner: &[&Tensor], outer: &Tensor) -> Result<Self> {
+        let (device, [outputs, width]) = (outer.device(), [outer.dim(0)?, outer.dim(1)?]);
+        let mut all = inner.to_vec();
+        all.push(outer);
+        let all: Vec<Tensor> = (all.iter())
+            .map(|matrix| matrix.detach().contiguous())
+            .collect::<Result<_>>()?;
+        let counts: Vec<usize> = all.iter().map(Tensor::elem_count).collect();
+        let count = counts.iter().sum::<usize>();
+        let joined = Buffer::new(count, DType::BF16, device)?;
+        let ends: Vec<usize> = (counts.iter())
+            .scan(0, |end, count| {
+                *end += count;
+                Some(*end)
+            })
+            .collect();
+        let kernel = CAST.kernel("round_joined");
+        let mut launch = Launch::elements(kernel, count).classes(blocks_of_parts(ends));
+        for place in 0..4 {
+            launch = launch.tensor(all.get(place).unwrap_or(&all[0]))?;
+        }
+        launch = launch.buffer(&joined)?;
+        for place in 0..4 {
+            launch = launch.long(counts.get(place).copied().unwrap_or(0));
+        }
+        // SAFETY: the matrices fill the memory; a place without a matrix has no elements.
+        unsafe { launch.run(device)? };
+        let joined = joined.into_tensor();
+        let of_outer = outputs * width;
+        let inner_width = inner[0].dim(1)?;
+        let of_inner = joined.narrow(0, 0, count - of_outer)?;
+        Ok(Self {
+            inner: of_inner.reshape(((count - of_outer) / inner_width, inner_width))?,
+            outer: joined
+                .narrow(0, count - of_outer, of_outer)?
+                .reshape((outputs, width))?,
+        })
+    }
+}
+
+/// Names the work of a block of elements that lie in up to four parts, given the parts' ends: its elements in each.
+fn blocks_of_parts(ends: Vec<usize>) -> impl Fn([usize; 3]) -> Class {
+    let count = ends.last().copied().unwrap_or(0);
+    let blocks = count.div_ceil(THREADS).min(MOST_BLOCKS);
+    move |[block, ..]| {
+        let mut class = [0; 4];
+        for first in (block * THREADS..count).step_by(blocks * THREADS) {
+            let last = (first + THREADS).min(count);
+            let mut begin = 0;
+            for (place, end) in ends.iter().enumerate() {
+                class[place] += last.min(*end).saturating_sub(first.max(begin)) as u64;
+                begin = *end;
             }
-            let c = Buffer::new(dims, DType::F32, a.device())?;
-            super::cuda::add_product(device, [a, b], &c, 0.0)?;
-            Ok(c)
         }
-        Device::Cpu => Buffer::copy_of(&on_cpu(a, b)?),
-        _ => bail!("products of our own run on a CUDA device"),
+        class
     }
-}
-
-/// Computes base + a·b: (m, n), (m, k), (k, n) → (m, n).
-pub(crate) fn add_product(base: &Tensor, a: &Tensor, b: &Tensor) -> Result<Buffer> {
-    match a.device() {
-        #[cfg(feature = "cuda")]
-        Device::Cuda(device) => {
-            let c = Buffer::copy_of(base)?;
-            super::cuda::add_product(device, [a, b], &c, 1.0)?;
-            Ok(c)
-        }
-        Device::Cpu => Buffer::copy_of(&(base + on_cpu(a, b)?)?),
-        _ => bail!("products of our own run on a CUDA device"),
-    }
-}
-
-/// Computes a·b on the CPU, in the place of cuBLAS.
-fn on_cpu(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    host::count_product(a.elem_count() * b.dim(D::Minus1)?);
-    a.to_dtype(DType::F32)?.matmul(&b.to_dtype(DType::F32)?)
-}
-
-/// Rounds matrices of the same width to bf16, one below the other.
-pub(crate) fn join_rounded(matrices: &[&Tensor]) -> Result<Tensor> {
-    let width = matrices[0].dim(1)?;
-    let rows = matrices
-        .iter()
-        .map(|matrix| matrix.dim(0))
-        .sum::<Result<usize>>()?;
-    let joined = Buffer::new((rows, width), DType::BF16, matrices[0].device())?;
-    let mut to = joined.span()?;
-    for matrix in matrices {
-        let matrix = matrix.detach().contiguous()?;
-        let launch = Launch::elements(CAST.kernel("round_rows"), matrix.elem_count())
-            .tensor(&matrix)?
-            .span(to)
-            .long(matrix.dim(0)?)
-            .int(width)?
-            .int(width)?
-            .int(width)?;
-        // SAFETY: the rows of all matrices fill the memory.
-        unsafe { launch.run(matrix.device())? };
-        to = to.after(2 * matrix.elem_count() as u64);
-    }
-    Ok(joined.into_tensor())
 }
 
 /// x·weightᵀ + bias: (.., in), (out, in), (out) → (.., out).
@@ -138,14 +190,20 @@ fn rows_by(x: &Tensor, weight: &Tensor, precision: Precision) -> Result<Tensor> 
         factor(&x.contiguous()?, precision)?,
         factor(&weight.contiguous()?, precision)?,
     );
-    let y = product(&left, &right.t()?)?;
+    let y = product(&left, &right.t()?, precision)?;
     let tracked = (x.track_op(), weight.track_op());
     // Each gradient needs the other factor.
     let kept = (tracked.1.then_some(left), tracked.0.then_some(right));
     operation("linear", &[x, weight], y, move |gradient| {
         let gradient = factor(gradient, precision)?;
-        let of_x = kept.1.as_ref().map(|right| product(&gradient, right));
-        let of_weight = kept.0.as_ref().map(|left| product(&gradient.t()?, left));
+        let of_x = kept
+            .1
+            .as_ref()
+            .map(|right| product(&gradient, right, precision));
+        let of_weight = kept
+            .0
+            .as_ref()
+            .map(|left| product(&gradient.t()?, left, precision));
         Ok(vec![
             of_x.transpose()?.map(Buffer::into_tensor),
             of_weight.transpose()?.map(Buffer::into_tensor),

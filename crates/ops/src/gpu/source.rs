@@ -1,5 +1,7 @@
 //! Kernels and the files that they come from.
 
+use super::counts::Unit;
+
 /// File of kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Source {
@@ -28,14 +30,26 @@ sources! {
     ACTIVATION = "activation.cu";
     ADAMW = "adamw.cu";
     ATTENTION_BACKWARD = "attention_backward.cu";
+    ATTENTION_F32 = "attention_f32.cu";
     ATTENTION_FORWARD = "attention_forward.cu";
     CAST = "cast.cu";
+    DROPOUT = "dropout.cu";
     EMBEDDING = "embedding.cu";
     LOSS = "loss.cu";
     MUON = "muon.cu";
     NORM = "norm.cu";
     REDUCE = "reduce.cu";
     ROPE = "rope.cu";
+}
+
+impl Kernel {
+    /// Returns the unit of its multiply-adds.
+    pub fn unit(&self) -> Unit {
+        match self.name.ends_with("_f32") {
+            true => Unit::F32,
+            false => Unit::Bf16,
+        }
+    }
 }
 
 impl Source {
@@ -80,12 +94,17 @@ mod tests {
     /// Checks that the text for NVRTC includes no file and contains each header once.
     #[test]
     fn whole_sources_stand_alone() {
-        for source in [&ATTENTION_FORWARD, &ATTENTION_BACKWARD, &NORM] {
+        for source in [
+            &ATTENTION_FORWARD,
+            &ATTENTION_BACKWARD,
+            &ATTENTION_F32,
+            &NORM,
+        ] {
             let whole = source.whole();
             let includes = whole.lines().filter(|line| line.starts_with("#include"));
             assert_eq!(includes.collect::<Vec<_>>(), ["#include \"emulate.h\""]);
             assert_eq!(whole.matches("DEVICE float sum_of_warp").count(), 1);
-            let tiles = usize::from(source.name.starts_with("attention"));
+            let tiles = usize::from(source.text.contains("attention.h"));
             assert_eq!(whole.matches("void copy_tile(").count(), tiles);
         }
     }

@@ -3,12 +3,13 @@
 
 use candle_core::{D, DType, Result, Tensor};
 
+use super::counts::Class;
 use super::flash::{Heads, Saved, attends};
 use super::gates::{Gradients, operation_of_weights};
-use super::launch::Launch;
-use super::memory::{Buffer, span};
-use super::norm::{NormGradient, rounded_norm};
-use super::product::{add_product, join_rounded, product, rounded};
+use super::launch::{Launch, MOST_BLOCKS, THREADS};
+use super::memory::{Buffer, Target, span};
+use super::norm::{NormGradient, NormedRows, rounded_norm};
+use super::product::{RoundedWeights, multiply, product, rounded, rounded_product};
 use super::source::{ACTIVATION, ROPE};
 use crate::{FeedForward, Placement, Precision, Segments, SelfAttention};
 
@@ -18,7 +19,8 @@ pub(crate) fn takes_attention(
     placement: &Placement,
     precision: Precision,
 ) -> bool {
-    attends(2 * placement.rotary.frequencies(), precision)
+    precision == Precision::Bf16
+        && attends(2 * placement.rotary.frequencies())
         && weights.query_key_norm.is_none()
         && placement.segments.is_in_order()
 }
@@ -29,10 +31,13 @@ pub(crate) fn feed_forward(x: &Tensor, weights: &FeedForward) -> Result<Tensor> 
     let (rows, width) = (batch * sequence, weights.gate.weight.dim(0)?);
     let device = x.device().clone();
     let still = x.detach().contiguous()?.reshape((rows, hidden))?;
-    let norm = rounded_norm(&still, weights.norm, weights.epsilon)?;
-    let gate_up = join_rounded(&[weights.gate.weight, weights.up.weight])?; // (2·intermediate, hidden)
-    let down = join_rounded(&[weights.down.weight])?; // (hidden, intermediate)
-    let sides = product(&norm.normed, &gate_up.t()?)?; // (rows, 2·intermediate)
+    let NormedRows { norm, copy } = rounded_norm(&still, weights.norm, weights.epsilon)?;
+    let inner = [weights.gate.weight, weights.up.weight];
+    let RoundedWeights {
+        inner: gate_up, // (2·intermediate, hidden)
+        outer: down,    // (hidden, intermediate)
+    } = RoundedWeights::new(&inner, weights.down.weight)?;
+    let sides = product(&norm.normed, &gate_up.t()?, Precision::Bf16)?; // (rows, 2·intermediate)
     let kept = Buffer::new((rows, 2 * width), DType::BF16, &device)?;
     let active = Buffer::new((rows, width), DType::BF16, &device)?;
     let launch = Launch::elements(ACTIVATION.kernel("swiglu_sides"), rows * width)
@@ -43,7 +48,12 @@ pub(crate) fn feed_forward(x: &Tensor, weights: &FeedForward) -> Result<Tensor> 
         .int(width)?;
     // SAFETY: `rows` rows of two sides of `width` elements, and of one in `active`.
     unsafe { launch.run(&device)? };
-    let y = add_product(&still, &active.into_tensor(), &down.t()?)?.reshaped(x.shape());
+    multiply(
+        [&active.into_tensor(), &down.t()?],
+        Target::sum(copy.span()?),
+        Precision::Bf16,
+    )?;
+    let y = copy.reshaped(x.shape());
     let kept = kept.into_tensor();
     let all = [
         weights.norm,
@@ -55,7 +65,7 @@ pub(crate) fn feed_forward(x: &Tensor, weights: &FeedForward) -> Result<Tensor> 
     operation_of_weights("feed_forward", x, &all, y, move |gradient| {
         let residual = gradient.reshape((rows, hidden))?;
         let gradient = rounded(&residual)?;
-        let of_active = product(&gradient, &down)?;
+        let of_active = product(&gradient, &down, Precision::Bf16)?;
         let of_sides = Buffer::new((rows, 2 * width), DType::BF16, &device)?;
         let active = Buffer::new((rows, width), DType::BF16, &device)?;
         let launch = Launch::elements(ACTIVATION.kernel("swiglu_sides_backward"), rows * width)
@@ -75,7 +85,7 @@ pub(crate) fn feed_forward(x: &Tensor, weights: &FeedForward) -> Result<Tensor> 
             part.map(|all| all.narrow(0, place * width, width))
                 .transpose()
         };
-        let of_normed = product(&of_sides, &gate_up)?.into_tensor();
+        let of_normed = product(&of_sides, &gate_up, Precision::Bf16)?.into_tensor();
         let NormGradient { of_x, of_weight } = norm.backward(&of_normed, &residual, moves[0])?;
         Ok(Gradients {
             of_x: Some(of_x.reshape((batch, sequence, hidden))?),
@@ -95,21 +105,29 @@ pub(crate) fn self_attention(
     let (of_queries, of_keys) = (weights.query.weight.dim(0)?, weights.key.weight.dim(0)?);
     let rows = batch * sequence;
     let still = x.detach().contiguous()?.reshape((rows, hidden))?;
-    let norm = rounded_norm(&still, weights.norm, weights.epsilon)?;
-    let joined = join_rounded(&[
+    let NormedRows { norm, copy } = rounded_norm(&still, weights.norm, weights.epsilon)?;
+    let inner = [
         weights.query.weight,
         weights.key.weight,
         weights.value.weight,
-    ])?;
-    let output = join_rounded(&[weights.output.weight])?; // (hidden, heads·d)
+    ];
+    let RoundedWeights {
+        inner: joined,
+        outer: output, // (hidden, heads·d)
+    } = RoundedWeights::new(&inner, weights.output.weight)?;
     let turn = Turn::new(placement, [of_queries, of_keys], head_dim)?;
     let heads = turn.heads(batch, sequence);
-    let projected = product(&norm.normed, &joined.t()?)?.into_tensor();
+    let projected = product(&norm.normed, &joined.t()?, Precision::Bf16)?.into_tensor();
     let sides = turn.run("rope_sides", &projected, 1.0)?; // (rows, (heads + 2·kv_heads)·d)
     let segments = placement.segments.clone();
     let [mixed, log_sums] = heads.attend(turn.spans(&sides)?, &segments, x.device())?;
     let mixed = mixed.reshape((rows, of_queries))?;
-    let y = add_product(&still, &mixed, &output.t()?)?.reshaped(x.shape());
+    multiply(
+        [&mixed, &output.t()?],
+        Target::sum(copy.span()?),
+        Precision::Bf16,
+    )?;
+    let y = copy.reshaped(x.shape());
     let all = [
         weights.norm,
         weights.query.weight,
@@ -122,7 +140,7 @@ pub(crate) fn self_attention(
         let residual = gradient.reshape((rows, hidden))?;
         let gradient = rounded(&residual)?;
         let of_output = of_weight(moves[4], &gradient, &mixed)?;
-        let of_mixed = rounded(&product(&gradient, &output)?.into_tensor())?;
+        let of_mixed = rounded_product(&gradient, &output)?.into_tensor();
         let saved = (&sides, &log_sums);
         let of_sides = turn.backward(&heads, saved, [&mixed, &of_mixed], &segments)?;
         let of_joined = of_weight(moves[1..4].contains(&true), &of_sides, &norm.normed)?;
@@ -136,7 +154,7 @@ pub(crate) fn self_attention(
             part(3, of_queries + of_keys, of_keys)?,
             of_output,
         ];
-        let of_normed = product(&of_sides, &joined)?.into_tensor();
+        let of_normed = product(&of_sides, &joined, Precision::Bf16)?.into_tensor();
         let NormGradient { of_x, of_weight } = norm.backward(&of_normed, &residual, moves[0])?;
         Ok(Gradients {
             of_x: Some(of_x.reshape((batch, sequence, hidden))?),
@@ -147,7 +165,7 @@ pub(crate) fn self_attention(
 
 /// Returns gradientᵀ·input, if the weight is trained.
 fn of_weight(moves: bool, gradient: &Tensor, input: &Tensor) -> Result<Option<Tensor>> {
-    let found = moves.then(|| product(&gradient.t()?, input));
+    let found = moves.then(|| product(&gradient.t()?, input, Precision::Bf16));
     Ok(found.transpose()?.map(Buffer::into_tensor))
 }
 
@@ -189,6 +207,7 @@ impl Turn {
             head_dim: self.head_dim,
             query_stride: self.width(),
             key_stride: self.width(),
+            dtype: DType::BF16,
         }
     }
 
@@ -200,10 +219,28 @@ impl Turn {
         Ok([all, all.after(keys), all.after(values)])
     }
 
+    /// Names the work of a block: its pairs, and those among them that are turned.
+    fn blocks(&self, pairs: usize) -> impl Fn([usize; 3]) -> Class + use<> {
+        let half = self.head_dim / 2;
+        let (of_row, turned) = (self.width() / 2, (self.heads + self.kv_heads) * half);
+        let turned_before = move |pair: usize| pair / of_row * turned + (pair % of_row).min(turned);
+        let blocks = pairs.div_ceil(THREADS).min(MOST_BLOCKS);
+        move |[block, ..]| {
+            let mut class = [0; 4];
+            for first in (block * THREADS..pairs).step_by(blocks * THREADS) {
+                let end = (first + THREADS).min(pairs);
+                class[0] += (end - first) as u64;
+                class[1] += (turned_before(end) - turned_before(first)) as u64;
+            }
+            class
+        }
+    }
+
     /// Turns queries and keys of `x`, rounded, and copies the values.
     fn run(&self, kernel: &'static str, x: &Tensor, direction: f64) -> Result<Tensor> {
         let y = Buffer::new(x.shape(), DType::BF16, x.device())?;
         let launch = Launch::elements(ROPE.kernel(kernel), x.elem_count() / 2)
+            .classes(self.blocks(x.elem_count() / 2))
             .tensor(x)?
             .tensor(&self.cos)?
             .tensor(&self.sin)?

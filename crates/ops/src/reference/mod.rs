@@ -20,7 +20,7 @@ const SCORED_ROWS: usize = 1024;
 
 /// Computes a·b for (.., m, k) and (.., k, n), with the inputs rounded to `precision`.
 pub(crate) fn product(a: &Tensor, b: &Tensor, precision: Precision) -> Result<Tensor> {
-    if precision == Precision::F32 {
+    if precision != Precision::Bf16 {
         return a.matmul(b);
     }
     if matches!(a.device(), Device::Cpu) {

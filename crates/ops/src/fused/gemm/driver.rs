@@ -139,7 +139,7 @@ fn few_rows(
 ) {
     let (k, n) = (a.columns, b.columns);
     let dot = match precision {
-        Precision::F32 => dot,
+        Precision::F32 | Precision::Tf32 => dot,
         Precision::Bf16 => dot_bf16,
     };
     for_each(n.div_ceil(64), a.rows * k * n, |task| {

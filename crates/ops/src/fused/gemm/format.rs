@@ -37,7 +37,7 @@ impl Format {
     pub fn of(precision: Precision) -> Self {
         match precision {
             #[cfg(target_arch = "x86_64")]
-            Precision::F32 if amx::is_there() => Self::Split,
+            Precision::F32 | Precision::Tf32 if amx::is_there() => Self::Split,
             _ => Self::of_small(precision),
         }
     }
@@ -46,7 +46,7 @@ impl Format {
     /// only once.
     pub fn of_small(precision: Precision) -> Self {
         match precision {
-            Precision::F32 => Self::Plain,
+            Precision::F32 | Precision::Tf32 => Self::Plain,
             #[cfg(target_arch = "x86_64")]
             Precision::Bf16 if amx::is_there() => Self::Tiled,
             Precision::Bf16 if has_bf16_dot() => Self::Bf16Pairs,

@@ -12,8 +12,9 @@ use candle_core::cuda_backend::cudarc::driver::{
 };
 use candle_core::{CudaDevice, DType, DeviceLocation, Result, Tensor, bail};
 
+use super::counts::Unit;
 use super::launch::Launch;
-use super::memory::{Buffer, start};
+use super::memory::{Target, start};
 use super::source::Kernel;
 use candle_core::backend::BackendDevice;
 
@@ -136,12 +137,12 @@ impl Operand {
     }
 }
 
-/// Computes beta·c + a·b with sums and c in f32: (.., m, k), (.., k, n), (.., m, n).
-pub(super) fn add_product(
+/// Computes a·b with sums in f32: (.., m, k), (.., k, n), (.., m, n). The target is memory of the product's size.
+pub(super) fn multiply(
     device: &CudaDevice,
     [a, b]: [&Tensor; 2],
-    c: &Buffer,
-    beta: f32,
+    to: Target,
+    unit: Unit,
 ) -> Result<()> {
     let rank = check_factors(a, b)?;
     let (m, k, n) = (a.dims()[rank - 2], a.dims()[rank - 1], b.dims()[rank - 1]);
@@ -155,7 +156,15 @@ pub(super) fn add_product(
         other => bail!("a product of `{other:?}`"),
     };
     let (left, right) = (Operand::new(a)?, Operand::new(b)?);
-    let alpha = 1f32;
+    let (alpha, beta) = (1f32, if to.adds { 1f32 } else { 0f32 });
+    let of_result = match to.dtype {
+        DType::BF16 => cublas::cudaDataType_t::CUDA_R_16BF,
+        _ => cublas::cudaDataType_t::CUDA_R_32F,
+    };
+    let compute = match unit {
+        Unit::Tf32 => cublas::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32,
+        _ => cublas::cublasComputeType_t::CUBLAS_COMPUTE_32F,
+    };
     // cuBLAS counts columns first: it computes cᵀ = bᵀ·aᵀ.
     // SAFETY: the operands' leading dimensions and strides are those of their tensors, and c has batch·m·n elements.
     unsafe {
@@ -176,12 +185,12 @@ pub(super) fn add_product(
             left.leading as i32,
             left.stride as i64,
             (&raw const beta).cast(),
-            c.span()?.address as *mut _,
-            cublas::cudaDataType_t::CUDA_R_32F,
+            to.place.address as *mut _,
+            of_result,
             n as i32,
             (m * n) as i64,
             batch as i32,
-            cublas::cublasComputeType_t::CUBLAS_COMPUTE_32F,
+            compute,
             cublas::cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT_TENSOR_OP,
         )
     }

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Tensor};
 
-use super::{BF16, assert_kernels, kernels, launches, numbers, relative, with_gradients};
+use super::{BF16, F32, assert_kernels, kernels, launches, numbers, relative, with_gradients};
 use crate::{Ops, Precision, Segments};
 
 /// Sizes of a call, and the keys that each query sees.
@@ -74,17 +74,26 @@ fn attend(ops: Ops, x: &[&Tensor], segments: &Segments) -> candle_core::Result<T
 }
 
 /// Checks both sizes of tiles, with all layouts and grouped queries.
-#[test]
-fn layouts_match_f64() {
+fn assert_layouts(bounds: (Precision, f64)) {
     for layout in layouts() {
         for head_dim in [16, 96] {
             let name = format!("{}, heads of {head_dim}", layout.name);
             let inputs = layout.inputs(4, 2, head_dim);
-            assert_kernels(&name, &inputs, (Precision::Bf16, BF16), |ops, x| {
+            assert_kernels(&name, &inputs, bounds, |ops, x| {
                 attend(ops, x, &layout.segments)
             });
         }
     }
+}
+
+#[test]
+fn layouts_match_f64() {
+    assert_layouts((Precision::Bf16, BF16));
+}
+
+#[test]
+fn layouts_match_f64_in_f32() {
+    assert_layouts((Precision::F32, F32));
 }
 
 /// Checks every compiled dimension, with and without padding, with shared and with separate key/value heads.
@@ -98,12 +107,14 @@ fn dimensions_match_f64() {
             let expected = with_gradients(&inputs, DType::F64, |x| {
                 attend(super::reference(), x, &layout.segments)
             });
-            for (found, expected) in forward(kernels(Precision::Bf16)).iter().zip(&expected) {
-                let error = relative(found, expected);
-                assert!(
-                    error <= BF16,
-                    "heads of {head_dim}, {heads} over {kv_heads}: {error:e}"
-                );
+            for (precision, tolerance) in [(Precision::Bf16, BF16), (Precision::F32, F32)] {
+                for (found, expected) in forward(kernels(precision)).iter().zip(&expected) {
+                    let error = relative(found, expected);
+                    assert!(
+                        error <= tolerance,
+                        "heads of {head_dim} in {precision}, {heads} over {kv_heads}: {error:e}"
+                    );
+                }
             }
         }
     }
@@ -113,13 +124,13 @@ fn with_gradients_of(ops: Ops, inputs: &[Tensor], segments: &Segments) -> Vec<Te
     with_gradients(inputs, DType::F32, |x| attend(ops, x, segments))
 }
 
-/// Checks that the reference computes cases without a kernel: odd dimensions, f32, documents out of order.
+/// Checks that the reference computes cases without a kernel: odd dimensions, documents out of order.
 #[test]
 fn other_shapes_are_composed() {
     let odd: Arc<[u32]> = vec![0, 1, 0, 2].into();
     let cases = [
         (Segments::causal(1, 5, 5), 12, Precision::Bf16),
-        (Segments::causal(1, 5, 5), 16, Precision::F32),
+        (Segments::causal(1, 5, 5), 136, Precision::F32),
         (Segments::new(1, 4, odd).unwrap(), 16, Precision::Bf16),
     ];
     for (segments, head_dim, precision) in cases {

@@ -5,7 +5,7 @@ use candle_core::{DType, Tensor};
 use super::{
     BF16, F32, assert_kernels, device, in_all_schedules, kernels, numbers, reference, relative,
 };
-use crate::{IGNORED, Precision, Teacher};
+use crate::{IGNORED, Precision, Teacher, TopK};
 
 const BOTH: [(Precision, f64); 2] = [(Precision::F32, F32), (Precision::Bf16, BF16)];
 
@@ -40,7 +40,7 @@ fn cross_entropy_matches_f64() {
 /// Checks more rows than the logits in memory have.
 #[test]
 fn pieces_add_up() {
-    let (tokens, vocabulary) = (1030, 9);
+    let (tokens, vocabulary) = (4100, 9);
     let targets = targets(tokens, vocabulary, false);
     let hidden = numbers(&[tokens, 8], 1);
     let weight = numbers(&[vocabulary, 8], 2);
@@ -120,6 +120,29 @@ fn distillation_matches_f64() {
                     weight: teacher[1].to_dtype(x[0].dtype())?,
                 };
                 ops.distillation(x[0], x[1], &teacher, temperature)
+            });
+        }
+    }
+}
+
+/// Checks a list of tokens from within the vocabulary, one that leaves nothing to the others, and a single token.
+#[test]
+fn listed_teachers_match_f64() {
+    let inputs = [numbers(&[6, 20], 1), numbers(&[301, 20], 2)];
+    for (k, rest) in [(5, 0.25f32), (301, 0.0), (1, 0.9)] {
+        let ids: Vec<u32> = (0..6 * k)
+            .map(|at| (at % k * 5 + at / k) as u32 % 301)
+            .collect();
+        let top = TopK {
+            k,
+            ids: ids.into(),
+            probabilities: vec![(1.0 - rest) / k as f32; 6 * k].into(),
+            rest: vec![rest; 6].into(),
+        };
+        for (precision, tolerance) in [(Precision::F32, F32), (Precision::Bf16, 2.0 * BF16)] {
+            let name = format!("{k} listed tokens at {precision}");
+            assert_kernels(&name, &inputs, (precision, tolerance), |ops, x| {
+                ops.distillation(x[0], x[1], &Teacher::TopK(top.clone()), 1.5)
             });
         }
     }

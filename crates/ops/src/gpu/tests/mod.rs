@@ -2,7 +2,9 @@
 //! that begins as NaN. With `POLYMATH_TEST_DEVICE=cuda:0` in a build with the feature `cuda`, the same tests run on
 //! that GPU.
 
+mod adapter;
 mod attention;
+mod counts;
 mod layers;
 mod loss;
 mod optimizer;
