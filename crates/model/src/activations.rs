@@ -165,7 +165,7 @@ impl ModelConfig {
 /// Returns the bytes of a number that a product takes as its operand, and that is kept for one.
 fn of_product(precision: Precision) -> u128 {
     match precision {
-        Precision::F32 => FLOAT,
+        Precision::F32 | Precision::Tf32 => FLOAT,
         Precision::Bf16 => FLOAT / 2,
     }
 }

@@ -52,7 +52,7 @@ pub(in crate::fused) enum SharedKept {
 impl Kept {
     /// Keeps the values as the precision of the products says.
     pub fn new(values: Vec<f32>, precision: Precision) -> Self {
-        if precision == Precision::F32 {
+        if precision != Precision::Bf16 {
             return Self::Plain(values);
         }
         let fill = |kept: Shared<bf16>| write_rounded(&values, kept);
@@ -72,7 +72,9 @@ impl Kept {
         // SAFETY: promised by the caller.
         unsafe {
             match precision {
-                Precision::F32 => Self::Plain(filled(length, |kept| fill(SharedKept::Plain(kept)))),
+                Precision::F32 | Precision::Tf32 => {
+                    Self::Plain(filled(length, |kept| fill(SharedKept::Plain(kept))))
+                }
                 Precision::Bf16 => {
                     Self::Rounded(filled(length, |kept| fill(SharedKept::Rounded(kept))))
                 }
