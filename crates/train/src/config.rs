@@ -126,8 +126,8 @@ pub struct TrainingConfig {
     /// otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recompute: Option<Recompute>,
-    /// Precision: `f32`, `tf32` (products on a GPU), or `bf16` for the inputs of matrix products and for what the backward
-    /// pass keeps.
+    /// Precision: `f32`, `tf32` (products on a GPU), or `bf16` for the inputs of matrix products and for what the
+    /// backward pass keeps.
     #[serde(default)]
     pub precision: Precision,
     /// Points from which on the run has more steps than before; `--resume` writes them into `run.toml` where it extends
