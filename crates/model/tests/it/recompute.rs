@@ -27,10 +27,12 @@ fn config(qk_norm: bool) -> ModelConfig {
     }
 }
 
-fn ops(implementation: Implementation) -> Ops {
+const PRECISIONS: [Precision; 2] = [Precision::F32, Precision::Bf16];
+
+fn fused(precision: Precision) -> Ops {
     Ops {
-        implementation,
-        precision: Precision::F32,
+        implementation: Implementation::Fused,
+        precision,
     }
 }
 
@@ -72,16 +74,21 @@ fn assert_same(make: impl Fn() -> Transformer) {
 }
 
 /// Checks that the loss and all gradients are the same to the last bit: for the fused and the reference operations,
-/// with and without query/key norms, with all parameters trainable and with the last block only.
+/// in f32 and in bf16, with and without query/key norms, with all parameters trainable and with the last block only.
 #[test]
 fn gradients_are_the_same_bits() {
-    for implementation in [Implementation::Fused, Implementation::Reference] {
+    let reference = Ops {
+        implementation: Implementation::Reference,
+        precision: Precision::F32,
+    };
+    let [plain, narrow] = PRECISIONS.map(fused);
+    for ops in [plain, narrow, reference] {
         for qk_norm in [false, true] {
             for last_only in [false, true] {
                 assert_same(|| {
                     let options = LoadOptions {
                         device: Device::Cpu,
-                        ops: ops(implementation),
+                        ops,
                         trainable: &|name| !last_only || name.contains("layers.2."),
                     };
                     Transformer::initialize(config(qk_norm), 11, &options).unwrap()
@@ -94,9 +101,10 @@ fn gradients_are_the_same_bits() {
 /// Checks the same with adapters: a recomputed block applies the same dropout.
 #[test]
 fn recomputed_blocks_drop_the_same_inputs() {
-    for dora in [false, true] {
+    let both = |dora| PRECISIONS.map(|precision| (dora, precision));
+    for (dora, precision) in [false, true].into_iter().flat_map(both) {
         assert_same(|| {
-            let options = LoadOptions::frozen(&Device::Cpu, ops(Implementation::Fused));
+            let options = LoadOptions::frozen(&Device::Cpu, fused(precision));
             let base = Transformer::initialize(config(false), 3, &options).unwrap();
             let weights: BTreeMap<String, Tensor> = base
                 .parameters()
