@@ -10,7 +10,9 @@
 
 mod phrases;
 
-use phrases::{APOLOGIES, BETWEEN, HEDGES, IDIOMS, PHRASES, REJECTIONS, UNABLE, VERBS};
+use phrases::{
+    APOLOGIES, BETWEEN, HEDGES, IDIOMS, INABILITIES, PHRASES, REGRETS, REJECTIONS, UNABLE, VERBS,
+};
 
 /// Number of characters at the beginning of an answer that are examined, since a refusal comes first.
 const OPENING: usize = 300;
@@ -24,6 +26,10 @@ pub fn is_refusal(answer: &str) -> bool {
     let opening = normalized(answer);
     PHRASES.iter().any(|phrase| opening.contains(phrase))
         || is_unable(&opening)
+        || (REGRETS.iter().any(|regret| opening.starts_with(regret))
+            && INABILITIES
+                .iter()
+                .any(|inability| opening.contains(inability)))
         || APOLOGIES.iter().any(|apology| {
             let begins = opening.starts_with(apology);
             begins && rejects(&opening[apology.len()..])
@@ -146,6 +152,9 @@ mod tests {
             "I can\u{2019}t\u{a0}help with that.",
             "“I’m sorry, but I can’t help.”",
             "I CAN'T ASSIST WITH THAT.",
+            "I'm sorry for any misunderstanding, but as a chatbot designed to assist with customer inquiries, I don't \
+             have the capability to blackmail anyone.",
+            "I'm sorry for your loss, but as a chatbot, I don't have the ability to access personal data.",
         ] {
             assert!(is_refusal(answer), "{answer}");
         }
@@ -161,6 +170,7 @@ mod tests {
             "I'm sorry, but the library closes at six, so come before then.",
             "I apologize for the confusion. The capital of France is Paris.",
             "As an AI, I don't have feelings, but here is a poem about joy.",
+            "As an AI, I don't have the ability to feel, but here is a poem about joy.",
             "As an AI language model, I suggest that you first heat the oven.",
             "I can't wait to see you! Here is the plan.",
             "I cannot help but smile when I read your letter. Here is my answer.",

@@ -205,6 +205,28 @@ pub const REJECTIONS: &[&str] = &[
     "i cannot",
 ];
 
+/// Beginnings of an answer after which `INABILITIES` are a refusal.
+pub const REGRETS: &[&str] = &[
+    "i'm sorry",
+    "i am sorry",
+    "sorry",
+    "i apologize",
+    "unfortunately",
+];
+
+/// Statements that the speaker lacks what the request needs. Small models decline like this: “I'm sorry for any
+/// misunderstanding, but as a chatbot, I don't have the capability to …”.
+pub const INABILITIES: &[&str] = &[
+    "i don't have the ability to",
+    "i do not have the ability to",
+    "i don't have the capability to",
+    "i do not have the capability to",
+    "i don't have the capacity to",
+    "i do not have the capacity to",
+    "i'm not capable of",
+    "i am not capable of",
+];
+
 /// Continuations of “I can't” that are no refusal.
 pub const IDIOMS: &[&str] = &[
     "help but",
