@@ -28,11 +28,13 @@ use bundled::Bundled;
 use sources::Opened;
 pub use texts::OwnText;
 
-/// Default maximum number of scored tokens of each domain. Chosen so that an audit of a model of 135 million parameters
-/// and an adapter takes less than two minutes on two cores.
+/// Default maximum number of scored tokens of each domain: about 20 documents of the bundled text, of which a verdict
+/// needs 15.
 pub const TOKENS: u64 = 6_000;
 /// Default number of instructions, and of requests, that the models answer.
 pub const PROMPTS: usize = 40;
+/// Least length of a window in tokens, unless the model's context is shorter.
+const SHORTEST_WINDOW: usize = 1024;
 
 /// Options of [`audit`]. The defaults are those of the command line.
 #[derive(Debug, Clone)]
@@ -88,11 +90,20 @@ impl AuditOptions {
         self.precision.unwrap_or(fastest)
     }
 
-    fn windows(&self) -> WindowOptions {
-        WindowOptions {
+    /// Returns windows as long as the longest document: rows are padded to the length of a window.
+    fn windows(&self, base: &Path, dataset: &Dataset) -> Result<WindowOptions, StudyError> {
+        let mut longest = SHORTEST_WINDOW;
+        for name in dataset.domain_names() {
+            let shard = dataset.shard(name, Split::Heldout)?;
+            let lengths = (0..shard.documents()).map(|index| shard.document(index).len());
+            longest = longest.max(lengths.max().unwrap_or(0));
+        }
+        let context = ModelSource::of(base).config()?.max_position_embeddings;
+        Ok(WindowOptions {
+            context: Some(context.min(longest)),
             max_tokens: Some(self.tokens),
             ..WindowOptions::default()
-        }
+        })
     }
 }
 
@@ -204,7 +215,7 @@ impl Scoring<'_> {
                 folder: options.folder.join("self-text"),
             }),
             tasks,
-            windows: options.windows(),
+            windows: options.windows(self.base, dataset)?,
             split: JudgedSplit::All,
             adapter_base: Some(self.base.to_path_buf()),
             niche: options.niche.clone(),
@@ -249,7 +260,7 @@ impl Scoring<'_> {
         let model = source.load(&self.setup.frozen())?;
         let progress = self.setup.progress;
         progress.begin(Scored::Domain("base again"));
-        let windows = self.options.windows();
+        let windows = self.options.windows(self.base, dataset)?;
         let after = score_shard(&model, &shard, windows, &mut |done, all| {
             progress.advance(done, all);
         })?;
