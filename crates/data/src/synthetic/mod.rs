@@ -44,7 +44,7 @@ const PROBLEMS: usize = 300;
 const QUESTIONS_SEED: u64 = 0x5eed;
 
 /// Share of the pages that state or ask for facts, in a domain that has facts; in percent.
-const KNOWLEDGE_PERCENT: i64 = 60;
+const KNOWLEDGE_PERCENT: i64 = 70;
 
 /// Size and seed of the corpus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use super::relation::{Template, capitalized};
 use crate::synthetic::random::Random;
 
 /// Openings of questions in the training text, each with the punctuation mark that ends the question.
-const OPENINGS: [(&str, char); 31] = [
+const OPENINGS: [(&str, char); 32] = [
     ("What is", '?'),
     ("Do you know", '?'),
     ("Do you remember", '?'),
@@ -41,6 +41,7 @@ const OPENINGS: [(&str, char); 31] = [
     ("Give me", '.'),
     ("I learned by heart", '.'),
     ("Explain to us", '.'),
+    ("Explain once again", '.'),
 ];
 
 /// Endings of questions in the training text. Further endings are combinations of [`LINKS`] and [`OBJECTS`].
