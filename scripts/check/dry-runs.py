@@ -4,7 +4,7 @@
     scripts/check/dry-runs.py POLYMATH [--steps 60] [--rounds 1] [CASE...]     a built binary; exits with 1 if a median is off by
                                                                                more than a fifth
 
-Text of this repository is the corpus: its documentation is the niche, sources and scripts are retained. Each dry run is followed by its run,
+Text of this repository is the corpus: its scripts are the niche, sources and sections of the documentation are retained. Each dry run is followed by its run,
 so that both see the same machine; a load that changes meanwhile is an error of neither, so measure on a quiet one. The times are
 those of the wall, start of the program included.
 """
@@ -21,23 +21,25 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 ALLOWED = 0.20
+# Exit code of a run whose limits are not shown to be kept; its time counts.
+BROKEN_LIMIT = 4
 DOMAINS = {"docs": ["docs"], "sources": ["crates/*/src/**/*.rs"], "scripts": ["scripts"]}
 MODEL = ["model.hidden_size=256", "model.num_hidden_layers=6", "model.num_attention_heads=8"]
-EVALUATION = ["evaluation.every=20", "evaluation.max_tokens=20000"]
+EVALUATION = ["evaluation.every=20", "evaluation.max_tokens=6000"]
 FRONTIER = """
 output = "frontier"
 seeds = [1, 2]
-max_tokens = 20000
+max_tokens = 6000
 [shared]
 base = "base/best"
 dataset = "data"
-domain = "docs"
+domain = "scripts"
 retain = "data"
 [shared.training]
 steps = {steps}
 [shared.evaluation]
 every = 20
-max_tokens = 20000
+max_tokens = 6000
 [runs.full]
 method = "full"
 [runs.lora]
@@ -54,7 +56,7 @@ base = "base/best"
 steps = {steps}
 [shared.evaluation]
 every = 20
-max_tokens = 20000
+max_tokens = 6000
 """
 UNITS = {"h": 3600, "min": 60, "s": 1}
 
@@ -63,7 +65,7 @@ def run(polymath, folder, arguments, **options):
     """Runs a command in the folder and returns its standard output and the seconds it took."""
     begin = time.monotonic()
     done = subprocess.run([polymath, *arguments], cwd=folder, text=True, capture_output=True, **options)
-    if done.returncode != 0:
+    if done.returncode not in (0, BROKEN_LIMIT):
         sys.exit(f"{' '.join(arguments)}: exit code {done.returncode}\n{done.stderr}")
     return done.stdout, time.monotonic() - begin
 
@@ -82,7 +84,8 @@ def prepare(polymath, folder):
     tables = [f'output = "data"\n[tokenizer]\nvocab_size = 4096']
     for name, paths in DOMAINS.items():
         listed = ", ".join(f'"{ROOT / path}"' for path in paths)
-        tables.append(f"[domains.{name}]\npaths = [{listed}]\nheldout_groups = 20")
+        group = 'group = "section"\nheldout_groups = 60' if name == "docs" else "heldout_groups = 20"
+        tables.append(f"[domains.{name}]\npaths = [{listed}]\n{group}")
     Path(folder, "prepare.toml").write_text("\n".join(tables))
     run(polymath, folder, ["prepare", "prepare.toml"])
     run(polymath, folder, ["pretrain", "dataset=data", "run=base", "training.steps=30", "evaluation.max_tokens=5000", *MODEL])
@@ -92,11 +95,11 @@ def cases(folder, steps):
     """Returns the command of each case, without its run's name."""
     Path(folder, "frontier.toml").write_text(FRONTIER.format(steps=steps // 3))
     Path(folder, "transfer.toml").write_text(TRANSFER.format(steps=steps // 3))
-    common = ["finetune", "base=base/best", "dataset=data", "domain=docs", "retain=data", f"training.steps={steps}", *EVALUATION]
+    common = ["finetune", "base=base/best", "dataset=data", "domain=scripts", "retain=data", f"training.steps={steps}", *EVALUATION]
     return {
         "full": [*common, "method=full"],
         "lora": [*common, "method=lora", "lora.rank=8", "lora.alpha=16"],
-        "limits": [*common, "method=full", "retention.limits.default=0.05"],
+        "limits": [*common, "method=full", "retention.limits.docs=0.5"],
         "frontier": ["frontier", "frontier.toml"],
         "transfer": ["transfer", "transfer.toml"],
     }
