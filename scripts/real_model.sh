@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Measures forgetting on a real chat model, from packages to the tables of docs/experiments/real-model.md: SmolLM2-135M-Instruct,
-# tuned on three niches (support chats, formal mathematics, recipes) in full, by LoRA, and within a limit with and without retained
-# text. Finished parts are kept, so that it can be stopped and started at will.
+# Measures forgetting on a real chat model, from packages to the tables of docs/experiments/real-model.md:
+# SmolLM2-135M-Instruct, tuned on three niches (support chats, formal mathematics, recipes) in full, by LoRA, and within
+# a limit with and without retained text. Finished parts are kept, so that it can be stopped and started at will.
 #
 #   scripts/real_model.sh [--niches support,formal,recipes] [--methods full,lora,limits-old-text,limits] [--seeds 1]
 #                         [--out checkpoints/real-model] [--max-tokens N] [--no-tasks] [-- key=value …]
