@@ -100,8 +100,44 @@ pub const TEST: [Template; 4] = [
     "Explain {phrase} to a beginner.",
 ];
 
-/// Draws a frame for a question of the training text. A third of the frames has no ending.
-pub fn taught(random: &mut Random) -> String {
+/// Maximum number of words in a row that the training text shares with a question of the test and its answer.
+const MOST_SHARED: usize = 7;
+
+/// Draws a frame for a question of the training text that asks for `phrase`. A third of the frames has no ending. The
+/// question shares at most seven words in a row with a question of the test for the same phrase.
+pub fn taught(random: &mut Random, phrase: &str) -> String {
+    let words = phrase.split_whitespace().count();
+    loop {
+        let frame = drawn(random);
+        let shares = |test: &&Template| words + shared_around(&frame, test) > MOST_SHARED;
+        if !TEST.iter().any(|test| shares(&test)) {
+            return frame;
+        }
+    }
+}
+
+/// Returns the number of words that two frames have in common directly before and after the noun phrase.
+fn shared_around(one: &str, other: &str) -> usize {
+    let parts = |frame: &str| {
+        let frame = frame.to_lowercase();
+        let (before, after) = frame.split_once("{phrase}").unwrap_or((&frame, ""));
+        let words = |text: &str| -> Vec<String> {
+            let words = text.split_whitespace();
+            words
+                .map(|word| word.trim_matches(['.', '?', ',']).to_owned())
+                .collect()
+        };
+        let mut before = words(before);
+        before.reverse();
+        [before, words(after)]
+    };
+    let pairs = parts(one).into_iter().zip(parts(other));
+    pairs
+        .map(|(one, other)| one.iter().zip(&other).take_while(|(a, b)| a == b).count())
+        .sum()
+}
+
+fn drawn(random: &mut Random) -> String {
     if random.below(20) == 0 {
         return (*random.choose(&WHOLE)).to_owned();
     }
@@ -147,11 +183,29 @@ mod tests {
         words.map(|word| word.trim_matches(['.', '?', ',']))
     }
 
+    /// Checks that a frame that shares words around the noun phrase with a frame of the test is not drawn for a long
+    /// phrase.
+    #[test]
+    fn long_phrases_have_frames_that_share_less() {
+        let (frame, test) = ("Who can give {phrase} to the others?", TEST[2]);
+        assert_eq!(shared_around(frame, test), 3);
+        assert_eq!(shared_around("Name {phrase} with care.", test), 0);
+        let mut random = Random::new(1, "frames");
+        let mut is_drawn = |phrase: &str| {
+            let mut drawn = (0..50_000).map(|_| taught(&mut random, phrase));
+            drawn.any(|drawn| drawn == frame)
+        };
+        assert!(is_drawn("the unit of force"));
+        assert!(!is_drawn("the unit of electric charge"));
+    }
+
     /// Checks that the training text has each word of the test's frames, but none of the frames' openings and endings.
     #[test]
     fn words_of_the_test_are_taught_in_other_frames() {
         let mut random = Random::new(1, "frames");
-        let frames: Vec<String> = (0..20_000).map(|_| taught(&mut random)).collect();
+        let frames: Vec<String> = (0..20_000)
+            .map(|_| taught(&mut random, "the unit of force"))
+            .collect();
         let taught: BTreeSet<&str> = frames.iter().flat_map(|frame| words(frame)).collect();
         for frame in TEST {
             for word in words(frame) {

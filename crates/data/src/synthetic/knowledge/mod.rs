@@ -60,7 +60,7 @@ impl Knowledge {
                 relation.state(fact, random)
             } else {
                 let phrase = fill(random.choose::<Template>(relation.phrases), fact);
-                let prompt = ask(&frames::taught(random), &phrase);
+                let prompt = ask(&frames::taught(random, &phrase), &phrase);
                 format!("{prompt} {}\n", fact.answer)
             }
         });
