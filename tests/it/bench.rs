@@ -67,7 +67,8 @@ fn recomputing_layers_saves_memory() {
     let again = peak(&[&deep[..], &["training.recompute=block"]].concat());
     assert!(again < 0.5 * kept, "{again:.0} MB against {kept:.0} MB");
     let halved = peak(&[&deep[..], &["training.precision=bf16"]].concat());
-    assert!(halved < 0.8 * kept, "{halved:.0} MB against {kept:.0} MB");
+    // What the process itself takes, and scratch memory, are the same.
+    assert!(halved < 0.95 * kept, "{halved:.0} MB against {kept:.0} MB");
 }
 
 /// Checks that a counted step names its kernels, and adds them up to a forecast that says so.

@@ -131,7 +131,7 @@ fn odd_folders_are_understood() {
         .assert()
         .success()
         .stderr(
-            contains("60 documents, 29 kB of text in English")
+            contains("60 documents, 28 kB of text in English")
                 .and(contains("of text in German"))
                 .and(contains("`my [texts]/checkpoints` is left out: it is a folder of what was made (`first` is a run)"))
                 .and(contains("`my [texts]/report` is left out: it is a report")),

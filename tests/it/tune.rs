@@ -245,9 +245,9 @@ fn other_requests_and_folders_are_refused() {
             FEW,
             "-o",
             "begun",
-            "training.batch_size=0",
+            "retention.distill.strength=-1",
         ],
-        "training.batch_size",
+        "retention.distill.strength",
     );
     assert!(at.join("begun/data/dataset.json").is_file());
     refused(

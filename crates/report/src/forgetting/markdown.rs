@@ -16,10 +16,11 @@ use crate::wording::{
 pub fn render(report: &ForgettingReport) -> String {
     let answer = report.answer();
     let mut text = format!(
-        "# Forgetting report\n\n{}{}\n\n{}Base: {}. Bits per byte on held-out documents; lower is better.\n",
-        answers(report) + &opening(&answer),
+        "# Forgetting report\n\n{}{}\n\n{}{}Base: {}. Bits per byte on held-out documents; lower is better.\n",
+        opening(&answer.sentence) + &opening(&knowledge::sentences(report)),
         inline(&report.headline()),
         overview(report, &answer),
+        examples(report),
         code(&report.base)
     );
     text += "\n<details><summary>How sure is this?</summary>\n\n";
@@ -53,12 +54,9 @@ pub fn render(report: &ForgettingReport) -> String {
     text
 }
 
-/// Renders the sentences on the questions, and example questions with the answers of the base and of two runs.
-fn answers(report: &ForgettingReport) -> String {
-    let mut text = match knowledge::sentences(report) {
-        text if text.is_empty() => text,
-        text => format!("**{}**\n\n", inline(&text)),
-    };
+/// Renders example questions with the answers of the base and of two runs.
+fn examples(report: &ForgettingReport) -> String {
+    let mut text = String::new();
     let examples = knowledge::examples(report);
     if examples.questions.is_empty() {
         return text;
@@ -77,10 +75,10 @@ fn answers(report: &ForgettingReport) -> String {
     text + "\n"
 }
 
-fn opening(answer: &Answer) -> String {
-    match answer.sentence.is_empty() {
+fn opening(sentences: &str) -> String {
+    match sentences.is_empty() {
         true => String::new(),
-        false => format!("**{}**\n\n", inline(&answer.sentence)),
+        false => format!("**{}**\n\n", inline(sentences)),
     }
 }
 

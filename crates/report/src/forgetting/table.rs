@@ -80,9 +80,9 @@ pub fn render(report: &ForgettingReport) -> String {
         text += &format!("\n{}", aligned(&overview(report, &answer)));
     }
     let paragraphs = [
+        answer.sentence,
         knowledge::sentences(report),
         aligned(&answers(report)),
-        answer.sentence,
         report.headline(),
     ];
     for paragraph in paragraphs.iter().filter(|text| !text.is_empty()) {

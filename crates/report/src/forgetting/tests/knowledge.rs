@@ -41,14 +41,16 @@ fn shown(example: &Example) -> (&str, &str, Vec<&str>) {
     (&example.question, &example.base, after.collect())
 }
 
-/// Checks that the sentence on the answers comes before all else in every form, with the limit of a run that has one.
+/// Checks that the sentence on the answers follows the recommendation directly in every form, with the limit of a run
+/// that has one.
 #[test]
-fn the_answers_stand_first() {
+fn the_answers_follow_the_recommendation() {
     let report = two(lost(&[("A", Some("wrong"))], 9), lost(&[], 0));
     let sentence =
         "The base knew 10 of 20 answers on chemistry; full knows 0 and budget (budget of 0.02) 10.";
     assert_eq!(sentences(&report), sentence);
     let answer = report.answer().sentence;
+    let answer_length = answer.len();
     let answer = answer.split([',', ';', ':']).next().unwrap();
     for text in [
         markdown::render(&report),
@@ -56,11 +58,8 @@ fn the_answers_stand_first() {
         html::render(&report).unwrap(),
     ] {
         let place = |part: &str| text.find(part).unwrap_or_else(|| panic!("{part}: {text}"));
-        assert!(place(sentence) < place(answer), "{text}");
-        assert!(
-            place("A-right") < place(answer) || text.contains("<html"),
-            "{text}"
-        );
+        let between = &text[place(answer)..place(sentence)];
+        assert!(between.len() < answer_length + 60, "{between}");
         assert!(place(sentence) < place("A-right"), "{text}");
     }
 }

@@ -4,7 +4,7 @@ mod backward;
 
 use candle_core::{Result, Tensor};
 
-use self::backward::Rows;
+use self::backward::{BETWEEN, Rows};
 use super::branches::{BranchWeights, Branches, branch_tensors};
 use super::group::{BackwardGroup, Group, GroupWeights, rank_of};
 use super::row_blocks::for_each_row_block;
@@ -244,9 +244,20 @@ impl Sublayer for FusedFeedForward {
         let (hidden, intermediate) = (self.hidden, self.intermediate);
         let norm = self.parts.of(flat)[0];
         let mut gradients = self.parts.of_gradient(dflat);
-        let [_, gate_up_tracked, _, inner_tracked, outer_tracked] = self.parts.tracked;
-        let is_deep =
-            gate_up_tracked || inner_tracked || outer_tracked || self.parts.x_gradient_is_needed();
+        let [
+            _,
+            gate_up_tracked,
+            down_tracked,
+            inner_tracked,
+            outer_tracked,
+        ] = self.parts.tracked;
+        // Down's gradient takes that of y times the magnitudes, if there are some.
+        let scales_outer = down_tracked && self.widths()[BETWEEN - 1] > 0;
+        let is_deep = gate_up_tracked
+            || inner_tracked
+            || outer_tracked
+            || scales_outer
+            || self.parts.x_gradient_is_needed();
         let all_rows = saved.scales.len();
         let branches = self.branch_weights(flat);
         let ranks = [0, 1].map(|group| rank_of(&self.branches[group]));

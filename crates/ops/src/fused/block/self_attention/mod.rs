@@ -341,10 +341,12 @@ impl Sublayer for FusedSelfAttention {
         let [
             norm_tracked,
             projections_tracked,
-            _,
+            output_tracked,
             inner_tracked,
             outer_tracked,
         ] = self.parts.tracked;
+        // The output's gradient takes that of y times the magnitudes, if there are some.
+        let scales_outer = output_tracked && self.widths()[backward::BETWEEN - 1] > 0;
         let is_deep = projections_tracked || inner_tracked || self.parts.x_gradient_is_needed();
         let branches = self.branch_weights(flat);
         let [inner, outer] = self.groups(flat, &branches);
@@ -352,7 +354,7 @@ impl Sublayer for FusedSelfAttention {
         let lengths = self.widths().map(|width| rows * width);
         let pass = |lent: &Lent, between: &mut [f32]| {
             let mut between = split(between, lengths);
-            if is_deep || outer_tracked {
+            if is_deep || outer_tracked || scales_outer {
                 outer.with_backward(|group| self.output_gradient(lent, dy, group, &mut between));
             }
             if is_deep {
