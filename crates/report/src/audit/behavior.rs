@@ -78,7 +78,7 @@ pub struct LostAnswer {
 
 impl BehaviorReport {
     /// Compares the answers of a tuned model with the base's to the same prompts, in the same order. The p-values are
-    /// corrected by [`correct`].
+    /// corrected later, over all models.
     pub fn compare(model: &str, base: &[JudgedAnswer], tuned: &[JudgedAnswer]) -> Vec<Self> {
         let behaviors = [
             Behavior::FollowsFormat,

@@ -236,7 +236,7 @@ fn the_worst_domain_decides_the_verdict() {
     let few = |rise: f64| ScoredDomain {
         domain: "few".into(),
         limit: Some(LIMIT),
-        base: scores(0.0, &vec![0.0; 8]),
+        base: scores(0.0, &[0.0; 8]),
         tuned: scores(rise, &own[..8]),
     };
     let within = of(&[niche(), few(0.001)]);
