@@ -167,6 +167,8 @@ fn a_removal_leaves_what_is_needed() {
     let broken = first.join("runs/kept/broken-step-000004");
     std::fs::create_dir(&broken).unwrap();
     write(&broken, "state.json", "{}");
+    let cut_off = first.join("runs/kept/step-000003");
+    write(&cut_off, ".state.json.polymath-tmp", "{");
     // A person's notes are not the run's.
     write(
         &first.join("runs/kept/step-000018"),

@@ -7,6 +7,23 @@ use polymath_model::{GgufExport, GgufType, ModelError, ModelSource, TokenizerFil
 
 use crate::{OutputFolder, StudyError};
 
+/// Returns true if `path` is a file with the extension of GGUF files.
+pub(crate) fn is_gguf(path: &Path) -> bool {
+    let ending = path.extension();
+    path.is_file() && ending.is_some_and(|ending| ending.eq_ignore_ascii_case("gguf"))
+}
+
+/// Imports a GGUF file as the model folder `model`, unless the folder has a model already.
+///
+/// # Errors
+/// Fails if the file can't be imported.
+pub(crate) fn import_once(gguf: &Path, model: &Path) -> Result<(), StudyError> {
+    if model.join("config.json").is_file() {
+        return Ok(());
+    }
+    polymath_model::import_gguf(gguf, model).map_err(StudyError::refused)
+}
+
 /// Merges an adapter into its base and writes an ordinary model folder, which must be new.
 ///
 /// # Errors

@@ -246,12 +246,11 @@ impl Sizes {
         let logits = self.tokens * self.vocabulary;
         let parameters = config.parameter_count() as f64;
         let work = |name, bytes, flops| LeastWork { name, bytes, flops };
-        let products = self.products(self.hidden, self.vocabulary, [4.0, 4.0]);
         vec![
             work("embedding", 8.0 * x + 4.0 * x + 4.0 * table, 0.0),
             work("norms", self.norm(0.0), 0.0),
             work("weights to factors", self.cast * table, 0.0),
-            work("products", products.bytes, products.flops),
+            self.products(self.hidden, self.vocabulary, [4.0, 4.0]),
             work("cross-entropy", (4.0 + self.factor) * logits, 0.0),
             work("gradient norm", 4.0 * parameters, 0.0),
             work("AdamW", 28.0 * parameters, 0.0),

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use polymath_finetune::name_of_texts;
 use polymath_model::Precision;
 use polymath_study::audit::{OwnText, PROMPTS, TOKENS};
 
@@ -54,11 +55,11 @@ pub struct Audit {
     pub output: PathBuf,
 }
 
-/// Parses `NAME=PATH`, or a path whose last part gives the name.
+/// Parses `NAME=PATH`, or a path that gives the name.
 fn own_text(text: &str) -> Result<OwnText, String> {
     let (name, path) = match text.split_once('=') {
         Some((name, path)) if !name.contains(['/', '\\']) => (name.to_owned(), path),
-        _ => (named_after(text), text),
+        _ => (name_of_texts(&[text.to_owned()]), text),
     };
     if name.is_empty() || path.is_empty() {
         return Err("expected a path, or `NAME=PATH`".into());
@@ -67,14 +68,6 @@ fn own_text(text: &str) -> Result<OwnText, String> {
         name,
         path: path.to_owned(),
     })
-}
-
-/// Returns the name of a file without its extensions.
-fn named_after(path: &str) -> String {
-    let last = path.trim_end_matches('/').rsplit('/').next();
-    let last = last.unwrap_or_default();
-    let begin = last.split('.').next().unwrap_or_default();
-    begin.to_owned()
 }
 
 #[cfg(test)]
@@ -91,6 +84,7 @@ mod tests {
             named("recipes", "a/recipes.jsonl.gz")
         );
         assert_eq!(name("a/b=c/mails/"), named("mails", "a/b=c/mails/"));
+        assert_eq!(name("a/mails/*.txt"), named("mails", "a/mails/*.txt"));
         for refused in ["", "law=", "=a.txt"] {
             assert!(
                 name(refused).unwrap_err().contains("NAME=PATH"),

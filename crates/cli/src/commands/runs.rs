@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use anyhow::anyhow;
-use polymath_report::bytes;
+use polymath_report::{bytes, counted};
 use polymath_study::runs::{LastScore, PrunePlan, Run, RunCondition, plan_prune, prune, runs};
 use polymath_train::Check;
 
@@ -163,8 +163,7 @@ fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
 fn state(run: &Run) -> String {
     let broken = match run.broken_checkpoints.len() {
         0 => String::new(),
-        1 => ", 1 checkpoint broken".into(),
-        count => format!(", {count} checkpoints broken"),
+        count => format!(", {} broken", counted(count as u64, "checkpoint")),
     };
     condition(&run.condition) + &broken
 }

@@ -42,6 +42,16 @@ pub enum Severity {
     Warning,
 }
 
+impl Severity {
+    /// Returns the severity as a word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        }
+    }
+}
+
 /// Problem or difference that an audit found in a model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {

@@ -1,6 +1,6 @@
 //! Markdown form of an audit, `audit.md`.
 
-use super::{Audit, Severity};
+use super::{Audit, Severity, wording};
 use crate::forgetting;
 use crate::untrusted::{code, inline};
 use crate::wording::probability;
@@ -30,18 +30,11 @@ pub fn render(audit: &Audit) -> String {
     if audit.findings.is_empty() {
         text += "Weights, tokenizer and chat template of the models fit their base.\n";
     }
-    if let Some(again) = again(audit) {
+    if let Some(again) = wording::again(audit) {
         text += &format!("\n{}\n", inline(&again));
     }
-    let settings = &audit.settings;
-    text += &format!(
-        "\nBundled text of version {} (SHA-256 {}), at most {} tokens of each domain, scored in {}; the limit is {} bits per byte.\n",
-        settings.text.version,
-        code(&settings.text.sha256),
-        settings.tokens,
-        settings.precision,
-        settings.limit
-    );
+    let digest = code(&audit.settings.text.sha256);
+    text += &format!("\n{}\n", wording::settings(&audit.settings, &digest));
     text += &behavior(audit);
     match &audit.report {
         Some(report) => text + "\n" + &forgetting::markdown_of(report),
@@ -82,17 +75,4 @@ fn behavior(audit: &Audit) -> String {
         }
     }
     text
-}
-
-/// Returns a sentence on the check that scores the base a second time; `None` if there was no such check or the scores
-/// changed.
-pub(super) fn again(audit: &Audit) -> Option<String> {
-    let names: Vec<&str> = audit.base_again.keys().map(String::as_str).collect();
-    let is_exact = audit.base_again.values().all(|change| *change == 0.0);
-    (!names.is_empty() && is_exact).then(|| {
-        format!(
-            "The base against itself, scored again on {} after the tuned models: a change of exactly 0.",
-            names.join(", ")
-        )
-    })
 }

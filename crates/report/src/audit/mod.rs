@@ -177,11 +177,10 @@ impl AuditVerdict {
         let verdicts: Vec<Verdict> = runs
             .flat_map(|run| run.retained().map(|domain| domain.verdict))
             .collect();
-        let is_kept = |verdict: &Verdict| matches!(verdict, Verdict::Kept | Verdict::Improved);
         let is_lost = behavior.iter().any(|report| report.is_lost);
         if is_lost || verdicts.contains(&Verdict::Forgotten) {
             Self::Broken
-        } else if !verdicts.is_empty() && verdicts.iter().all(is_kept) {
+        } else if !verdicts.is_empty() && verdicts.iter().all(|verdict| verdict.is_kept()) {
             Self::Kept
         } else {
             Self::Undecided
@@ -204,5 +203,6 @@ pub fn write(audit: &Audit, folder: &Path) -> Result<(), ReportError> {
         },
     )
 }
+
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 
 use minijinja::{Value, context};
 
-use super::{Audit, AuditVerdict, BehaviorReport, Finding, Severity};
+use super::{Audit, AuditVerdict, BehaviorReport, Finding, Severity, wording};
 use crate::forgetting::render_audited;
 use crate::wording::probability;
 use crate::{ReportError, page};
@@ -25,22 +25,15 @@ fn shown(audit: &Audit) -> Value {
         AuditVerdict::Broken | AuditVerdict::Invalid => "forgotten",
         AuditVerdict::Undecided => "undecided",
     };
-    let text = &audit.settings.text;
+    let begin = audit.settings.text.sha256.get(..12).unwrap_or_default();
     context! {
         sentence => audit.sentence(),
         class,
         findings => audit.findings.iter().map(of_finding).collect::<Vec<_>>(),
-        settings => format!(
-            "Bundled text of version {} (SHA-256 {}…), at most {} tokens of each domain, scored in {}; the limit is {} bits per byte.",
-            text.version,
-            text.sha256.get(..12).unwrap_or_default(),
-            audit.settings.tokens,
-            audit.settings.precision,
-            audit.settings.limit
-        ),
+        settings => wording::settings(&audit.settings, &format!("{begin}…")),
         behavior => audit.behavior.iter().map(of_behavior).collect::<Vec<_>>(),
         behavior_left_out => &audit.behavior_left_out,
-        again => super::markdown::again(audit),
+        again => wording::again(audit),
     }
 }
 
@@ -62,10 +55,7 @@ fn of_behavior(report: &BehaviorReport) -> Value {
 
 fn of_finding(finding: &Finding) -> Value {
     context! {
-        word => match finding.severity {
-            Severity::Error => "error",
-            Severity::Warning => "warning",
-        },
+        word => finding.severity.word(),
         class => match finding.severity {
             Severity::Error => "forgotten",
             Severity::Warning => "undecided",

@@ -2,7 +2,7 @@
 
 use polymath_eval::statistics::Verdict;
 
-use super::{Audit, AuditVerdict, Finding};
+use super::{Audit, AuditSettings, AuditVerdict, Finding};
 use crate::ForgettingReport;
 use crate::forgetting::RunReport;
 use crate::wording::signed;
@@ -33,6 +33,27 @@ pub fn sentence(audit: &Audit) -> String {
             undecided(report)
         ),
     }
+}
+
+/// Returns a sentence on the scored text and the settings. `digest` is the text's SHA-256 as the form shows it.
+pub fn settings(settings: &AuditSettings, digest: &str) -> String {
+    format!(
+        "Bundled text of version {} (SHA-256 {digest}), at most {} tokens of each domain, scored in {}; the limit is {} bits per byte.",
+        settings.text.version, settings.tokens, settings.precision, settings.limit
+    )
+}
+
+/// Returns a sentence on the check that scores the base a second time; `None` if there was no such check or the scores
+/// changed.
+pub fn again(audit: &Audit) -> Option<String> {
+    let names: Vec<&str> = audit.base_again.keys().map(String::as_str).collect();
+    let is_exact = audit.base_again.values().all(|change| *change == 0.0);
+    (!names.is_empty() && is_exact).then(|| {
+        format!(
+            "The base against itself, scored again on {} after the tuned models: a change of exactly 0.",
+            names.join(", ")
+        )
+    })
 }
 
 fn invalid(audit: &Audit) -> String {
@@ -115,9 +136,7 @@ fn undecided(report: &ForgettingReport) -> String {
         .runs
         .iter()
         .flat_map(|run| {
-            let open = run
-                .retained()
-                .filter(|domain| !matches!(domain.verdict, Verdict::Kept | Verdict::Improved));
+            let open = run.retained().filter(|domain| !domain.verdict.is_kept());
             open.map(|domain| match report.runs.len() {
                 1 => domain.name.clone(),
                 _ => format!("{} ({})", domain.name, run.name),

@@ -54,12 +54,7 @@ pub(super) fn examine(
             examined.valid.push(model.run.clone());
         }
         for finding in &findings {
-            let word = if finding.is_error() {
-                "error"
-            } else {
-                "warning"
-            };
-            progress.say(&format!("{word}: {}", finding.what));
+            progress.say(&format!("{}: {}", finding.severity.word(), finding.what));
         }
         examined.findings.extend(findings);
     }

@@ -171,51 +171,51 @@ pub fn audit(
         report: None,
     };
     if !examined.valid.is_empty() {
+        let dataset = texts::prepare_all(&base.run.folder, &bundled, options)?;
         let scoring = Scoring {
             base: &base.run.folder,
             bundled: &bundled,
+            windows: options.windows(&base.run.folder, &dataset)?,
+            dataset,
             options,
             setup: &setup,
         };
-        let dataset = texts::prepare_all(&base.run.folder, &bundled, options)?;
-        let report = scoring.report(&dataset, &examined.valid)?;
+        let report = scoring.report(&examined.valid)?;
         match scoring.behavior(&examined.valid)? {
             Behaved::Reports(reports) => parts.behavior = reports,
             Behaved::LeftOut(reason) => parts.behavior_left_out = Some(reason),
         }
-        parts.base_again = scoring.again(&dataset, &report)?;
+        parts.base_again = scoring.again(&report)?;
         parts.report = Some(report);
     }
     Ok(Audit::new(parts))
 }
 
-/// Inputs of the scoring: the base, options and setup.
+/// Inputs of the scoring: the base, text, options and setup.
 struct Scoring<'a> {
     base: &'a Path,
     bundled: &'a Bundled,
+    dataset: Dataset,
+    windows: WindowOptions,
     options: &'a AuditOptions,
     setup: &'a Setup<'a>,
 }
 
 impl Scoring<'_> {
     /// Scores the models and returns their forgetting report.
-    fn report(
-        &self,
-        dataset: &Dataset,
-        tuned: &[Resolved],
-    ) -> Result<ForgettingReport, StudyError> {
+    fn report(&self, tuned: &[Resolved]) -> Result<ForgettingReport, StudyError> {
         let options = self.options;
         let mut tasks = vec![self.bundled.write_task(&options.folder.join("tasks"))?];
         tasks.extend(options.tasks.iter().cloned());
         let forgetting = ForgetOptions {
-            datasets: vec![dataset.path().to_path_buf()],
+            datasets: vec![self.dataset.path().to_path_buf()],
             generated: options.generate.map(|tokens| GeneratedText {
                 tokens,
                 seed: options.seed,
                 folder: options.folder.join("self-text"),
             }),
             tasks,
-            windows: options.windows(self.base, dataset)?,
+            windows: self.windows,
             split: JudgedSplit::All,
             adapter_base: Some(self.base.to_path_buf()),
             niche: options.niche.clone(),
@@ -239,11 +239,8 @@ impl Scoring<'_> {
 
     /// Scores the base once more on its smallest domain. Returns the change against the first scores: anything but
     /// exactly 0 means that the base was not the same model both times.
-    fn again(
-        &self,
-        dataset: &Dataset,
-        report: &ForgettingReport,
-    ) -> Result<BTreeMap<String, f64>, StudyError> {
+    fn again(&self, report: &ForgettingReport) -> Result<BTreeMap<String, f64>, StudyError> {
+        let dataset = &self.dataset;
         let runs = report.runs.iter();
         let scored = runs.flat_map(|run| &run.domains).filter_map(|domain| {
             let before = domain.base_bits_per_byte?;
@@ -260,8 +257,7 @@ impl Scoring<'_> {
         let model = source.load(&self.setup.frozen())?;
         let progress = self.setup.progress;
         progress.begin(Scored::Domain("base again"));
-        let windows = self.options.windows(self.base, dataset)?;
-        let after = score_shard(&model, &shard, windows, &mut |done, all| {
+        let after = score_shard(&model, &shard, self.windows, &mut |done, all| {
             progress.advance(done, all);
         })?;
         progress.finish();

@@ -5,6 +5,7 @@ use std::path::Path;
 use polymath_train::{Resolved, resolve, sha256_of};
 
 use crate::StudyError;
+use crate::model_files::{import_once, is_gguf};
 
 /// Name of the folder for imported models, in the audit's folder.
 const IMPORTED: &str = "imported";
@@ -38,10 +39,7 @@ impl Opened {
 /// Resolves the path of a model to its folder. A GGUF file is imported into the audit's folder first, unless a file
 /// with the same content was imported there before.
 fn open(path: &Path, audit: &Path) -> Result<Resolved, StudyError> {
-    let is_gguf = path
-        .extension()
-        .is_some_and(|ending| ending.eq_ignore_ascii_case("gguf"));
-    if !(is_gguf && path.is_file()) {
+    if !is_gguf(path) {
         return Ok(resolve(path)?);
     }
     let digest = sha256_of(path)?;
@@ -49,8 +47,6 @@ fn open(path: &Path, audit: &Path) -> Result<Resolved, StudyError> {
     let folder = audit.join(IMPORTED);
     std::fs::create_dir_all(&folder).map_err(StudyError::file(&folder))?;
     let model = folder.join(format!("{stem}-{}", &digest[..12]));
-    if !model.join("config.json").is_file() {
-        polymath_model::import_gguf(path, &model).map_err(StudyError::refused)?;
-    }
+    import_once(path, &model)?;
     Ok(resolve(&model)?)
 }

@@ -43,6 +43,7 @@ impl Pair<'_> {
             return Ok(None);
         }
         let open = |path: &Path| polymath_tokenizer::open(path).map_err(StudyError::refused);
+        let as_json = |tokenizer| serde_json::to_value(tokenizer).map_err(StudyError::refused);
         let (base, tuned) = (open(&base)?, open(&tuned)?);
         let [of_base, of_tuned] = [&base, &tuned].map(|tokenizer| {
             let vocabulary = tokenizer.get_vocab(true).into_iter();
@@ -51,7 +52,7 @@ impl Pair<'_> {
         let difference = Difference::of(&of_base, &of_tuned);
         let mut what = difference.sentences(self.name);
         if what.is_empty() {
-            let sections = other_sections(&base.to_string(false), &tuned.to_string(false));
+            let sections = other_sections(&as_json(&base)?, &as_json(&tuned)?);
             if sections.is_empty() {
                 return Ok(None);
             }
@@ -194,14 +195,8 @@ impl Difference {
 
 /// Returns the names of the sections in which two `tokenizer.json` files differ, without those that do not affect
 /// tokens.
-fn other_sections<E>(base: &Result<String, E>, tuned: &Result<String, E>) -> Vec<String> {
-    let parse = |text: &Result<String, E>| -> Value {
-        let text = text.as_ref().ok();
-        text.and_then(|text| serde_json::from_str(text).ok())
-            .unwrap_or_default()
-    };
-    let (base, tuned) = (parse(base), parse(tuned));
-    let keys = [&base, &tuned].into_iter().filter_map(Value::as_object);
+fn other_sections(base: &Value, tuned: &Value) -> Vec<String> {
+    let keys = [base, tuned].into_iter().filter_map(Value::as_object);
     let keys: BTreeSet<&String> = keys.flat_map(|object| object.keys()).collect();
     keys.into_iter()
         .filter(|key| !WITHOUT_EFFECT.contains(&key.as_str()) && base[*key] != tuned[*key])
@@ -228,6 +223,8 @@ fn first_difference(base: &str, tuned: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn vocabulary(tokens: &[(&str, u32)]) -> BTreeMap<String, u32> {
@@ -260,11 +257,10 @@ mod tests {
     /// Checks that padding is no difference and another normalizer is.
     #[test]
     fn only_parts_that_change_tokens_differ() {
-        let file = |text: &str| Ok::<_, ()>(text.to_owned());
-        let base = file(r#"{"padding": null, "normalizer": null}"#);
-        let padded = file(r#"{"padding": {"strategy": "BatchLongest"}, "normalizer": null}"#);
+        let base = json!({"padding": null, "normalizer": null});
+        let padded = json!({"padding": {"strategy": "BatchLongest"}, "normalizer": null});
         assert!(other_sections(&base, &padded).is_empty());
-        let lower = file(r#"{"padding": null, "normalizer": {"type": "Lowercase"}}"#);
+        let lower = json!({"padding": null, "normalizer": {"type": "Lowercase"}});
         assert_eq!(other_sections(&base, &lower), ["normalizer"]);
     }
 

@@ -235,16 +235,14 @@ pub(super) fn made(folder: &Path) -> Option<String> {
     if let Some(made) = of(folder) {
         return Some(made.to_owned());
     }
+    // A folder that can't be read is an error of the search that follows.
     let inside = entries(folder).ok()?;
-    let (name, made) = inside
-        .iter()
-        .find_map(|path| Some((path.file_name()?, of(path)?)))?;
+    let first = inside.first()?;
+    let made = of(first)?;
     let all_made = inside.iter().all(|path| of(path).is_some());
     all_made.then(|| {
-        format!(
-            "a folder of what was made (`{}` is {made})",
-            name.to_string_lossy()
-        )
+        let name = first.file_name().unwrap_or_default().to_string_lossy();
+        format!("a folder of what was made (`{name}` is {made})")
     })
 }
 

@@ -175,14 +175,10 @@ impl Written {
     /// none.
     fn stranger(&self, folder: &Path) -> Option<String> {
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-        let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
-        // A write that was cut off leaves a file with one of these endings.
-        let is_leftover = |name: &str| name.ends_with(".tmp") || name.ends_with(".partial");
-        let mut strangers: Vec<String> = names
-            .filter(|name| !self.names.contains(name) && !is_leftover(name))
-            .collect();
-        strangers.sort();
-        strangers.into_iter().next()
+        let names = entries.map(|entry| entry.file_name());
+        let names = names.filter(|name| !polymath_base::is_leftover(name));
+        let names = names.map(|name| name.to_string_lossy().into_owned());
+        names.filter(|name| !self.names.contains(name)).min()
     }
 }
 

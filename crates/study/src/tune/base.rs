@@ -8,6 +8,7 @@ use polymath_train::resolve_checkpoint;
 use super::TuneRequest;
 use super::request::refused;
 use crate::StudyError;
+use crate::model_files::import_once;
 
 /// Base of a tuning, opened.
 #[derive(Debug, Clone)]
@@ -32,10 +33,7 @@ impl TuneBase {
     pub fn open(request: &TuneRequest, imported: &Path) -> Result<Self, StudyError> {
         let named = match request.is_gguf() {
             true => {
-                if !imported.join("config.json").is_file() {
-                    polymath_model::import_gguf(Path::new(&request.base), imported)
-                        .map_err(StudyError::refused)?;
-                }
+                import_once(Path::new(&request.base), imported)?;
                 imported.display().to_string()
             }
             false => request.base.clone(),

@@ -178,18 +178,13 @@ impl TuneFolder {
     /// Writes the record of the request. Renames configs of an earlier request to `.old`, except the one that an
     /// existing dataset was prepared with.
     pub(super) fn begin(&self, record: &Record) -> Result<(), StudyError> {
-        let earlier = [
-            (self.prepare_config(), !self.has_data()),
-            (self.finetune_config(), true),
-        ];
-        for (path, _) in earlier
-            .iter()
-            .filter(|(path, aside)| *aside && path.is_file())
-        {
+        let mut earlier = vec![self.finetune_config()];
+        if !self.has_data() {
+            earlier.push(self.prepare_config());
+        }
+        for path in earlier.iter().filter(|path| path.is_file()) {
             let aside = path.with_extension("toml.old");
-            let text = polymath_base::read(path).map_err(StudyError::file(path))?;
-            polymath_base::write(&aside, &text).map_err(StudyError::file(&aside))?;
-            polymath_base::remove(path).map_err(StudyError::file(path))?;
+            std::fs::rename(path, aside).map_err(StudyError::file(path))?;
         }
         write(
             &self.root.join(RECORD),

@@ -8,6 +8,7 @@ use polymath_hub::{DatasetFiles, Repository};
 use serde::{Deserialize, Serialize};
 
 use crate::StudyError;
+use crate::model_files::is_gguf;
 use crate::schema::LIMIT;
 
 /// Request of a tuning, as saved in its folder.
@@ -86,9 +87,7 @@ impl TuneRequest {
 
     /// Returns true if the base is a GGUF file.
     pub(super) fn is_gguf(&self) -> bool {
-        let path = Path::new(&self.base);
-        let ending = path.extension();
-        path.is_file() && ending.is_some_and(|ending| ending.eq_ignore_ascii_case("gguf"))
+        is_gguf(Path::new(&self.base))
     }
 
     /// Returns the retained text: raw text, or one prepared dataset.

@@ -122,7 +122,7 @@ impl Tune {
         self.say(runner, 2, &self.said_text());
         let written = configs.prepare()?;
         written.keep(&self.folder.prepare_config())?;
-        let done = self.folder.data().join("dataset.json").is_file();
+        let done = self.folder.has_data();
         let progress = runner.preparation();
         let dataset = prepare(&written.config, false, &*progress).map_err(|error| match done {
             true => StudyError::refused(format!(
