@@ -1,14 +1,10 @@
 //! Estimate of the memory that a training step takes beside parameters, gradients and moments: what the forward pass
 //! keeps for the backward pass, and what is in memory for a while.
 
-use polymath_ops::Precision;
+use polymath_ops::{FEED_FORWARD_ROWS, LOGIT_ROWS, Precision};
 
 use crate::{Family, LoraConfig, ModelConfig};
 
-/// Rows whose logits are in memory at once.
-const LOGIT_ROWS: u128 = 512;
-/// Rows of the feed-forward sublayer that the backward pass computes at once.
-const FEED_FORWARD_ROWS: u128 = 2048;
 /// Bytes of an f32.
 const FLOAT: u128 = 4;
 
@@ -47,7 +43,7 @@ impl StepBytes {
         let first = tokens * freed + 3 * self.head;
         let last = gradients + 2 * self.head;
         tokens * (kept + self.outside + self.passing)
-            + tokens.min(FEED_FORWARD_ROWS) * self.in_chunk
+            + tokens.min(FEED_FORWARD_ROWS as u128) * self.in_chunk
             + self.fixed
             + first.max(last).saturating_sub(gradients)
     }
@@ -87,7 +83,7 @@ impl ModelConfig {
         // and its larger group packed.
         let packed_head = of_product * vocabulary * hidden;
         // The logits of a step and those of an evaluation have scratch memory of their own.
-        let logits = FLOAT * LOGIT_ROWS * vocabulary;
+        let logits = FLOAT * LOGIT_ROWS as u128 * vocabulary;
         let largest = (hidden * (queries + projected)).max(3 * inner * hidden);
         let weights = (FLOAT + of_product) * largest;
         StepBytes {

@@ -2,11 +2,8 @@
 
 use std::collections::VecDeque;
 
-use candle_core::{Device, Tensor};
-use polymath_ops::Segments;
-
 use crate::initialize::mix;
-use crate::kv_cache::{Cache, empty_cache, keep_rows};
+use crate::kv_cache::{drop_ended, empty_cache};
 use crate::network_input::NetworkInput;
 use crate::{ModelError, Transformer};
 
@@ -127,11 +124,13 @@ impl DocumentSampler {
             .collect();
         let mut cache = empty_cache(config.num_hidden_layers);
         for position in 0..self.max_tokens {
-            drop_ended(&mut rows, &mut cache, model)?;
+            drop_ended(&mut rows, |row| row.ended, &mut cache, model.device())?;
             if rows.is_empty() {
                 break;
             }
-            let logits = next_logits(model, &rows, position, &mut cache)?;
+            let pending: Vec<u32> = rows.iter().map(|row| row.pending).collect();
+            let input = NetworkInput::continuing(&pending, rows.len(), position)?;
+            let logits = model.next_logits(&input, &mut cache)?.to_vec1::<f32>()?;
             for (row, logits) in rows.iter_mut().zip(logits.chunks(config.vocab_size)) {
                 if row.ended {
                     continue;
@@ -189,42 +188,6 @@ impl DocumentSampler {
         let stream = mix(self.seed ^ mix(document));
         (mix(stream.wrapping_add(mix(position))) >> 11) as f64 / (1u64 << 53) as f64
     }
-}
-
-/// Returns the logits `(rows × vocabulary)` after each row's pending token, which is at `position`.
-fn next_logits(
-    model: &Transformer,
-    rows: &[Row],
-    position: usize,
-    cache: &mut Cache,
-) -> Result<Vec<f32>, ModelError> {
-    let pending: Vec<u32> = rows.iter().map(|row| row.pending).collect();
-    let input = NetworkInput {
-        input_ids: Tensor::from_slice(&pending, (rows.len(), 1), &Device::Cpu)?,
-        positions: vec![position as u32; rows.len()].into(),
-        segments: Segments::causal(rows.len(), 1, position + 1),
-    };
-    Ok(model.next_logits(&input, cache)?.to_vec1::<f32>()?)
-}
-
-/// Removes ended documents once they are a quarter of the rows. Removing them earlier would cost more, because it
-/// copies the cache.
-fn drop_ended(
-    rows: &mut Vec<Row>,
-    cache: &mut Cache,
-    model: &Transformer,
-) -> Result<(), ModelError> {
-    let going: Vec<u32> = (0..rows.len() as u32)
-        .filter(|row| !rows[*row as usize].ended)
-        .collect();
-    if 4 * (rows.len() - going.len()) < rows.len() {
-        return Ok(());
-    }
-    rows.retain(|row| !row.ended);
-    if rows.is_empty() {
-        return Ok(());
-    }
-    Ok(keep_rows(cache, &going, model.device())?)
 }
 
 /// A drawn token, with statistics of the distribution that it was drawn from.

@@ -1,9 +1,6 @@
 //! Greedy continuations of many prompts at once.
 
-use candle_core::{Device, Tensor};
-use polymath_ops::Segments;
-
-use crate::kv_cache::{Cache, empty_cache, keep_rows};
+use crate::kv_cache::{drop_ended, empty_cache};
 use crate::network_input::NetworkInput;
 use crate::{ModelError, Transformer};
 
@@ -86,13 +83,9 @@ impl GreedyContinuations {
             .flat_map(|row| &row.tokens[..position])
             .copied()
             .collect();
-        let read = Read {
-            tokens: &read,
-            rows: rows.len(),
-            position: 0,
-        };
-        let mut logits = next_logits(model, read, &mut cache)?;
+        let mut input = NetworkInput::continuing(&read, rows.len(), 0)?;
         loop {
+            let logits = model.next_logits(&input, &mut cache)?.to_vec1::<f32>()?;
             for (row, logits) in rows.iter_mut().zip(logits.chunks(config.vocab_size)) {
                 if row.ended {
                     continue;
@@ -109,66 +102,15 @@ impl GreedyContinuations {
                 found[row.prompt].push(row.pending);
                 row.ended = found[row.prompt].len() >= self.max_tokens;
             }
-            drop_ended(&mut rows, &mut cache, model)?;
+            drop_ended(&mut rows, |row| row.ended, &mut cache, model.device())?;
             if rows.is_empty() {
                 return Ok(());
             }
             let pending: Vec<u32> = rows.iter().map(|row| row.pending).collect();
-            let read = Read {
-                tokens: &pending,
-                rows: rows.len(),
-                position,
-            };
-            logits = next_logits(model, read, &mut cache)?;
+            input = NetworkInput::continuing(&pending, rows.len(), position)?;
             position += 1;
         }
     }
-}
-
-/// Tokens that one forward pass reads, the same number for each row.
-struct Read<'a> {
-    /// Tokens of all rows, row by row.
-    tokens: &'a [u32],
-    rows: usize,
-    /// Position of the first token of each row.
-    position: usize,
-}
-
-/// Returns the logits `(rows × vocabulary)` after the last token of each row.
-fn next_logits(model: &Transformer, read: Read, cache: &mut Cache) -> Result<Vec<f32>, ModelError> {
-    let Read {
-        tokens,
-        rows,
-        position,
-    } = read;
-    let length = tokens.len() / rows;
-    let of_row = position as u32..(position + length) as u32;
-    let input = NetworkInput {
-        input_ids: Tensor::from_slice(tokens, (rows, length), &Device::Cpu)?,
-        positions: (0..rows).flat_map(|_| of_row.clone()).collect(),
-        segments: Segments::causal(rows, length, position + length),
-    };
-    Ok(model.next_logits(&input, cache)?.to_vec1::<f32>()?)
-}
-
-/// Removes ended rows from the batch, but only once they are a quarter of it, since removing rows copies the cache.
-fn drop_ended(
-    rows: &mut Vec<Row>,
-    cache: &mut Cache,
-    model: &Transformer,
-) -> Result<(), ModelError> {
-    let going: Vec<u32> = (0..rows.len() as u32)
-        .filter(|row| !rows[*row as usize].ended)
-        .collect();
-    let ended = rows.len() - going.len();
-    if ended == 0 || 4 * ended < rows.len() {
-        return Ok(());
-    }
-    rows.retain(|row| !row.ended);
-    if !rows.is_empty() {
-        keep_rows(cache, &going, model.device())?;
-    }
-    Ok(())
 }
 
 fn most_likely(logits: &[f32]) -> u32 {

@@ -1,8 +1,5 @@
 //! Text generation with a key/value cache.
 
-use candle_core::{Device, Tensor};
-use polymath_ops::Segments;
-
 use crate::initialize::mix;
 use crate::network_input::NetworkInput;
 use crate::sampling::{draw, penalize};
@@ -167,12 +164,7 @@ impl<'a> Generation<'a> {
     fn read(&mut self) -> Result<Vec<f32>, ModelError> {
         let read = self.cache.tokens().len();
         let pending = &self.text[read..];
-        let new = pending.len();
-        let input = NetworkInput {
-            input_ids: Tensor::from_slice(pending, (1, new), &Device::Cpu)?,
-            positions: (read as u32..(read + new) as u32).collect(),
-            segments: Segments::causal(1, new, read + new),
-        };
+        let input = NetworkInput::continuing(pending, 1, read)?;
         let logits = self
             .model
             .next_logits(&input, &mut self.cache.layers)

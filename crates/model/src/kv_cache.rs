@@ -29,7 +29,7 @@ pub(crate) fn keep_first(past: &mut KvCache, count: usize) -> Result<()> {
 }
 
 /// Drops the keys and values of all rows of the batch but those in `kept`.
-pub(crate) fn keep_rows(cache: &mut Cache, kept: &[u32], device: &Device) -> Result<()> {
+fn keep_rows(cache: &mut Cache, kept: &[u32], device: &Device) -> Result<()> {
     let kept = Tensor::from_slice(kept, kept.len(), device)?;
     for layer in cache {
         let old = std::mem::replace(layer, KvCache::new(1, CACHE_TOKENS));
@@ -40,6 +40,28 @@ pub(crate) fn keep_rows(cache: &mut Cache, kept: &[u32], device: &Device) -> Res
         }
     }
     Ok(())
+}
+
+/// Removes ended rows from the batch and its cache, but only once they are a quarter of it, since removing rows copies
+/// the cache.
+pub(crate) fn drop_ended<R>(
+    rows: &mut Vec<R>,
+    is_ended: impl Fn(&R) -> bool,
+    cache: &mut Cache,
+    device: &Device,
+) -> Result<()> {
+    let going: Vec<u32> = (0..rows.len() as u32)
+        .filter(|row| !is_ended(&rows[*row as usize]))
+        .collect();
+    let ended = rows.len() - going.len();
+    if ended == 0 || 4 * ended < rows.len() {
+        return Ok(());
+    }
+    rows.retain(|row| !is_ended(row));
+    match rows.is_empty() {
+        true => Ok(()),
+        false => keep_rows(cache, &going, device),
+    }
 }
 
 /// Drops the keys and values before the last `window` tokens, which no later token attends to. It waits until there

@@ -16,6 +16,18 @@ pub(crate) struct NetworkInput {
 }
 
 impl NetworkInput {
+    /// Returns the input of rows of one document each, which continues the tokens that are in the cache: `tokens` are
+    /// the next ones of all rows, row by row, and begin at `position` of each.
+    pub fn continuing(tokens: &[u32], rows: usize, position: usize) -> Result<Self, ModelError> {
+        let length = tokens.len() / rows;
+        let of_row = position as u32..(position + length) as u32;
+        Ok(Self {
+            input_ids: Tensor::from_slice(tokens, (rows, length), &Device::Cpu)?,
+            positions: (0..rows).flat_map(|_| of_row.clone()).collect(),
+            segments: Segments::causal(rows, length, position + length),
+        })
+    }
+
     /// Converts a batch of the data crate to the network's input.
     pub fn new(batch: &Batch) -> Result<Self, ModelError> {
         let (rows, sequence) = (batch.rows, batch.sequence_length());

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use candle_core::Tensor;
 
 use crate::adapter::{base_folder, is_adapter, load_adapter};
+use crate::gguf::MAGIC;
 use crate::hugging_face::{self, read_json};
 use crate::model_folder::{CONFIG, GENERATION_CONFIG, TOKENIZER};
 use crate::weights::{WEIGHTS, counted, has_own_head, listed, read_weights, unused_tensors};
@@ -209,11 +210,12 @@ pub fn check_folder(folder: &Path) -> Result<(), ModelError> {
     Err(ModelError::content(folder, reason))
 }
 
-/// Returns true if a file begins with the signature of GGUF files.
+/// Returns true if a file begins with the signature of GGUF files; false as well if it cannot be read, since it is no
+/// model folder in any case.
 fn is_gguf(path: &Path) -> bool {
     let mut magic = [0; 4];
     let read = polymath_base::open(path).and_then(|mut file| file.read_exact(&mut magic));
-    read.is_ok() && magic == *b"GGUF"
+    read.is_ok() && magic == *MAGIC
 }
 
 /// Returns the end tokens in the folder's `generation_config.json`, if there is one.

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{
-    CpuStorage, CudaStorage, CustomOp1, DType, Layout, MetalStorage, Result, Shape, Tensor,
+    CpuStorage, CudaStorage, CustomOp1, DType, Device, Layout, MetalStorage, Result, Shape, Tensor,
 };
 
 use crate::computed::Computed;
@@ -35,8 +35,19 @@ impl Slot {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(gradient);
     }
 
-    fn take(&self) -> Option<Tensor> {
+    pub fn take(&self) -> Option<Tensor> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// Joins the stand-ins of an operation's weights: a number for each, and one if there are none.
+///
+/// # Errors
+/// Fails if the device has no memory left.
+pub(crate) fn joined(gates: &[Tensor], device: &Device) -> Result<Tensor> {
+    match gates {
+        [] => Tensor::zeros(1, DType::F32, device),
+        _ => Tensor::cat(gates, 0),
     }
 }
 

@@ -45,6 +45,12 @@ mod targets;
 mod teacher;
 mod threads;
 
+/// Number of rows whose logits the losses on the CPU have in memory at a time.
+pub const LOGIT_ROWS: usize = fused::LOGIT_ROWS;
+
+/// Number of rows that the backward pass of the feed-forward sublayer on the CPU computes at a time.
+pub const FEED_FORWARD_ROWS: usize = fused::FEED_FORWARD_ROWS;
+
 /// Measures the processor's peak rate of multiply-adds, in FLOP/s of all threads together: in f32, or in bf16 if the
 /// machine has an instruction for it. Takes about `time`.
 pub fn processor_peak_flops(precision: Precision, time: std::time::Duration) -> f64 {

@@ -2,11 +2,11 @@
 //! et al. 2016, "Training Deep Nets with Sublinear Memory Cost").
 
 use candle_core::{
-    CpuStorage, CudaStorage, CustomOp2, DType, Layout, MetalStorage, Result, Shape, Tensor, Var,
+    CpuStorage, CudaStorage, CustomOp2, Layout, MetalStorage, Result, Shape, Tensor, Var,
 };
 
 use crate::computed::Computed;
-use crate::gate::Slot;
+use crate::gate::{Slot, joined};
 
 /// Function from x and the tracked weights to y.
 type Function = Box<dyn Fn(&Tensor, &[Tensor]) -> Result<Tensor> + Send + Sync>;
@@ -40,10 +40,6 @@ pub fn recomputed(
     let gates: Vec<Tensor> = (slots.iter().zip(weights))
         .map(|(slot, weight)| slot.gate(weight))
         .collect::<Result<_>>()?;
-    let gates = match gates[..] {
-        [] => Tensor::zeros(1, DType::F32, x.device())?,
-        _ => Tensor::cat(&gates, 0)?,
-    };
     let operation = Recomputed {
         function: Box::new(function),
         output: Computed::new(output.contiguous()?),
@@ -51,7 +47,7 @@ pub fn recomputed(
         slots,
         x_tracked: x.track_op(),
     };
-    x.apply_op2(&gates, operation)
+    x.apply_op2(&joined(&gates, x.device())?, operation)
 }
 
 impl CustomOp2 for Recomputed {

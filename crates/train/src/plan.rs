@@ -40,7 +40,7 @@ pub struct Plan {
     pub retention_bytes: u64,
     /// Floating-point operations before the first step, such as those for generating text.
     pub preparation_flops: f64,
-    /// Precision of the matrix products: f32 or bf16.
+    /// Precision of the matrix products.
     pub precision: Precision,
 }
 

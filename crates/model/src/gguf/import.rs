@@ -9,6 +9,7 @@ use candle_core::{Device, Tensor};
 use polymath_base::StagedFolder;
 use polymath_ops::is_finite;
 
+use super::MAGIC;
 use super::architecture::{Architecture, KNOWN};
 use super::config::{self, OtherFacts};
 use super::imported_tokenizer::ImportedTokenizer;
@@ -75,7 +76,7 @@ fn refuse_taken(folder: &Path) -> Result<(), ModelError> {
 
 fn open(file: &Path, bytes: &[u8]) -> Result<Content, ModelError> {
     let refuse = |message: &str| ModelError::content(file, message);
-    if !bytes.starts_with(b"GGUF") {
+    if !bytes.starts_with(MAGIC) {
         return Err(refuse("is not a GGUF file, which would begin with `GGUF`"));
     }
     if has_no_alignment(bytes) {

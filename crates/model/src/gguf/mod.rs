@@ -18,6 +18,9 @@ mod rotary;
 mod scheme;
 mod vocabulary;
 
+/// First bytes of a GGUF file.
+pub(crate) const MAGIC: &[u8; 4] = b"GGUF";
+
 pub use export::{GgufExport, export_gguf};
 pub use import::import_gguf;
 pub use quantization::GgufType;

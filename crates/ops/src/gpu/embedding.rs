@@ -30,7 +30,8 @@ pub(crate) fn embedding(weight: &Tensor, ids: &Tensor) -> Result<Tensor> {
     operation("embedding", &[weight], y, move |gradient| {
         let groups = Groups::of(&ids);
         let dweight = zeros((vocabulary, width), &device)?;
-        let first = groups.first.clone();
+        let starts = upload(&groups.first, &device)?;
+        let first = groups.first;
         let launch = Launch::new(
             EMBEDDING.kernel("embedding_backward"),
             [groups.ids.len(), 1, 1],
@@ -38,7 +39,7 @@ pub(crate) fn embedding(weight: &Tensor, ids: &Tensor) -> Result<Tensor> {
         .classes(move |[token, ..]| [u64::from(first[token + 1] - first[token]), 0, 0, 0])
         .tensor(gradient)?
         .tensor(&upload(&groups.ids, &device)?)?
-        .tensor(&upload(&groups.first, &device)?)?
+        .tensor(&starts)?
         .tensor(&upload(&groups.order, &device)?)?
         .tensor(&dweight)?
         .int(width)?;

@@ -83,10 +83,7 @@ impl Heads {
             ["attention_shares", "attention_shares_f32"],
         );
         let rows = self.batch * self.queries * self.heads;
-        let class = move |[block, ..]: [usize; 3]| [(rows - block * 4).min(4) as u64, 0, 0, 0];
-        let launch = Launch::new(kernel, [rows.div_ceil(THREADS / 32), 1, 1])
-            .classes(class)
-            .threads(THREADS)
+        let launch = Launch::rows_by(THREADS, kernel, rows)
             .tensor(y)?
             .tensor(gradient)?
             .buffer(&shares)?

@@ -1,15 +1,11 @@
 //! Stand-ins for weights in Candle's graph: an operation of many weights takes a tensor of one number for up to three
 //! of them.
 
-use std::sync::{Arc, Mutex, PoisonError};
-
 use candle_core::{DType, Result, Tensor, bail};
 
 use super::graph::operation;
 use super::memory::Buffer;
-
-/// Gradient of a weight, between the operation that computes it and the weight's gate.
-type Slot = Arc<Mutex<Option<Tensor>>>;
+use crate::gate::Slot;
 
 /// Gradients of an operation: of its input, and of its weights in order; `None` where nothing is tracked.
 pub(crate) struct Gradients {
@@ -38,7 +34,7 @@ pub(crate) fn operation_of_weights(
         slots.extend(of_group.iter().cloned());
         let nothing = Buffer::new(1, DType::F32, x.device())?;
         gates.push(operation("gate", group, nothing, move |_| {
-            Ok(of_group.iter().map(take).collect())
+            Ok(of_group.iter().map(Slot::take).collect())
         })?);
     }
     if gates.len() > 2 {
@@ -54,14 +50,12 @@ pub(crate) fn operation_of_weights(
         let of_tracked = found.of_weights.into_iter().zip(&tracked);
         let of_tracked = of_tracked.filter_map(|(gradient, tracked)| tracked.then_some(gradient));
         for (slot, gradient) in slots.iter().zip(of_tracked) {
-            *slot.lock().unwrap_or_else(PoisonError::into_inner) = gradient;
+            if let Some(gradient) = gradient {
+                slot.put(gradient);
+            }
         }
         let mut all = vec![found.of_x.filter(|_| x_tracked)];
         all.extend(of_gates.iter().cloned().map(Some));
         Ok(all)
     })
-}
-
-fn take(slot: &Slot) -> Option<Tensor> {
-    slot.lock().unwrap_or_else(PoisonError::into_inner).take()
 }

@@ -41,16 +41,31 @@ pub(super) unsafe fn launch(launch: &Launch) -> Result<()> {
 /// # Safety
 /// As [`Launch::run`].
 unsafe fn run(launch: &Launch, emulator: Emulator) -> Result<Work> {
-    let (name, geometry, arguments) = (launch.kernel.name, launch.geometry(), launch.words());
     // SAFETY: the caller vouches for the arguments.
-    match unsafe { emulator(name, geometry, &arguments, None, &mut []) } {
-        Ok([read, written, multiply_adds]) => Ok(Work {
-            launches: 1,
-            read,
-            written,
-            moved: 0,
-            multiply_adds,
-        }),
+    let [read, written, multiply_adds] = unsafe { emulate(launch, emulator, None, &mut [])? };
+    Ok(Work {
+        launches: 1,
+        read,
+        written,
+        moved: 0,
+        multiply_adds,
+    })
+}
+
+/// Runs one block of a launch, or all, with the emulator: its last arguments and its result are those of [`Emulator`].
+///
+/// # Safety
+/// As [`Launch::run`].
+pub(super) unsafe fn emulate(
+    launch: &Launch,
+    emulator: Emulator,
+    block: Option<u64>,
+    moved: &mut [[u64; 2]],
+) -> Result<[u64; 3]> {
+    let (geometry, arguments) = (launch.geometry(), launch.words());
+    // SAFETY: the caller vouches for the arguments.
+    match unsafe { emulator(launch.kernel.name, geometry, &arguments, block, moved) } {
+        Ok(work) => Ok(work),
         Err(reason) => bail!("{}: {reason}", launch.kernel.source.name),
     }
 }

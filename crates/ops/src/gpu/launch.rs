@@ -1,5 +1,7 @@
 //! Launches of kernels: geometry and arguments.
 
+use std::ops::Range;
+
 use candle_core::{Result, Tensor, bail};
 
 use super::counts::Class;
@@ -9,7 +11,19 @@ use super::source::Kernel;
 /// Threads of a block of most kernels.
 pub(crate) const THREADS: usize = 256;
 /// Largest number of blocks of an element-wise kernel; beyond it, each thread computes several elements.
-pub(crate) const MOST_BLOCKS: usize = 1 << 16;
+const MOST_BLOCKS: usize = 1 << 16;
+
+/// Returns the number of blocks of an element-wise kernel.
+fn blocks_of(count: usize) -> usize {
+    count.div_ceil(THREADS).min(MOST_BLOCKS)
+}
+
+/// Returns the elements among `count` that a block of an element-wise kernel computes: a range for each round of its
+/// threads.
+pub(super) fn elements_of_block(count: usize, block: usize) -> impl Iterator<Item = Range<usize>> {
+    let rounds = (block * THREADS..count).step_by(blocks_of(count) * THREADS);
+    rounds.map(move |first| first..count.min(first + THREADS))
+}
 
 /// Launch of a kernel, with its arguments in order.
 pub(crate) struct Launch {
@@ -49,21 +63,26 @@ impl Launch {
 
     /// Begins a launch with a thread for each of `count` elements, each of the same work.
     pub fn elements(kernel: Kernel, count: usize) -> Self {
-        let blocks = count.div_ceil(THREADS).min(MOST_BLOCKS);
         let class = move |[block, ..]: [usize; 3]| {
-            let first = (block * THREADS..count).step_by(blocks * THREADS);
-            let elements = first.map(|first| THREADS.min(count - first));
+            let elements = elements_of_block(count, block).map(|range| range.len());
             [elements.sum::<usize>() as u64, 0, 0, 0]
         };
-        Self::new(kernel, [blocks, 1, 1]).classes(class)
+        Self::new(kernel, [blocks_of(count), 1, 1]).classes(class)
     }
 
     /// Begins a launch with a warp for each of `rows`, each of the same work.
     pub fn rows(kernel: Kernel, rows: usize) -> Self {
-        const WARPS: usize = THREADS / 32;
+        Self::rows_by(THREADS, kernel, rows)
+    }
+
+    /// Begins a launch as [`Self::rows`] does, with blocks of so many threads.
+    pub fn rows_by(threads: usize, kernel: Kernel, rows: usize) -> Self {
+        let warps = threads / 32;
         let class =
-            move |[block, ..]: [usize; 3]| [WARPS.min(rows - block * WARPS) as u64, 0, 0, 0];
-        Self::new(kernel, [rows.div_ceil(WARPS), 1, 1]).classes(class)
+            move |[block, ..]: [usize; 3]| [warps.min(rows - block * warps) as u64, 0, 0, 0];
+        Self::new(kernel, [rows.div_ceil(warps), 1, 1])
+            .threads(threads)
+            .classes(class)
     }
 
     /// Names the numbers on which the work of a block depends, given its place in the grid.

@@ -5,7 +5,7 @@ use candle_core::{D, DType, Device, Result, Tensor, bail};
 use super::counts::{Class, Unit};
 use super::graph::operation;
 use super::host;
-use super::launch::{Launch, MOST_BLOCKS, THREADS};
+use super::launch::{Launch, elements_of_block};
 use super::memory::{Buffer, Target};
 use super::source::CAST;
 use crate::Precision;
@@ -148,14 +148,13 @@ impl RoundedWeights {
 /// Names the work of a block of elements that lie in up to four parts, given the parts' ends: its elements in each.
 fn blocks_of_parts(ends: Vec<usize>) -> impl Fn([usize; 3]) -> Class {
     let count = ends.last().copied().unwrap_or(0);
-    let blocks = count.div_ceil(THREADS).min(MOST_BLOCKS);
     move |[block, ..]| {
         let mut class = [0; 4];
-        for first in (block * THREADS..count).step_by(blocks * THREADS) {
-            let last = (first + THREADS).min(count);
+        for range in elements_of_block(count, block) {
             let mut begin = 0;
             for (place, end) in ends.iter().enumerate() {
-                class[place] += last.min(*end).saturating_sub(first.max(begin)) as u64;
+                let shared = range.end.min(*end).saturating_sub(range.start.max(begin));
+                class[place] += shared as u64;
                 begin = *end;
             }
         }

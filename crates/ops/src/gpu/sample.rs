@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use candle_core::{Result, bail};
 
 use super::counts::{Class, Emulator, Sampling, Work};
+use super::host::emulate;
 use super::launch::Launch;
 
 /// Bytes that a GPU moves at once.
@@ -126,14 +127,10 @@ fn signature(launch: &Launch, groups: &BTreeMap<Class, Group>) -> Signature {
 /// # Safety
 /// As [`Launch::run`].
 unsafe fn run(launch: &Launch, emulator: Emulator, block: Option<u64>) -> Result<Measured> {
-    let arguments = launch.words();
-    let mut moved = vec![[0; 2]; arguments.len() + 1];
-    let geometry = launch.geometry();
+    let mut moved = vec![[0; 2]; launch.arguments.len() + 1];
     // SAFETY: the caller vouches for the arguments.
-    match unsafe { emulator(launch.kernel.name, geometry, &arguments, block, &mut moved) } {
-        Ok(work) => Ok(Measured { work, moved }),
-        Err(reason) => bail!("{}: {reason}", launch.kernel.source.name),
-    }
+    let work = unsafe { emulate(launch, emulator, block, &mut moved)? };
+    Ok(Measured { work, moved })
 }
 
 /// Adds up blocks, each as often as it stands for others. Through an argument, a launch moves at most the bytes that it

@@ -6,7 +6,7 @@ use candle_core::{D, DType, Result, Tensor};
 use super::counts::Class;
 use super::flash::{Heads, Saved, attends};
 use super::gates::{Gradients, operation_of_weights};
-use super::launch::{Launch, MOST_BLOCKS, THREADS};
+use super::launch::{Launch, elements_of_block};
 use super::memory::{Buffer, Target, span};
 use super::norm::{NormGradient, NormedRows, rounded_norm};
 use super::product::{RoundedWeights, multiply, product, rounded, rounded_product};
@@ -224,13 +224,11 @@ impl Turn {
         let half = self.head_dim / 2;
         let (of_row, turned) = (self.width() / 2, (self.heads + self.kv_heads) * half);
         let turned_before = move |pair: usize| pair / of_row * turned + (pair % of_row).min(turned);
-        let blocks = pairs.div_ceil(THREADS).min(MOST_BLOCKS);
         move |[block, ..]| {
             let mut class = [0; 4];
-            for first in (block * THREADS..pairs).step_by(blocks * THREADS) {
-                let end = (first + THREADS).min(pairs);
-                class[0] += (end - first) as u64;
-                class[1] += (turned_before(end) - turned_before(first)) as u64;
+            for range in elements_of_block(pairs, block) {
+                class[0] += range.len() as u64;
+                class[1] += (turned_before(range.end) - turned_before(range.start)) as u64;
             }
             class
         }

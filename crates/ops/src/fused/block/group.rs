@@ -3,7 +3,8 @@
 use super::branches::{BranchWeights, Branches};
 use crate::fused::gemm::driver::{PackedOperand, Store, with_packed};
 use crate::fused::gemm::format::Format;
-use crate::fused::simd::buffer::Shared;
+use crate::fused::simd::buffer::{Shared, with_buffer};
+use crate::fused::simd::chunks::write;
 use crate::fused::simd::matrix::Matrix;
 use crate::fused::simd::parallel::Threads;
 
@@ -56,6 +57,18 @@ pub(super) struct GroupWeights<'a> {
 }
 
 impl GroupWeights<'_> {
+    /// Lends the gradient of W·x + s·B·h: `dy` times the magnitudes' factors, or `dy` itself without magnitudes.
+    pub fn with_scaled<R>(&self, dy: &[f32], work: impl FnOnce(&[f32]) -> R) -> R {
+        match self.branches.filter(|branches| branches.has_magnitudes()) {
+            None => work(dy),
+            Some(branches) => with_buffer(dy.len(), |scaled| {
+                write(dy, Shared::new(scaled));
+                branches.scale(scaled);
+                work(scaled)
+            }),
+        }
+    }
+
     /// Packs the group for the forward pass.
     pub fn with_forward<R>(&self, work: impl FnOnce(Group) -> R) -> R {
         with_packed(self.weight.transposed(), self.rows, self.format, |weight| {

@@ -15,5 +15,5 @@ mod self_attention;
 mod sublayer;
 mod weights;
 
-pub(crate) use self::feed_forward::feed_forward;
+pub(crate) use self::feed_forward::{FEED_FORWARD_ROWS, feed_forward};
 pub(crate) use self::self_attention::self_attention;

@@ -1,12 +1,12 @@
 //! Weights of a fused sublayer: more than the three tensors that a Candle operation takes.
 
-use candle_core::{DType, Device, Result, Shape, Tensor};
+use candle_core::{Result, Shape, Tensor};
 
 use super::branches::{BranchWeights, Branches};
 use crate::fused::simd::buffer::{Shared, split, with_buffer};
 use crate::fused::simd::chunks::write;
 use crate::fused::simd::storage::Floats;
-use crate::gate::Slot;
+use crate::gate::{Slot, joined};
 
 /// Groups of weights: norms, the two groups of projections, and the branches of each.
 pub(super) const GROUPS: usize = 5;
@@ -119,10 +119,6 @@ impl Weights {
             }
             start += weight.elem_count();
         }
-        let gates = match gates[..] {
-            [] => Tensor::zeros(1, DType::F32, &Device::Cpu)?,
-            _ => Tensor::cat(&gates, 0)?,
-        };
         let all = groups.iter().copied().flatten();
         Ok(Self {
             values: Values {
@@ -133,7 +129,7 @@ impl Weights {
             },
             parts,
             routes,
-            gates,
+            gates: joined(&gates, x.device())?,
         })
     }
 }

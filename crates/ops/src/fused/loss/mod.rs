@@ -10,3 +10,4 @@ mod rows;
 
 pub(crate) use self::cross_entropy::{cross_entropy, cross_entropy_distilled, score};
 pub(crate) use self::distillation::distillation;
+pub(crate) use self::rows::LOGIT_ROWS;

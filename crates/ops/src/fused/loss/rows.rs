@@ -12,7 +12,7 @@ use crate::targets::IGNORED;
 
 /// Number of rows whose logits are in memory at a time. A constant, so that sums over tokens always have the same
 /// order.
-const ROWS: usize = 512;
+pub(crate) const LOGIT_ROWS: usize = 512;
 /// Number of rows that one parallel task processes.
 const TASK_ROWS: usize = 16;
 
@@ -101,8 +101,8 @@ impl Projection<'_> {
     pub fn for_each_chunk(&self, mut chunk: impl FnMut(usize, Matrix, &mut [f32])) {
         let (rows, width, vocabulary) = (self.hidden.rows, self.hidden.columns, self.weight.rows);
         with_packed(self.weight.transposed(), rows, self.format, |weight| {
-            for start in (0..rows).step_by(ROWS) {
-                let count = ROWS.min(rows - start);
+            for start in (0..rows).step_by(LOGIT_ROWS) {
+                let count = LOGIT_ROWS.min(rows - start);
                 let hidden = self.hidden.block((start, count), (0, width));
                 with_buffer(count * vocabulary, |logits| {
                     weight.multiply(hidden, logits, Store::Replace, Threads::All);

@@ -7,7 +7,7 @@ use super::level::vectorized;
 use super::parallel::for_each;
 
 /// Number of elements that one parallel task processes.
-const CHUNK: usize = 1 << 14;
+pub(super) const CHUNK: usize = 1 << 14;
 /// Cost of an element whose exponential is computed, in multiplications.
 const EXPONENTIAL: usize = 16;
 /// Cost of an element that is only read and written, in multiplications.
@@ -72,7 +72,7 @@ pub(in crate::fused) fn add_in_place(from: &[f32], to: &mut [f32]) {
 }
 
 /// Runs `work(its range, chunk)` on chunks of `values`. `each` is the cost of an element, in multiplications.
-fn for_each_chunk(
+pub(super) fn for_each_chunk(
     values: &mut [f32],
     each: usize,
     work: impl Fn(Range<usize>, &mut [f32]) + Sync + Send,
@@ -86,7 +86,11 @@ fn for_each_chunk(
 }
 
 /// Runs `work` on consecutive ranges that cover `0..length`. `each` is the cost of an element, in multiplications.
-fn for_each_range(length: usize, each: usize, work: impl Fn(Range<usize>) + Sync + Send) {
+pub(super) fn for_each_range(
+    length: usize,
+    each: usize,
+    work: impl Fn(Range<usize>) + Sync + Send,
+) {
     for_each(length.div_ceil(CHUNK), each * length, |task| {
         let start = task * CHUNK;
         work(start..length.min(start + CHUNK));

@@ -3,13 +3,11 @@
 use half::bf16;
 
 use super::buffer::{Shared, filled, split, with_buffer};
+use super::chunks::{for_each_chunk, for_each_range};
 use super::level::vectorized;
 use super::math::round_to_bf16;
-use super::parallel::for_each;
 use crate::Precision;
 
-/// Number of elements that one parallel task converts.
-const CHUNK: usize = 1 << 14;
 /// Cost of an element that is converted, in multiplications.
 const CONVERSION: usize = 4;
 
@@ -175,36 +173,21 @@ impl SharedKept {
 /// Writes all of `to`, which may be uninitialized.
 fn write_rounded(from: &[f32], to: Shared<bf16>) {
     assert_eq!(from.len(), to.len());
-    for_each(
-        from.len().div_ceil(CHUNK),
-        CONVERSION * from.len(),
-        |task| {
-            let start = task * CHUNK;
-            let from = &from[start..from.len().min(start + CHUNK)];
-            // SAFETY: each chunk is written by one task.
-            round(from, unsafe { to.zeroed(start, from.len()) });
-        },
-    );
+    for_each_range(from.len(), CONVERSION, |at| {
+        // SAFETY: chunks do not overlap.
+        round(&from[at.clone()], unsafe { to.zeroed(at.start, at.len()) });
+    });
 }
 
 fn write_widened(from: &[bf16], to: &mut [f32]) {
     assert_eq!(from.len(), to.len());
-    let to = Shared::new(to);
-    for_each(
-        from.len().div_ceil(CHUNK),
-        CONVERSION * from.len(),
-        |task| {
-            let start = task * CHUNK;
-            let from = &from[start..from.len().min(start + CHUNK)];
-            // SAFETY: each chunk is written by one task.
-            widen(from, unsafe { to.slice(start, from.len()) });
-        },
-    );
+    for_each_chunk(to, CONVERSION, |at, to| widen(&from[at], to));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fused::simd::chunks::CHUNK;
 
     fn floats(kept: &Kept) -> Vec<f32> {
         kept.all().with_floats(<[f32]>::to_vec)

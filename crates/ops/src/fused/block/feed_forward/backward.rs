@@ -15,9 +15,8 @@ use crate::fused::simd::kept::KeptPart;
 use crate::fused::simd::matrix::Matrix;
 
 /// Values between the products of the backward pass: the activation, the gradient of gate·n and up·n, n, its gradient,
-/// the gradient of h and the shares of the magnitudes of gate and up, both of down, and y's gradient times down's
-/// factors.
-pub(super) const BETWEEN: usize = 9;
+/// the gradient of h and the shares of the magnitudes of gate and up, and both of down.
+pub(super) const BETWEEN: usize = 8;
 
 /// Rows of what the backward pass starts from.
 pub(super) struct Rows<'a> {
@@ -25,6 +24,8 @@ pub(super) struct Rows<'a> {
     pub first: usize,
     pub x: &'a [f32],
     pub dy: &'a [f32],
+    /// Gradient of down's product: `dy` times down's factors.
+    pub doutput: &'a [f32],
     pub gate_up: KeptPart<'a>,
     pub scales: &'a [f32],
     pub narrow: [&'a [f32]; 2],
@@ -35,7 +36,6 @@ impl FusedFeedForward {
     pub(super) fn widths(&self) -> [usize; BETWEEN] {
         let (hidden, intermediate) = (self.hidden, self.intermediate);
         let [inner, outer] = &self.branches;
-        let shares = share_width(outer, hidden);
         [
             intermediate,
             2 * intermediate,
@@ -44,8 +44,7 @@ impl FusedFeedForward {
             rank_of(inner),
             share_width(inner, 2 * intermediate),
             rank_of(outer),
-            shares,
-            shares,
+            share_width(outer, hidden),
         ]
     }
 
@@ -79,22 +78,10 @@ impl FusedFeedForward {
                 shares_inner,
                 dh_outer,
                 shares_outer,
-                scaled,
             ] = parts.each_mut();
-            let (x, scales, dy) = (
-                &rows.x[of(hidden)],
-                &rows.scales[of(1)],
-                &rows.dy[of(hidden)],
-            );
+            let (x, scales) = (&rows.x[of(hidden)], &rows.scales[of(1)]);
+            let [dy, doutput] = [rows.dy, rows.doutput].map(|all| &all[of(hidden)]);
             let first = rows.first + start;
-            let doutput = match outer.branches.filter(|branches| branches.has_magnitudes()) {
-                Some(branches) => {
-                    scaled.copy_from_slice(dy);
-                    branches.scale(scaled);
-                    &**scaled
-                }
-                None => dy,
-            };
             with_buffer(count * intermediate, |dactive| {
                 let doutput = Matrix::new(doutput, count, hidden);
                 outer.input_gradient((first, doutput), dh_outer, Some(&mut *dactive), threads);
@@ -143,7 +130,6 @@ impl FusedFeedForward {
             shares_inner,
             dh_outer,
             shares_outer,
-            scaled,
         ] = between;
         let [dnorm, dgate_up, ddown, dinner, douter] = gradients;
         let [
@@ -153,13 +139,9 @@ impl FusedFeedForward {
             inner_tracked,
             outer_tracked,
         ] = self.parts.tracked;
-        let doutput: &[f32] = match scaled.is_empty() {
-            true => rows.dy,
-            false => scaled,
-        };
         let format = Format::of(self.precision);
         if down_tracked {
-            let dy = Matrix::new(doutput, count, hidden).transposed();
+            let dy = Matrix::new(rows.doutput, count, hidden).transposed();
             let active = Matrix::new(active, count, intermediate);
             gemm_in(format, dy, active, ddown, Store::Add);
         }
@@ -189,7 +171,7 @@ impl FusedFeedForward {
                 x: active,
                 h: rows.narrow[1],
                 dh: dh_outer,
-                dy: doutput,
+                dy: rows.doutput,
                 shares: shares_outer,
             };
             branches.add_gradients(&of_outer, douter);

@@ -4,7 +4,7 @@ mod backward;
 
 use candle_core::{Result, Tensor};
 
-use self::backward::{BETWEEN, Rows};
+use self::backward::Rows;
 use super::branches::{BranchWeights, Branches, branch_tensors};
 use super::group::{BackwardGroup, Group, GroupWeights, rank_of};
 use super::row_blocks::for_each_row_block;
@@ -24,7 +24,7 @@ use crate::{FeedForward, Precision};
 const ROWS: usize = 32;
 /// Rows from which the weights' gradients are summed at a time, so that these rows are still in the third cache. The
 /// sums have this order for any number of threads.
-const CHUNK: usize = 2048;
+pub(crate) const FEED_FORWARD_ROWS: usize = 2048;
 
 struct FusedFeedForward {
     /// norm (hidden), gate and up (2·intermediate, hidden), down (hidden, intermediate), and the branches of both.
@@ -117,11 +117,6 @@ impl FusedFeedForward {
         });
     }
 
-    /// Values of the branches of both groups, from the flat vector.
-    fn branch_weights<'a>(&'a self, flat: &'a [f32]) -> [Option<BranchWeights<'a>>; 2] {
-        self.parts.branch_weights(&self.branches, flat)
-    }
-
     /// Weights of both groups for products with so many rows.
     fn groups<'a>(
         &self,
@@ -197,7 +192,7 @@ impl Sublayer for FusedFeedForward {
         let (hidden, intermediate) = (self.hidden, self.intermediate);
         let norm = self.parts.of(flat)[0];
         let rows = x.len() / hidden;
-        let branches = self.branch_weights(flat);
+        let branches = self.parts.branch_weights(&self.branches, flat);
         let [inner, outer] = self.groups(flat, &branches, rows);
         let ranks = [0, 1].map(|group| rank_of(&self.branches[group]));
         let mut narrow = ranks.map(|rank| vec![0.0; rows * rank]);
@@ -244,55 +239,54 @@ impl Sublayer for FusedFeedForward {
         let (hidden, intermediate) = (self.hidden, self.intermediate);
         let norm = self.parts.of(flat)[0];
         let mut gradients = self.parts.of_gradient(dflat);
-        let [
-            _,
-            gate_up_tracked,
-            down_tracked,
-            inner_tracked,
-            outer_tracked,
-        ] = self.parts.tracked;
-        // Down's gradient takes that of y times the magnitudes, if there are some.
-        let scales_outer = down_tracked && self.widths()[BETWEEN - 1] > 0;
-        let is_deep = gate_up_tracked
-            || inner_tracked
-            || outer_tracked
-            || scales_outer
-            || self.parts.x_gradient_is_needed();
+        let [_, gate_up_tracked, _, inner_tracked, outer_tracked] = self.parts.tracked;
+        let is_deep =
+            gate_up_tracked || inner_tracked || outer_tracked || self.parts.x_gradient_is_needed();
         let all_rows = saved.scales.len();
-        let branches = self.branch_weights(flat);
+        let branches = self.parts.branch_weights(&self.branches, flat);
+        let [inner, outer] = self.groups(flat, &branches, all_rows);
         let ranks = [0, 1].map(|group| rank_of(&self.branches[group]));
-        let mut chunk = |groups: [BackwardGroup; 2], start: usize, count: usize| {
+        let mut pass = |rows: &Rows, groups: [BackwardGroup; 2]| {
+            let count = rows.scales.len();
+            let lengths = self.widths().map(|width| width * count);
+            with_buffer(lengths.iter().sum(), |between| {
+                let mut between = split(between, lengths);
+                if is_deep {
+                    // Empty where it is not needed.
+                    let of_rows = rows.first * hidden..(rows.first + count) * hidden;
+                    let dx = dx.get_mut(of_rows).unwrap_or_default();
+                    let parts = between.each_mut().map(|part| &mut **part);
+                    self.between(rows, norm, groups, parts, dx);
+                } else {
+                    self.activate(rows.gate_up, between[0]);
+                }
+                self.add_gradients(rows, &branches, &between, &mut gradients);
+            });
+        };
+        let mut chunk = |groups: [BackwardGroup; 2], start: usize| {
+            let count = FEED_FORWARD_ROWS.min(all_rows - start);
             let of = |width: usize| start * width..(start + count) * width;
             let narrow = [0, 1].map(|group| saved.narrow[group].rows(start, count, ranks[group]));
-            let lengths = self.widths().map(|width| width * count);
+            let (x, dy) = (&x[of(hidden)], &dy[of(hidden)]);
             with_floats(narrow, |narrow| {
-                let rows = Rows {
-                    first: start,
-                    x: &x[of(hidden)],
-                    dy: &dy[of(hidden)],
-                    gate_up: saved.gate_up.rows(start, count, 2 * intermediate),
-                    scales: &saved.scales[of(1)],
-                    narrow,
-                };
-                with_buffer(lengths.iter().sum(), |between| {
-                    let mut between = split(between, lengths);
-                    if is_deep {
-                        // Empty where it is not needed.
-                        let dx = dx.get_mut(of(hidden)).unwrap_or_default();
-                        let parts = between.each_mut().map(|part| &mut **part);
-                        self.between(&rows, norm, groups, parts, dx);
-                    } else {
-                        self.activate(rows.gate_up, between[0]);
-                    }
-                    self.add_gradients(&rows, &branches, &between, &mut gradients);
+                outer.with_scaled(dy, |doutput| {
+                    let rows = Rows {
+                        first: start,
+                        x,
+                        dy,
+                        doutput,
+                        gate_up: saved.gate_up.rows(start, count, 2 * intermediate),
+                        scales: &saved.scales[of(1)],
+                        narrow,
+                    };
+                    pass(&rows, groups);
                 });
             });
         };
-        let [inner, outer] = self.groups(flat, &branches, all_rows);
         inner.with_backward(|inner| {
             outer.with_backward(|outer| {
-                for start in (0..all_rows).step_by(CHUNK) {
-                    chunk([inner, outer], start, CHUNK.min(all_rows - start));
+                for start in (0..all_rows).step_by(FEED_FORWARD_ROWS) {
+                    chunk([inner, outer], start);
                 }
             });
         });

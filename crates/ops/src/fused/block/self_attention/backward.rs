@@ -11,20 +11,19 @@ use crate::fused::block::weights::GROUPS;
 use crate::fused::gemm::driver::{Store, gemm};
 use crate::fused::layers::rms_norm::{normalize_again, weight_gradient};
 use crate::fused::simd::buffer::{Shared, with_buffer};
-use crate::fused::simd::chunks::{clear, write};
+use crate::fused::simd::chunks::clear;
 use crate::fused::simd::matrix::Matrix;
 use crate::fused::simd::parallel::Threads;
 
 /// Values between the products of the backward pass: the gradient of queries, keys and values, n, its gradient, the
-/// gradient of their h and the shares of their magnitudes, the same of output, and y's gradient times output's factors.
-pub(super) const BETWEEN: usize = 8;
+/// gradient of their h and the shares of their magnitudes, and the same of output.
+pub(super) const BETWEEN: usize = 7;
 
 impl FusedSelfAttention {
     /// Widths of the values between the products of the backward pass.
     pub(super) fn widths(&self) -> [usize; BETWEEN] {
         let (hidden, width) = (self.shape[2], self.projected_width());
         let [inner, outer] = &self.branches;
-        let shares = share_width(outer, hidden);
         [
             width,
             hidden,
@@ -32,32 +31,26 @@ impl FusedSelfAttention {
             rank_of(inner),
             share_width(inner, width),
             rank_of(outer),
-            shares,
-            shares,
+            share_width(outer, hidden),
         ]
     }
 
     /// Computes the gradient of the turned projections, and the operands of the gradients of output's branches.
+    /// `doutput` is the gradient of output's product: `dy` times output's factors.
     pub(super) fn output_gradient(
         &self,
         saved: &Lent,
-        dy: &[f32],
+        [dy, doutput]: [&[f32]; 2],
         group: BackwardGroup,
         between: &mut [&mut [f32]; BETWEEN],
     ) {
         let (rows, hidden) = (self.positions.len(), self.shape[2]);
         let mixed_width = self.heads * self.head_dim();
-        let [dprojected, _, _, _, _, dh, shares, scaled] = between;
+        let [dprojected, _, _, _, _, dh, shares] = between;
         if let (Some(forward), Some(branches)) = (group.forward, group.branches) {
             let operands = [saved.mixed, saved.narrow[1], dy];
             branches.share(forward, operands, shares, Threads::All);
-            write(dy, Shared::new(scaled));
-            branches.scale(scaled);
         }
-        let doutput: &[f32] = match scaled.is_empty() {
-            true => dy,
-            false => scaled,
-        };
         with_buffer(rows * mixed_width, |dmixed| {
             let doutput = Matrix::new(doutput, rows, hidden);
             group.input_gradient((0, doutput), dh, Some(&mut *dmixed), Threads::All);
@@ -130,7 +123,7 @@ impl FusedSelfAttention {
     pub(super) fn add_gradients(
         &self,
         saved: &Lent,
-        [x, dy]: [&[f32]; 2],
+        [x, of_product]: [&[f32]; 2],
         branches: &[Option<BranchWeights>; 2],
         between: &[&mut [f32]; BETWEEN],
         [dnorm, dprojections, doutput, dinner, douter]: [&mut [f32]; GROUPS],
@@ -144,7 +137,6 @@ impl FusedSelfAttention {
             shares_inner,
             dh_outer,
             shares_outer,
-            scaled,
         ] = between;
         let [
             norm_tracked,
@@ -153,13 +145,9 @@ impl FusedSelfAttention {
             inner_tracked,
             outer_tracked,
         ] = self.parts.tracked;
-        let dy: &[f32] = match scaled.is_empty() {
-            true => dy,
-            false => scaled,
-        };
         let (replace, precision) = (Store::Replace, self.precision);
         if output_tracked {
-            let gradient = Matrix::new(dy, rows, hidden).transposed();
+            let gradient = Matrix::new(of_product, rows, hidden).transposed();
             let mixed = Matrix::new(saved.mixed, rows, self.heads * self.head_dim());
             gemm(gradient, mixed, doutput, replace, precision);
         }
@@ -189,7 +177,7 @@ impl FusedSelfAttention {
                 x: saved.mixed,
                 h: saved.narrow[1],
                 dh: dh_outer,
-                dy,
+                dy: of_product,
                 shares: shares_outer,
             };
             branches.add_gradients(&of_outer, douter);

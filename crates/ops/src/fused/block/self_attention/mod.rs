@@ -202,11 +202,6 @@ impl FusedSelfAttention {
         });
     }
 
-    /// Values of the branches of both groups, from the flat vector.
-    fn branch_weights<'a>(&'a self, flat: &'a [f32]) -> [Option<BranchWeights<'a>>; 2] {
-        self.parts.branch_weights(&self.branches, flat)
-    }
-
     /// Weights of query, key and value, and of output.
     fn groups<'a>(
         &self,
@@ -301,7 +296,7 @@ impl Sublayer for FusedSelfAttention {
 
     fn forward(&self, x: &[f32], flat: &[f32], y: Shared) -> Saved {
         let rows = self.positions.len();
-        let branches = self.branch_weights(flat);
+        let branches = self.parts.branch_weights(&self.branches, flat);
         let [inner, outer] = self.groups(flat, &branches);
         let projected = self.project(x, self.parts.of(flat)[0], &inner);
         let mut log_sums = vec![0.0; rows * self.heads];
@@ -341,21 +336,21 @@ impl Sublayer for FusedSelfAttention {
         let [
             norm_tracked,
             projections_tracked,
-            output_tracked,
+            _,
             inner_tracked,
             outer_tracked,
         ] = self.parts.tracked;
-        // The output's gradient takes that of y times the magnitudes, if there are some.
-        let scales_outer = output_tracked && self.widths()[backward::BETWEEN - 1] > 0;
         let is_deep = projections_tracked || inner_tracked || self.parts.x_gradient_is_needed();
-        let branches = self.branch_weights(flat);
+        let branches = self.parts.branch_weights(&self.branches, flat);
         let [inner, outer] = self.groups(flat, &branches);
         let rows = self.positions.len();
         let lengths = self.widths().map(|width| rows * width);
-        let pass = |lent: &Lent, between: &mut [f32]| {
+        let pass = |lent: &Lent, doutput: &[f32], between: &mut [f32]| {
             let mut between = split(between, lengths);
-            if is_deep || outer_tracked || scales_outer {
-                outer.with_backward(|group| self.output_gradient(lent, dy, group, &mut between));
+            if is_deep || outer_tracked {
+                outer.with_backward(|group| {
+                    self.output_gradient(lent, [dy, doutput], group, &mut between);
+                });
             }
             if is_deep {
                 if let (Some(heads), Some(of_heads)) = (self.normed_heads(), &saved.heads) {
@@ -376,10 +371,12 @@ impl Sublayer for FusedSelfAttention {
                 let all = std::mem::take(&mut gradients[0]);
                 gradients[0] = &mut all[..self.shape[2]];
             }
-            self.add_gradients(lent, [x, dy], &branches, &between, gradients);
+            self.add_gradients(lent, [x, doutput], &branches, &between, gradients);
         };
         saved.with_floats(|lent| {
-            with_buffer(lengths.iter().sum(), |between| pass(lent, between));
+            outer.with_scaled(dy, |doutput| {
+                with_buffer(lengths.iter().sum(), |between| pass(lent, doutput, between));
+            });
         });
     }
 }
