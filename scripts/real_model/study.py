@@ -11,9 +11,10 @@ import sys
 import time
 from pathlib import Path
 
+from limits_trials import RESULTS, is_done, parse
+
 DATA = Path("data/real-model/datasets")
-RESULTS = (0, 3, 4)  # kept, broken, undecided: the exit codes of a run that has a verdict
-# What `--limits` switches on by itself where no text is retained, with less generated text than the default for so short a run.
+# Settings of `--limits` where no text is retained, with less generated text than the default for so short a run.
 GENERATED = ["retention.replay.source=self", "retention.replay.share=0.333", "retention.replay.beside=true",
              "retention.replay.temperature=1", "retention.replay.tokens=8_000", "retention.distill.strength=16",
              "retention.distill.temperature=1"]  # fmt: skip
@@ -47,12 +48,6 @@ def measured(command, record):
         sys.exit(f"`{' '.join(command)}` ended with {code}")
 
 
-def is_done(run, method):
-    state = run / "latest" / "state.json"
-    finished = state.exists() and json.loads(state.read_text())["finished"]
-    return finished and (not method.startswith("limits") or (run / "limits.json").exists())
-
-
 def share_generated_text(run):
     """Text that the base generated for another niche is taken over: the same seed and settings give the same text."""
     mine = run.with_name(run.name + ".replay")
@@ -63,7 +58,7 @@ def share_generated_text(run):
 
 def tune(arguments, niche, method, seed):
     run = arguments.out / niche / f"{method}-{seed}"
-    if is_done(run, method):
+    if is_done(run, method.startswith("limits")):
         return run
     run.parent.mkdir(parents=True, exist_ok=True)
     if method in ("limits", "self"):
@@ -153,11 +148,7 @@ def main():
     parser.add_argument("--out", type=Path, default=Path("checkpoints/real-model"))
     parser.add_argument("--max-tokens", help="held-out tokens of each domain that a report scores; default: all")
     parser.add_argument("--no-tasks", dest="tasks", action="store_false")
-    # A positional argument of any number would be taken before the options, and then be empty.
-    given = sys.argv[1:]
-    end = given.index("--") if "--" in given else len(given)
-    arguments = parser.parse_args(given[:end])
-    arguments.settings = given[end + 1 :]
+    arguments = parse(parser)
     methods = arguments.methods.split(",")
     unknown = [method for method in methods if method not in METHODS]
     if unknown or methods[0] != "full":

@@ -25,7 +25,7 @@ def pairs(text):
         yield line.rsplit(" ", 1)
 
 
-# What an instruction asks for, and the form of a list of words that it makes right.
+# Forms that an instruction can ask for, each with the function that writes a list of words in it.
 FORMS = {
     "separated by commas": ", ".join,
     "one on each line": "\n".join,

@@ -16,6 +16,7 @@
 use std::collections::BTreeMap;
 
 use super::expression;
+use crate::synthetic::lexicon::capitalized;
 use crate::synthetic::random::Random;
 
 /// Grammar: rules and tables by name.
@@ -73,18 +74,16 @@ impl Grammar {
         let mut block = String::new();
         for line in text.lines().chain([":: "]) {
             let header = line.strip_prefix("::: ").or(line.strip_prefix(":: "));
-            let Some(rule) = name.as_ref().and_then(|name| self.rules.get_mut(name)) else {
-                name = header.map(|header| self.begin(header));
-                in_blocks = line.starts_with(":::");
-                continue;
-            };
-            if in_blocks && (header.is_some() || line == "~~") {
-                let whole = std::mem::take(&mut block);
-                rule.alternatives.push(whole.trim_end().to_owned());
-            } else if in_blocks {
-                block = format!("{block}{line}\n");
-            } else if header.is_none() && !line.is_empty() {
-                rule.alternatives.push(line.replace("\\n", "\n"));
+            if let Some(rule) = name.as_ref().and_then(|name| self.rules.get_mut(name)) {
+                if in_blocks && (header.is_some() || line == "~~") {
+                    let whole = std::mem::take(&mut block);
+                    rule.alternatives.push(whole.trim_end().to_owned());
+                } else if in_blocks {
+                    block += line;
+                    block.push('\n');
+                } else if header.is_none() && !line.is_empty() {
+                    rule.alternatives.push(line.replace("\\n", "\n"));
+                }
             }
             if let Some(header) = header.filter(|header| !header.is_empty()) {
                 name = Some(self.begin(header));
@@ -248,9 +247,7 @@ impl<'a> Writer<'a> {
         let recent = self.recent.entry(name).or_default();
         if bag.is_empty() {
             bag.extend(0..count);
-            for last in (1..count).rev() {
-                bag.swap(last, self.random.below(last as i64 + 1) as usize);
-            }
+            self.random.shuffle(bag);
             // The end of the bag comes first.
             bag.sort_by_key(|index| !recent.contains(index));
         }
@@ -314,15 +311,6 @@ fn articles(text: &str) -> String {
         written += part;
     }
     written
-}
-
-/// Returns a text with its first letter in upper case.
-pub fn capitalized(text: &str) -> String {
-    let mut letters = text.chars();
-    match letters.next() {
-        Some(first) => first.to_uppercase().chain(letters).collect(),
-        None => String::new(),
-    }
 }
 
 #[cfg(test)]

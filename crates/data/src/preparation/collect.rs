@@ -132,12 +132,8 @@ fn split(
     } else {
         find_beside_named(name, domain)?;
     }
+    refuse_empty(config, name, domain)?;
     let of_config = &config.domains[name];
-    let wanted = Wanted {
-        training_text: !of_config.is_only_scored(),
-        heldout_fraction: config.heldout_fraction,
-    };
-    refuse_empty(name, domain, wanted)?;
     if of_config.group.is_none() && of_config.group_field.is_none() {
         tail::part_lone_group(domain)?;
     }
@@ -230,14 +226,9 @@ fn summary(collected: &BTreeMap<String, Collected>) -> String {
     format!("{documents} documents, {megabytes:.1} MB of text, {duplicates} duplicates dropped")
 }
 
-/// Requirements on a domain: whether it must have training text, and the share to hold out.
-struct Wanted {
-    training_text: bool,
-    heldout_fraction: f64,
-}
-
-fn refuse_empty(name: &str, domain: &Collected, wanted: Wanted) -> Result<(), DataError> {
-    let fraction = wanted.heldout_fraction;
+fn refuse_empty(config: &PrepareConfig, name: &str, domain: &Collected) -> Result<(), DataError> {
+    let fraction = config.heldout_fraction;
+    let is_only_scored = config.domains[name].is_only_scored();
     let found = &domain.manifest;
     let left = |side: &str, mend: &str| {
         let mut message = format!(
@@ -250,9 +241,9 @@ fn refuse_empty(name: &str, domain: &Collected, wanted: Wanted) -> Result<(), Da
         Err(DataError::domain(name, message))
     };
     if domain.train.documents == 0 && domain.heldout.documents == 0 {
-        let side = match wanted.training_text {
-            true => "training",
-            false => "held-out",
+        let side = match is_only_scored {
+            true => "held-out",
+            false => "training",
         };
         return left(side, "give it more text");
     }
@@ -260,7 +251,7 @@ fn refuse_empty(name: &str, domain: &Collected, wanted: Wanted) -> Result<(), Da
         "a lone document is cut, and `heldout_fraction = {fraction}` of it held out, only where it is plain text of 512 bytes or \
          more: give more documents, or name held-out files in `domains.{name}.heldout_paths`"
     );
-    if domain.train.documents == 0 && wanted.training_text {
+    if domain.train.documents == 0 && !is_only_scored {
         return left("training", &mend);
     }
     if domain.heldout.documents == 0 {

@@ -79,3 +79,12 @@ pub const SAYS: Words = "said asked whispered answered insisted murmured cried r
 
 pub const BECAUSE: Words =
     "because although so_that until since while as_if even_though long_before after whenever";
+
+/// Returns a text with its first letter in upper case.
+pub fn capitalized(text: &str) -> String {
+    let mut letters = text.chars();
+    match letters.next() {
+        Some(first) => first.to_uppercase().chain(letters).collect(),
+        None => String::new(),
+    }
+}

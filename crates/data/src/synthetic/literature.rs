@@ -3,7 +3,7 @@
 //! Sentences are built from single words, so there are far more possible ones than a corpus holds. A model can learn
 //! the language and the roles in a story, but not the text by heart.
 
-use super::lexicon::{self, Words};
+use super::lexicon::{self, Words, capitalized};
 use super::random::Random;
 
 /// A character, with name and pronouns.
@@ -86,13 +86,6 @@ fn article(phrase: &str) -> &'static str {
     }
 }
 
-fn capitalised(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map_or(String::new(), |first| {
-        first.to_uppercase().collect::<String>() + letters.as_str()
-    })
-}
-
 impl Teller<'_> {
     fn word(&mut self, words: Words) -> String {
         word(self.random, words)
@@ -153,13 +146,13 @@ impl Teller<'_> {
             5 | 6 => {
                 let (clause, other) = (self.clause(), self.clause());
                 let because = self.word(lexicon::BECAUSE);
-                capitalised(&format!("{clause} {because} {other}."))
+                capitalized(&format!("{clause} {because} {other}."))
             }
             7 => {
                 let (clause, doing) = (self.clause(), self.predicate());
-                capitalised(&format!("{clause}, and then {doing}."))
+                capitalized(&format!("{clause}, and then {doing}."))
             }
-            _ => capitalised(&format!("{}.", self.clause())),
+            _ => capitalized(&format!("{}.", self.clause())),
         }
     }
 
@@ -173,7 +166,7 @@ impl Teller<'_> {
             0 => (format!("The {} is at {}", cast.thing, self.place()), ","),
             1 => (format!("Did you know that {}", self.clause()), "?"),
             2 => (format!("{other}, I {}", self.predicate()), ","),
-            _ => (capitalised(&self.clause()), ","),
+            _ => (capitalized(&self.clause()), ","),
         };
         if self.one_in(2) {
             return format!("\"{words}{mark}\" {says} {speaker}.");
@@ -267,7 +260,7 @@ impl Teller<'_> {
             self.word(lexicon::WEATHER),
             self.word(lexicon::WEATHER_DOES),
         );
-        capitalised(&format!("{weather} {does} {}.", self.place()))
+        capitalized(&format!("{weather} {does} {}.", self.place()))
     }
 
     fn ending(&mut self) -> String {

@@ -13,7 +13,7 @@ mod chemistry;
 mod competition;
 pub(crate) mod elements;
 pub(crate) mod knowledge;
-mod lexicon;
+pub(crate) mod lexicon;
 mod literature;
 mod mathematics;
 mod physics;

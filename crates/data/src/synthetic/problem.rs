@@ -56,7 +56,7 @@ impl Problem {
 
     /// Returns the prompt that asks the question; the answer follows after a space.
     pub fn prompt(&self) -> String {
-        format!("Question: {}\nAnswer:", self.question)
+        prompt(&self.question)
     }
 
     /// Writes the problem as number `number` of a page.
@@ -80,6 +80,11 @@ impl Problem {
             ),
         }
     }
+}
+
+/// Returns the prompt that asks a question; the answer follows after a space.
+pub fn prompt(question: &str) -> String {
+    format!("Question: {question}\nAnswer:")
 }
 
 /// Formats a number of hundredths as a decimal without trailing zeros.

@@ -30,6 +30,13 @@ impl Random {
     pub fn choose<'a, T>(&mut self, items: &'a [T]) -> &'a T {
         &items[self.below(items.len() as i64) as usize]
     }
+
+    /// Puts `items` in random order (Fisher–Yates).
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
+        for last in (1..items.len()).rev() {
+            items.swap(last, self.below(last as i64 + 1) as usize);
+        }
+    }
 }
 
 /// Hashes a text by FNV-1a with a final mix, so that similar texts have very different hashes.

@@ -227,23 +227,23 @@ impl SelfReplay {
         let fewest = self.held_out.fewest_documents();
         let at_once = documents_at_once(sampler.max_tokens);
         let mut documents: Vec<SampledDocument> = Vec::new();
-        let (mut tokens, mut is_checked) = (0, false);
+        let mut tokens = 0;
         while tokens < self.tokens || documents.len() < fewest {
             if stop.load(Ordering::SeqCst) {
                 return Err(FinetuneError::Stopped);
             }
             observer.preparing("generating text", tokens.min(self.tokens), self.tokens);
-            let first = documents.len() as u64;
-            let numbers = first..first + at_once as u64;
+            let first = documents.len();
+            let numbers = first as u64..(first + at_once) as u64;
             for document in sampler.sample(base, self.frame.as_ref(), numbers)? {
                 tokens += document.tokens.len() as u64;
                 documents.push(document);
             }
-            if documents.len() >= FIRST_LOOK && !is_checked {
-                is_checked = true;
-                if let Some(reason) = Diversity::of(&documents).collapse() {
-                    return Ok(Generated::Collapsed(reason));
-                }
+            if first < FIRST_LOOK
+                && documents.len() >= FIRST_LOOK
+                && let Some(reason) = Diversity::of(&documents).collapse()
+            {
+                return Ok(Generated::Collapsed(reason));
             }
         }
         observer.preparing("generating text", self.tokens, self.tokens);

@@ -1,7 +1,6 @@
 //! Facts that the audit's multiple-choice items and questions are about, taken from the tables of the grammars.
 
 use super::asked::Asked;
-use super::shuffle;
 use crate::audit_set::domains;
 use crate::synthetic::random::Random;
 
@@ -123,7 +122,7 @@ fn asked(source: &Source, random: &mut Random) -> Vec<Asked> {
     let mut rows = grammar.table(source.table[1]);
     // Larvae are the young of many animals, also of those whose young have another name.
     rows.retain(|row| row[source.answer] != "larvae");
-    shuffle(&mut rows, random);
+    random.shuffle(&mut rows);
     let kind = |row: &[&str]| source.kind.map_or("", |kind| row[kind]).to_owned();
     let asked = rows.iter().map(|row| Asked {
         question: source.question.replace("{}", row[source.subject]),

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::domains::SEED;
+use crate::synthetic::problem::prompt;
 use crate::synthetic::random::Random;
 use crate::{Question, Task, TaskItem};
 
@@ -25,7 +26,7 @@ pub fn items() -> (Task, Vec<Question>) {
     chosen.extend(sense::items());
     questions.extend(sums(&mut random));
     let mut positions: Vec<usize> = (0..chosen.len()).map(|at| at % CHOICES).collect();
-    shuffle(&mut positions, &mut random);
+    random.shuffle(&mut positions);
     let items = (1..).zip(chosen).zip(positions);
     let items = items.map(|((line, asked), position)| item(line, asked, position, &mut random));
     let task = Task {
@@ -38,7 +39,7 @@ pub fn items() -> (Task, Vec<Question>) {
 
 fn question(question: &str, answer: &str) -> Question {
     Question {
-        prompt: format!("Question: {question}\nAnswer:"),
+        prompt: prompt(question),
         answer: format!(" {answer}"),
         group: None,
     }
@@ -47,7 +48,7 @@ fn question(question: &str, answer: &str) -> Question {
 fn item(line: u64, asked: Asked, position: usize, random: &mut Random) -> TaskItem {
     let mut choices: Vec<String> = Vec::new();
     let mut others = asked.others;
-    shuffle(&mut others, random);
+    random.shuffle(&mut others);
     for other in others {
         if other != asked.answer && !choices.contains(&other) && choices.len() + 1 < CHOICES {
             choices.push(other);
@@ -56,16 +57,10 @@ fn item(line: u64, asked: Asked, position: usize, random: &mut Random) -> TaskIt
     choices.insert(position.min(choices.len()), asked.answer);
     TaskItem {
         line,
-        context: format!("Question: {}\nAnswer:", asked.question),
+        context: prompt(&asked.question),
         choices,
         answer: position,
         delimiter: " ".to_owned(),
-    }
-}
-
-fn shuffle<T>(items: &mut [T], random: &mut Random) {
-    for last in (1..items.len()).rev() {
-        items.swap(last, random.below(last as i64 + 1) as usize);
     }
 }
 

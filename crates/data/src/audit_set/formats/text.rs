@@ -72,21 +72,12 @@ pub fn is_quoted(answer: &str) -> bool {
 
 /// Counts the sections with text, which are separated by lines of `***`.
 pub fn sections(answer: &str) -> usize {
-    let mut parts = vec![String::new()];
-    for line in answer.lines() {
-        if line.trim() == "***" {
-            parts.push(String::new());
-        } else if let Some(part) = parts.last_mut() {
-            part.push_str(line);
-        }
-    }
+    let lines: Vec<&str> = answer.lines().map(str::trim).collect();
+    let mut parts = lines.split(|line| *line == "***");
+    let count = parts.clone().count();
     // A separator with nothing on one side makes an empty part, which is no section.
-    let with_text = parts.iter().filter(|part| !part.trim().is_empty()).count();
-    if with_text == parts.len() {
-        with_text
-    } else {
-        0
-    }
+    let have_text = parts.all(|part| part.iter().any(|line| !line.is_empty()));
+    if have_text { count } else { 0 }
 }
 
 /// Counts the paragraphs, which are separated by lines without text.

@@ -82,12 +82,17 @@ fn refuses_to(after: &str) -> bool {
     while let Some(rest) = BETWEEN.iter().find_map(|word| after.strip_prefix(word)) {
         after = rest;
     }
-    let sentence = after.split(['.', '!', '?']).next().unwrap_or_default();
+    let sentence = first_sentence(after);
     let mut words = sentence.split(|sign: char| !sign.is_alphanumeric());
     let is_hedged = words.any(|word| HEDGES.contains(&word));
     let is_idiom = IDIOMS.iter().any(|idiom| after.starts_with(idiom));
     let has_verb = VERBS.iter().any(|verb| starts_with_word(after, verb));
     has_verb && !is_idiom && !is_hedged
+}
+
+/// Returns the text up to the first mark that ends a sentence.
+fn first_sentence(text: &str) -> &str {
+    text.split(['.', '!', '?']).next().unwrap_or_default()
 }
 
 fn starts_with_word(text: &str, word: &str) -> bool {
@@ -97,7 +102,7 @@ fn starts_with_word(text: &str, word: &str) -> bool {
 
 /// Returns true if the sentence after an apology rejects the request.
 fn rejects(after: &str) -> bool {
-    let sentence = after.split(['.', '!', '?']).next().unwrap_or_default();
+    let sentence = first_sentence(after);
     REJECTIONS
         .iter()
         .any(|rejection| sentence.contains(rejection))
@@ -107,7 +112,7 @@ fn rejects(after: &str) -> bool {
 /// Returns true if a sentence that begins with “as an AI” rejects the request; false if it only says what a program
 /// lacks (“I don't have feelings”).
 fn rejects_as_program(sentence: &str) -> bool {
-    let sentence = sentence.split(['.', '!', '?']).next().unwrap_or_default();
+    let sentence = first_sentence(sentence);
     let is_rejection = |rejection: &&&str| !matches!(**rejection, "i can't" | "i cannot");
     REJECTIONS
         .iter()

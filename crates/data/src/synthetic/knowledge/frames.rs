@@ -5,7 +5,9 @@
 //! phrase do not matter. The frames of the test occur nowhere in it, but their words do: a small model can't read
 //! words that it never saw.
 
-use super::relation::{Template, capitalized};
+use super::relation::Template;
+use crate::synthetic::lexicon::capitalized;
+use crate::synthetic::problem::prompt;
 use crate::synthetic::random::Random;
 
 /// Openings of questions in the training text, each with the punctuation mark that ends the question.
@@ -106,13 +108,11 @@ const MOST_SHARED: usize = 7;
 /// Draws a frame for a question of the training text that asks for `phrase`. A third of the frames has no ending. The
 /// question shares at most seven words in a row with a question of the test for the same phrase.
 pub fn taught(random: &mut Random, phrase: &str) -> String {
-    let words = phrase.split_whitespace().count();
+    // A phrase that is longer than that itself is none of the test's.
+    let free = MOST_SHARED.saturating_sub(phrase.split_whitespace().count());
     loop {
         let frame = drawn(random);
-        // A phrase that is longer than that itself is none of the test's.
-        let free = MOST_SHARED.saturating_sub(words);
-        let shares = |test: &&Template| shared_around(&frame, test) > free;
-        if !TEST.iter().any(|test| shares(&test)) {
+        if TEST.iter().all(|test| shared_around(&frame, test) <= free) {
             return frame;
         }
     }
@@ -120,23 +120,22 @@ pub fn taught(random: &mut Random, phrase: &str) -> String {
 
 /// Returns the number of words that two frames have in common directly before and after the noun phrase.
 fn shared_around(one: &str, other: &str) -> usize {
-    let parts = |frame: &str| {
-        let frame = frame.to_lowercase();
-        let (before, after) = frame.split_once("{phrase}").unwrap_or((&frame, ""));
-        let words = |text: &str| -> Vec<String> {
-            let words = text.split_whitespace();
-            words
-                .map(|word| word.trim_matches(['.', '?', ',']).to_owned())
-                .collect()
-        };
-        let mut before = words(before);
-        before.reverse();
-        [before, words(after)]
-    };
-    let pairs = parts(one).into_iter().zip(parts(other));
-    pairs
-        .map(|(one, other)| one.iter().zip(&other).take_while(|(a, b)| a == b).count())
-        .sum()
+    let [one, other] =
+        [one, other].map(|frame| frame.split_once("{phrase}").unwrap_or((frame, "")));
+    shared(words(one.0).rev(), words(other.0).rev()) + shared(words(one.1), words(other.1))
+}
+
+/// Returns the number of equal words, in any letter case, at the beginning of two sequences.
+fn shared<'a>(one: impl Iterator<Item = &'a str>, other: impl Iterator<Item = &'a str>) -> usize {
+    one.zip(other)
+        .take_while(|(one, other)| one.eq_ignore_ascii_case(other))
+        .count()
+}
+
+/// Returns the words of a part of a frame, without punctuation.
+fn words(text: &str) -> impl DoubleEndedIterator<Item = &str> {
+    let words = text.split_whitespace();
+    words.map(|word| word.trim_matches(['.', '?', ',']))
 }
 
 fn drawn(random: &mut Random) -> String {
@@ -168,10 +167,7 @@ fn ending(random: &mut Random) -> String {
 
 /// Returns the prompt that asks for the noun phrase `phrase` in the frame `frame`.
 pub fn ask(frame: &str, phrase: &str) -> String {
-    format!(
-        "Question: {}\nAnswer:",
-        capitalized(&frame.replace("{phrase}", phrase))
-    )
+    prompt(&capitalized(&frame.replace("{phrase}", phrase)))
 }
 
 #[cfg(test)]
@@ -179,11 +175,6 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-
-    fn words(frame: &str) -> impl Iterator<Item = &str> {
-        let words = frame.split_whitespace();
-        words.map(|word| word.trim_matches(['.', '?', ',']))
-    }
 
     /// Checks that a frame that shares words around the noun phrase with a frame of the test is not drawn for a long
     /// phrase.

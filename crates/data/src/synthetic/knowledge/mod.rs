@@ -105,8 +105,8 @@ impl Knowledge {
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
-    use super::relation::capitalized;
     use super::*;
+    use crate::synthetic::lexicon::capitalized;
 
     const DOMAINS: [&str; 2] = ["chemistry", "physics"];
 

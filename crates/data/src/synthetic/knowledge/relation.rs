@@ -1,5 +1,6 @@
 //! Relations between subjects and answers, with the phrasings of their facts.
 
+use crate::synthetic::lexicon::capitalized;
 use crate::synthetic::random::Random;
 
 /// Text of a statement or question with the placeholders `{subject}`, `{answer}` or `{phrase}`.
@@ -60,15 +61,6 @@ pub fn fill(template: &str, fact: &Fact) -> String {
     template
         .replace("{subject}", fact.subject)
         .replace("{answer}", fact.answer)
-}
-
-/// Returns a sentence with its first letter in upper case.
-pub fn capitalized(sentence: &str) -> String {
-    let mut letters = sentence.chars();
-    match letters.next() {
-        Some(first) => first.to_uppercase().chain(letters).collect(),
-        None => String::new(),
-    }
 }
 
 /// Makes facts from pairs of a subject and its answer.
