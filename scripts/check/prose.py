@@ -6,12 +6,10 @@ genitive ("The run's."). The doc comment of a test is a claim that begins with "
 `# Errors` begins with "Fails" (or "Always fails", "Returns"), a section `# Panics` with "Panics". Comments, messages in string literals
 and Markdown use the glossary's terms (`TERMS` below) and American spelling. Comments have at most 120 columns.
 
-    scripts/check/prose.py                table of findings by group; exits with 1 if a group that is clean has any
-    scripts/check/prose.py GROUP…         the same, and prints the findings of these groups (`all` for all)
+    scripts/check/prose.py                prints the findings and a table of them by group; exits with 1 if there are any
     scripts/check/prose.py --wrap FILE…   wraps the paragraphs of Rust comments that have a long line
 
-A group is a crate, or a folder of the root. `CLEAN` names the groups without findings: a group is added when its last finding is
-mended, and none is ever taken off.
+A group is a crate, or a folder of the root.
 """
 
 import re
@@ -21,36 +19,6 @@ import textwrap
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-
-CLEAN = [
-    ".",
-    "checkpoints",
-    "configs",
-    "crates/chat",
-    "crates/cli",
-    "crates/config",
-    "crates/data",
-    "crates/eval",
-    "crates/base",
-    "crates/hub",
-    "crates/input",
-    "crates/lib",
-    "crates/model",
-    "crates/ops",
-    "crates/finetune",
-    "crates/pretrain",
-    "crates/report",
-    "crates/serve",
-    "crates/study",
-    "crates/tokenizer",
-    "crates/train",
-    "docs",
-    "examples",
-    "fuzz",
-    "scripts",
-    "src",
-    "tests",
-]
 
 COLUMNS = 120
 OPENER = re.compile(r"(?:What|Which|Who|Whose|Whom|Where|How|Whether|Of)\b")
@@ -271,22 +239,15 @@ def main():
             continue
         groups.add(group_of(name))
         found.setdefault(group_of(name), []).extend(read(text.splitlines(keepends=True), name))
-    shown = sys.argv[1:]
-    print(f"{'group':<18}" + "".join(f"{kind:>11}" for kind in KINDS) + f"{'':>8}")
-    failed = False
+    print(f"{'group':<18}" + "".join(f"{kind:>11}" for kind in KINDS))
     for group in sorted(groups):
         count = Counter(finding.kind for finding in found[group])
-        clean = group in CLEAN
-        failed |= clean and bool(found[group])
-        state = "clean" if clean else "to do" if found[group] else "add to CLEAN"
-        print(f"{group:<18}" + "".join(f"{count[kind]:>11}" for kind in KINDS) + f"{state:>14}")
-        if group in shown or "all" in shown or (clean and found[group]):
-            for finding in found[group]:
-                print(f"  {finding.place}: {finding.kind}: {finding.text}")
-    unknown = set(CLEAN) - groups
-    if unknown:
-        sys.exit(f"CLEAN names groups that are not there: {', '.join(sorted(unknown))}")
-    sys.exit(failed)
+        print(f"{group:<18}" + "".join(f"{count[kind]:>11}" for kind in KINDS))
+    findings = [finding for group in sorted(groups) for finding in found[group]]
+    for finding in findings:
+        print(f"{finding.place}: {finding.kind}: {finding.text}")
+    print(f"{len(findings)} findings")
+    sys.exit(bool(findings))
 
 
 if __name__ == "__main__":

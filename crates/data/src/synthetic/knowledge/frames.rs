@@ -108,7 +108,7 @@ const MOST_SHARED: usize = 7;
 /// Draws a frame for a question of the training text that asks for `phrase`. A third of the frames has no ending. The
 /// question shares at most seven words in a row with a question of the test for the same phrase.
 pub fn taught(random: &mut Random, phrase: &str) -> String {
-    // A phrase that is longer than that itself is none of the test's.
+    // A phrase of that many words leaves none: then no word beside it may be shared.
     let free = MOST_SHARED.saturating_sub(phrase.split_whitespace().count());
     loop {
         let frame = drawn(random);
