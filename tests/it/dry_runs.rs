@@ -78,7 +78,7 @@ fn every_method_is_measured_without_writing() {
     for (settings, parts) in [
         (
             &["retention.replay=self"][..],
-            &["tokens of replay from the base"][..],
+            &["tokens of text from the base"][..],
         ),
         (
             &["retention.ewc.strength=1.0", "retention.l2sp=0.1"],

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use polymath_data::{GroupBy, OnBadRecord};
+use polymath_data::{FieldNames, GroupBy, OnBadRecord};
 use polymath_model::LoraConfig;
 use polymath_train::{
     BATCH_SIZE, Checkpointing, Evaluation, Length, OptimizerChoice, Training, TrainingDefaults,
@@ -58,6 +58,8 @@ pub struct ResolvedFinetune {
     pub domain: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub texts: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub extensions: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub separator: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -74,6 +76,8 @@ pub struct ResolvedFinetune {
     pub method: Method,
     pub control: bool,
     pub seed: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fields: Option<FieldNames>,
     #[serde(skip_serializing_if = "VocabularyConfig::is_empty")]
     pub tokenizer: VocabularyConfig,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -154,7 +158,7 @@ impl FinetuneConfig {
             true => limits::schedule(&self.evaluation, total),
             false => self.evaluation.resolve(total),
         };
-        let mut free = Vec::new();
+        let mut free = vec!["extensions", "fields"];
         if self.evaluation.every.is_none() && !is_limited {
             free.push("evaluation.every");
         }
@@ -170,6 +174,8 @@ impl FinetuneConfig {
             dataset: self.dataset.clone(),
             domain: self.domain.clone(),
             texts: self.texts.clone(),
+            extensions: self.extensions.clone(),
+            fields: self.fields.clone(),
             separator: self.separator.clone(),
             on_bad_record: self.on_bad_record,
             group: self.group,
@@ -330,6 +336,27 @@ mod tests {
                 ..FACTS
             };
             assert_eq!(again.resolve(&facts).unwrap().to_toml(), saved);
+        }
+    }
+
+    /// Checks that the saved config has every key that says which text is the niche, with the value that was given.
+    /// Otherwise a run that is resumed by its `run.toml` would read other text.
+    #[test]
+    fn a_saved_config_keeps_every_key_of_the_niche() {
+        let config = read(
+            "extensions = [\"log\"]\nseparator = \"%\"\non_bad_record = \"skip\"\ngroup = \"record\"\ngroup_field = \"work\"\n\
+             heldout_groups = 9\nfields = { prompt = \"ask\", response = \"say\" }",
+        );
+        let given = toml::Table::try_from(&config).unwrap();
+        let saved: toml::Table = config.resolve(&FACTS).unwrap().to_toml().parse().unwrap();
+        let filled = ["training", "evaluation", "checkpoint"];
+        let given = given
+            .iter()
+            .filter(|(key, _)| !filled.contains(&key.as_str()));
+        let keys: Vec<_> = given.collect();
+        assert_eq!(keys.len(), 12, "{keys:?}");
+        for (key, value) in keys {
+            assert_eq!(saved.get(key), Some(value), "{key}");
         }
     }
 

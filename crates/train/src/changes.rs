@@ -6,11 +6,15 @@ use crate::saved::training_of;
 use crate::{TrainError, Training, is_same_place, locate};
 
 /// Keys whose values a resumed run may change: evaluation, saving, recomputation, and the run's length, which
-/// `RunFolder::lengthen` compares. `run` is among them because the path of the same folder may be spelled differently.
-const FREE: [&str; 7] = [
+/// `RunFolder::lengthen` compares. `run` is among them because the path of the same folder may be spelled differently,
+/// and the keys `extensions` and `fields` of a niche because earlier versions did not save them: the niche's dataset,
+/// which records what it was made from, is compared instead.
+const FREE: [&str; 9] = [
     "evaluation",
     "checkpoint",
     "run",
+    "extensions",
+    "fields",
     "training.tokens",
     "training.steps",
     "training.extensions",

@@ -32,6 +32,10 @@ fn limits_need_no_retained_text() {
         said.contains("the base generates 25000 tokens first"),
         "{said}"
     );
+    assert!(
+        said.contains("25000 tokens of text from the base"),
+        "{said}"
+    );
     assert!(said.contains("watched: asked, self"), "{said}");
     assert!(!at.join("runs/base/self-replay").exists());
     finetune(at, "kept", &settings)
@@ -50,6 +54,7 @@ fn limits_need_no_retained_text() {
     // Text that exists costs nothing.
     let (said, after) = dry();
     assert!(!said.contains("the base generates"), "{said}");
+    assert!(!said.contains("of text from the base"), "{said}");
     assert!(after < before, "{after} {before}");
     // The run replays and distills what it measures.
     let steps = std::fs::read_to_string(at.join("runs/kept/metrics.jsonl")).unwrap();

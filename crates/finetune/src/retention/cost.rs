@@ -55,6 +55,7 @@ impl Finetuning {
         }
         let ops = launch.ops(self.config.training.precision);
         let mut cost = Cost::default();
+        self.time_text(&mut cost, launch, ops)?;
         let batches = self.timed_batches()?;
         let plan = launch.fit_memory(self.training_plan())?;
         let transformer = self
@@ -272,8 +273,8 @@ impl Finetuning {
         Ok(begin.elapsed().as_secs_f64() / tokens as f64)
     }
 
-    /// Returns the run's distillation for the steps that are timed. Adds the estimated duration of generating text, and
-    /// of computing the base's predictions in advance, to `cost`.
+    /// Returns the run's distillation for the steps that are timed. Adds the estimated duration of
+    /// computing the base's predictions in advance to `cost`.
     fn timed_distillation(
         &self,
         cost: &mut Cost,
@@ -282,23 +283,13 @@ impl Finetuning {
         ops: Ops,
     ) -> Result<Option<Distillation>, FinetuneError> {
         let retention = &self.config.retention;
-        let (Batches::Replayed(stream), Some(replay)) = (batches, &retention.replay) else {
+        let Batches::Replayed(stream) = batches else {
             return Ok(None);
         };
-        let options = LoadOptions::frozen(&launch.device, ops);
-        if replay.source == ReplaySource::Generated {
-            let base = self.load_base(&options)?;
-            let each = self.time_generation(&base, replay.temperature)?;
-            let tokens = replay.tokens();
-            cost.add(
-                format!("{tokens} tokens of replay from the base"),
-                tokens,
-                each,
-            );
-        }
         let Some(distill) = &retention.distill else {
             return Ok(None);
         };
+        let options = LoadOptions::frozen(&launch.device, ops);
         let base = self.load(self.start(), &options)?;
         let base = match distill.pool_rows(self.sequence_length) {
             None => Base::Live(Box::new(base)),
@@ -331,17 +322,28 @@ impl Finetuning {
         }))
     }
 
-    /// Returns the duration of generating text with the base, in seconds per token.
-    fn time_generation(&self, base: &Transformer, temperature: f64) -> Result<f64, FinetuneError> {
+    /// Adds the estimated duration of generating the text that the run needs and does not find.
+    fn time_text(&self, cost: &mut Cost, launch: &Launch, ops: Ops) -> Result<(), FinetuneError> {
+        let tokens = self.tokens_to_generate();
+        if tokens == 0 {
+            return Ok(());
+        }
+        let base = self.load_base(&LoadOptions::frozen(&launch.device, ops))?;
         let (documents, longest) = DOCUMENTS;
+        let whole = self.self_replay()?.composition;
         let sampler = DocumentSampler {
-            temperature,
-            max_tokens: longest.min(self.sequence_length),
-            seed: self.config.seed,
+            max_tokens: longest.min(whole.max_tokens),
+            ..whole
         };
         let begin = Instant::now();
-        let found = sampler.documents(base, 0, documents)?;
-        let tokens: usize = found.iter().map(Vec::len).sum();
-        Ok(begin.elapsed().as_secs_f64() / tokens.max(1) as f64)
+        let found = sampler.documents(&base, 0, documents)?;
+        let sampled: usize = found.iter().map(Vec::len).sum();
+        let each = begin.elapsed().as_secs_f64() / sampled.max(1) as f64;
+        cost.add(
+            format!("{tokens} tokens of text from the base"),
+            tokens,
+            each,
+        );
+        Ok(())
     }
 }

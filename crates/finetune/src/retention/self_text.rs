@@ -173,7 +173,7 @@ impl Finetuning {
     }
 
     /// Returns the settings of the text that the base generates for this run, to be stored beside the run's folder.
-    fn self_replay(&self) -> Result<SelfReplay, FinetuneError> {
+    pub(super) fn self_replay(&self) -> Result<SelfReplay, FinetuneError> {
         let replay = self.config.retention.replay.as_ref();
         let replay = replay.filter(|replay| replay.source == ReplaySource::Generated);
         let holds_out = self.is_limited_on_generated_text();

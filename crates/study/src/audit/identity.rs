@@ -177,7 +177,7 @@ impl Base<'_> {
         if let Some(multiple) = carried::from_weights(&adapter, &self.config, self.weights()?)? {
             return Ok(Some(self.carries(model, multiple)));
         }
-        if let Some(digest) = recorded.digests.first() {
+        if let Some(digest) = recorded.digest() {
             return Ok(Some(self.wrong(model, &self.digests(digest))));
         }
         let published = self.opened.published.as_deref();
@@ -266,7 +266,7 @@ impl Base<'_> {
             };
             return Ok(Some(self.same(model, rounded)));
         }
-        if let Some(digest) = recorded.digests.last() {
+        if let Some(digest) = recorded.digest() {
             if let Some(original) = recorded.original(self.folder())? {
                 let weights = ModelSource::of(&original.folder).weights()?;
                 let to_original = Distance::of(&weights, given)?;

@@ -11,8 +11,8 @@ use crate::StudyError;
 /// Base as a tuned model's files record it.
 #[derive(Debug, Default)]
 pub(super) struct Recorded {
-    /// SHA-256 of the weights of the base, and of the models from which the base itself was tuned. Empty if none is
-    /// recorded.
+    /// SHA-256 of the weights of the models from which the base itself was tuned, and last of the base. Empty if none
+    /// is recorded.
     pub digests: Vec<String>,
     /// Name or path of the base; `None` if none is recorded.
     pub name: Option<String>,
@@ -42,6 +42,11 @@ impl Recorded {
             }
         }
         Ok(found)
+    }
+
+    /// Returns the SHA-256 of the base's weights; `None` if none is recorded.
+    pub fn digest(&self) -> Option<&String> {
+        self.digests.last()
     }
 
     /// Returns true if the model records `base` as its own base, by its path or by its name on the hub.
@@ -82,4 +87,32 @@ pub(super) struct Original {
     pub folder: PathBuf,
     /// SHA-256 of the original base's weights.
     pub sha256: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks that a base which was itself fine-tuned is recorded with its own digest, and that the models before it
+    /// are known too, so that the tuned model can be compared with any of them.
+    #[test]
+    fn a_base_that_was_tuned_has_its_own_digest() {
+        let folder = tempfile::tempdir().unwrap();
+        let stage = |number: u8| {
+            format!(
+                "base = \"b{number}\"\nbase_sha256 = \"{number}\"\nmethod = \"full\"\nniche = \"n{number}\"\ndataset = \"d\"\n"
+            )
+        };
+        let text = format!(
+            "{}[[earlier]]\n{}[[earlier]]\n{}",
+            stage(3),
+            stage(1),
+            stage(2)
+        );
+        std::fs::write(folder.path().join("base.toml"), text).unwrap();
+        let found = Recorded::of(folder.path(), None).unwrap();
+        assert_eq!(found.digests, ["1", "2", "3"]);
+        assert_eq!(found.digest().map(String::as_str), Some("3"));
+        assert_eq!(found.name.as_deref(), Some("b3"));
+    }
 }
