@@ -81,6 +81,11 @@ fn every_method_is_measured_without_writing() {
             &["tokens of text from the base"][..],
         ),
         (
+            // 20 steps of 4 rows of 48 tokens of the niche, and a quarter as much beside them.
+            &["retention.replay.share=0.2", "retention.replay.beside=true"],
+            &["            4800"],
+        ),
+        (
             &["retention.ewc.strength=1.0", "retention.l2sp=0.1"],
             &["Fisher information of 2 domains"],
         ),

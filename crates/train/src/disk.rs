@@ -112,6 +112,33 @@ mod tests {
         }
     }
 
+    /// Checks that a checkpoint has the weights and two moments of each trained parameter, of 4 bytes each, an
+    /// adapter's only its own, and that beside the kept ones and the milestones, the best and the one being written
+    /// take space.
+    #[test]
+    fn a_checkpoint_has_weights_and_moments() {
+        let shape: polymath_model::ArchitectureConfig =
+            toml::from_str("hidden_size = 8\nnum_hidden_layers = 1\nnum_attention_heads = 1")
+                .unwrap();
+        let ends = polymath_model::EndTokens { begin: 0, end: 0 };
+        let model = shape.resolve(10, 16, ends).unwrap();
+        let config: crate::TrainingConfig = toml::from_str("steps = 1").unwrap();
+        let training = config.resolve(&crate::TrainingDefaults::UNUSED);
+        let mut plan = Plan::new(&model, &training, 0.0, &|_| true);
+        (plan.parameters, plan.trainable_parameters) = (10, 3);
+        let kept = Checkpointing {
+            every: crate::Interval::NEVER,
+            keep: 4,
+            milestones: vec![7],
+        };
+        let of = |is_adapter| DiskPlan::new(&plan, is_adapter, &kept, Path::new("none"));
+        assert_eq!(
+            (of(false).checkpoint_bytes, of(true).checkpoint_bytes),
+            (64, 36)
+        );
+        assert_eq!((of(false).checkpoints, of(false).bytes()), (7, 448));
+    }
+
     /// Checks that a run is refused if its checkpoints do not fit on the disk, with the keys that would help. Existing
     /// checkpoints are not counted again, and several runs on one disk are added up.
     #[test]

@@ -175,3 +175,31 @@ fn lengths(path: &Path) -> std::io::Result<(u64, u64)> {
         length.saturating_add(8).saturating_add(end.unwrap_or(0)),
     ))
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    /// Checks that every link of a run protects its checkpoint, also that of a run whose limits nothing kept.
+    #[test]
+    fn checkpoints_behind_links_are_not_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = folder.path();
+        for (link, step) in [
+            ("best", "step-1"),
+            ("latest", "step-2"),
+            ("closest", "step-3"),
+        ] {
+            std::fs::create_dir(run.join(step)).unwrap();
+            std::os::unix::fs::symlink(step, run.join(link)).unwrap();
+        }
+        std::fs::create_dir(run.join("step-4")).unwrap();
+        assert_eq!(linked(run), ["step-1", "step-2", "step-3"]);
+        for step in ["step-1", "step-2", "step-3"] {
+            remove_checkpoints(run, &[run.join(step)]).unwrap_err();
+            assert!(run.join(step).exists());
+        }
+        remove_checkpoints(run, &[run.join("step-4")]).unwrap();
+        assert!(!run.join("step-4").exists());
+    }
+}

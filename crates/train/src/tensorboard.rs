@@ -255,6 +255,10 @@ mod tests {
             [("heldout_bits_per_byte/law".to_owned(), 1.5)]
         );
         assert_eq!([events[1].step, events[2].step], [7, 8]);
+        // The time of training without interruptions: the last step that is kept, after 2.5 s, was just now.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let ago = now.as_secs_f64() - events[0].wall_time;
+        assert!((2.5..32.5).contains(&ago), "{ago}");
         let apart = events[2].wall_time - events[1].wall_time;
         assert!((apart - 0.5).abs() < 1e-3, "{apart}");
     }

@@ -202,6 +202,40 @@ pub fn time_evaluation(evaluator: &mut dyn Evaluator) -> Result<f64, TrainError>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Score;
+
+    /// Evaluator that takes a time for each of ten tokens.
+    struct Slow(Duration);
+
+    impl Evaluator for Slow {
+        fn evaluate(
+            &mut self,
+            progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
+        ) -> Result<BTreeMap<String, f64>, TrainError> {
+            for done in 1..=10 {
+                std::thread::sleep(self.0);
+                if progress(done, 10).is_break() {
+                    return Err(TrainError::Stopped);
+                }
+            }
+            Ok(BTreeMap::new())
+        }
+
+        fn score(&self, _: &BTreeMap<String, f64>) -> Score {
+            Score::within(0.0)
+        }
+    }
+
+    /// Checks that a long evaluation is cut off, and that its whole time is what the rest would take at the same pace.
+    #[test]
+    fn a_long_evaluation_is_extrapolated() {
+        let begin = Instant::now();
+        let said = time_evaluation(&mut Slow(GLANCE / 2 + Duration::from_millis(50))).unwrap();
+        let taken = begin.elapsed().as_secs_f64();
+        assert!((said - 5.0 * taken).abs() < 0.2 * said, "{said} {taken}");
+        let said = time_evaluation(&mut Slow(Duration::from_millis(5))).unwrap();
+        assert!((0.05..2.0).contains(&said), "{said}");
+    }
 
     /// Checks that the function counts as many evaluations and checkpoints as the training loop makes.
     #[test]

@@ -55,7 +55,23 @@ fn limits_need_no_retained_text() {
     let (said, after) = dry();
     assert!(!said.contains("the base generates"), "{said}");
     assert!(!said.contains("of text from the base"), "{said}");
-    assert!(after < before, "{after} {before}");
+    // Each token takes a forward pass of two operations for each parameter, at half of the rate of training.
+    let parameters: f64 = (said.split_once("\nparameters").unwrap().1)
+        .split_whitespace()
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
+    let generated = (before - after) / (25_000.0 * parameters);
+    assert!(
+        (generated - 4.0).abs() < 0.05,
+        "{generated}: {after} {before}"
+    );
+    // The run evaluates as often as the estimate says, and scores the base before.
+    let metrics = std::fs::read_to_string(at.join("runs/kept/metrics.jsonl")).unwrap();
+    let evaluated = metrics.matches("heldout_bits_per_byte").count();
+    let evaluations = format!("  {} evaluations", evaluated + 1);
+    assert!(said.contains(&evaluations), "{evaluations}: {said}");
     // The run replays and distills what it measures.
     let steps = std::fs::read_to_string(at.join("runs/kept/metrics.jsonl")).unwrap();
     assert!(steps.contains("\"distill\":"), "{steps}");

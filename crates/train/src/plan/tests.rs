@@ -124,6 +124,37 @@ fn gradients_take_the_place_of_activations() {
     assert!(many > kept - gradients, "{many} of {kept} and {gradients}");
 }
 
+/// Checks the sizes of a plan by hand. With half of all positions padding, 1000 tokens in steps of 2 × 10 positions are
+/// 100 steps of 10 tokens, and the model computes 2000 positions. AdamW keeps parameters, gradients and two moments of
+/// 4 bytes each, and a further sum of gradients where a step is computed in parts.
+#[test]
+fn sizes_are_those_by_hand() {
+    let shape: ArchitectureConfig =
+        toml::from_str("hidden_size = 64\nnum_hidden_layers = 2\nnum_attention_heads = 4").unwrap();
+    let model = shape.resolve(500, 128, NO_ENDS).unwrap();
+    let of = |text: &str, moving: &dyn Fn(&str) -> bool| {
+        let training = read(&format!("tokens = 1000\nbatch_size = 2\n{text}"), 10);
+        Plan::new(&model, &training, 0.5, moving)
+    };
+    let whole = of("", &|_| true);
+    assert_eq!(
+        (whole.steps, whole.tokens, whole.positions),
+        (100, 1000, 2000)
+    );
+    assert_eq!(whole.flops(), whole.flops_per_token * 2000.0);
+    assert_eq!(whole.state_bytes, 16 * whole.parameters);
+    let parts = of("accumulation_steps = 2", &|_| true);
+    assert_eq!(parts.state_bytes, 20 * whole.parameters);
+    let none = of("", &|_| false);
+    assert_eq!(none.state_bytes, 4 * whole.parameters);
+    // Gradients of the embedding pass through all layers, those of the last norm through none.
+    let layers = |part: &str| tracked_layers(&model, &|name| name.contains(part));
+    assert_eq!(
+        ["embed", "layers.0.", "layers.1.", "model.norm"].map(layers),
+        [2, 2, 1, 0]
+    );
+}
+
 /// Checks that recomputation is chosen and explained if a run does not fit into memory otherwise, and never against the
 /// config.
 #[test]

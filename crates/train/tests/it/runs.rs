@@ -8,8 +8,8 @@ use std::sync::atomic::AtomicBool;
 use candle_core::{Device, Tensor, Var};
 use polymath_data::Batch;
 use polymath_train::{
-    Best, Objective, Observer, Outcome, RunFolder, SaveModel, Score, Silent, TrainError,
-    TrainingTask, fit, resolve_checkpoint, verify,
+    Best, Objective, Observer, Outcome, RunFolder, SaveModel, Score, Silent, StepMetrics,
+    TrainError, TrainingTask, fit, resolve_checkpoint, verify,
 };
 
 use crate::support::table::{
@@ -43,6 +43,32 @@ fn resuming_is_bit_exact() {
     assert_eq!(optimizer_bytes(&whole), optimizer_bytes(&parts));
 
     assert_eq!(records(&whole), records(&parts));
+}
+
+/// Observer that keeps the metrics of every step.
+struct Kept(Vec<StepMetrics>);
+
+impl Observer for Kept {
+    fn after_step(&mut self, metrics: &StepMetrics) {
+        self.0.push(metrics.clone());
+    }
+}
+
+/// Checks the estimate of the time that is left: the remaining steps at the average pace so far, and 0 after the last.
+#[test]
+fn the_time_left_is_that_of_the_steps_left() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = RunFolder::open(&root.path().join("run"), CONFIG, false).unwrap();
+    let mut kept = Kept(Vec::new());
+    Case::new()
+        .run(&folder, &Table::new(), &AtomicBool::new(false), &mut kept)
+        .unwrap();
+    assert_eq!(kept.0.len(), 20);
+    for step in kept.0 {
+        let pace = step.seconds / step.step as f64;
+        let left = pace * (20 - step.step) as f64;
+        assert!((step.seconds_left - left).abs() <= 1e-6 * left, "{step:?}");
+    }
 }
 
 /// Table objective that records the seed and the number of each of its steps.
