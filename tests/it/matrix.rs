@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::support::fixture::{polymath, prepare, write};
+use crate::support::fixture::{polymath, prepare, read_json, write};
 
 const TRANSFER: &str = "output = \"transfer\"\ndatasets = [\"data\"]\nseeds = [1]\ngradient_tokens = 1000\n[shared]\n\
                         base = \"runs/base/best\"\n[shared.training]\nsteps = 6\nbatch_size = 4\nlearning_rate = 1e-2\n\
@@ -23,14 +23,16 @@ fn rows_are_tuned_on_and_columns_scored() {
     let found: Value = serde_json::from_str(&text).unwrap();
     let names = ["asked", "counting", "letters"];
     assert_eq!(found["scored"], serde_json::json!(names));
-    let bits = |checkpoint: &str| -> Vec<f64> {
+    let bits_of = |checkpoint: &str, more: &[&str]| -> Vec<f64> {
         let mut command = polymath(at);
         command.args(["evaluate", checkpoint, "--dataset", "data"]);
         command.args(["--context", "48", "--split", "test", "--json"]);
+        command.args(more);
         let scores: Value = serde_json::from_slice(&command.output().unwrap().stdout).unwrap();
         let of = |name: &&str| scores["domains"][*name]["bits_per_byte"].as_f64().unwrap();
         names.iter().map(of).collect()
     };
+    let bits = |checkpoint: &str| bits_of(checkpoint, &[]);
     let base = bits("runs/base/best");
     let mut apart = 0.0f64;
     for (row, tuned_on) in names.iter().enumerate() {
@@ -50,4 +52,53 @@ fn rows_are_tuned_on_and_columns_scored() {
         }
     }
     assert!(apart > 1e-3, "the matrix is symmetric: {apart}");
+    // Cosines are those of a symmetric matrix, and 1 of a gradient with itself.
+    let cosine = |row: usize, column: usize| {
+        let cosines = &found["rows"][row]["gradient_cosines"];
+        cosines[column].as_f64().unwrap()
+    };
+    for row in 0..3 {
+        assert!(
+            (cosine(row, row) - 1.0).abs() < 1e-6,
+            "{}",
+            cosine(row, row)
+        );
+        for column in 0..row {
+            assert!((cosine(row, column) - cosine(column, row)).abs() < 1e-6);
+            assert!(cosine(row, column).abs() < 0.999);
+        }
+    }
+
+    // Two runs of one domain: the row has their means, and the early checkpoint is at half of the steps.
+    let settings = [
+        "output=two",
+        "seeds=[1, 2]",
+        "domains=[\"asked\"]",
+        "early_share=0.5",
+        "max_tokens=300",
+    ];
+    polymath(at)
+        .args(["transfer", "transfer.toml"])
+        .args(settings)
+        .assert()
+        .success();
+    let two = read_json(&at.join("two/transfer.json"));
+    let row = &two["rows"][0];
+    let runs = ["two/asked-1", "two/asked-2"];
+    let early = runs.map(|run| {
+        assert!(at.join(run).join("step-000003/state.json").is_file());
+        let early = read_json(&at.join(run).join("early.json"));
+        early["nats_a_token"].as_f64().unwrap()
+    });
+    let mean = f64::midpoint(early[0], early[1]);
+    assert!(early[0] > 0.0 && early[0] != early[1], "{early:?}");
+    assert!((row["early_divergence"].as_f64().unwrap() - mean).abs() < 1e-9 * mean);
+    let few = ["--max-tokens", "300"];
+    let base = bits_of("runs/base/best", &few);
+    let [first, second] = runs.map(|run| bits_of(run, &few));
+    for column in 0..3 {
+        let change = f64::midpoint(first[column], second[column]) - base[column];
+        let found = row["changes"][column]["value"].as_f64().unwrap();
+        assert!((found - change).abs() < 1e-6, "{found} {change}");
+    }
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::support::fixture::{kill_in_the_middle, polymath, prepare, write};
 
-const CONFIG: &str = "output = \"frontier\"\nseeds = [1, 2]\nlimit = 0.5\ninterpolate = [0.5]\n[shared]\nbase = \"runs/base/best\"\ndataset = \"data\"\n\
+const CONFIG: &str = "output = \"frontier\"\nseeds = [1, 2]\nlimit = 0.5\ninterpolate = [0.25]\n[shared]\nbase = \"runs/base/best\"\ndataset = \"data\"\n\
                       domain = \"asked\"\nretain = \"data\"\n[shared.training]\nsteps = 12\nbatch_size = 4\nlearning_rate = 1e-2\n\
                       [shared.evaluation]\nevery = 6\nmax_tokens = 500\n[runs.full]\n[runs.last-1]\nmethod = \"frozen\"\n\
                       frozen = { train_last_layers = 1 }\n[runs.lora]\nmethod = \"lora\"\nlora = { rank = 2, alpha = 4 }\n\
@@ -41,10 +41,44 @@ fn a_killed_frontier_resumes() {
     assert_eq!(modified(&first), before, "a finished run is left alone");
     let text = std::fs::read_to_string(at.join("frontier/frontier.json")).unwrap();
     let found: Value = serde_json::from_str(&text).unwrap();
-    // Four methods, each as trained and as the midpoint between it and the base.
+    // Four methods, each as trained and as a mixture of a quarter of it with the base.
     assert_eq!(found["methods"].as_array().unwrap().len(), 8);
     assert_eq!(found["runs"].as_array().unwrap().len(), 16);
     assert!(at.join("frontier/frontier.html").is_file());
+    // `interpolate` makes and scores the same mixture.
+    polymath(at)
+        .args([
+            "interpolate",
+            "runs/base/best",
+            "frontier/full-1",
+            "--alphas",
+            "0.25",
+        ])
+        .args([
+            "--dataset",
+            "data",
+            "--context",
+            "48",
+            "--niche",
+            "asked",
+            "-o",
+            "mixed",
+        ])
+        .assert()
+        .success();
+    let mixed = std::fs::read_to_string(at.join("mixed/interpolation.json")).unwrap();
+    let mixed: Value = serde_json::from_str(&mixed).unwrap();
+    let asked = |point: usize| mixed["points"][point]["test"]["asked"].as_f64().unwrap();
+    let runs = found["runs"].as_array().unwrap();
+    let quarter =
+        |run: &&Value| run["method"] == "full" && run["share"] == 0.25 && run["seed"] == 1;
+    let gain = runs.iter().find(quarter).unwrap()["gain"]["value"]
+        .as_f64()
+        .unwrap();
+    assert!(
+        (gain - (asked(0) - asked(1))).abs() < 1e-6,
+        "{gain} {mixed}"
+    );
     for run in found["runs"].as_array().unwrap() {
         assert!(run["gain"]["value"].as_f64().unwrap() > 0.0, "{run}");
         assert!(run["seconds"].as_f64().unwrap() > 0.0);

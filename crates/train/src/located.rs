@@ -88,8 +88,13 @@ mod tests {
         write(&at.join("runs/base/best/config.json"), "{}");
         assert_eq!(project_of(&run), Some(at.clone()));
         let base = Path::new("runs/base/best");
+        // A folder of this name is in the working directory of the test too.
+        let near = Path::new("src");
+        write(&at.join(near).join("text"), "");
+        assert!(near.exists());
         for folder in [run.clone(), run.join("step-000003")] {
             assert_eq!(locate(base, &folder), at.join(base));
+            assert_eq!(locate(near, &folder), at.join(near));
         }
         let moved = root.path().canonicalize().unwrap().join("second");
         std::fs::rename(&at, &moved).unwrap();

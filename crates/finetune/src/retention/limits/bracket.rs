@@ -103,4 +103,21 @@ mod tests {
             }
         }
     }
+
+    /// Checks the next scales by hand. Eight times the aim at scale 1, with forgetting that grows by the power 1.5, is
+    /// reached at a quarter; and between two ends, a tenth of their ratio is kept from each.
+    #[test]
+    fn the_next_scale_follows_the_power() {
+        let direction = Shares::from([("all".to_owned(), 1.0)]);
+        let mut bracket = Bracket::new(&direction, 1.0);
+        assert_eq!(bracket.next(), 1.0);
+        bracket.take(1.0, 8.0 * AIM);
+        assert!((bracket.next() - 0.25).abs() < 1e-12, "{}", bracket.next());
+        bracket.take(0.25, AIM - 1e-6);
+        assert!((bracket.next() - 0.25 * 4f64.powf(0.1)).abs() < 1e-12);
+        let mut bracket = Bracket::new(&direction, 1.0);
+        bracket.take(1.0, 1.0 + 1e-6);
+        bracket.take(0.25, 0.5);
+        assert!((bracket.next() - 0.25 * 4f64.powf(0.9)).abs() < 1e-12);
+    }
 }
