@@ -35,6 +35,10 @@ struct Tuning {
     tables: &'static str,
 }
 
+/// Bits per byte that a retained domain may lose by the report's verdict. The budget of the third fine-tuning is
+/// smaller: a run that ends at its budget needs room for the report's correction, which is for the tests of all runs.
+const TOLERANCE: f64 = 0.02;
+
 /// Fine-tunings of the demo: of every parameter, of the last block alone, and of every parameter within a forgetting
 /// budget.
 const TUNINGS: [Tuning; 3] = [
@@ -52,9 +56,9 @@ const TUNINGS: [Tuning; 3] = [
     },
     Tuning {
         name: "budget",
-        description: "every parameter, within a forgetting budget of 0.02",
+        description: "every parameter, within a forgetting budget of 0.015",
         method: "full",
-        tables: "\n[retention.limits]\ndefault = 0.02\n",
+        tables: "\n[retention.limits]\ndefault = 0.015\n",
     },
 ];
 
@@ -135,7 +139,7 @@ pub fn run(arguments: &arguments::Demo, environment: &Environment) -> Result<(),
         tasks: arguments::Tasks::default(),
         generate: None,
         niche: None,
-        tolerance: 0.02,
+        tolerance: TOLERANCE,
         seed: arguments.seed,
         output: folders.at("report"),
     };
