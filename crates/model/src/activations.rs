@@ -1,7 +1,7 @@
 //! Estimate of the memory that a training step takes beside parameters, gradients and moments: what the forward pass
 //! keeps for the backward pass, and what is in memory for a while.
 
-use polymath_ops::{FEED_FORWARD_ROWS, LOGIT_ROWS, Precision};
+use polymath_ops::{FEED_FORWARD_ROWS, LOGIT_ROWS, Precision, packed_bytes};
 
 use crate::{Family, LoraConfig, ModelConfig};
 
@@ -78,14 +78,14 @@ impl ModelConfig {
             0 => 0,
             _ => 2 * inner + 2 * hidden,
         };
-        let of_product = of_product(precision);
+        let packed = packed_bytes(precision) as u128;
         // The head is packed for the forward pass and for the backward pass; a sublayer's weights are joined in f32,
         // and its larger group packed.
-        let packed_head = of_product * vocabulary * hidden;
+        let packed_head = packed * vocabulary * hidden;
         // The logits of a step and those of an evaluation have scratch memory of their own.
         let logits = FLOAT * LOGIT_ROWS as u128 * vocabulary;
         let largest = (hidden * (queries + projected)).max(3 * inner * hidden);
-        let weights = (FLOAT + of_product) * largest;
+        let weights = (FLOAT + packed) * largest;
         StepBytes {
             of_layer,
             inputs,
@@ -129,7 +129,7 @@ impl ModelConfig {
             let feed_forward = 3 * hidden + 2 * inner;
             return [0, FLOAT * (attention + feed_forward + in_adapters)];
         }
-        let of_kept = of_product(precision);
+        let of_kept = kept_bytes(precision);
         let feed_forward = of_kept * 2 * inner + FLOAT;
         if self.attention_bias {
             // The normed input, rotated queries and keys, and the output are tensors of their own.
@@ -158,8 +158,8 @@ impl ModelConfig {
     }
 }
 
-/// Returns the bytes of a number that a product takes as its operand, and that is kept for one.
-fn of_product(precision: Precision) -> u128 {
+/// Returns the bytes of a number that is kept as the operand of a product of the backward pass.
+fn kept_bytes(precision: Precision) -> u128 {
     match precision {
         Precision::F32 | Precision::Tf32 => FLOAT,
         Precision::Bf16 => FLOAT / 2,

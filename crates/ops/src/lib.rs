@@ -57,9 +57,14 @@ pub fn processor_peak_flops(precision: Precision, time: std::time::Duration) -> 
     fused::peak_flops(precision, time)
 }
 
-/// Returns true if the processor has an instruction for products in bf16, so that they are faster than in f32.
+/// Returns true if the processor has an instruction for products in bf16 that makes them faster than in f32.
 pub fn has_fast_bf16() -> bool {
-    fused::has_bf16_dot()
+    fused::has_fast_bf16()
+}
+
+/// Returns the bytes that a number takes in the packed operands of a product on this processor.
+pub fn packed_bytes(precision: Precision) -> usize {
+    fused::packed_bytes(precision)
 }
 
 pub use adapter::{Dropout, LowRank, Projection, merged_weight, row_norms};

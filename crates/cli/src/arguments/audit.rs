@@ -21,8 +21,8 @@ pub struct Audit {
     /// neither that nor that all are kept.
     #[arg(long, default_value_t = 0.02)]
     pub limit: f64,
-    /// Maximum number of tokens scored per domain: whole documents in a seeded order, up to the first that does not
-    /// fit.
+    /// Maximum number of tokens scored per domain: of the bundled text, the beginning of one document for each 250 of
+    /// them; of your own, whole documents in a seeded order, up to the first that does not fit.
     #[arg(long, default_value_t = TOKENS, value_name = "N", value_parser = at_least_one::<u64>)]
     pub tokens: u64,
     /// Text of your own as a further domain: a file, folder or glob, named after the file or by `NAME=`. May be given

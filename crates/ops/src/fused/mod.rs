@@ -15,10 +15,9 @@ mod simd;
 
 pub(crate) use self::attention::attention;
 pub(crate) use self::block::{FEED_FORWARD_ROWS, feed_forward, self_attention};
-pub(crate) use self::gemm::peak_flops;
+pub(crate) use self::gemm::{has_fast_bf16, packed_bytes, peak_flops};
 pub(crate) use self::layers::{embedding, gelu, layer_norm, linear, rms_norm, rope, swiglu};
 pub(crate) use self::loss::{
     LOGIT_ROWS, cross_entropy, cross_entropy_distilled, distillation, score,
 };
 pub(crate) use self::optimizer::{MuonFactors, UpdateFactors, adamw, muon, pull, square_sum};
-pub(crate) use self::simd::level::has_bf16_dot;

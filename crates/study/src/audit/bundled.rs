@@ -13,6 +13,12 @@ use crate::StudyError;
 /// Name of the domain whose dataset holds the questions with exact answers.
 const ASKING: &str = "encyclopedia";
 
+/// Maximum length of a bundled document in bytes. A verdict depends on the number of documents more than on their
+/// length, so the beginnings of many cost less than a few whole ones.
+const EXCERPT: usize = 500;
+/// Number of tokens that a domain may score for each of its documents: more than an excerpt has, so that all fit.
+const TOKENS_OF_EXCERPT: u64 = 250;
+
 /// Bundled content and its identity.
 pub(super) struct Bundled {
     pub identity: BundledText,
@@ -45,13 +51,20 @@ impl Bundled {
         self.set.domains.iter().any(|domain| domain.name == name)
     }
 
-    /// Writes the documents and the questions of all domains into `folder`, one record a line.
+    /// Writes the documents and the questions of all domains into `folder`, one record a line: the beginnings of as
+    /// many documents as `tokens` suffice for in each domain.
     ///
     /// # Errors
     /// Fails if the folder can't be written.
-    pub fn write_domains(&self, folder: &Path) -> Result<Vec<DomainFiles>, StudyError> {
+    pub fn write_domains(
+        &self,
+        folder: &Path,
+        tokens: u64,
+    ) -> Result<Vec<DomainFiles>, StudyError> {
+        let count = usize::try_from(tokens / TOKENS_OF_EXCERPT).unwrap_or(usize::MAX);
         let write = |domain: &AuditDomain| {
-            let lines = domain.documents.iter().map(|text| json!({ "text": text }));
+            let documents = domain.documents.iter().take(count.max(1));
+            let lines = documents.map(|text| json!({ "text": excerpt(text) }));
             let documents = write_lines(folder, domain.name, lines)?;
             let asked = self.set.questions.iter().map(|question| json!(question));
             let questions = (domain.name == ASKING)
@@ -83,6 +96,18 @@ impl Bundled {
     }
 }
 
+/// Returns the beginning of a text, cut at the end of a line or of a sentence.
+fn excerpt(text: &str) -> &str {
+    let begin = &text[..text.floor_char_boundary(EXCERPT)];
+    if begin.len() == text.len() {
+        return text;
+    }
+    let end = ["\n", ". ", "? ", "! "]
+        .iter()
+        .filter_map(|mark| begin.rfind(mark));
+    begin[..end.max().map_or(begin.len(), |at| at + 1)].trim_end()
+}
+
 fn write_lines(
     folder: &Path,
     name: &str,
@@ -96,4 +121,37 @@ fn write_lines(
     let path = folder.join(format!("{name}.jsonl"));
     polymath_base::write(&path, lines.as_bytes()).map_err(StudyError::file(&path))?;
     Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks that an excerpt is the beginning of its text, ends with a line or a sentence, and is never cut within a
+    /// letter.
+    #[test]
+    fn an_excerpt_ends_with_a_sentence() {
+        assert_eq!(excerpt("Short."), "Short.");
+        let sentences = "It is written in many words. ".repeat(30);
+        let cut = excerpt(&sentences);
+        assert_eq!(cut.len(), 17 * 29 - 1);
+        assert!(sentences.starts_with(cut) && cut.ends_with("words."));
+        let lines = "a = 1\n".repeat(200);
+        assert!(excerpt(&lines).ends_with("a = 1"));
+        let letters = "ä".repeat(400);
+        assert_eq!(excerpt(&format!("a{letters}")).len(), 499);
+    }
+
+    /// Checks that a domain has a document for each 250 of its tokens, at least one, and at most all.
+    #[test]
+    fn more_tokens_mean_more_documents() {
+        let folder = tempfile::tempdir().unwrap();
+        let bundled = Bundled::read();
+        for (tokens, documents) in [(100, 1), (6_000, 24), (u64::MAX, 48)] {
+            for files in bundled.write_domains(folder.path(), tokens).unwrap() {
+                let lines = std::fs::read_to_string(files.documents).unwrap();
+                assert_eq!(lines.lines().count(), documents, "{}", files.name);
+            }
+        }
+    }
 }

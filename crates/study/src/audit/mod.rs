@@ -28,8 +28,8 @@ use bundled::Bundled;
 use sources::Opened;
 pub use texts::OwnText;
 
-/// Default maximum number of scored tokens of each domain: about 20 documents of the bundled text, of which a verdict
-/// needs 15.
+/// Default maximum number of scored tokens of each domain: 24 documents of the bundled text, of which a verdict needs
+/// 15.
 pub const TOKENS: u64 = 6_000;
 /// Default number of instructions, and of requests, that the models answer.
 pub const PROMPTS: usize = 40;
@@ -41,8 +41,8 @@ const SHORTEST_WINDOW: usize = 1024;
 pub struct AuditOptions {
     /// Folder that the audit writes its text, dataset and imported models to.
     pub folder: PathBuf,
-    /// Maximum number of scored tokens of each domain: whole documents in a seeded order, up to the first that does not
-    /// fit.
+    /// Maximum number of scored tokens of each domain. Of the bundled text, the beginning of one document for each 250
+    /// of them is scored; of the user's own, whole documents in a seeded order, up to the first that does not fit.
     pub tokens: u64,
     /// Increase in bits per byte above which a domain counts as forgotten.
     pub limit: f64,

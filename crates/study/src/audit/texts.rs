@@ -59,7 +59,7 @@ pub(super) fn prepare_all(
     options: &AuditOptions,
 ) -> Result<Dataset, StudyError> {
     let mut domains = BTreeMap::new();
-    for files in bundled.write_domains(&options.folder.join(TEXT))? {
+    for files in bundled.write_domains(&options.folder.join(TEXT), options.tokens)? {
         let domain = DomainConfig {
             questions: files.questions,
             ..held_out(files.documents.display().to_string())

@@ -11,7 +11,7 @@ use super::tile::{BLOCK_ROWS, RUN};
 use super::tile::{Rows, Target, tile_shape};
 use crate::Precision;
 use crate::fused::simd::buffer::with_buffer;
-use crate::fused::simd::level::has_bf16_dot;
+use crate::fused::simd::level::has_fast_bf16_dot;
 use crate::fused::simd::math::{copy_rounded, round_in_place};
 use crate::fused::simd::matrix::Matrix;
 
@@ -32,6 +32,17 @@ pub(crate) enum Format {
     Split,
 }
 
+/// Returns true if products in bf16 are faster than in f32 on this machine.
+pub(crate) fn has_fast_bf16() -> bool {
+    Format::of(Precision::Bf16) != Format::Rounded
+}
+
+/// Returns the bytes of a number in the packed operands of a product.
+pub(crate) fn packed_bytes(precision: Precision) -> usize {
+    let format = Format::of(precision);
+    size_of::<f32>() * format.parts() / format.steps_in_place()
+}
+
 impl Format {
     /// Returns the fastest format of a precision on this machine, for operands that are used more than once.
     pub fn of(precision: Precision) -> Self {
@@ -49,7 +60,7 @@ impl Format {
             Precision::F32 | Precision::Tf32 => Self::Plain,
             #[cfg(target_arch = "x86_64")]
             Precision::Bf16 if amx::is_there() => Self::Tiled,
-            Precision::Bf16 if has_bf16_dot() => Self::Bf16Pairs,
+            Precision::Bf16 if has_fast_bf16_dot() => Self::Bf16Pairs,
             Precision::Bf16 => Self::Rounded,
         }
     }

@@ -19,4 +19,5 @@ pub(super) mod tile;
 #[cfg(target_arch = "x86_64")]
 mod vector;
 
+pub(crate) use self::format::{has_fast_bf16, packed_bytes};
 pub(crate) use self::peak::peak_flops;

@@ -36,6 +36,36 @@ pub(crate) fn has_bf16_dot() -> bool {
     }
 }
 
+/// Returns true if the machine's bf16 dot product does more than its f32 multiply-add in the same time. On Intel's
+/// processors with AMX (recognized by AVX-512 FP16, which a virtual machine shows also where it hides AMX) it does half
+/// as much: 170 GFLOP/s against 340 on two cores of Emerald Rapids.
+#[inline]
+pub(crate) fn has_fast_bf16_dot() -> bool {
+    static FAST: OnceLock<bool> = OnceLock::new();
+    *FAST.get_or_init(|| has_bf16_dot() && !has_slow_bf16_dot())
+}
+
+#[cfg(target_arch = "x86_64")]
+fn has_slow_bf16_dot() -> bool {
+    is_intel() && is_x86_feature_detected!("avx512fp16")
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn has_slow_bf16_dot() -> bool {
+    false
+}
+
+/// Returns true if the processor says that Intel made it.
+#[cfg(target_arch = "x86_64")]
+fn is_intel() -> bool {
+    let leaf = std::arch::x86_64::__cpuid(0);
+    // The name lies in these registers, in this order.
+    [leaf.ebx, leaf.edx, leaf.ecx]
+        .map(u32::to_le_bytes)
+        .concat()
+        == b"GenuineIntel"
+}
+
 #[cfg(target_arch = "x86_64")]
 fn has_avx512() -> bool {
     is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("fma")
@@ -94,6 +124,14 @@ pub(crate) use vectorized;
 mod tests {
     use super::*;
     use crate::skipped::skipped;
+
+    /// Checks that the maker of the processor is the one that the system names.
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    #[test]
+    fn the_maker_of_the_processor_is_read() {
+        let processor = std::fs::read_to_string("/proc/cpuinfo").unwrap();
+        assert_eq!(is_intel(), processor.contains("GenuineIntel"));
+    }
 
     /// Checks that the best instruction set is chosen, or the one that an environment variable sets. Reports kernels
     /// that can't run on this processor as skipped.
