@@ -20,6 +20,49 @@ const FALLBACK: SamplingConfig = SamplingConfig {
 /// Value of `top_k` that `transformers` uses if `generation_config.json` lacks the key.
 const TRANSFORMERS_TOP_K: usize = 50;
 
+/// Keys that change an answer in `transformers` and are not read here, each with the number that turns it off.
+const UNREAD: [(&str, f64); 17] = [
+    ("bad_words_ids", 0.0),
+    ("begin_suppress_tokens", 0.0),
+    ("encoder_repetition_penalty", 1.0),
+    ("epsilon_cutoff", 0.0),
+    ("eta_cutoff", 0.0),
+    ("exponential_decay_length_penalty", 0.0),
+    ("forced_eos_token_id", -1.0),
+    ("guidance_scale", 1.0),
+    ("min_length", 0.0),
+    ("min_new_tokens", 0.0),
+    ("min_p", 0.0),
+    ("no_repeat_ngram_size", 0.0),
+    ("num_beams", 1.0),
+    ("sequence_bias", 0.0),
+    ("stop_strings", 0.0),
+    ("suppress_tokens", 0.0),
+    ("typical_p", 1.0),
+];
+
+/// Returns the keys of a `generation_config.json` that would change an answer in `transformers` and are not read here,
+/// as `key` = value; the file need not exist.
+///
+/// # Errors
+/// Fails if the file can't be read.
+pub(crate) fn unread_settings(path: &Path) -> Result<Vec<String>, ChatError> {
+    let fields = polymath_tokenizer::read_optional_json(path).map_err(TokenizerError::from)?;
+    let fields = fields.unwrap_or_default();
+    let is_off = |value: &Value, off: f64| match value {
+        Value::Null => true,
+        Value::Array(values) => values.is_empty(),
+        Value::Object(values) => values.is_empty(),
+        value => value.as_f64() == Some(off),
+    };
+    let set = UNREAD
+        .iter()
+        .filter(|(key, off)| !is_off(&fields[*key], *off));
+    Ok(set
+        .map(|(key, _)| format!("`{key}` = {}", fields[*key]))
+        .collect())
+}
+
 /// Reads the sampling settings of a `generation_config.json`, which need not exist. If `do_sample` is true, missing
 /// keys have the defaults of `transformers`. If it is false, sampling is greedy. If it is missing, the given keys
 /// replace those of a fallback with temperature 0.8.
@@ -121,6 +164,19 @@ mod tests {
             ..FALLBACK
         };
         assert_eq!(read(all).unwrap(), expected);
+    }
+
+    /// Checks that settings that are not read are listed, unless they are off.
+    #[test]
+    fn unread_settings_are_listed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("generation_config.json");
+        assert_eq!(unread_settings(&path).unwrap(), [""; 0]);
+        let text = r#"{"min_p": 0.1, "num_beams": 1, "typical_p": 1.0, "bad_words_ids": null, "stop_strings": ["x"],
+            "suppress_tokens": [], "temperature": 0.7, "max_length": 20}"#;
+        std::fs::write(&path, text).unwrap();
+        let unread = unread_settings(&path).unwrap();
+        assert_eq!(unread, ["`min_p` = 0.1", "`stop_strings` = [\"x\"]"]);
     }
 
     /// Checks that the error for a wrong value names the file and the key.

@@ -5,6 +5,7 @@ use polymath_model::{LoadOptions, ModelSource, SamplingConfig, Transformer};
 use polymath_tokenizer::Settings;
 use tokenizers::Tokenizer;
 
+use crate::defaults::unread_settings;
 use crate::{ChatError, ChatMessage, default_sampling};
 
 const GENERATION_CONFIG: &str = "generation_config.json";
@@ -22,6 +23,8 @@ pub struct ChatModel {
     /// True if a formatted conversation begins with the begin token; false if the tokenizer's settings say otherwise.
     begins: bool,
     sampling: SamplingConfig,
+    /// Settings of the `generation_config.json` that are not read, as `key` = value.
+    unread: Vec<String>,
 }
 
 impl ChatModel {
@@ -55,6 +58,7 @@ impl ChatModel {
             // one.
             begins: !settings.nulls.contains(&"bos_token"),
             sampling: default_sampling(&settings_file)?,
+            unread: unread_settings(&settings_file)?,
             model,
             tokenizer,
             template,
@@ -79,6 +83,12 @@ impl ChatModel {
     /// Returns the sampling settings of the model's `generation_config.json`, or a fallback.
     pub fn default_sampling(&self) -> SamplingConfig {
         self.sampling
+    }
+
+    /// Returns the settings of the model's `generation_config.json` that would change an answer in `transformers` and
+    /// are not read here, as `key` = value.
+    pub fn unread_settings(&self) -> &[String] {
+        &self.unread
     }
 
     /// Returns the text of a token, for messages.

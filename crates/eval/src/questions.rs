@@ -10,19 +10,21 @@ use tokenizers::Tokenizer;
 use crate::EvalError;
 use crate::rows::{Row, score_rows};
 
-/// Texts that may end an answer, the most likely first.
-const ENDINGS: [Ending; 3] = [
-    Ending::Text("\n"),
-    // Some tokenizers have a single token for a line break followed by an empty line.
-    Ending::Text("\n\n"),
-    Ending::EndOfText,
-];
-
 /// Text or token that may end an answer.
 #[derive(Clone, Copy)]
 enum Ending {
     Text(&'static str),
-    EndOfText,
+    Token(u32),
+}
+
+impl Ending {
+    /// Returns the endings of an answer, the most likely first: line breaks, and each token that ends a generated text.
+    fn all(config: &ModelConfig) -> Vec<Self> {
+        // Some tokenizers have a single token for a line break followed by an empty line.
+        let texts = ["\n", "\n\n"].map(Self::Text);
+        let tokens = config.all_ends().map(Self::Token);
+        texts.into_iter().chain(tokens).collect()
+    }
 }
 
 /// Returns for each question whether greedy decoding generates exactly its answer, followed by the end of the line or
@@ -43,7 +45,7 @@ pub fn answer_questions(
     let mut right = vec![false; questions.len()];
     // Wrong rows of each question, cut after the first wrong token. Any row with the same beginning is wrong too.
     let mut wrong: Vec<Vec<Vec<u32>>> = vec![Vec::new(); questions.len()];
-    for (attempt, ending) in ENDINGS.into_iter().enumerate() {
+    for (attempt, ending) in Ending::all(model.config()).into_iter().enumerate() {
         let mut asked = Vec::new();
         for (at, question) in questions.iter().enumerate().filter(|(at, _)| !right[*at]) {
             let row = row(model.config(), &tokenizer, question, ending)?;
@@ -91,7 +93,7 @@ pub fn generate_answers(
     questions
         .iter()
         .map(|question| {
-            let row = row(model.config(), &tokenizer, question, Ending::EndOfText)?;
+            let row = row(model.config(), &tokenizer, question, Ending::Text(""))?;
             let prompt = &row.tokens[..row.prompt];
             let (mut stream, mut text) = (TextStream::new(&tokenizer), String::new());
             for token in Generation::new(model, prompt, greedy)?.take(ANSWER_TOKENS) {
@@ -131,14 +133,14 @@ fn row(
 ) -> Result<Row, EvalError> {
     let after = match ending {
         Ending::Text(text) => text,
-        Ending::EndOfText => "",
+        Ending::Token(_) => "",
     };
     let answer = format!("{}{after}", question.answer);
     // A token across the boundary between prompt and answer belongs to the answer.
     let mut whole =
         Continuation::encode(tokenizer, config.bos_token_id, &question.prompt, &answer)?;
-    if let Ending::EndOfText = ending {
-        whole.tokens.push(config.eos_token_id);
+    if let Ending::Token(end) = ending {
+        whole.tokens.push(end);
     }
     Ok(Row {
         tokens: whole.tokens,

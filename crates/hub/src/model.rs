@@ -109,7 +109,9 @@ fn is_small(kind: Kind, name: &str) -> bool {
         Kind::Model => &[CONFIG, INDEX],
         Kind::Adapter => &[ADAPTER_CONFIG],
     };
-    let template = name.ends_with(".jinja") && !name.contains('/');
+    let is_template = |name: &str| name.ends_with(".jinja") && !name.contains('/');
+    let inner = name.strip_prefix("additional_chat_templates/");
+    let template = is_template(inner.unwrap_or(name));
     own.contains(&name) || COMPANIONS.contains(&name) || template
 }
 
@@ -152,6 +154,19 @@ mod tests {
     fn kind_of(names: &[&str]) -> Result<Kind, String> {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         kind(&names)
+    }
+
+    /// Checks that the templates of a tokenizer belong to the small files, and those in other folders do not.
+    #[test]
+    fn templates_are_downloaded() {
+        for (name, small) in [
+            ("chat_template.jinja", true),
+            ("additional_chat_templates/tool_use.jinja", true),
+            ("examples/chat_template.jinja", false),
+            ("training/config.json", false),
+        ] {
+            assert_eq!(is_small(Kind::Model, name), small, "{name}");
+        }
     }
 
     /// Checks that file names distinguish models and adapters, and that the error for pickled weights tells how to

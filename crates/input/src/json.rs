@@ -14,6 +14,9 @@ pub struct Json {
     /// Character that replaces lone surrogates (an escaped half of a UTF-16 pair without the other one) in the
     /// strings of the value; `None` if there are none. It does not occur otherwise in the value.
     pub lone_surrogate: Option<char>,
+    /// Standard JSON text of the value, with its keys in the order of the source; `None` if the source is standard
+    /// JSON itself.
+    pub standard: Option<String>,
 }
 
 /// A syntax error with its position.
@@ -68,6 +71,7 @@ pub fn parse_json(text: &str) -> Result<Json, JsonError> {
             return Ok(Json {
                 value,
                 lone_surrogate: None,
+                standard: None,
             });
         }
         Err(error) => error,
@@ -78,6 +82,7 @@ pub fn parse_json(text: &str) -> Result<Json, JsonError> {
         return Ok(Json {
             value,
             lone_surrogate,
+            standard: Some(mended),
         });
     }
     let (line, column) = (error.line() as u64, error.column() as u64);
@@ -222,6 +227,10 @@ mod tests {
             "a": null, "b": [null, null, -1, null, 0.0, 2500.0], "c": "-Infinity \" NaN 1e999"
         });
         assert_eq!((numbers.value, numbers.lone_surrogate), (expected, None));
+        assert_eq!(
+            read(r#"{"b": NaN, "a": 1}"#).standard.unwrap(),
+            r#"{"b": null, "a": 1}"#
+        );
         let halves =
             read(r#"["\ud800", "\udc00x", "\ud83d\ude00", "\\ud800", "\ud800\u0041", "\n\ud83d"]"#);
         let lone_surrogate = halves.lone_surrogate.unwrap();

@@ -14,12 +14,13 @@ use crate::{ModelConfig, ModelError};
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 /// Files that are copied from a base to the models tuned from it, if they exist. They are also saved with an adapter,
 /// so that they are not lost when it is merged.
-const COMPANIONS: [&str; 5] = [
+const COMPANIONS: [&str; 6] = [
     TOKENIZER_CONFIG,
     GENERATION_CONFIG,
     "special_tokens_map.json",
     "added_tokens.json",
     "chat_template.jinja",
+    "additional_chat_templates/tool_use.jinja",
 ];
 
 /// Contents of a `tokenizer.json` and the files next to it. They are kept in memory, so that later changes in their
@@ -82,7 +83,12 @@ impl TokenizerFiles {
     pub fn write(&self, folder: &Path, config: &ModelConfig) -> Result<(), ModelError> {
         let json = self.json()?;
         for (name, content) in &self.files {
-            write(&folder.join(name), content)?;
+            let path = folder.join(name);
+            if let Some(inner) = path.parent().filter(|inner| *inner != folder) {
+                std::fs::create_dir_all(inner)
+                    .map_err(ModelError::file("make the folder", inner))?;
+            }
+            write(&path, content)?;
         }
         if self.files.contains_key(TOKENIZER_CONFIG) {
             return Ok(());
@@ -106,4 +112,32 @@ impl TokenizerFiles {
 fn read(path: &Path) -> Result<Arc<[u8]>, ModelError> {
     let bytes = polymath_base::read(path).map_err(ModelError::file("read", path))?;
     Ok(bytes.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use polymath_tokenizer::EndTokens;
+
+    use super::*;
+    use crate::ArchitectureConfig;
+
+    /// Checks that the files beside a tokenizer are written as they were read, also one in a folder of its own.
+    #[test]
+    fn companions_are_copied() {
+        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::fs::create_dir(from.path().join("additional_chat_templates")).unwrap();
+        for name in COMPANIONS.iter().chain(&[TOKENIZER]) {
+            std::fs::write(from.path().join(name), name).unwrap();
+        }
+        let ends = EndTokens { begin: 0, end: 0 };
+        let config = ArchitectureConfig::of_shape(8, 1, 1)
+            .resolve(4, 4, ends)
+            .unwrap();
+        let files = TokenizerFiles::read(&from.path().join(TOKENIZER)).unwrap();
+        files.write(to.path(), &config).unwrap();
+        for name in COMPANIONS.iter().chain(&[TOKENIZER]) {
+            let copied = std::fs::read_to_string(to.path().join(name)).unwrap();
+            assert_eq!(copied, *name);
+        }
+    }
 }

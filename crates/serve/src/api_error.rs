@@ -19,6 +19,13 @@ pub(crate) struct ApiError {
     pub code: Option<&'static str>,
 }
 
+/// Makes the error for a parameter with a wrong value.
+pub(crate) fn wrong(name: &str, value: &Value, expected: &str) -> ApiError {
+    // Shows the first 80 characters only, since a body may have a megabyte.
+    let shown: String = value.to_string().chars().take(80).collect();
+    ApiError::parameter(name, format!("`{name}` is {shown}: expected {expected}"))
+}
+
 impl ApiError {
     pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
         Self {

@@ -6,6 +6,7 @@
 //! browser needs permission first (CORS), and only a loopback name as the host.
 
 mod api_error;
+mod messages;
 mod parameters;
 mod replies;
 mod routes;

@@ -5,7 +5,8 @@ use polymath_chat::{ChatMessage, Request};
 use polymath_model::SamplingConfig;
 use serde_json::{Map, Value, json};
 
-use crate::api_error::ApiError;
+use crate::api_error::{ApiError, wrong};
+use crate::messages::messages;
 use crate::replies::Kind;
 
 /// Maximum number of stop texts in a request.
@@ -197,12 +198,6 @@ fn count(fields: &Map<String, Value>, name: &str) -> Result<Option<usize>, ApiEr
     }
 }
 
-fn wrong(name: &str, value: &Value, expected: &str) -> ApiError {
-    // Shows the first 80 characters only, since a body may have a megabyte.
-    let shown: String = value.to_string().chars().take(80).collect();
-    ApiError::parameter(name, format!("`{name}` is {shown}: expected {expected}"))
-}
-
 fn sampling(
     fields: &Map<String, Value>,
     defaults: SamplingConfig,
@@ -271,44 +266,6 @@ fn text(value: Option<&Value>) -> Result<String, ApiError> {
     }
 }
 
-fn messages(value: Option<&Value>) -> Result<Vec<ChatMessage>, ApiError> {
-    let Some(value) = value else {
-        return Err(ApiError::parameter("messages", "`messages` is missing"));
-    };
-    let Some(list) = value.as_array().filter(|list| !list.is_empty()) else {
-        return Err(wrong("messages", value, "a list of at least one message"));
-    };
-    let messages = list.iter().enumerate();
-    messages
-        .map(|(number, message)| {
-            let at = |key: &str| format!("messages[{number}].{key}");
-            let Some(role) = message["role"].as_str() else {
-                return Err(wrong(&at("role"), &message["role"], "a text"));
-            };
-            let content = content(&message["content"]).ok_or_else(|| {
-                wrong(
-                    &at("content"),
-                    &message["content"],
-                    "a text, or parts of type `text`",
-                )
-            })?;
-            Ok(ChatMessage::new(role, content))
-        })
-        .collect()
-}
-
-/// Returns the text of a message's content, which is a string or a list of text parts; `None` for other content.
-fn content(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Array(parts) => parts
-            .iter()
-            .map(|part| part["text"].as_str().filter(|_| part["type"] == "text"))
-            .collect(),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -332,7 +289,7 @@ mod tests {
         let read = read(Kind::Chat, body).unwrap();
         let messages = vec![
             ChatMessage::new("system", "s"),
-            ChatMessage::new("user", "ab"),
+            ChatMessage::new("user", "a\nb"),
         ];
         assert_eq!(read.question, Question::Messages(messages));
         assert_eq!(read.request.sampling.temperature, 0.0);

@@ -8,10 +8,11 @@ use crate::StudyError;
 
 /// Names of files that a repeated command may replace: model files and results. `revert.*` are earlier names of
 /// `reset.*`.
-const OWN: [&str; 19] = [
+const OWN: [&str; 20] = [
     "adapter_config.json",
     "adapter_model.safetensors",
     "added_tokens.json",
+    "additional_chat_templates",
     "base.toml",
     "chat_template.jinja",
     "config.json",

@@ -2,36 +2,30 @@
 
 use std::path::Path;
 
-use tokenizers::{AddedToken, Tokenizer};
+use tokenizers::{AddedToken, ModelWrapper, Tokenizer};
 
 use crate::{Settings, TokenizerError, untrusted};
 
 /// Opens a `tokenizer.json` with the settings files next to it, like `transformers`: tokens that the settings mark as
-/// special are special. Padding and truncation are turned off, since they are meant for the batches of another
+/// special are special. Padding, truncation and dropout are turned off, since they are meant for the batches of another
 /// program.
 ///
 /// # Errors
 /// Fails if the file is not a tokenizer, or if a settings file can't be read.
 pub fn open(path: &Path) -> Result<Tokenizer, TokenizerError> {
     let mut tokenizer = open_alone(path)?;
-    let known = tokenizer.get_added_tokens_decoder();
-    let named = Settings::beside(path)?.added_tokens;
-    let changed: Vec<AddedToken> = named
-        .into_iter()
-        .filter(|token| {
-            // A token that the vocabulary lacks has no row in the model's embedding and is ignored.
-            let id = tokenizer.token_to_id(&token.content);
-            id.is_some_and(|id| known.get(&id) != Some(token))
-        })
-        .collect();
+    let known: Vec<AddedToken> = tokenizer.get_added_tokens_decoder().into_values().collect();
+    let mut changed = Settings::beside(path)?.changes(&known);
+    // A token that the vocabulary lacks has no row in the model's embedding and is ignored.
+    changed.retain(|token| tokenizer.token_to_id(&token.content).is_some());
     tokenizer
         .add_tokens(changed)
         .map_err(|error| TokenizerError::content(path, error.to_string()))?;
     Ok(tokenizer)
 }
 
-/// Opens a `tokenizer.json` without the settings files next to it, to compare or change the file itself. Padding and
-/// truncation are turned off.
+/// Opens a `tokenizer.json` without the settings files next to it, to compare or change the file itself. Padding,
+/// truncation and dropout are turned off.
 ///
 /// # Errors
 /// Fails if the file is not a tokenizer.
@@ -66,6 +60,14 @@ fn load(path: &Path, text: &str) -> Result<Tokenizer, TokenizerError> {
         .with_truncation(None)
         .map_err(|error| TokenizerError::content(path, error.to_string()))?
         .with_padding(None);
+    // Dropout of merges would make the tokens of a text random.
+    if let ModelWrapper::BPE(model) = tokenizer.get_model()
+        && model.dropout.is_some()
+    {
+        let mut model = model.clone();
+        model.dropout = None;
+        tokenizer.with_model(model);
+    }
     Ok(tokenizer)
 }
 
@@ -74,8 +76,8 @@ mod tests {
     use super::*;
     use crate::settings::tests::toy;
 
-    /// Checks that padding and truncation are turned off, and that tokens that the settings mark as special are
-    /// special even if they are ordinary entries of the vocabulary.
+    /// Checks that padding, truncation and dropout are turned off, and that tokens that the settings mark as special
+    /// are special even if they are ordinary entries of the vocabulary.
     #[test]
     fn settings_beside_a_tokenizer_are_applied() {
         let folder = tempfile::tempdir().unwrap();
@@ -98,6 +100,11 @@ mod tests {
                 .to_vec()
         };
         assert_eq!(ids("aabab"), [0, 0, 1, 0, 1]);
+        json["model"]["vocab"]["ab"] = 8.into();
+        json["model"]["merges"] = serde_json::json!([["a", "b"]]);
+        json["model"]["dropout"] = 1.0.into();
+        std::fs::write(&path, json.to_string()).unwrap();
+        assert_eq!(ids("aabab"), [0, 8, 8]);
         assert_eq!(ids("a<e>"), [0, 2, 4, 3]);
         std::fs::write(
             folder.path().join("tokenizer_config.json"),

@@ -30,8 +30,11 @@ pub struct Settings {
     pub names: BTreeMap<&'static str, NamedToken>,
     /// Keys that a settings file sets to null.
     pub nulls: Vec<&'static str>,
-    /// Tokens that the files add or mark as special.
-    pub added_tokens: Vec<AddedToken>,
+    /// Tokens that a key or a list of the files names. Their flags count only for a token that the tokenizer does
+    /// not have as an added one.
+    pub named_tokens: Vec<AddedToken>,
+    /// Tokens of `added_tokens_decoder`, whose flags take precedence over those in the tokenizer.
+    pub listed_tokens: Vec<AddedToken>,
 }
 
 /// A special token, and the file that names it.
@@ -69,18 +72,15 @@ impl Settings {
             match fields.get(key) {
                 Some(Value::Null) => self.nulls.push(key),
                 Some(token) if !self.names.contains_key(key) => {
-                    let Some(mut token) = added(token, true) else {
+                    let Some(token) = added(token, true) else {
                         continue;
                     };
-                    if let Some(same) = listed.iter().find(|same| same.content == token.content) {
-                        token = same.clone().special(true);
-                    }
                     let named = NamedToken {
                         token: token.content.clone(),
                         file,
                     };
                     self.names.insert(key, named);
-                    self.added_tokens.push(token);
+                    self.named_tokens.push(token);
                 }
                 _ => {}
             }
@@ -91,18 +91,28 @@ impl Settings {
                 Some(Value::Object(tokens)) => tokens.values().collect(),
                 _ => Vec::new(),
             };
-            self.added_tokens
+            self.named_tokens
                 .extend(tokens.into_iter().filter_map(|token| added(token, true)));
         }
-        for token in listed {
-            if !self
-                .added_tokens
-                .iter()
-                .any(|same| same.content == token.content)
-            {
-                self.added_tokens.push(token);
+        self.listed_tokens.extend(listed);
+    }
+
+    /// Returns the tokens to add to a tokenizer that has the added tokens `known`, with their flags as in
+    /// `transformers`: those of `added_tokens_decoder`, else those in the tokenizer, else those of the key that names
+    /// the token. A named token is special.
+    pub(crate) fn changes(&self, known: &[AddedToken]) -> Vec<AddedToken> {
+        let has_content = |named: &&AddedToken, token: &AddedToken| named.content == token.content;
+        let mut changes = self.listed_tokens.clone();
+        for named in &self.named_tokens {
+            if let Some(listed) = changes.iter_mut().find(|token| has_content(&named, token)) {
+                listed.special = true;
+                continue;
             }
+            let inside = known.iter().find(|token| has_content(&named, token));
+            changes.push(inside.unwrap_or(named).clone().special(true));
         }
+        changes.retain(|token| !known.contains(token));
+        changes
     }
 }
 
@@ -160,13 +170,39 @@ pub(crate) mod tests {
         assert_eq!(settings.names["eos_token"].token, "<e>");
         assert_eq!(settings.names["pad_token"].file, "special_tokens_map.json");
         assert_eq!(settings.nulls, ["bos_token"]);
-        let end = &settings.added_tokens[0];
-        assert!(end.special && end.lstrip);
-        let names: Vec<&str> = settings
-            .added_tokens
-            .iter()
-            .map(|token| &*token.content)
-            .collect();
+        let changes = settings.changes(&[]);
+        assert!(changes[0].special && changes[0].lstrip);
+        let names: Vec<&str> = changes.iter().map(|token| &*token.content).collect();
         assert_eq!(names, ["<e>", "<x>", "<y>", "<p>"]);
+    }
+
+    /// Checks that a name beside the tokenizer leaves the flags of its added token as they are, as in `transformers`,
+    /// and that only `added_tokens_decoder` changes them.
+    #[test]
+    fn names_keep_the_flags_of_added_tokens() {
+        let flags = |json: Value| {
+            let mut settings = Settings::default();
+            settings.take("tokenizer_config.json", json.as_object().unwrap());
+            let inside = AddedToken::from("<e>", false)
+                .rstrip(true)
+                .normalized(false);
+            let changes = settings.changes(&[inside]);
+            let found: Vec<(bool, bool)> = changes
+                .iter()
+                .map(|token| (token.special, token.rstrip))
+                .collect();
+            found
+        };
+        let kept = [(true, true)];
+        assert_eq!(flags(json!({"eos_token": "<e>"})), kept);
+        let object = json!({"content": "<e>", "rstrip": false, "lstrip": true});
+        assert_eq!(flags(json!({"eos_token": object})), kept);
+        assert_eq!(flags(json!({"additional_special_tokens": ["<e>"]})), kept);
+        let listed = json!({"3": {"content": "<e>", "rstrip": false, "special": true}});
+        assert_eq!(
+            flags(json!({"eos_token": "<e>", "added_tokens_decoder": listed})),
+            [(true, false)]
+        );
+        assert_eq!(flags(json!({"eos_token": "<f>"})), [(true, false)]);
     }
 }

@@ -23,7 +23,15 @@ pub fn open(
     };
     environment.say_what_is_left_out(source)?;
     let options = LoadOptions::frozen(&environment.device, environment.ops(Precision::F32));
-    Ok(ChatModel::open(source, &options)?)
+    let model = ChatModel::open(source, &options)?;
+    if !model.unread_settings().is_empty() {
+        environment.say(&format!(
+            "note: `generation_config.json` of `{}` has settings that are not supported, ignored: {}",
+            model.name(),
+            model.unread_settings().join(", ")
+        ));
+    }
+    Ok(model)
 }
 
 /// Returns the model's sampling settings, overridden by those of the command line.

@@ -17,6 +17,7 @@ pub(crate) mod marks;
 pub(crate) mod near_duplicates;
 pub(crate) mod overlap;
 pub(crate) mod prepare;
+mod questions;
 pub(crate) mod reader;
 pub(crate) mod retokenize;
 pub(crate) mod rule;

@@ -17,14 +17,15 @@ use crate::preparation::collected::Collected;
 use crate::preparation::dataset_tokenizer::DatasetTokenizer;
 use crate::preparation::encode::{Encoder, Side};
 use crate::preparation::overlap::{HeldoutGrams, OverlapScan};
+use crate::preparation::questions::copy_questions;
 use crate::preparation::sides;
 use crate::shards::document_source::{self, DocumentSources};
 use crate::sources::chat::ChatTemplate;
 use crate::sources::files;
 use crate::tokenizer::training;
 use crate::{
-    DataError, Dataset, DomainConfig, DomainManifest, EndSources, Manifest, PrepareConfig,
-    Progress, SCHEMA, Split, TargetFolder, TokenizerManifest, read_questions,
+    DataError, Dataset, DomainManifest, EndSources, Manifest, PrepareConfig, Progress, SCHEMA,
+    Split, TargetFolder, TokenizerManifest, read_questions,
 };
 
 /// Prepares the dataset that `config` describes. If the output folder already holds this dataset, it is left as it
@@ -295,7 +296,10 @@ fn write_domains(
         encoder.set_longest_conversation(config.domains[&name].longest_conversation);
         let written = write_domain(encoder, domain, &folder, &look, progress)?;
         say_dropped(&name, &written);
-        let questions = copy_questions(&config.domains[&name], &folder)?;
+        let questions = match &config.domains[&name].questions {
+            Some(path) => copy_questions(path, &folder, &written, &|| encoder.template(config))?,
+            None => 0,
+        };
         domains.insert(
             name,
             DomainManifest {
@@ -371,17 +375,7 @@ fn say_dropped(name: &str, written: &DomainManifest) {
     }
 }
 
-fn copy_questions(config: &DomainConfig, folder: &Path) -> Result<u64, DataError> {
-    let Some(path) = &config.questions else {
-        return Ok(0);
-    };
-    let questions = read_questions(path)?;
-    let bytes = polymath_base::read(path).map_err(DataError::file("read", path))?;
-    write_durably(&folder.join("questions.jsonl"), &bytes)?;
-    Ok(questions.len() as u64)
-}
-
-fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
+pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
     polymath_base::write(path, bytes).map_err(DataError::file("write", path))
 }
 

@@ -8,14 +8,14 @@ use polymath_tokenizer::{DocumentEnds, SETTINGS_FILES};
 use sha2::{Digest, Sha256};
 use xxhash_rust::xxh3::Xxh3Default;
 
-use crate::sources::chat::template_file;
+use crate::sources::chat::template_files;
 use crate::sources::expand::Search;
 use crate::sources::kind::{FileKind, is_usual};
 use crate::{DataError, DomainConfig, GroupBy, GroupKind, Grouping, PrepareConfig, RecordNotes};
 
 /// Version of the way in which datasets are prepared: increased when the same sources and settings begin to give
 /// another dataset.
-const METHOD: u32 = 5;
+const METHOD: u32 = 6;
 
 /// Source files of a domain.
 pub(crate) struct Files {
@@ -167,7 +167,7 @@ pub(crate) fn fingerprint(
     };
     if let Some(path) = &config.tokenizer.path {
         add("tokenizer", path)?;
-        if let Some(template) = template_file(path)? {
+        for template in template_files(path)? {
             add("chat template", &template)?;
         }
         // These files name special tokens.

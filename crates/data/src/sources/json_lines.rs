@@ -80,7 +80,8 @@ pub(crate) fn record(json: &str, begin: u64, records: Records) -> Result<Record,
         };
         format!("is not JSON: {} ({place})", error.message)
     })?;
-    let record = records.read(&json.value, Some(text))?;
+    let line = json.standard.as_deref().unwrap_or(text);
+    let record = records.read(&json.value, Some(line))?;
     let is_broken = |half: char| record.parts.iter().any(|part| part.text.contains(half));
     if json.lone_surrogate.is_some_and(is_broken) {
         return Err("has half of a character in its text (a surrogate such as `\\ud83d` without its partner)".into());

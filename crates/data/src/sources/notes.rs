@@ -65,6 +65,15 @@ pub struct RecordNotes {
     /// Number of answers whose tool calls are written by the chat template and therefore not scored.
     #[serde(skip_serializing_if = "is_zero")]
     pub unscored_calls: u64,
+    /// Number of records with a prompt and its response, outside of conversations.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub pairs: u64,
+    /// Number of these records whose prompt and response are parted by an inserted line break.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub parted_pairs: u64,
+    /// Number of conversations that the chat template rendered.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub templated: u64,
 }
 
 /// Maximum number of mixed layouts that are listed.
@@ -135,6 +144,9 @@ impl RecordNotes {
         self.without_answer += others.without_answer;
         self.unlearned_ends += others.unlearned_ends;
         self.unscored_calls += others.unscored_calls;
+        self.pairs += others.pairs;
+        self.parted_pairs += others.parted_pairs;
+        self.templated += others.templated;
         self.mixed.extend(others.mixed);
         self.mixed.truncate(MOST_MIXED);
     }
@@ -190,6 +202,11 @@ impl RecordNotes {
                 self.unscored_calls,
             ),
             listed(read_by, &self.read_by),
+            counted(
+                "prompts that a line break parts from the response, since neither has white space there (end a prompt with \
+                 one when you ask the model; `generate --raw`, where it has a chat template)",
+                self.parted_pairs,
+            ),
         ];
         let mixed = self.mixed.iter().cloned();
         lines

@@ -66,7 +66,8 @@ impl<'a> Records<'a> {
         })
     }
 
-    /// Reads a JSON record. `line` is the record's JSON text, which gives the order of its fields for templates.
+    /// Reads a JSON record. `line` is the standard JSON text of the record, or of its nested fields, which gives the
+    /// order of their keys for templates.
     pub(crate) fn read(&self, record: &Value, line: Option<&str>) -> Result<Record, String> {
         let layout = self.layout(record).ok_or_else(|| self.strange(record))?;
         let read_by = layout.names().join("`, `");
@@ -144,7 +145,7 @@ impl<'a> Records<'a> {
                 system,
                 prompt,
                 response,
-            } => Ok(pair(&after(system, text(prompt)), text(response))),
+            } => Ok(pair(&after(system, text(prompt)), text(response), notes)),
             Layout::Instruction {
                 system,
                 instruction,
@@ -153,8 +154,11 @@ impl<'a> Records<'a> {
             } => {
                 let instruction = after(system, text(instruction));
                 match input.map(text).filter(|input| !input.trim().is_empty()) {
-                    Some(input) => Ok(pair(&(apart(&instruction, input) + input), text(output))),
-                    None => Ok(pair(&instruction, text(output))),
+                    Some(input) => {
+                        let instruction = apart(&instruction, input) + input;
+                        Ok(pair(&instruction, text(output), notes))
+                    }
+                    None => Ok(pair(&instruction, text(output), notes)),
                 }
             }
             Layout::Messages(fields) => self.conversation(record, line, &fields, notes),
@@ -171,21 +175,24 @@ impl<'a> Records<'a> {
         let conversation = Conversation::read(record, line, fields, notes)?;
         match self.template {
             _ if conversation.is_empty() => Ok(Vec::new()),
-            Some(template) => template.parts(conversation, notes),
+            Some(template) => {
+                notes.templated += 1;
+                template.parts(conversation, notes)
+            }
             None => Ok(conversation.plainly(notes)),
         }
     }
 }
 
-fn pair(prompt: &str, response: &str) -> Vec<Part> {
-    vec![
-        Part::text(apart(prompt, response), false),
-        Part::text(response, true),
-    ]
+fn pair(prompt: &str, response: &str, notes: &mut RecordNotes) -> Vec<Part> {
+    let parted = apart(prompt, response);
+    notes.pairs += 1;
+    notes.parted_pairs += u64::from(parted.len() > prompt.len());
+    vec![Part::text(parted, false), Part::text(response, true)]
 }
 
 /// Returns `first`, followed by a line break unless there is white space between the two texts already.
-fn apart(first: &str, second: &str) -> String {
+pub(crate) fn apart(first: &str, second: &str) -> String {
     let white = first.ends_with(char::is_whitespace) || second.starts_with(char::is_whitespace);
     let end = if white { "" } else { "\n" };
     format!("{first}{end}")

@@ -41,6 +41,11 @@ pub(crate) fn read(
             Err(error) if cutter.piece == 0 => return (cutter.each)(Err(error.into())),
             Err(error) => return Err(error.into()),
         };
+        if is_start && has_many_zeros(text) {
+            let message = "has zero bytes throughout: it is UTF-16 without a byte order mark, or no text; convert it, for \
+                           example with `iconv -f utf-16le -t utf-8`, or leave it out";
+            return (cutter.each)(Err(DataError::line(path, line, message)));
+        }
         let text = match is_start {
             true => text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text),
             false => text,
@@ -57,6 +62,13 @@ pub(crate) fn read(
             .count() as u64;
         window.drain(..taken);
     }
+}
+
+/// Returns true if a tenth of the bytes are zero: text in UTF-16 is half zeros where it is English, and a text has
+/// hardly any.
+fn has_many_zeros(text: &str) -> bool {
+    let zeros = text.bytes().filter(|byte| *byte == 0).count();
+    zeros > 0 && zeros >= text.len() / 10
 }
 
 /// Cutter of streamed text into documents and pieces.
@@ -120,5 +132,39 @@ impl Cutter<'_, '_> {
         (self.each)(Ok(document))?;
         self.piece += 1;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks that UTF-16 without a byte order mark is refused, and that a text with a stray zero byte is not.
+    #[test]
+    fn text_of_zero_bytes_is_refused() {
+        let documents = |bytes: &[u8]| {
+            let mut found = Vec::new();
+            read(Path::new("a.txt"), bytes, None, &mut |document| {
+                found.push(document.map(|document| document.text()));
+                Ok(())
+            })
+            .unwrap();
+            found
+        };
+        for text in ["one two\nthree", "x"] {
+            let utf16: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+            let [Err(error)] = &documents(&utf16)[..] else {
+                panic!("`{text}` is not refused");
+            };
+            let error = error.to_string();
+            assert!(
+                error.contains("a.txt:1`: has zero bytes") && error.contains("UTF-16"),
+                "{error}"
+            );
+        }
+        let stray = documents(b"a text of more than ten bytes\0 and more");
+        assert_eq!(stray.len(), 1);
+        assert!(stray[0].is_ok());
+        assert!(documents(b"")[0].is_ok());
     }
 }

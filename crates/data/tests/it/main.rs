@@ -13,6 +13,7 @@ mod packing;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod prepare;
+mod questions;
 mod reading;
 mod refusals;
 mod replay;

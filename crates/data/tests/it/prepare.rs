@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use polymath_data::{Dataset, NoProgress, Split, Texts, prepare_texts};
 use tokenizers::Tokenizer;
@@ -284,32 +284,6 @@ fn overlap_is_measured() {
     assert!((own.ngram_share - 14.0 / 52.0).abs() < 1e-12, "{own:?}");
     let strange = overlap("strange", "own");
     assert_eq!((strange.exact_share, strange.ngram_share), (0.0, 0.0));
-}
-
-/// Checks that questions are copied and read back unchanged.
-#[test]
-fn questions_come_along() {
-    let mut desk = Desk::new();
-    desk.file("a.jsonl", sentences("Bird", 60));
-    let path = desk.file(
-        "q.jsonl",
-        "{\"prompt\": \"1+1=\", \"answer\": \"2\"}\n\n{\"prompt\": \"2+2=\", \"answer\": \"4\"}\n",
-    );
-    desk.domain("birds", &["a.jsonl"]).questions = Some(PathBuf::from(path));
-    let dataset = desk.prepare().unwrap();
-    let questions = dataset.questions("birds").unwrap();
-    assert_eq!(questions.len(), 2);
-    assert_eq!(
-        (questions[1].prompt.as_str(), questions[1].answer.as_str()),
-        ("2+2=", "4")
-    );
-    assert!(
-        dataset
-            .questions("fish")
-            .unwrap_err()
-            .to_string()
-            .contains("which has `birds`")
-    );
 }
 
 /// Checks that a niche of raw text uses the base's tokenizer, byte for byte, with the base's own end token.

@@ -259,7 +259,7 @@ fn questions_are_answered_by_the_most_likely_tokens() {
     assert!(error.to_string().contains("context"), "{error}");
 }
 
-/// Checks that an answer may end with the line, an empty line or the end of the text, and with nothing else.
+/// Checks that an answer may end with the line, an empty line or a token that ends a text, and with nothing else.
 #[test]
 fn answers_end_with_their_line_or_text() {
     let folder = tempfile::tempdir().unwrap();
@@ -269,7 +269,13 @@ fn answers_end_with_their_line_or_text() {
         answer: "bc".into(),
         group: None,
     };
-    for (end, right) in [("c$", true), ("c\n", true), ("c=", true), ("cd", false)] {
+    for (end, right) in [
+        ("c$", true),
+        ("cz", true),
+        ("c\n", true),
+        ("c=", true),
+        ("cd", false),
+    ] {
         let machine = Machine::from_pairs(&["ab", "bc", end]);
         machine.save_tokenizer(&tokenizer);
         let asked = std::slice::from_ref(&question);

@@ -1,24 +1,20 @@
 //! Jinja environment like that of `transformers`, with limits on a template's steps, memory and time, because
 //! templates come from untrusted sources.
 
-use std::io::Write;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::{Environment, Error, ErrorKind};
-use serde::Serialize;
+use minijinja::value::ValueKind;
+use minijinja::{Environment, Error, ErrorKind, escape_formatter};
 
+use super::python_json::{python_float, to_json};
 use super::segments::{GENERATION_BEGIN, GENERATION_END};
 
 /// Maximum bytes of a template. The longest known ones have about 20 kB.
 const LONGEST_SOURCE: usize = 1 << 17;
 /// Maximum steps of a rendering. Each step can also allocate about 64 bytes.
 pub(super) const FUEL: u64 = 4_000_000;
-/// Maximum value of the `indent` argument of `tojson`.
-const WIDEST_INDENT: usize = 32;
-/// Maximum bytes of JSON that a template can write.
-const LONGEST_JSON: usize = 1 << 26;
 /// Stack size in bytes. Parsers and values recurse once per nesting level, and a source of [`LONGEST_SOURCE`] bytes
 /// limits the number of levels.
 const STACK: usize = 1 << 29;
@@ -78,6 +74,15 @@ pub(super) fn environment(
         format!("{GENERATION_BEGIN}{text}{GENERATION_END}")
     });
     environment.add_test("iterable", is_iterable);
+    environment.set_formatter(|out, state, value| {
+        let number = (value.kind() == ValueKind::Number && !value.is_integer())
+            .then(|| f64::try_from(value.clone()).ok())
+            .flatten();
+        match number {
+            Some(number) => Ok(out.write_str(&python_float(number))?),
+            None => escape_formatter(out, state, value),
+        }
+    });
     for (name, source) in sources {
         if source.len() > LONGEST_SOURCE {
             let message = format!(
@@ -114,74 +119,4 @@ fn with_marked_generation(source: &str) -> String {
 /// Returns true if a value is iterable as in Python: `none` is not, although templates here may loop over it.
 fn is_iterable(value: &minijinja::Value) -> bool {
     !value.is_none() && minijinja::tests::is_iterable(value)
-}
-
-/// Writes JSON like Python's `json.dumps(value, ensure_ascii=False)`, with a space after `,` and `:`.
-fn to_json(value: minijinja::Value, options: minijinja::value::Kwargs) -> Result<String, Error> {
-    let indent: Option<usize> = options.get("indent")?;
-    options.assert_all_used()?;
-    let failed =
-        |error: serde_json::Error| Error::new(ErrorKind::BadSerialization, error.to_string());
-    let mut bytes = Bounded(Vec::new());
-    match indent {
-        Some(spaces) if spaces > WIDEST_INDENT => {
-            let message = format!("tojson(indent={spaces}): expected at most {WIDEST_INDENT}");
-            return Err(Error::new(ErrorKind::InvalidOperation, message));
-        }
-        Some(spaces) => {
-            let indent = " ".repeat(spaces);
-            let pretty = serde_json::ser::PrettyFormatter::with_indent(indent.as_bytes());
-            let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, pretty);
-            value.serialize(&mut serializer).map_err(failed)?;
-        }
-        None => {
-            let mut serializer =
-                serde_json::Serializer::with_formatter(&mut bytes, PythonFormatter);
-            value.serialize(&mut serializer).map_err(failed)?;
-        }
-    }
-    Ok(String::from_utf8(bytes.0).unwrap_or_default())
-}
-
-/// Byte buffer with a limit of [`LONGEST_JSON`].
-struct Bounded(Vec<u8>);
-
-impl Write for Bounded {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        if self.0.len() + bytes.len() > LONGEST_JSON {
-            return Err(std::io::Error::other(format!(
-                "JSON of more than {LONGEST_JSON} bytes"
-            )));
-        }
-        self.0.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-struct PythonFormatter;
-
-impl serde_json::ser::Formatter for PythonFormatter {
-    fn begin_array_value<W: ?Sized + Write>(
-        &mut self,
-        writer: &mut W,
-        first: bool,
-    ) -> std::io::Result<()> {
-        writer.write_all(if first { b"" } else { b", " })
-    }
-
-    fn begin_object_key<W: ?Sized + Write>(
-        &mut self,
-        writer: &mut W,
-        first: bool,
-    ) -> std::io::Result<()> {
-        writer.write_all(if first { b"" } else { b", " })
-    }
-
-    fn begin_object_value<W: ?Sized + Write>(&mut self, writer: &mut W) -> std::io::Result<()> {
-        writer.write_all(b": ")
-    }
 }

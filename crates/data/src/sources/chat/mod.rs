@@ -5,6 +5,7 @@ mod conversation;
 mod environment;
 mod message;
 mod prompt;
+mod python_json;
 pub(crate) mod roles;
 mod segments;
 mod template;
@@ -36,6 +37,9 @@ pub(crate) struct ChatTemplate {
     spent: AtomicU32,
 }
 
+/// File beside the tokenizer with the template for conversations with tools, where `transformers` writes it.
+const FOR_TOOLS: &str = "additional_chat_templates/tool_use.jinja";
+
 /// Number of consecutive conversations that must exceed the limit of steps before the template itself counts as
 /// faulty. Each of them costs a tenth of a second.
 const MOST_SPENT: u32 = 3;
@@ -49,19 +53,40 @@ pub fn chat_template(tokenizer: &Path) -> Result<Option<String>, DataError> {
     Ok(found.map(|(_, mut templates)| templates.swap_remove(0).1))
 }
 
-/// Finds the file of a tokenizer's chat template in the same folder: `chat_template.jinja`, else
-/// `tokenizer_config.json`; `None` if neither has a template.
+/// Finds the files of a tokenizer's chat templates: `chat_template.jinja`, else `tokenizer_config.json`, and the file
+/// of the template for tools; empty if there is no template.
 ///
 /// # Errors
 /// Fails if a file can't be read.
-pub(crate) fn template_file(tokenizer: &Path) -> Result<Option<PathBuf>, DataError> {
-    Ok(templates(tokenizer)?.map(|(file, _)| file))
+pub(crate) fn template_files(tokenizer: &Path) -> Result<Vec<PathBuf>, DataError> {
+    let Some((file, _)) = main_templates(tokenizer)? else {
+        return Ok(Vec::new());
+    };
+    let for_tools = tokenizer.with_file_name(FOR_TOOLS);
+    let is_there = polymath_input::is_file(&for_tools)?;
+    Ok([file]
+        .into_iter()
+        .chain(is_there.then_some(for_tools))
+        .collect())
 }
 
 /// A file, and the templates in it with their names, the default one first.
 type Templates = (PathBuf, Vec<(&'static str, String)>);
 
 fn templates(tokenizer: &Path) -> Result<Option<Templates>, DataError> {
+    let Some((file, mut templates)) = main_templates(tokenizer)? else {
+        return Ok(None);
+    };
+    let for_tools = tokenizer.with_file_name(FOR_TOOLS);
+    if polymath_input::is_file(&for_tools)? {
+        templates.retain(|(name, _)| *name != TOOL_USE);
+        templates.push((TOOL_USE, polymath_input::read_text(&for_tools)?));
+    }
+    Ok(Some((file, templates)))
+}
+
+/// Returns the templates of `chat_template.jinja`, else of `tokenizer_config.json`.
+fn main_templates(tokenizer: &Path) -> Result<Option<Templates>, DataError> {
     let own = tokenizer.with_file_name("chat_template.jinja");
     if polymath_input::is_file(&own)? {
         let text = polymath_input::read_text(&own)?;

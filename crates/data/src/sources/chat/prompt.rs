@@ -49,16 +49,27 @@ impl PromptTemplate {
         tokenizer: &Tokenizer,
         ends: EndTokens,
     ) -> Result<Option<Self>, DataError> {
-        let Some(opened) = ChatTemplate::of(path, tokenizer, ends)? else {
-            return Ok(None);
-        };
-        let mut template = Arc::unwrap_or_clone(opened.template);
-        // Only prompts may use today's date: a dataset must not depend on the day of its preparation.
-        template
-            .environment
-            .add_function("strftime_now", strftime_now);
-        Ok(Some(Self {
-            template: Arc::new(template),
+        let mut opened = Self::open_undated(path, tokenizer, ends)?;
+        if let Some(Self { template }) = &mut opened {
+            let environment = &mut Arc::make_mut(template).environment;
+            environment.add_function("strftime_now", strftime_now);
+        }
+        Ok(opened)
+    }
+
+    /// Opens the template like [`Self::open`], for a dataset: it can't use today's date, since a dataset must not
+    /// depend on the day of its preparation.
+    ///
+    /// # Errors
+    /// Fails if the template is not valid or a file can't be read.
+    pub(crate) fn open_undated(
+        path: &Path,
+        tokenizer: &Tokenizer,
+        ends: EndTokens,
+    ) -> Result<Option<Self>, DataError> {
+        let opened = ChatTemplate::of(path, tokenizer, ends)?;
+        Ok(opened.map(|opened| Self {
+            template: opened.template,
         }))
     }
 

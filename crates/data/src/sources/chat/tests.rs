@@ -355,3 +355,34 @@ fn templates_that_never_end_are_given_up() {
     }
     assert!(template.hung.get().is_none());
 }
+
+/// Checks that the template for conversations with tools is found in the folder where `transformers` writes it, and
+/// that it takes precedence over one in `tokenizer_config.json`.
+#[test]
+fn the_template_for_tools_has_a_file_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let tokenizer = folder.path().join("tokenizer.json");
+    let found = || {
+        templates(&tokenizer)
+            .unwrap()
+            .map(|(_, templates)| templates)
+    };
+    assert_eq!(found(), None);
+    let listed = json!({"chat_template": [
+        {"name": "default", "template": "a"}, {"name": "tool_use", "template": "b"}
+    ]});
+    std::fs::write(
+        folder.path().join("tokenizer_config.json"),
+        listed.to_string(),
+    )
+    .unwrap();
+    let pair =
+        |main: &str, tools: &str| Some(vec![(DEFAULT, main.into()), (TOOL_USE, tools.into())]);
+    assert_eq!(found(), pair("a", "b"));
+    let inner = folder.path().join("additional_chat_templates");
+    std::fs::create_dir(&inner).unwrap();
+    std::fs::write(inner.join("tool_use.jinja"), "c").unwrap();
+    assert_eq!(found(), pair("a", "c"));
+    std::fs::write(folder.path().join("chat_template.jinja"), "d").unwrap();
+    assert_eq!(found(), pair("d", "c"));
+}

@@ -19,6 +19,7 @@ use serde_json::{Map, Value};
 use crate::DataError;
 use crate::sources::document::{Each, LONGEST_RECORD};
 use crate::sources::parquet::columns::choose;
+use crate::sources::parquet::ordered::nested_in_order;
 use crate::sources::parquet::pages::BoundedPages;
 use crate::sources::record::{Records, emit};
 
@@ -91,7 +92,9 @@ impl<'a> ParquetFile<'a> {
                     DataError::content(self.path, format!("row {number}: {message}"))
                 };
                 let row = row.map_err(|error| at_row(reason(&error)))?;
-                let record = self.record(row).and_then(|row| records.read(&row, None));
+                let in_order = nested_in_order(&row);
+                let record = self.record(row);
+                let record = record.and_then(|row| records.read(&row, in_order.as_deref()));
                 match record {
                     Ok(record) => emit(record, number as u64, each)?,
                     Err(message) => each(Err(at_row(message)))?,

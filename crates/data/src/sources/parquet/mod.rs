@@ -2,4 +2,5 @@
 
 pub(crate) mod columns;
 pub(crate) mod file;
+mod ordered;
 pub(crate) mod pages;

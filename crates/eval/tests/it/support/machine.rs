@@ -106,9 +106,14 @@ fn config() -> ModelConfig {
         tie_word_embeddings: false,
         initializer_range: Some(0.3),
     };
-    architecture
+    let config = architecture
         .resolve(VOCABULARY, 64, EndTokens { begin: 0, end: 0 })
-        .unwrap()
+        .unwrap();
+    ModelConfig {
+        // The letter z ends a generated text too, as the end of a turn does in chat models.
+        other_eos_token_ids: vec![27],
+        ..config
+    }
 }
 
 fn options() -> LoadOptions<'static> {
