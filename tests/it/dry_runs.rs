@@ -6,7 +6,7 @@ use std::time::Instant;
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 
-use crate::support::fixture::{files, finetune, polymath, prepare, write};
+use crate::support::fixture::{files, finetune, polymath, prepare, prepare_data, read_json, write};
 
 /// Returns the number of seconds in the line of a dry run's output that begins with `time`.
 fn seconds(output: &str) -> f64 {
@@ -65,6 +65,28 @@ fn the_time_of_a_run_is_measured() {
     // Steps that are done are not counted again.
     let left = dry(at, &long);
     assert!(left.contains("  0 steps"), "{left}");
+}
+
+/// Checks that a pretraining without a length makes four passes over the training text of its own domains, not of all.
+#[test]
+fn passes_are_over_the_domains_of_the_mixture() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    prepare_data(at);
+    let config = std::fs::read_to_string(at.join("pretrain.toml")).unwrap();
+    write(at, "free.toml", &config.replace("steps = 30\n", ""));
+    let manifest = read_json(&at.join("data/dataset.json"));
+    let tokens = |name: &str| {
+        manifest["domains"][name]["train"]["tokens"]
+            .as_u64()
+            .unwrap()
+    };
+    let all = 4 * (tokens("counting") + tokens("letters"));
+    let said = dry(at, &["pretrain", "free.toml", "run=runs/free"]);
+    assert!(
+        said.contains(&format!("length: {all} tokens, 4.0 passes")),
+        "{said}"
+    );
 }
 
 /// Checks that each method is counted with what it computes before the first step, and limits with their search and

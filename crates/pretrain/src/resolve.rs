@@ -283,6 +283,13 @@ mod tests {
         assert!(width >= 128);
     }
 
+    /// Checks the rule of the learning rate: 3e-3 up to a width of 128, and beyond it less in proportion to the width.
+    #[test]
+    fn wider_models_learn_more_slowly() {
+        let rates = [64, 128, 256, 512].map(chosen_rate);
+        assert_eq!(rates, [3e-3, 3e-3, 1.5e-3, 7.5e-4]);
+    }
+
     /// Checks that a config that sets a length gets the fixed default batch size and learning rate.
     #[test]
     fn a_given_length_keeps_rows_and_rate() {

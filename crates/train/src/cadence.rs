@@ -174,6 +174,19 @@ impl CheckpointConfig {
 mod tests {
     use super::*;
 
+    /// Checks that checkpoints are as frequent as evaluations, unless the config says otherwise.
+    #[test]
+    fn checkpoints_have_the_interval_of_evaluations() {
+        let evaluation = Evaluation {
+            every: Interval::Steps(7),
+            max_tokens: 1,
+        };
+        let config = CheckpointConfig::default();
+        assert_eq!(config.resolve(&evaluation).every, Interval::Steps(7));
+        let own: CheckpointConfig = toml::from_str("every = 3").unwrap();
+        assert_eq!(own.resolve(&evaluation).every, Interval::Steps(3));
+    }
+
     #[test]
     fn an_interval_is_a_number_or_a_word() {
         let read = |text: &str| toml::from_str::<CheckpointConfig>(text);

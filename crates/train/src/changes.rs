@@ -127,4 +127,21 @@ mod tests {
                 .contains("`training.accumulation_steps` differs")
         );
     }
+
+    /// Checks that two spellings of one path are no change, and another path is one.
+    #[test]
+    fn another_base_is_a_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = folder.path();
+        for base in ["one", "two"] {
+            std::fs::create_dir(at.join(base)).unwrap();
+        }
+        let config = |base: &Path| format!("base = {base:?}");
+        let saved = at.join("run.toml");
+        std::fs::write(&saved, config(&at.join("one"))).unwrap();
+        let now = |base: &str| refuse_changes(&saved, &config(&at.join(base)), &|_| None);
+        now("two/../one").unwrap();
+        let error = now("two").unwrap_err().to_string();
+        assert!(error.contains("`base` differs"), "{error}");
+    }
 }

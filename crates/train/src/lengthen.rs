@@ -223,4 +223,45 @@ mod tests {
             }
         }
     }
+
+    /// Checks that a run that gets longer keeps every setting whose default depends on the length, and takes the ones
+    /// that are given; and that a run of the same length takes none.
+    #[test]
+    fn a_longer_run_keeps_what_it_began_with() {
+        let read = |text: &str| -> TrainingConfig { toml::from_str(text).unwrap() };
+        let saved = read(
+            "steps = 100\nbatch_size = 3\nlearning_rate = 0.5\nwarmup_steps = 7\noptimizer = \"muon\"\nweight_decay = 0.25",
+        );
+        let mut longer = read("steps = 200\nweight_decay = 0.5");
+        assert!(longer.continue_from(&saved, 1));
+        assert_eq!((longer.steps, longer.batch_size), (Some(200), Some(3)));
+        assert_eq!(
+            (longer.learning_rate, longer.warmup_steps),
+            (Some(0.5), Some(7))
+        );
+        assert_eq!(
+            (longer.optimizer, longer.weight_decay),
+            (saved.optimizer, Some(0.5))
+        );
+        let mut same = read("steps = 100");
+        assert!(!same.continue_from(&saved, 1));
+        assert_eq!((same.learning_rate, same.batch_size), (None, None));
+    }
+
+    /// Checks that a run that is extended twice before it trains on has one extension there, that of its first length.
+    #[test]
+    fn an_extension_is_recorded_once_at_a_step() {
+        let of = |steps: u64, extensions: &str| training(&format!("steps = {steps}\n{extensions}"));
+        let first = continue_run(("run", 50), &of(100, ""), &of(120, ""), 0.0).unwrap();
+        let once = [Extension {
+            after: 50,
+            steps: 100,
+        }];
+        assert_eq!(first.training.extensions, once);
+        let saved = of(120, "extensions = [{ after = 50, steps = 100 }]");
+        let again = continue_run(("run", 50), &saved, &of(150, ""), 0.0).unwrap();
+        assert_eq!(again.training.extensions, once);
+        let later = continue_run(("run", 60), &saved, &of(150, ""), 0.0).unwrap();
+        assert_eq!(later.training.extensions.len(), 2);
+    }
 }

@@ -263,6 +263,23 @@ mod tests {
         );
     }
 
+    /// Checks that the evaluation after the last step is removed if it will be repeated, and kept otherwise, and that
+    /// the line of that step stays.
+    #[test]
+    fn an_evaluation_that_is_due_is_not_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(METRICS);
+        let step = "{\"step\":3,\"loss\":1.0}\n";
+        let lines = format!("{step}{{\"step\":3,\"heldout_bits_per_byte\":{{}}}}\n");
+        let kept = |due: bool| {
+            std::fs::write(&path, &lines).unwrap();
+            MetricsFile::open(&path, 3, due).unwrap();
+            std::fs::read_to_string(&path).unwrap()
+        };
+        assert_eq!(kept(false), lines);
+        assert_eq!(kept(true), step);
+    }
+
     /// Checks that resuming removes the lines after the checkpoint and an incomplete line, moves an unreadable line
     /// to another file and reports it, and continues.
     #[test]

@@ -132,6 +132,7 @@ mod tests {
         assert!(!Score::within(1.5).is_better_than(Score::within(1.5)));
         assert!(outside(1.2).is_better_than(outside(f64::INFINITY)));
         assert!(!outside(1.3).is_better_than(outside(1.2)));
+        assert!(!outside(1.3).is_better_than(outside(1.3)));
         for other in [Score::within(1.0), outside(2.0)] {
             assert!(!Score::within(f64::NAN).is_better_than(other));
             assert!(!outside(f64::NAN).is_better_than(other));

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use polymath_train::{RunFolder, Silent, TrainError, verify};
+use polymath_train::{Check, Inspection, RunFolder, Silent, TrainError, verify};
 use serde_json::Value;
 
 use crate::support::table;
@@ -38,6 +38,27 @@ fn change(checkpoint: &Path, change: impl FnOnce(&mut Value)) {
 fn refused(run: &Path) -> String {
     let opened = RunFolder::open(run, CONFIG, true);
     opened.err().expect("refused").to_string()
+}
+
+/// Checks that weights of another length than their header says are named: cut off, and with bytes after their end.
+#[test]
+fn weights_of_another_length_are_broken() {
+    let root = tempfile::tempdir().unwrap();
+    let run = root.path().join("run");
+    interrupted(&run);
+    let weights = run.join("step-000007/model.safetensors");
+    let whole = std::fs::read(&weights).unwrap();
+    let broken = || {
+        let found = Inspection::of(&run, Check::Lengths).unwrap();
+        let last = found.checkpoints.last().unwrap();
+        last.state.as_ref().err().cloned()
+    };
+    assert_eq!(broken(), None);
+    for bytes in [&whole[..whole.len() - 1], &[&whole[..], b"x"].concat()] {
+        std::fs::write(&weights, bytes).unwrap();
+        let said = broken().unwrap();
+        assert!(said.contains("by its header"), "{said}");
+    }
 }
 
 /// Checks that a checkpoint is refused if any value of its `state.json` was changed, or if its folder has the name of
