@@ -131,9 +131,19 @@ fn own_text_goes_from_notes_to_a_report() {
     assert!(at.join("report/report.html").is_file());
     let mut generate = polymath(at);
     generate.args(["generate", "checkpoints/own-chat", "--max-tokens", "3"]);
-    generate.args(["--echo", "--prompt", "user: Hello\nassistant: "]);
+    generate.args(["--raw", "--echo", "--prompt", "user: Hello\nassistant: "]);
     generate
         .assert()
         .success()
         .stdout(contains("user: Hello\nassistant:"));
+    // The conversations taught the model turns, so it has a template for them; its base has none.
+    let template = at.join("checkpoints/own-chat/best/chat_template.jinja");
+    assert!(template.is_file());
+    for (model, is_without) in [("checkpoints/own-chat", false), ("checkpoints/own", true)] {
+        let mut chat = polymath(at);
+        chat.args(["chat", model, "--max-tokens", "3"]);
+        let said = chat.write_stdin("Hello\n").assert().success();
+        let said = String::from_utf8_lossy(&said.get_output().stderr).into_owned();
+        assert_eq!(said.contains("has no chat template"), is_without, "{said}");
+    }
 }

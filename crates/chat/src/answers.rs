@@ -18,8 +18,8 @@ impl ChatModel {
         progress: &mut dyn FnMut(usize),
     ) -> Result<Vec<String>, ChatError> {
         let encode = |message: &&str| {
-            let rendered = self.render(&[ChatMessage::new("user", *message)])?;
-            self.encode_rendered(&rendered)
+            let encoded = self.encode_messages(&[ChatMessage::new("user", *message)])?;
+            Ok::<_, ChatError>(encoded.tokens)
         };
         let prompts = messages.iter().map(encode).collect::<Result<Vec<_>, _>>()?;
         let context = self.context();
@@ -41,7 +41,13 @@ impl ChatModel {
             let mut stream = TextStream::new(&self.tokenizer);
             let mut text: String = tokens.into_iter().map(|token| stream.push(token)).collect();
             text += &stream.finish();
-            text
+            match &self.turn_separator {
+                Some(separator) => {
+                    let answer = text.split(separator.as_str()).next().unwrap_or_default();
+                    answer.trim().to_owned()
+                }
+                None => text,
+            }
         };
         Ok(answers.into_iter().map(decode).collect())
     }

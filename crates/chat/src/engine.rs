@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use polymath_model::{Ending, Generation, SamplingConfig, TokenCache};
 use polymath_tokenizer::TextStream;
 
+use crate::model::Encoded;
 use crate::stop::StopFilter;
 use crate::{ChatError, ChatMessage, ChatModel};
 
@@ -139,13 +140,20 @@ impl<'m> Engine<'m> {
         let bytes = |token| model.spelling.bytes(token);
         let mut generation =
             Generation::continuing(&model.model, cache, &encoded.tokens, request.sampling)?
-                .beginning_with(encoded.spaces, &bytes);
+                .beginning_with(&encoded.spaces, &bytes);
+        let mut stop = request.stop.clone();
+        let (mut separator, mut spaces) = ("", 0);
         if matches!(prompt, Prompt::Messages(_)) {
             generation = generation.ending_at(&model.turn_ends);
+            stop.extend(model.turn_separator.clone());
+            separator = model.turn_separator.as_deref().unwrap_or("");
+            spaces = encoded.spaces.len();
         }
         let mut writer = Writer {
             stream: TextStream::new(&model.tokenizer),
-            filter: StopFilter::new(&request.stop),
+            filter: StopFilter::new(&stop),
+            separator,
+            spaces,
             sink,
             text: String::new(),
         };
@@ -173,30 +181,18 @@ impl<'m> Engine<'m> {
         Ok(answer)
     }
 
-    fn encode<'p>(&self, prompt: Prompt<'p>) -> Result<Encoded<'p>, ChatError> {
-        Ok(match prompt {
+    fn encode(&self, prompt: Prompt) -> Result<Encoded, ChatError> {
+        match prompt {
             Prompt::Text(text) => {
                 let (given, spaces) = self.model.split_spaces(text);
-                Encoded {
+                Ok(Encoded {
                     tokens: self.model.encode_text(given)?,
-                    spaces,
-                }
+                    spaces: spaces.to_owned(),
+                })
             }
-            Prompt::Messages(messages) => {
-                let rendered = self.model.render(messages)?;
-                Encoded {
-                    tokens: self.model.encode_rendered(&rendered)?,
-                    spaces: "",
-                }
-            }
-        })
+            Prompt::Messages(messages) => self.model.encode_messages(messages),
+        }
     }
-}
-
-/// Tokens of a prompt, and spaces at the prompt's end with which the answer must begin.
-struct Encoded<'p> {
-    tokens: Vec<u32>,
-    spaces: &'p str,
 }
 
 /// Generates tokens and passes their text on. Returns the reason why the answer ended.
@@ -230,6 +226,10 @@ fn write_tokens(
 struct Writer<'w, 's> {
     stream: TextStream<'w>,
     filter: StopFilter<'w>,
+    /// Text between turns. Its beginning at the end of an answer is not part of the answer.
+    separator: &'w str,
+    /// Number of spaces of the prompt that are still to be removed from the beginning of the answer.
+    spaces: usize,
     sink: Sink<'s>,
     text: String,
 }
@@ -258,12 +258,23 @@ impl Writer<'_, '_> {
             let _ = self.send(&text);
             return End::Stop(stop);
         }
-        text += &self.filter.take();
+        let held = self.filter.take();
+        let ends_turn = matches!(end, End::EndToken(_)) && self.separator.starts_with(&held);
+        if !ends_turn {
+            text += &held;
+        }
         let _ = self.send(&text);
         end
     }
 
     fn send(&mut self, text: &str) -> ControlFlow<()> {
+        let blank = text.len() - text.trim_start_matches(' ').len();
+        let removed = blank.min(self.spaces);
+        self.spaces = match removed == text.len() {
+            true => self.spaces - removed,
+            false => 0,
+        };
+        let text = &text[removed..];
         if text.is_empty() {
             return ControlFlow::Continue(());
         }

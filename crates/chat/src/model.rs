@@ -20,6 +20,9 @@ pub struct ChatModel {
     /// IDs of the tokens that end a turn of the chat template, and thereby an answer, in addition to the model's end
     /// tokens.
     pub(crate) turn_ends: Vec<u32>,
+    /// Text between an answer and the next message of the user, if the chat template ends turns with text and not with
+    /// a token. It ends an answer, too.
+    pub(crate) turn_separator: Option<String>,
     /// True if a formatted conversation begins with the begin token; false if the tokenizer's settings say otherwise.
     begins: bool,
     sampling: SamplingConfig,
@@ -54,6 +57,7 @@ impl ChatModel {
             name: source.folder.display().to_string(),
             spelling: Spelling::of(&tokenizer),
             turn_ends: turn_ends.collect(),
+            turn_separator: template.as_ref().and_then(PromptTemplate::turn_separator),
             // If the tokenizer's settings say that there is no begin token, the model's training texts began without
             // one.
             begins: !settings.nulls.contains(&"bos_token"),
@@ -108,15 +112,24 @@ impl ChatModel {
         template.prompt(messages).map_err(ChatError::Refused)
     }
 
-    /// Encodes a conversation that the chat template has formatted. Adds the begin token, as in training, unless the
-    /// tokenizer's settings say that there is none.
-    pub(crate) fn encode_rendered(&self, text: &str) -> Result<Vec<u32>, ChatError> {
+    /// Formats messages by the chat template and encodes them. Adds the begin token, as in training, unless the
+    /// tokenizer's settings say that there is none. If turns end with text, spaces before the answer are split off, as
+    /// [`Self::split_spaces`] does.
+    pub(crate) fn encode_messages(&self, messages: &[ChatMessage]) -> Result<Encoded, ChatError> {
+        let rendered = self.render(messages)?;
+        let (text, spaces) = match self.turn_separator {
+            Some(_) => self.split_spaces(&rendered),
+            None => (rendered.as_str(), ""),
+        };
         let begin = self.model.config().bos_token_id;
         let mut tokens = polymath_tokenizer::encode_prompt(&self.tokenizer, text, begin)?;
         if !self.begins && tokens.len() > 1 && !text.starts_with(&self.token_name(begin)) {
             tokens.remove(0);
         }
-        Ok(tokens)
+        Ok(Encoded {
+            tokens,
+            spaces: spaces.to_owned(),
+        })
     }
 
     /// Encodes a text to continue, preceded by the begin token.
@@ -136,4 +149,10 @@ impl ChatModel {
             false => (text, ""),
         }
     }
+}
+
+/// Tokens of a prompt, and spaces at the prompt's end with which the answer must begin.
+pub(crate) struct Encoded {
+    pub(crate) tokens: Vec<u32>,
+    pub(crate) spaces: String,
 }

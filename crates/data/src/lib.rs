@@ -72,7 +72,7 @@ pub use shards::manifest::{
 pub use shards::shard::{Document, NamedShard, TokenShard};
 pub use shards::split::Split;
 pub use shards::writer::ShardWriter;
-pub use sources::chat::{ChatMessage, PromptTemplate, chat_template};
+pub use sources::chat::{ChatMessage, PLAIN_CHAT_TEMPLATE, PromptTemplate, chat_template};
 pub use sources::layout::FieldNames;
 pub use sources::notes::RecordNotes;
 pub use sources::survey::{SourceSurvey, survey};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use candle_core::utils::cuda_is_available;
 use polymath_data::{Dataset, Progress, fitting_length};
-use polymath_model::{HEAD, LoraConfig, ModelConfig, available_memory};
+use polymath_model::{HEAD, LoraConfig, ModelConfig, TokenizerFiles, available_memory};
 use polymath_train::saved_config;
 
 use crate::base::PinnedBase;
@@ -90,6 +90,7 @@ impl Finetuning {
         let resolved = config.resolve(&facts)?;
         let retained_texts = opened.retained_texts(&config, retained.as_ref(), &niche)?;
         let mut finetuning = Self {
+            tokenizer: opened.trained_tokenizer(dataset.plain_chat_template(&niche)?),
             retained_texts,
             sequence_length: resolved.training.sequence_length,
             fitted: facts.fitting.is_some() && config.training.sequence_length.is_none(),
@@ -117,11 +118,24 @@ impl Finetuning {
         }
         let base = polymath_model::load_config(&finetuning.base.folder)?;
         finetuning.check_limited_groups(&base)?;
+        finetuning.note_chat_template();
         if continues {
             let kept = finetuning.config.training.kept();
             finetuning.config.choices.push(kept);
         }
         Ok(finetuning)
+    }
+
+    /// Tells the user about a chat template that the base lacks and the trained model gets.
+    fn note_chat_template(&mut self) {
+        let file = |files: &TokenizerFiles| files.get("chat_template.jinja").is_some();
+        if file(&self.tokenizer) && !file(&self.base.tokenizer) {
+            self.config.choices.push(
+                "chat template: lines `role: content`, as the conversations are written, since the base has none; it is \
+                 saved with the model"
+                    .into(),
+            );
+        }
     }
 
     /// Measures the share of padding among the positions of a batch. Padding makes the run longer for the same number
@@ -202,6 +216,20 @@ impl OpenedModel {
             tokenizer,
             base_tokenizer,
         })
+    }
+
+    /// Returns the tokenizer of the trained model, with the files beside it: the base's with the new tokens, and with
+    /// this chat template if it has none.
+    fn trained_tokenizer(&self, template: Option<&str>) -> TokenizerFiles {
+        let extended = self
+            .extension
+            .as_ref()
+            .map(|extension| &extension.tokenizer);
+        let mut files = extended.unwrap_or(&self.base.tokenizer).clone();
+        if let Some(template) = template {
+            files.add_chat_template(template);
+        }
+        files
     }
 
     fn reader(&self) -> TokenReader<'_> {

@@ -62,6 +62,8 @@ pub struct Finetuning {
     pub(crate) base: PinnedBase,
     /// Base with its vocabulary extended by new tokens, if the config adds any.
     pub(crate) extension: Option<Extension>,
+    /// Tokenizer of the trained model, with the files beside it.
+    pub(crate) tokenizer: TokenizerFiles,
     pub(crate) model: ModelConfig,
     pub(crate) trainable: BTreeSet<String>,
     pub(crate) adapter: Option<LoraConfig>,
@@ -152,10 +154,14 @@ impl Finetuning {
     pub fn packings(&self) -> Vec<String> {
         let mut said = Vec::new();
         if self.fitted {
-            said.push(format!(
-                "rows of {} tokens, in which the examples of {} fit (`training.sequence_length` sets another length)",
-                self.sequence_length, self.niche
-            ));
+            let why = match self.sequence_length < self.facts.context {
+                true => format!(
+                    "in which the examples of {} fit (`training.sequence_length` sets another length)",
+                    self.niche
+                ),
+                false => "the whole context of the base".to_owned(),
+            };
+            said.push(format!("rows of {} tokens, {why}", self.sequence_length));
         }
         said.extend_from_slice(&self.packings);
         said
@@ -243,9 +249,7 @@ impl Finetuning {
 
     /// Returns the tokenizer of the trained model.
     pub(crate) fn tokenizer(&self) -> &TokenizerFiles {
-        self.extension
-            .as_ref()
-            .map_or(&self.base.tokenizer, |extension| &extension.tokenizer)
+        &self.tokenizer
     }
 
     /// Returns the held-out documents of each scored domain, in the tokens of the trained model; the first domain is

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::model_folder::{GENERATION_CONFIG, TOKENIZER, write};
 use polymath_base::sha256_of_bytes;
@@ -12,6 +12,7 @@ use polymath_base::sha256_of_bytes;
 use crate::{ModelConfig, ModelError};
 
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+const CHAT_TEMPLATE: &str = "chat_template.jinja";
 /// Files that are copied from a base to the models tuned from it, if they exist. They are also saved with an adapter,
 /// so that they are not lost when it is merged.
 const COMPANIONS: [&str; 6] = [
@@ -19,7 +20,7 @@ const COMPANIONS: [&str; 6] = [
     GENERATION_CONFIG,
     "special_tokens_map.json",
     "added_tokens.json",
-    "chat_template.jinja",
+    CHAT_TEMPLATE,
     "additional_chat_templates/tool_use.jinja",
 ];
 
@@ -60,6 +61,17 @@ impl TokenizerFiles {
     /// Replaces the content of a file, or adds a file.
     pub fn set(&mut self, name: &str, content: impl Into<Arc<[u8]>>) {
         self.files.insert(name.to_owned(), content.into());
+    }
+
+    /// Adds a chat template, unless the tokenizer has one. Returns true if it was added.
+    pub fn add_chat_template(&mut self, template: &str) -> bool {
+        let settings = self.get(TOKENIZER_CONFIG).unwrap_or(b"null");
+        let settings: Value = serde_json::from_slice(settings).unwrap_or_default();
+        let is_missing = self.get(CHAT_TEMPLATE).is_none() && settings["chat_template"].is_null();
+        if is_missing {
+            self.set(CHAT_TEMPLATE, template.as_bytes());
+        }
+        is_missing
     }
 
     /// Returns the SHA-256 of the `tokenizer.json`.

@@ -63,7 +63,7 @@ impl Pretraining {
             .sequence_length
             .unwrap_or(resolve::SEQUENCE_LENGTH);
         let dataset = Dataset::open(&config.dataset)?;
-        let files = TokenizerFiles::read(&dataset.tokenizer_path())?;
+        let mut files = TokenizerFiles::read(&dataset.tokenizer_path())?;
         let tokenizer = &dataset.manifest().tokenizer;
         if files.sha256()? != tokenizer.sha256 {
             return Err(PretrainError::Config(format!(
@@ -102,6 +102,9 @@ impl Pretraining {
         // A token that ends the assistant's turns in the data also ends a generated text.
         for share in &mixture {
             model.add_ends(&dataset.turn_ends(&share.name)?);
+            if let Some(template) = dataset.plain_chat_template(&share.name)? {
+                files.add_chat_template(template);
+            }
         }
         Ok(Self {
             config: resolved,

@@ -226,6 +226,60 @@ fn without_a_template_text_is_continued() {
     assert_eq!(record["text"], session.plain_text());
 }
 
+/// Chat template that ends turns with the text `SEPARATOR`, and writes a colon and `SPACE` before an answer.
+const TEXTUAL: &str = "{% for m in messages %}{% if m.role == 'user' and not loop.first %}{{ 'SEPARATOR' }}{% endif %}\
+    {{ m.content }}{% if m.role == 'user' %}{{ ':SPACE' }}{% endif %}{% endfor %}";
+
+fn textual(folder: &std::path::Path, separator: &str, space: &str) -> ChatModel {
+    let separator = separator.replace('\\', "\\\\").replace('\'', "\\'");
+    let template = TEXTUAL
+        .replace("SEPARATOR", &separator)
+        .replace("SPACE", space);
+    model(folder, Some(&template), json!({}))
+}
+
+/// Checks that an answer ends at the text that a template puts between turns, if no token does.
+#[test]
+fn text_between_turns_ends_an_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let messages = [ChatMessage::new("user", "abc")];
+    let prompt = Prompt::Messages(&messages);
+    let endless = textual(folder.path(), "<never>", "");
+    let whole = Engine::new(&endless)
+        .answer(prompt, &greedy(60), &mut ignore)
+        .unwrap();
+    let characters: Vec<char> = whole.text.chars().collect();
+    let separator: String = characters[4..7].iter().collect();
+    assert!(!separator.trim().is_empty(), "{separator:?}");
+    let model = textual(folder.path(), &separator, "");
+    let answer = Engine::new(&model)
+        .answer(prompt, &greedy(60), &mut ignore)
+        .unwrap();
+    let expected = whole.text.split(&separator).next().unwrap();
+    assert_eq!(answer.text, expected);
+    assert_eq!(answer.end, End::Stop(separator));
+    let all = model.answer_all(&["abc"], 60, &mut |_| ()).unwrap();
+    assert_eq!(all, [expected.trim()]);
+}
+
+/// Checks that a space that a template writes before an answer is part of the answer's first token, as in training
+/// text, and not of the answer.
+#[test]
+fn a_space_before_an_answer_is_not_part_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = textual(folder.path(), "<never>", " ");
+    let messages = [ChatMessage::new("user", "abc")];
+    let mut engine = Engine::new(&model);
+    let answered = engine
+        .answer(Prompt::Messages(&messages), &greedy(9), &mut ignore)
+        .unwrap();
+    let continued = engine
+        .answer(Prompt::Text("abc: "), &greedy(9), &mut ignore)
+        .unwrap();
+    assert_eq!(format!(" {}", answered.text), continued.text);
+    assert_eq!(answered.prompt_tokens, continued.prompt_tokens);
+}
+
 /// Checks that a saved conversation is a record that can be prepared as a dataset, and that an existing file is not
 /// overwritten.
 #[test]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use polymath_tokenizer::EndTokens;
 use tokenizers::Tokenizer;
 
+use crate::sources::chat::PLAIN_CHAT_TEMPLATE;
 use crate::tokenizer::vocabulary::extends;
 use crate::{
     DataError, DomainManifest, Manifest, Question, SCHEMA, Spelling, Split, SplitManifest,
@@ -241,6 +242,16 @@ impl Dataset {
         ends.sort_unstable();
         ends.dedup();
         Ok(ends)
+    }
+
+    /// Returns the chat template that writes conversations as those of a domain were written, if they were written
+    /// without a template; `None` if the domain has none of them.
+    ///
+    /// # Errors
+    /// Fails if the dataset does not have the domain.
+    pub fn plain_chat_template(&self, domain: &str) -> Result<Option<&'static str>, DataError> {
+        let written = self.domain(domain)?.notes.plain_conversations;
+        Ok((written > 0).then_some(PLAIN_CHAT_TEMPLATE))
     }
 
     fn domain(&self, name: &str) -> Result<&DomainManifest, DataError> {

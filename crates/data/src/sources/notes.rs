@@ -74,6 +74,9 @@ pub struct RecordNotes {
     /// Number of conversations that the chat template rendered.
     #[serde(skip_serializing_if = "is_zero")]
     pub templated: u64,
+    /// Number of conversations that are written as lines `role: content`, because the tokenizer has no chat template.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub plain_conversations: u64,
 }
 
 /// Maximum number of mixed layouts that are listed.
@@ -147,6 +150,7 @@ impl RecordNotes {
         self.pairs += others.pairs;
         self.parted_pairs += others.parted_pairs;
         self.templated += others.templated;
+        self.plain_conversations += others.plain_conversations;
         self.mixed.extend(others.mixed);
         self.mixed.truncate(MOST_MIXED);
     }
@@ -200,6 +204,10 @@ impl RecordNotes {
                 "answers with tool calls that are read but not scored, since the chat template writes them: put \
                  `{% generation %}` around the assistant's turn in the template to learn them",
                 self.unscored_calls,
+            ),
+            counted(
+                "conversations written as lines `role: content`, since the tokenizer has no chat template",
+                self.plain_conversations,
             ),
             listed(read_by, &self.read_by),
             counted(

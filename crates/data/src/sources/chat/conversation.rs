@@ -6,10 +6,7 @@ use serde_json::Value;
 use super::message::Message;
 use super::segments::MARKS;
 use crate::RecordNotes;
-use crate::sources::document::Part;
-use crate::sources::fields::TOOLS;
 use crate::sources::layout::MessageFields;
-use crate::sources::notes::count;
 
 /// Messages of a conversation, and its tools.
 pub(crate) struct Conversation {
@@ -66,32 +63,10 @@ impl Conversation {
         }
         Ok(conversation)
     }
-}
 
-impl Conversation {
     /// Returns true if no message has text.
     pub(crate) fn is_empty(&self) -> bool {
         self.messages.is_empty()
-    }
-
-    /// Renders the messages without a chat template, as one line `role: content` each. This leaves out tools and
-    /// names.
-    pub(crate) fn plainly(&self, notes: &mut RecordNotes) -> Vec<Part> {
-        let mut parts = Vec::new();
-        for message in &self.messages {
-            parts.push(Part::text(format!("{}: ", message.text("role")), false));
-            parts.push(Part::text(
-                format!("{}\n", message.text("content")),
-                message.is_scored && !message.is_call,
-            ));
-            for key in message.further_keys() {
-                count(&mut notes.unused_message_keys, key);
-            }
-        }
-        if self.tools.is_some() {
-            count(&mut notes.unused_keys, TOOLS);
-        }
-        parts
     }
 }
 

@@ -4,6 +4,7 @@
 mod conversation;
 mod environment;
 mod message;
+mod plain;
 mod prompt;
 mod python_json;
 pub(crate) mod roles;
@@ -22,6 +23,7 @@ use tokenizers::Tokenizer;
 
 pub(crate) use self::conversation::Conversation;
 use self::environment::{environment, on_deep_stack};
+pub use self::plain::PLAIN_CHAT_TEMPLATE;
 pub use self::prompt::{ChatMessage, PromptTemplate};
 use self::template::{DEFAULT, Refusal, TOOL_USE, Template};
 use crate::sources::document::Part;

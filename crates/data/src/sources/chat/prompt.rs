@@ -99,6 +99,27 @@ impl PromptTemplate {
         (!end.is_empty()).then(|| end.to_owned())
     }
 
+    /// Finds the text that the template puts between an answer and the next message of the user, at which an answer
+    /// ends if no token ends it; `None` if the template has such a token or no such text.
+    pub fn turn_separator(&self) -> Option<String> {
+        const ANSWER: &str = "polymath";
+        const NEXT: &str = "transformer";
+        let messages = [
+            ChatMessage::new("user", "a"),
+            ChatMessage::new("assistant", ANSWER),
+            ChatMessage::new("user", NEXT),
+        ];
+        let rendered = self.render(&messages, false).ok()?;
+        let (_, after) = rendered.rsplit_once(ANSWER)?;
+        let (between, _) = after.split_once(NEXT)?;
+        let has_token = self
+            .template
+            .added
+            .iter()
+            .any(|token| between.contains(token.as_str()));
+        (!has_token && !between.trim().is_empty()).then(|| between.to_owned())
+    }
+
     fn render(&self, messages: &[ChatMessage], asks: bool) -> Result<String, String> {
         let messages: Vec<Value> = messages
             .iter()
@@ -130,7 +151,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::sources::chat::DEFAULT;
+    use crate::sources::chat::{DEFAULT, PLAIN_CHAT_TEMPLATE};
 
     fn template(source: &str) -> PromptTemplate {
         let added = vec!["<|im_end|>".to_owned()];
@@ -164,6 +185,19 @@ mod tests {
         let second = template.prompt(&messages).unwrap();
         assert!(second.starts_with(&(first + "Hi<|im_end|>\n")), "{second}");
         assert_eq!(template.turn_end().unwrap(), "<|im_end|>");
+    }
+
+    /// Checks that an answer ends at the next message of the user, where no token ends it.
+    #[test]
+    fn text_between_turns_ends_an_answer() {
+        let plain = template(PLAIN_CHAT_TEMPLATE);
+        assert_eq!(plain.turn_end(), None);
+        assert_eq!(plain.turn_separator().unwrap(), "\nuser: ");
+        let asked = plain.prompt(&[ChatMessage::new("user", "Hello")]).unwrap();
+        assert_eq!(asked, "user: Hello\nassistant: ");
+        assert_eq!(template(CHATML).turn_separator(), None);
+        let only_content = template("{% for m in messages %}{{ m.content }}{% endfor %}");
+        assert_eq!(only_content.turn_separator(), None);
     }
 
     /// Checks that the error gives the template's reason, and that a template can use the date.

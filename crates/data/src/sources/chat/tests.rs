@@ -77,6 +77,24 @@ fn only_the_assistant_is_scored() {
     assert!(notes.is_empty());
 }
 
+/// Checks that the template that is saved with a model writes and scores conversations exactly as they were written
+/// without a template.
+#[test]
+fn plain_conversations_have_their_template() {
+    let mut notes = RecordNotes::default();
+    let conversation = Conversation::read(&talk(), None, &MessageFields::USUAL, &mut notes);
+    let plain = conversation.unwrap().plainly(&mut notes);
+    assert_eq!(notes.plain_conversations, 1);
+    let (by_template, _) = parts_of(&template(PLAIN_CHAT_TEMPLATE), &talk()).unwrap();
+    assert_eq!(text(&by_template), text(&plain));
+    let bytes = |parts: &[Part]| -> Vec<bool> {
+        let each = parts.iter();
+        each.flat_map(|part| vec![part.scored; part.text.len()])
+            .collect()
+    };
+    assert_eq!(bytes(&by_template), bytes(&plain));
+}
+
 /// Checks that the text within `{% generation %}` is scored.
 #[test]
 fn generation_blocks_are_scored() {
