@@ -126,9 +126,14 @@ impl FinetuneConfig {
             // Frozen weights have no gradients to sum, so that parts of an adapter's step cost little time.
             tokens_at_once: self.method.adapts().then_some(ADAPTER_TOKENS),
         };
-        if !self.training.has_length() {
+        let passes = self.training.epochs;
+        if passes.is_some() || !self.training.has_length() {
             let length = self.training.sequence_length.unwrap_or(sequence_length);
-            defaults.batch_size = chosen_rows(chosen_tokens(facts.epoch_tokens), length);
+            let tokens = match passes {
+                Some(passes) => (facts.epoch_tokens as f64 * passes) as u64,
+                None => chosen_tokens(facts.epoch_tokens),
+            };
+            defaults.batch_size = chosen_rows(tokens, length);
         }
         self.training.resolve(&defaults)
     }
@@ -290,7 +295,7 @@ mod tests {
         assert_eq!(large.lora, Some(LoraConfig::default()));
     }
 
-    /// Checks that a config that sets the length gets the fixed default batch size, for any base and niche, and the
+    /// Checks that a config that sets tokens or steps gets the fixed default batch size, for any base and niche, and the
     /// same learning rate as a config that sets no length.
     #[test]
     fn a_given_length_keeps_rows() {
@@ -298,7 +303,7 @@ mod tests {
             parameters: 135_000_000,
             ..FACTS
         };
-        for length in ["steps = 40", "tokens = 9000", "epochs = 2.0"] {
+        for length in ["steps = 40", "tokens = 9000"] {
             let config = read(&format!("[training]\n{length}"))
                 .resolve(&facts)
                 .unwrap();
@@ -306,6 +311,24 @@ mod tests {
             assert_eq!((training.batch_size, training.learning_rate), (16, 1e-4));
             assert!(!config.choices.iter().any(|said| said.starts_with("length")));
         }
+    }
+
+    /// Checks that a number of passes over a small niche leaves as many steps as it can: its rows are those of a config
+    /// without a length.
+    #[test]
+    fn passes_choose_rows_by_the_niche() {
+        let facts = BaseFacts {
+            epoch_tokens: 5_000,
+            ..FACTS
+        };
+        let rows = |text: &str| {
+            let config = read(text).resolve(&facts).unwrap();
+            config.training.batch_size
+        };
+        assert_eq!(rows(""), 4);
+        assert_eq!(rows("[training]\nepochs = 1"), 4);
+        assert_eq!(rows("[training]\nepochs = 200"), 16);
+        assert_eq!(rows("[training]\nepochs = 1\nbatch_size = 2"), 2);
     }
 
     /// Checks that a saved config contains every default, so that resolving it again changes nothing, for any base and

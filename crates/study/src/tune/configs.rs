@@ -20,6 +20,9 @@ use crate::{StudyError, shell_word};
 /// Least and greatest number of groups that a small niche holds out, which is a tenth of its documents. A larger niche
 /// holds out the usual twentieth.
 const HELD_OUT_OF_NICHE: [u64; 2] = [4, 32];
+/// Number of held-out groups of which half, the `test` split, give an interval. A niche holds out as many if they are
+/// at most a quarter of its documents.
+const HELD_OUT_FOR_INTERVAL: u64 = 10;
 /// Number of bytes of the niche that are read to count its documents.
 const SURVEYED: u64 = 8_000_000;
 
@@ -182,7 +185,10 @@ fn held_out_of_niche(niche: &DomainConfig) -> Result<String, StudyError> {
     let found = survey(niche, SURVEYED).map_err(StudyError::refused)?;
     let [fewest, most] = HELD_OUT_OF_NICHE;
     let usual = found.documents / 20;
-    let wanted = (found.documents / 10).min(most);
+    let mut wanted = (found.documents / 10).min(most);
+    if found.documents >= 4 * HELD_OUT_FOR_INTERVAL {
+        wanted = wanted.max(HELD_OUT_FOR_INTERVAL);
+    }
     Ok(match wanted > usual && wanted >= fewest {
         true => format!(
             "heldout_groups = {wanted}  # of about {}\n",
