@@ -19,6 +19,7 @@ mod lock;
 mod place;
 mod random;
 mod regular;
+mod size;
 mod space;
 mod staged;
 
@@ -28,5 +29,6 @@ pub use lock::{Attempt, Lock, holder, lock};
 pub use place::{clear_leftovers, is_leftover, remove, sync_folder};
 pub use random::{GOLDEN, mix};
 pub use regular::{exists, is_file, open, read, read_to_string};
+pub use size::bytes_text;
 pub use space::free_space;
 pub use staged::{StagedFile, StagedFolder, abandon, write};

@@ -53,4 +53,5 @@ pub use diverged::Diverged;
 pub use error::ReportError;
 pub use forgetting::{ForgettingReport, ModelScores, Settings, write};
 pub use page::check_forms;
-pub use wording::{bytes, counted, duration};
+pub use polymath_base::bytes_text as bytes;
+pub use wording::{counted, duration};

@@ -120,15 +120,6 @@ pub fn counted(number: u64, noun: &str) -> String {
     format!("{} {noun}{plural}", count(number))
 }
 
-/// Formats a number of bytes with a unit.
-pub fn bytes(value: u64) -> String {
-    match value {
-        0..1_000 => format!("{value} B"),
-        1_000..1_000_000 => format!("{:.0} kB", value as f64 / 1e3),
-        _ => format!("{:.1} MB", value as f64 / 1e6),
-    }
-}
-
 /// Returns a symbol for a verdict, so that the color does not carry the information alone.
 pub fn sign(verdict: Verdict) -> &'static str {
     match verdict {
@@ -164,7 +155,6 @@ mod tests {
         assert_eq!(plain(None), "–");
         assert_eq!(count(1_234_567), "1\u{202f}234\u{202f}567");
         assert_eq!(count(123), "123");
-        assert_eq!(bytes(12_345), "12 kB");
         assert_eq!(probability(1e-9), "< 0.001");
         let change = Figure {
             value: -0.0004,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::wording::list;
 use super::{ForgettingReport, RunReport};
-use crate::wording::signed;
+use crate::wording::{counted, signed};
 use polymath_eval::statistics::Verdict;
 
 /// Answer to the question which run to use.
@@ -102,7 +102,7 @@ impl<'a> Compared<'a> {
             );
         }
         if self.runs.iter().all(|run| run.judged().count() == 0) {
-            return "No retained domain was judged: this report says nothing of forgetting. Score domains that the base knows.".into();
+            return self.without_retained();
         }
         let gaining: Vec<&RunReport> = self
             .runs
@@ -148,6 +148,20 @@ impl<'a> Compared<'a> {
         text
     }
 
+    /// Returns the sentence for runs of which no retained domain was judged: the gain, and that forgetting is unknown.
+    fn without_retained(&self) -> String {
+        let gaining = self.runs.iter().copied().filter(|run| gained(run));
+        let best = gaining.max_by(|a, b| gain(a).total_cmp(&gain(b)));
+        let opening = match best {
+            Some(run) => format!("{} {}.", run.name, self.gain_of(run)),
+            None => self.without_gain(),
+        };
+        format!(
+            "{opening} No retained domain was scored, so this report cannot say what was forgotten: score domains that the base \
+             knows."
+        )
+    }
+
     /// Returns the sentence for the case that none of the runs gained significantly.
     fn without_gain(&self) -> String {
         let (who, does) = match &self.runs[..] {
@@ -159,13 +173,17 @@ impl<'a> Compared<'a> {
             Some((run, niche))
                 if gain(run) > self.tolerance && niche.verdict == Verdict::Undecided =>
             {
+                let most = match self.runs.len() {
+                    1 => "gains",
+                    _ => "gains most there,",
+                };
                 format!(
-                    "{who} {does} significant gain on {}, and {} groups of held-out documents are too few to tell ({}: {}). Hold out \
-                     more before you choose.",
+                    "Too little text of {} is held out to choose: {} {most} {} bits per byte, which {} of documents cannot prove. \
+                     Hold out more.",
                     self.niche,
-                    niche.groups,
                     run.name,
-                    signed(gain(run))
+                    signed(gain(run)),
+                    counted(niche.groups, "group"),
                 )
             }
             Some((_, niche)) if niche.verdict == Verdict::Withheld => format!(

@@ -13,8 +13,8 @@ use crate::charts::{
     Cell, Colors, Heatmap, Part, Trade, Width, curve, forest, heatmap, key, tradeoff,
 };
 use crate::wording::{
-    asked, bytes, count, percent, plain, points, points_interval, probability, probability_or_dash,
-    sign, signed,
+    asked, count, percent, plain, points, points_interval, probability, probability_or_dash, sign,
+    signed,
 };
 use crate::{ReportError, page};
 use polymath_eval::statistics::Figure;
@@ -236,7 +236,7 @@ fn of_domain(domain: &DomainReport) -> Value {
         documents => count(domain.documents),
         groups => count(domain.groups),
         effective => format!("{:.0}", domain.effective_groups.floor()),
-        bytes => bytes(domain.bytes),
+        bytes => polymath_base::bytes_text(domain.bytes),
     }
 }
 

@@ -103,15 +103,15 @@ fn open(
     } else {
         let limit = limit(domain.role, settings);
         let what = match domain.role {
-            Role::Niche | Role::Earlier => "no change",
+            Role::Niche | Role::Earlier => "0",
             Role::Retained => "the tolerance",
         };
         let is_outside = |[low, high]: [f64; 2]| low > limit || high < limit;
         let farther = match domain.interval.is_some_and(is_outside) {
-            true => ", which reach further than the interval,",
+            true => ", which are wider than the interval,",
             false => "",
         };
-        format!("the bounds of the test{farther} contain {what}")
+        format!("the bounds of the test{farther} include {what}")
     };
     match against.deciding_groups {
         Some(groups) if groups < MOST_GROUPS => {

@@ -85,7 +85,7 @@ fn opening(sentences: &str) -> String {
 /// Renders the overview of a report as a table with one row per run.
 fn overview(report: &ForgettingReport, answer: &Answer) -> String {
     let settings = match report.runs.len() {
-        1 => "method",
+        1 => "settings",
         _ => "settings that differ",
     };
     let mut text = format!(

@@ -6,6 +6,7 @@ use crate::wording::{
     asked, bound, interval, percent, plain, points, points_interval, probability,
     probability_or_dash, sign, signed, signed_or_dash,
 };
+use polymath_eval::statistics::Figure;
 
 /// Renders a report for a terminal: one block per run, with aligned columns.
 pub fn render(report: &ForgettingReport) -> String {
@@ -18,18 +19,10 @@ pub fn render(report: &ForgettingReport) -> String {
         text += &aligned(&rows(run));
         let summary = &run.summary;
         if let Some(gain) = summary.niche_gain {
-            text += &format!(
-                "  niche gain {} {}",
-                signed(gain.value),
-                interval(gain.interval)
-            );
+            text += &format!("  niche gain {}", estimate(&gain));
         }
         if let Some(mean) = summary.mean_forgetting {
-            text += &format!(
-                "  mean forgetting {} {}",
-                signed(mean.value),
-                interval(mean.interval)
-            );
+            text += &format!("  mean forgetting {}", estimate(&mean));
         }
         if let Some(worst) = &summary.worst_forgetting {
             text += &format!(
@@ -123,6 +116,14 @@ fn overview(report: &ForgettingReport, answer: &Answer) -> Vec<Vec<String>> {
     std::iter::once(head.map(str::to_owned).to_vec())
         .chain(rows)
         .collect()
+}
+
+/// Formats a figure with its interval, if it has one.
+fn estimate(figure: &Figure) -> String {
+    let between = figure.interval.map_or(String::new(), |between| {
+        format!(" {}", interval(Some(between)))
+    });
+    signed(figure.value) + &between
 }
 
 fn rows(run: &RunReport) -> Vec<Vec<String>> {

@@ -2,7 +2,7 @@
 
 use super::provenance::other_context;
 use super::{ForgettingReport, RunReport};
-use crate::wording::{OTHER_CONTEXT, signed, signed_or_dash};
+use crate::wording::{OTHER_CONTEXT, counted, signed, signed_or_dash};
 use polymath_eval::statistics::Verdict;
 
 /// Note beside a ranking of runs: its documents tell single runs apart, not the methods that made them.
@@ -101,8 +101,9 @@ fn niche(run: &RunReport) -> Option<String> {
         Verdict::Lost => format!("lost {size} ({share:.0} %) on {name}, its own niche"),
         Verdict::Withheld => format!("has a withheld figure on {name}"),
         _ => format!(
-            "shows no significant gain on {name} ({} bits per byte)",
-            signed(0.0 - change)
+            "shows no significant gain on {name} ({} bits per byte, {})",
+            signed(0.0 - change),
+            counted(niche.groups, "held-out group")
         ),
     })
 }

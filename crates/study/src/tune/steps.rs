@@ -184,7 +184,11 @@ impl Tune {
             true => run,
             false => finetuning.best()?,
         };
-        let report = forget(base.named.as_ref(), &[tuned], &options, setup)?;
+        let mut report = forget(base.named.as_ref(), &[tuned], &options, setup)?;
+        // The folder of the run has the same name in every tuning.
+        for run in &mut report.runs {
+            run.name = self.folder.name();
+        }
         polymath_report::write(&report, &output)?;
         Ok(report)
     }
