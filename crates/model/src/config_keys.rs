@@ -9,11 +9,6 @@ use crate::fields::{Fields, shown};
 /// Keys that `transformers` uses for other purposes than the forward pass of these families: provenance, special
 /// tokens, generation, dropout (not used in training here) and heads of other tasks.
 const WITHOUT_EFFECT: &[&str] = &[
-    "_attn_implementation",
-    "_attn_implementation_autoset",
-    "_commit_hash",
-    "_flash_attn_2_enabled",
-    "_name_or_path",
     "attention_dropout",
     "attn_implementation",
     "attn_pdrop",
@@ -184,7 +179,11 @@ pub(crate) fn check_rest(fields: &Fields, gpt2: bool) -> Result<Vec<String>, Mod
     fields.get("is_decoder");
     let mut unknown = Vec::new();
     for (key, value) in fields.unread() {
-        if WITHOUT_EFFECT.contains(&key) || (gpt2 && WITHOUT_EFFECT_IN_GPT2.contains(&key)) {
+        // `transformers` keeps its own records, such as where the model came from, under keys with an underscore.
+        if key.starts_with('_')
+            || WITHOUT_EFFECT.contains(&key)
+            || (gpt2 && WITHOUT_EFFECT_IN_GPT2.contains(&key))
+        {
             continue;
         }
         let number = value.as_f64();

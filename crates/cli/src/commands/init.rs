@@ -19,7 +19,9 @@ pub fn run(arguments: &arguments::Init, environment: &Environment) -> Result<(),
     for domain in init.found.domains.iter().chain(&init.found.niches) {
         environment.say(&format!("  {}", domain.line()));
         if let Some(bad) = &domain.survey.bad {
-            environment.say(&format!("    a record makes no document: {bad}"));
+            environment.say(&format!(
+                "    a record makes no document: {bad}; `prepare` stops there: mend it, or set `on_bad_record = \"skip\"`"
+            ));
         }
         for note in domain.survey.notes.lines() {
             environment.say(&format!("    {note}"));
@@ -74,8 +76,10 @@ fn next(init: &Init, sized: Option<&Sized>) -> String {
     for (kind, path) in init.kinds().iter().zip(init.paths()) {
         let file = shell_word(&path.display().to_string());
         text += &format!("\n  polymath {} {file}", kind.name());
-        if let (ConfigKind::Pretrain, Some(sized)) = (kind, sized) {
-            text += &format!("    # {}", sized.time());
+        match (kind, sized) {
+            (ConfigKind::Pretrain, Some(sized)) => text += &format!("    # {}", sized.time()),
+            (ConfigKind::Finetune, _) => text += "    # `--dry-run` says how long",
+            _ => {}
         }
     }
     text

@@ -91,7 +91,7 @@ pub fn summary(dataset: &Dataset, folder: &Path) -> String {
     for overlap in &manifest.overlaps {
         if overlap.exact_share > 0.0 || overlap.ngram_share > 0.01 {
             text += &format!(
-                "  overlap: {:.1} % of the 13-word sequences held out in {} also occur in {}'s training text ({:.2} % of \
+                "  overlap: {:.1} % of the 13-word sequences held out in {} also occur in the training text of {} ({:.2} % of \
                  whole documents)\n",
                 overlap.ngram_share * 100.0,
                 overlap.heldout,
@@ -157,8 +157,8 @@ fn few(name: &str, held: u64, all: u64, kind: GroupKind) -> String {
             "too few: half of them are in `test`, and on fewer than {FEWEST} there is no interval and no verdict"
         ),
         (_, half @ FEWEST..ENOUGH) => format!(
-            "few: about {half} of them are in `test`, where no loss can be shown to be within a limit (“kept” takes \
-             {FEWEST_EFFECTIVE:.0} groups that tell as much as ones of equal size)"
+            "few: about {half} of them are in `test`, too few to show that a domain is kept, which takes at \
+             least {FEWEST_EFFECTIVE:.0} of like size"
         ),
         _ => return String::new(),
     };

@@ -78,15 +78,25 @@ impl fmt::Display for Packing {
         let share = |part: u64, all: u64| part as f64 * 100.0 / all.max(1) as f64;
         write!(
             formatter,
-            "{} examples with prompts, the longest of {} tokens; rows of {} cut {} of them ({:.1} %), {} of {} answers lose \
-             some of their prompt, padding {:.1} %",
-            self.examples,
-            self.longest,
-            self.sequence_length,
-            self.cut,
-            share(self.cut, self.examples),
-            self.lost_prompts,
-            self.answers,
+            "{} examples with prompts, the longest of {} tokens; ",
+            self.examples, self.longest
+        )?;
+        if self.cut == 0 && self.lost_prompts == 0 {
+            write!(formatter, "rows of {} cut none", self.sequence_length)?;
+        } else {
+            write!(
+                formatter,
+                "rows of {} cut {} of them ({:.1} %), and {} of {} answers lose some of their prompt",
+                self.sequence_length,
+                self.cut,
+                share(self.cut, self.examples),
+                self.lost_prompts,
+                self.answers
+            )?;
+        }
+        write!(
+            formatter,
+            "; {:.1} % of the positions are padding",
             self.padding() * 100.0
         )?;
         if self.without_targets > 0 {

@@ -189,12 +189,28 @@ fn summary_of_groups(collected: &BTreeMap<String, Collected>) -> String {
         .values()
         .map(|domain| domain.heldout.documents)
         .sum();
-    format!(
-        "{heldout} documents held out; near-duplicates: {} documents to the training split, {} groups joined, {} left out",
-        sum(&|domain| domain.near_duplicates_to_train),
-        sum(&|domain| domain.near_duplicates_joined),
-        sum(&|domain| domain.near_duplicates_left_out)
-    )
+    let near = [
+        (
+            sum(&|domain| domain.near_duplicates_to_train),
+            "moved to the training split",
+        ),
+        (
+            sum(&|domain| domain.near_duplicates_joined),
+            "joined in groups",
+        ),
+        (sum(&|domain| domain.near_duplicates_left_out), "left out"),
+    ];
+    let near = near.iter().filter(|(count, _)| *count > 0);
+    let near: Vec<String> = near
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+    match near.is_empty() {
+        true => format!("{heldout} documents held out"),
+        false => format!(
+            "{heldout} documents held out; near-duplicates: {}",
+            near.join(", ")
+        ),
+    }
 }
 
 fn size(path: &Path) -> u64 {
@@ -222,8 +238,8 @@ fn summary(collected: &BTreeMap<String, Collected>) -> String {
         bytes += domain.train.bytes + domain.heldout.bytes;
         duplicates += domain.manifest.duplicates_dropped;
     }
-    let megabytes = bytes as f64 / 1e6;
-    format!("{documents} documents, {megabytes:.1} MB of text, {duplicates} duplicates dropped")
+    let text = polymath_base::bytes_text(bytes);
+    format!("{documents} documents, {text} of text, {duplicates} duplicates dropped")
 }
 
 fn refuse_empty(config: &PrepareConfig, name: &str, domain: &Collected) -> Result<(), DataError> {

@@ -308,7 +308,7 @@ fn write_domains(
             },
         );
     }
-    progress.finish(&format!("{:.1} MB of text", total as f64 / 1e6));
+    progress.finish(&format!("{} of text", polymath_base::bytes_text(total)));
     Ok(domains)
 }
 

@@ -7,6 +7,8 @@ use super::sources::{Key, Kind, Sources};
 
 /// Maximum length of a comment line, in characters.
 const WIDTH: usize = 110;
+/// End of the documentation of a key that the program writes, and a user does not.
+const NOT_FOR_CONFIGS: &str = "Not for a config.";
 
 /// Writes the commented config of a command. A comment that begins with `# ` is prose; one that begins with `#` and no
 /// space is a key or a table that may be set.
@@ -36,7 +38,8 @@ fn section(text: &mut String, place: &Place) {
     }
     for key in &place.table.keys {
         // A table has a section of its own.
-        if !matches!(key.kind, Kind::Table(_) | Kind::Tables(_)) {
+        let is_table = matches!(key.kind, Kind::Table(_) | Kind::Tables(_));
+        if !is_table && !key.doc.ends_with(NOT_FOR_CONFIGS) {
             line(text, key);
         }
     }

@@ -85,6 +85,8 @@ struct MixSearch<'a> {
     between: Interpolation<'a>,
     ended_as_adapter: bool,
     retained: RetainedDomains,
+    /// True once the search has begun, which it does not for an adapter that ended within the limits.
+    searched: bool,
 }
 
 impl Finetuning {
@@ -139,10 +141,13 @@ impl Finetuning {
                 options,
             )?,
             retained,
+            searched: false,
         };
         let shares = search.run(best, observer)?;
         if let Some(shares) = &shares {
             self.write_mixture(&search.between, shares, run.path())?;
+        } else if search.searched {
+            observer.message("the search found no better model than the run's checkpoints");
         }
         Ok(shares)
     }
@@ -181,6 +186,7 @@ impl MixSearch<'_> {
         if end.worst <= 1.0 && self.ended_as_adapter {
             return Ok(None);
         }
+        self.searched = true;
         observer.message(match end.worst > 1.0 {
             true => "the run's end is outside the limits: searching for a model inside, between it and the base",
             false => "the run's end is inside the limits: searching for a better model inside, beyond it",
