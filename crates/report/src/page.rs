@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use minijinja::{Environment, Value};
+use minijinja::{Environment, HtmlEscape, Value};
 use serde::Serialize;
 
 use crate::ReportError;
@@ -12,6 +12,7 @@ pub fn render(template: &str, shown: Value) -> Result<String, ReportError> {
     let failed =
         |error: minijinja::Error| ReportError::Report(format!("a page's template: {error}"));
     let mut environment = Environment::new();
+    environment.add_filter("code", with_code);
     for (name, text) in [
         ("style.css", include_str!("style.css")),
         ("frame.html", include_str!("frame.html")),
@@ -24,6 +25,19 @@ pub fn render(template: &str, shown: Value) -> Result<String, ReportError> {
         .get_template("page.html")
         .and_then(|page| page.render(shown))
         .map_err(failed)
+}
+
+/// Returns a sentence as HTML: what stands between backticks, such as a flag, is code.
+fn with_code(sentence: &str) -> Value {
+    let mut html = String::new();
+    for (number, piece) in sentence.split('`').enumerate() {
+        let text = HtmlEscape(piece).to_string();
+        html += &match number % 2 {
+            0 => text,
+            _ => format!("<code>{text}</code>"),
+        };
+    }
+    Value::from_safe_string(html)
 }
 
 /// Checks before any work that writing a report would replace only files of an earlier report.
@@ -98,6 +112,14 @@ pub fn write_forms(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Checks that a flag in a sentence is code on the page, and that a name from elsewhere stays text.
+    #[test]
+    fn backticks_are_code() {
+        let html = with_code("<b> raise `--tokens`, or `--texts`.");
+        let expected = "&lt;b&gt; raise <code>--tokens</code>, or <code>--texts</code>.";
+        assert_eq!(html.to_string(), expected);
+    }
 
     /// Checks that an earlier report is replaced and another file is not.
     #[test]

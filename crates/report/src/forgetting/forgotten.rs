@@ -9,6 +9,8 @@ use crate::wording::{count, interval, signed};
 
 /// Maximum number of pieces listed below the shaded text.
 const NAMED: usize = 8;
+/// Smallest change of a document, in bits per byte, that is not shown as 0.
+const SMALLEST_SHOWN: f64 = 0.0005;
 /// Changes, in bits, from which each deeper shade is used.
 const SHADES: [f64; 4] = [0.5, 1.0, 2.0, 4.0];
 
@@ -50,7 +52,8 @@ pub fn of_run(run: &RunReport, number: usize) -> Option<Value> {
     let texts: Vec<Value> = domains
         .iter()
         .map(|(domain, evidence)| {
-            let documents: Vec<Value> = evidence.documents.iter().map(document).collect();
+            let lost = evidence.documents.iter().filter(|one| is_lost(one));
+            let documents: Vec<Value> = lost.map(document).collect();
             let questions = evidence.questions.iter();
             let questions: Vec<Value> = questions
                 .map(|question| {
@@ -88,7 +91,15 @@ pub fn of_run(run: &RunReport, number: usize) -> Option<Value> {
         .collect();
     let first = number == 0;
     let key = key(number);
-    Some(context! { name => &run.name, key, first, groups, rows, places, at_places, texts })
+    let lost = domains.iter().any(|(_, evidence)| {
+        evidence.documents.iter().any(is_lost) || !evidence.questions.is_empty()
+    });
+    Some(context! { name => &run.name, key, first, groups, rows, places, at_places, texts, lost })
+}
+
+/// Returns true if a document lost as much as its figure can show.
+pub fn is_lost(document: &WorstDocument) -> bool {
+    document.change >= SMALLEST_SHOWN
 }
 
 /// Describes a position group: `1 to 16`.

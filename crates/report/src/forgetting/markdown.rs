@@ -254,7 +254,11 @@ fn of_evidence(domain: &str, evidence: &DomainEvidence) -> String {
     if let Some(register) = forgotten::register(evidence) {
         text += &format!("\n{}\n", inline(&register));
     }
-    for document in &evidence.documents {
+    for document in evidence
+        .documents
+        .iter()
+        .filter(|one| forgotten::is_lost(one))
+    {
         let shown: String = document
             .pieces
             .iter()

@@ -61,7 +61,9 @@ fn row(run: &RunReport, keys: &[&str], answer: &Answer) -> Row {
         recommended: answer.recommended.contains(&run.name),
         settings,
         gain: signed_or_dash(gain.map(|gain| gain.value)),
-        gain_interval: gain.map_or(String::new(), |gain| interval(gain.interval)),
+        gain_interval: gain
+            .and_then(|gain| gain.interval)
+            .map_or(String::new(), |ends| interval(Some(ends))),
         worst: worst.map_or(String::new(), |worst| worst.domain.clone()),
         worst_change: signed_or_dash(worst.map(|worst| worst.change)),
         worst_bound: worst

@@ -6,6 +6,7 @@ use polymath_chat::{ChatError, ChatModel};
 use polymath_data::audit_set::{AuditSet, MarkedRequest, is_refusal};
 use polymath_model::ModelSource;
 use polymath_report::audit::{Behavior, BehaviorReport, JudgedAnswer};
+use polymath_train::Resolved;
 
 use crate::setup::Scored;
 use crate::{Setup, StudyError};
@@ -33,7 +34,12 @@ impl Interview<'_> {
     ///
     /// # Errors
     /// Fails if a model can't be opened or can't answer.
-    pub fn ask(&self, base: &Path, tuned: &[&Path], setup: &Setup) -> Result<Behaved, StudyError> {
+    pub fn ask(
+        &self,
+        base: &Path,
+        tuned: &[Resolved],
+        setup: &Setup,
+    ) -> Result<Behaved, StudyError> {
         if self.prompts == 0 {
             return Ok(Behaved::LeftOut("no prompts were asked for".into()));
         }
@@ -41,12 +47,12 @@ impl Interview<'_> {
             return Ok(left_out(base));
         };
         let mut reports = Vec::new();
-        for folder in tuned {
+        for Resolved { named, folder, .. } in tuned {
             let source = ModelSource::over(folder, base);
             let Some(after) = self.answers(source, setup)? else {
                 return Ok(left_out(folder));
             };
-            let name = folder.display().to_string();
+            let name = named.display().to_string();
             reports.extend(BehaviorReport::compare(&name, &before, &after));
         }
         Ok(Behaved::Reports(reports))

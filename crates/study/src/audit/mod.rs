@@ -233,8 +233,7 @@ impl Scoring<'_> {
             set: &self.bundled.set,
             prompts: self.options.prompts,
         };
-        let tuned: Vec<&Path> = tuned.iter().map(|run| run.folder.as_path()).collect();
-        interview.ask(self.base, &tuned, self.setup)
+        interview.ask(self.base, tuned, self.setup)
     }
 
     /// Scores the base once more on its smallest domain. Returns the change against the first scores: anything but
