@@ -226,9 +226,7 @@ impl OpenedModel {
             .as_ref()
             .map(|extension| &extension.tokenizer);
         let mut files = extended.unwrap_or(&self.base.tokenizer).clone();
-        if let Some(template) = template {
-            files.add_chat_template(template);
-        }
+        files.add_chat_template(template);
         files
     }
 

@@ -295,8 +295,8 @@ mod tests {
         assert_eq!(large.lora, Some(LoraConfig::default()));
     }
 
-    /// Checks that a config that sets tokens or steps gets the fixed default batch size, for any base and niche, and the
-    /// same learning rate as a config that sets no length.
+    /// Checks that a config that sets tokens or steps gets the fixed default batch size, for any base and niche, and
+    /// the same learning rate as a config that sets no length.
     #[test]
     fn a_given_length_keeps_rows() {
         let facts = BaseFacts {

@@ -63,15 +63,14 @@ impl TokenizerFiles {
         self.files.insert(name.to_owned(), content.into());
     }
 
-    /// Adds a chat template, unless the tokenizer has one. Returns true if it was added.
-    pub fn add_chat_template(&mut self, template: &str) -> bool {
+    /// Adds a chat template if one is given and the tokenizer has none.
+    pub fn add_chat_template(&mut self, template: Option<&str>) {
         let settings = self.get(TOKENIZER_CONFIG).unwrap_or(b"null");
         let settings: Value = serde_json::from_slice(settings).unwrap_or_default();
         let is_missing = self.get(CHAT_TEMPLATE).is_none() && settings["chat_template"].is_null();
-        if is_missing {
+        if let Some(template) = template.filter(|_| is_missing) {
             self.set(CHAT_TEMPLATE, template.as_bytes());
         }
-        is_missing
     }
 
     /// Returns the SHA-256 of the `tokenizer.json`.

@@ -102,9 +102,7 @@ impl Pretraining {
         // A token that ends the assistant's turns in the data also ends a generated text.
         for share in &mixture {
             model.add_ends(&dataset.turn_ends(&share.name)?);
-            if let Some(template) = dataset.plain_chat_template(&share.name)? {
-                files.add_chat_template(template);
-            }
+            files.add_chat_template(dataset.plain_chat_template(&share.name)?);
         }
         Ok(Self {
             config: resolved,

@@ -19,7 +19,7 @@ pub struct Gpu {
     pub source: &'static str,
 }
 
-/// GPUs of the forecast.
+/// GPUs for which `polymath bench --count` forecasts the time of a step.
 pub const GPUS: [Gpu; 4] = [
     Gpu {
         name: "A100 80 GB SXM",

@@ -29,8 +29,7 @@ pub struct Scoring {
 #[derive(Debug, Default, Args)]
 pub struct Tasks {
     /// Multiple-choice tasks: `.jsonl` files with the keys `context`, `choices` and `answer`, one task per file, or
-    /// folders of such files. With this option, `evaluate` scores held-out documents only if `--dataset` is given
-    /// too.
+    /// folders of such files. `evaluate` then scores held-out documents only if `--dataset` is given too.
     #[arg(long, value_name = "FILE_OR_FOLDER", num_args = 1..)]
     pub tasks: Vec<PathBuf>,
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use polymath_eval::statistics::LimitVerdict;
 use polymath_finetune::{Ending, FinetuneConfig, Finetuning};
 use polymath_model::ModelSource;
+use polymath_study::shell_word;
 use polymath_train::{Launch, Outcome};
 
 use super::pretrain::{conclude, fitted, launch, summary, watcher};
@@ -72,7 +73,9 @@ pub fn run(
             ));
             return Err(Failure::Interrupted);
         }
-        return conclude(outcome, &folder, finetuning.niche(), environment);
+        conclude(outcome, &folder, finetuning.niche(), environment)?;
+        environment.say(&next(finetuning.named_base(), &folder));
+        return Ok(());
     };
     results::announce(&verdict.to_string());
     if verdict.verdict() == LimitVerdict::Broken {
@@ -84,10 +87,20 @@ pub fn run(
     } else {
         conclude(outcome, &folder, finetuning.niche(), environment)?;
     }
+    environment.say(&next(finetuning.named_base(), &folder));
     match verdict.verdict() {
         LimitVerdict::Undecided => Err(Failure::LimitUndecided),
         LimitVerdict::Kept | LimitVerdict::Broken => Ok(()),
     }
+}
+
+/// Returns a sentence with the commands that show what a run learned and forgot.
+fn next(base: &Path, run: &Path) -> String {
+    let [base, run] = [base, run].map(|path| shell_word(&path.display().to_string()));
+    format!(
+        "next: `polymath report {base} {run} -o report` says what it gained and forgot, and `polymath chat {run} {base}` talks \
+         with both"
+    )
 }
 
 /// Returns the remarks that `prepare` makes about the niche's dataset, with the keys that a `finetune` config has for

@@ -221,7 +221,7 @@ fn heldout_split(name: &str, domain: &DomainManifest) -> String {
     }
     if domain.heldout_by_quota > 0 {
         text += &format!(
-            "  {name}: held out beyond those that the hash chooses, which were too few: {}\n",
+            "  {name}: held out in addition to those that the hash chose, which were too few: {}\n",
             counted(domain.heldout_by_quota, "document")
         );
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::Context;
 use polymath_model::resident_memory;
 use polymath_pretrain::{PretrainConfig, Pretraining};
+use polymath_study::shell_word;
 use polymath_train::{Launch, Observer, Outcome, Plan, Training, memory_of};
 
 use super::dry_run;
@@ -64,7 +65,14 @@ pub fn run(arguments: &arguments::Train, environment: &Environment) -> Result<()
         [only] => only.name.clone(),
         several => format!("the mean of {} domains", several.len()),
     };
-    conclude(outcome, &folder, &score_name, environment)
+    conclude(outcome, &folder, &score_name, environment)?;
+    let run = shell_word(&folder.display().to_string());
+    environment.say(&format!(
+        "next: `polymath evaluate {run}` scores it, `polymath generate {run} --prompt TEXT` lets it write, and a fine-tuning \
+         starts from it with `base = \"{}\"`",
+        folder.display()
+    ));
+    Ok(())
 }
 
 /// Returns a sentence about a run: its folder, model, rows, steps and memory.

@@ -85,7 +85,8 @@ impl Launch {
             .classes(class)
     }
 
-    /// Names the numbers on which the work of a block depends, given its place in the grid.
+    /// Sets the function that sorts blocks into classes of equal work by their place in the grid. Counting then runs
+    /// one block of each class and multiplies.
     pub fn classes(mut self, class: impl Fn([usize; 3]) -> Class + 'static) -> Self {
         self.classes = Some(Box::new(class));
         self

@@ -132,14 +132,14 @@ impl RetainedDomains {
         };
         let named = |domain: &RetainedDomain| {
             let ScoredGroups { count, by_size } = domain.test;
-            format!("`{}` ({by_size:.0} of {count})", domain.name)
+            format!("`{}` ({count}, as good as {by_size:.0})", domain.name)
         };
         let names: Vec<String> = self.0.iter().filter(few).map(named).collect();
         (!names.is_empty()).then(|| {
             format!(
-                "too little is held out to show that the limits of {} are kept: that takes {FEWEST_EFFECTIVE:.0} effective groups of \
-                 the test split, and by their sizes they have no more than these. At best the verdict will be `undecided`: prepare \
-                 with a greater `heldout_groups`, raise `evaluation.max_tokens`, or give these domains no limit",
+                "at best the verdict will be `undecided`: to show that a limit is kept takes {FEWEST_EFFECTIVE:.0} scored groups of \
+                 like size in the test split, and there are fewer of {}. Prepare with a greater `heldout_groups`, raise \
+                 `evaluation.max_tokens`, or give these domains no limit",
                 names.join(", ")
             )
         })
