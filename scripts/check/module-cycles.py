@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Finds circles of files inside a crate.
+"""Finds cycles of files inside a crate.
 
 An arrow goes from a file to the file that defines an item it uses: by `use`, by a path in the code, or through a
-re-export. A module that only re-exports its children has no arrow to them, so a circle means that a child needs an item
+re-export. A module that only re-exports its children has no arrow to them, so a cycle means that a child needs an item
 which its parent's file defines while that file needs the child. Code under `#[cfg(test)]` does not count.
 
-Prints every circle of more than two files with its arrows. Exits with 1 if there is any outside EXCEPTIONS, or if an exception
+Prints every cycle of more than two files with its arrows. Exits with 1 if there is any outside EXCEPTIONS, or if an exception
 is no longer needed. Dependencies between crates are the business of architecture.py.
 
   scripts/check/module-cycles.py [CRATE …]      all crates, or the named ones
@@ -18,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Circles that stay for now: (crate, folder below src, "" for all): reason. A circle is excused if all its files lie there.
+# Cycles that stay for now: (crate, folder below src, "" for all): reason. A cycle is excused if all its files lie there.
 EXCEPTIONS = {
     ("cli", "dashboard/view"): "panels use the frame that draws them",
     ("report", ""): "the types of a report lie in the file that renders them, until they get a file below the pages",
@@ -230,8 +230,8 @@ def components(graph):
     return result
 
 
-def circles(crate, used):
-    """Prints the circles of a crate that are not excused, and counts them."""
+def cycles(crate, used):
+    """Prints the cycles of a crate that are not excused, and counts them."""
     source = crate.folder / "src"
     arrows = {module.file: crate.arrows(module) for module in crate.modules.values()}
     count = 0
@@ -248,7 +248,7 @@ def circles(crate, used):
             used.update((crate.folder.name, place) for place in excuse)
             continue
         count += 1
-        print(f"{crate.folder.name}: a circle of {len(names)} files")
+        print(f"{crate.folder.name}: a cycle of {len(names)} files")
         for file in sorted(component):
             for target in sorted(component & set(arrows[file])):
                 words = ", ".join(sorted(arrows[file][target]))
@@ -257,7 +257,7 @@ def circles(crate, used):
 
 
 def check_itself():
-    """Fails unless a planted circle is found, and none where a parent only re-exports its children."""
+    """Fails unless a planted cycle is found, and none where a parent only re-exports its children."""
     sound = {
         "lib.rs": "mod a;\nmod b;\npub use a::A;",
         "a/mod.rs": "mod c;\npub use c::C;\npub struct A;",
@@ -276,7 +276,7 @@ def check_itself():
             arrows = {module.file: crate.arrows(module) for module in crate.modules.values()}
             found.append(max(map(len, components(arrows))))
     if found != [1, 3]:
-        sys.exit(f"module-cycles.py does not find the circle that it plants: {found}")
+        sys.exit(f"module-cycles.py does not find the cycle that it plants: {found}")
 
 
 def main():
@@ -284,14 +284,14 @@ def main():
     folders = sorted(folder.parent for folder in ROOT.glob("crates/*/Cargo.toml"))
     chosen = [folder for folder in folders if not sys.argv[1:] or folder.name in sys.argv[1:]]
     used = set()
-    count = sum(circles(Crate(folder), used) for folder in chosen)
+    count = sum(cycles(Crate(folder), used) for folder in chosen)
     for name, place in EXCEPTIONS:
         if (ROOT / "crates" / name) in chosen and (name, place) not in used:
-            print(f"EXCEPTIONS: `crates/{name}/src/{place}` has no circle any more: take it out")
+            print(f"EXCEPTIONS: `crates/{name}/src/{place}` has no cycle any more: take it out")
             count += 1
     if count:
         return f"{count} found: move what is shared into a file below its users"
-    print(f"no circle of more than two files in {len(chosen)} crates")
+    print(f"no cycle of more than two files in {len(chosen)} crates")
     return 0
 
 
