@@ -67,8 +67,8 @@ pub struct TrainingConfig {
     /// `steps` and `epochs`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epochs: Option<f64>,
-    /// Rows of each optimizer step; default: 16, or a number that suits the length if the program chooses the length or,
-    /// in a fine-tuning, `epochs` sets it.
+    /// Rows of each optimizer step; default: 16, or a number that suits the length if the program chooses the length
+    /// or, in a fine-tuning, `epochs` sets it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_size: Option<usize>,
     /// Tokens in a row; default: 256, or the base's context if that is shorter. For a fine-tuning on examples with
