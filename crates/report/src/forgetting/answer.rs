@@ -157,7 +157,7 @@ impl<'a> Compared<'a> {
             None => self.without_gain(),
         };
         format!(
-            "{opening} No retained domain was scored, so this report cannot say what was forgotten: score domains that the base \
+            "{opening} No retained domain was judged, so this report cannot say what was forgotten: score domains that the base \
              knows."
         )
     }

@@ -242,7 +242,7 @@ fn run_sentences_follow_the_verdicts() {
         ),
         (
             [-0.2, 0.0],
-            "middle shows no significant gain on competition (0.000 bits per byte, 12 held-out groups); it ",
+            "middle shows no significant gain on competition (0.000 bits per byte, 39 held-out groups); it ",
             "; it kept all 2 ",
         ),
     ] {
