@@ -6,7 +6,9 @@ use std::path::Path;
 use predicates::str::contains;
 use serde_json::{Value, json};
 
-use crate::support::fixture::{finetune, polymath, prepare, read_json, records, succeed, write};
+use crate::support::fixture::{
+    finetune, polymath, prepare, prepare_data, read_json, records, succeed, write,
+};
 
 /// Trains a short run with these settings and returns the metrics of each step.
 fn steps(at: &Path, phase: &str, settings: &[&str]) -> Vec<Value> {
@@ -208,4 +210,21 @@ fn settings_of_retention_reach_the_run() {
     .assert()
     .success()
     .stderr(contains("tokens for 6 rows"));
+}
+
+/// Checks that a pretraining is chosen by the mean of the domains that it trains on, and not by one that is only
+/// watched.
+#[test]
+fn a_pretraining_is_chosen_by_the_mean_of_its_domains() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    prepare_data(at);
+    let few = ["training.steps=2", "evaluation.every=2"];
+    let ended = succeed(at, &["pretrain", "pretrain.toml", few[0], few[1]]);
+    let lines = records(&at.join("runs/base"));
+    let bits = &lines.last().unwrap()["heldout_bits_per_byte"];
+    let mean = f64::midpoint(number(bits, "counting"), number(bits, "letters"));
+    ended.stdout(contains(format!(
+        "{mean:.4} bits per byte of the mean of 2 domains"
+    )));
 }

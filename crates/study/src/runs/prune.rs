@@ -291,3 +291,41 @@ impl Needed {
         self.places.iter().find(is_it).map(|origin| &*origin.of)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks that a checkpoint is needed by a model that came from it over another fine-tuning, whose own base is
+    /// gone.
+    #[test]
+    fn bases_of_earlier_fine_tunings_are_needed() {
+        let root = tempfile::tempdir().unwrap();
+        let at = root.path().canonicalize().unwrap();
+        let [first, other] = ["step-000001", "step-000002"].map(|step| at.join("run").join(step));
+        let model = at.join("model");
+        for folder in [&first, &other, &model] {
+            std::fs::create_dir_all(folder).unwrap();
+        }
+        let stage = |base: &Path| {
+            format!(
+                "base = {base:?}\nbase_sha256 = \"{}\"\nmethod = \"full\"\nniche = \"n\"\ndataset = \"d\"\n",
+                base.display()
+            )
+        };
+        let text = format!("{}[[earlier]]\n{}", stage(&at.join("gone")), stage(&first));
+        std::fs::write(model.join("base.toml"), text).unwrap();
+        let mut needed = Needed::default();
+        needed.add(&model).unwrap();
+        let by = |path: &Path| {
+            let checkpoint = StoredCheckpoint {
+                step: 1,
+                path: path.to_path_buf(),
+                state: Err("not read".into()),
+            };
+            needed.by(&checkpoint).map(Path::to_path_buf)
+        };
+        assert_eq!(by(&first), Some(model.clone()));
+        assert_eq!(by(&other), None);
+    }
+}
