@@ -4,6 +4,7 @@
 //! order. Therefore the result is the same for any number of threads, although the tasks differ.
 
 use super::format::Format;
+use super::narrow;
 use super::tile::{Rows, Target, tile_shape};
 use crate::Precision;
 use crate::fused::simd::buffer::{Shared, with_buffer};
@@ -70,7 +71,7 @@ pub(crate) fn gemm_into(format: Format, a: Matrix, b: Matrix, c: Shared, mut sto
     for start in (0..k).step_by(PACKED_STEPS) {
         let steps = (start, PACKED_STEPS.min(k - start));
         let part = b.block(steps, (0, n));
-        // Rows of A that reach this branch are many or not contiguous, so B is packed even for few.
+        // Rows of A that reach this branch are many or not contiguous: no dot products, even for few.
         with_packed(part, m.max(FEW_ROWS + 1), format, |b| {
             b.multiply_into(a.block((0, m), steps), c, store, Threads::All)
         });
@@ -92,8 +93,10 @@ pub(crate) fn symmetric_gemm(a: Matrix, b: Matrix, c: &mut [f32]) {
         let steps = (start, PACKED_STEPS.min(k - start));
         let part = b.block(steps, (0, m));
         // B is packed even for few rows: only a packed B can be multiplied in part.
-        with_packed(part, m.max(FEW_ROWS + 1), Format::Plain, |b| {
-            let places = b.places.expect("more than few rows are packed");
+        with_packed_by(Threads::All, part, Format::Plain, |b| {
+            let Operand::Packed(places) = b.operand else {
+                unreachable!("B was packed")
+            };
             let c = Shared::new(c);
             for_each(tasks, m * m * steps.1 / 2, |task| {
                 let row = (tasks - 1 - task) * rows; // the longest rows first
@@ -202,30 +205,46 @@ fn step_blocks(k: usize, format: Format) -> impl Iterator<Item = (usize, usize)>
         .map(move |start| (start, length.min(k - start)))
 }
 
-/// Operand B (k × n), packed for any number of products.
+/// Operand B (k × n), prepared for any number of products.
 pub(crate) struct PackedOperand<'p> {
     b: Matrix<'p>,
-    /// Packed blocks of k, one after the other, each with its panels. `None` if the rows are too few for packing to
-    /// pay.
-    places: Option<&'p [f32]>,
+    operand: Operand<'p>,
     format: Format,
 }
 
-/// Calls `work` with B prepared for products with `rows` rows of A in all. Packs B in parallel if these are more than
-/// a few.
+/// Form of an operand B.
+#[derive(Clone, Copy)]
+enum Operand<'p> {
+    /// Packed blocks of k, one after the other, each with its panels.
+    Packed(&'p [f32]),
+    /// B as it is, for dot products with a few rows.
+    FewRows,
+    /// B as it is, for transposed products with a few dozen rows.
+    Narrow,
+}
+
+/// Calls `work` with B prepared for products with `rows` rows of A in all. Packs B in parallel if these are many.
 pub(crate) fn with_packed<R>(
     b: Matrix,
     rows: usize,
     format: Format,
     work: impl FnOnce(&PackedOperand) -> R,
 ) -> R {
-    if rows <= FEW_ROWS && b.row_stride == 1 {
-        return work(&PackedOperand {
-            b,
-            places: None,
-            format,
-        });
-    }
+    let operand = match () {
+        () if rows <= FEW_ROWS && b.row_stride == 1 => Operand::FewRows,
+        () if narrow::applies(rows, b, format) => Operand::Narrow,
+        () => return with_packed_by(Threads::All, b, format, work),
+    };
+    work(&PackedOperand { b, operand, format })
+}
+
+/// Calls `work` with B packed by these threads.
+pub(super) fn with_packed_by<R>(
+    threads: Threads,
+    b: Matrix,
+    format: Format,
+    work: impl FnOnce(&PackedOperand) -> R,
+) -> R {
     let (k, n) = (b.rows, b.columns);
     let width = tile_shape().1;
     let padded = n.next_multiple_of(width);
@@ -234,7 +253,7 @@ pub(crate) fn with_packed<R>(
     let blocks: Vec<_> = step_blocks(k, format).collect();
     with_buffer(padded * format.places(k), |packed| {
         let shared = Shared::new(packed);
-        for_each(blocks.len() * column_tasks, PACKING_WORK * k * n, |task| {
+        let task = |task: usize| {
             let (start, length) = blocks[task / column_tasks];
             let column = task % column_tasks * columns;
             let part = b.block((start, length), (column, columns.min(n - column)));
@@ -243,10 +262,15 @@ pub(crate) fn with_packed<R>(
             // SAFETY: each part of B has its own range of the buffer.
             let packed = unsafe { shared.slice(at, part.columns.next_multiple_of(width) * places) };
             format.pack_panels(part, width, packed);
-        });
+        };
+        let tasks = blocks.len() * column_tasks;
+        match threads {
+            Threads::All => for_each(tasks, PACKING_WORK * k * n, task),
+            Threads::One => (0..tasks).for_each(task),
+        }
         work(&PackedOperand {
             b,
-            places: Some(packed),
+            operand: Operand::Packed(packed),
             format,
         })
     })
@@ -279,8 +303,15 @@ impl PackedOperand<'_> {
             return;
         }
         assert!(stride >= n && c.len() >= (m - 1) * stride + n);
-        let Some(places) = self.places else {
-            return few_rows(a, self.b, (c, stride), store, self.format.precision());
+        let places = match self.operand {
+            Operand::Packed(places) => places,
+            Operand::FewRows => {
+                return few_rows(a, self.b, (c, stride), store, self.format.precision());
+            }
+            Operand::Narrow => {
+                let how = (self.format, threads);
+                return narrow::multiply(a, self.b, (c, stride), store, how);
+            }
         };
         let (rows, columns) = match threads {
             Threads::All => task_shape((m, k, n), self.format),

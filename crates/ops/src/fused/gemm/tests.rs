@@ -1,7 +1,9 @@
-use super::driver::{Store, gemm, gemm_in, symmetric_gemm};
+use super::driver::{Store, gemm, gemm_in, symmetric_gemm, with_packed};
 use super::format::Format;
 use crate::Precision;
+use crate::fused::simd::buffer::Shared;
 use crate::fused::simd::matrix::Matrix;
+use crate::fused::simd::parallel::Threads;
 
 /// Returns pseudo-random numbers between −1 and 1.
 pub(in crate::fused) fn numbers(length: usize, seed: u64) -> Vec<f32> {
@@ -167,6 +169,43 @@ fn bf16_rounds_the_factors() {
                         error <= 1e-6 * (size + 1.0),
                         "{m}×{k}×{n}, layout {layout}: {error}"
                     );
+                }
+            }
+        }
+    }
+}
+
+/// Checks that a few dozen rows, for which B is not packed, have the bits that they have among more rows: replaced and
+/// added, in contiguous rows and in rows apart, on all threads and on one, with A in rows and in columns.
+#[test]
+fn a_few_dozen_rows_have_the_bits_of_many() {
+    const MANY: usize = 70;
+    for (m, k, n) in [(5, 700, 250), (33, 300, 65), (64, 40, 300), (64, 9, 121)] {
+        let (a_data, b_data) = (numbers(MANY * k, 1), numbers(n * k, 2));
+        let b = Matrix::new(&b_data, n, k).transposed();
+        for a in [
+            Matrix::new(&a_data, MANY, k),
+            Matrix::new(&a_data, k, MANY).transposed(),
+        ] {
+            for format in [Format::Plain, Format::Rounded, Format::Bf16Pairs] {
+                for (store, before) in [(Store::Replace, f32::NAN), (Store::Add, 0.5)] {
+                    let mut many = vec![before; MANY * n];
+                    gemm_in(format, a, b, &mut many, store);
+                    let few = a.block((0, m), (0, k));
+                    let mut c = vec![before; m * n];
+                    gemm_in(format, few, b, &mut c, store);
+                    let bits = |c: &[f32]| -> Vec<u32> { c.iter().map(|c| c.to_bits()).collect() };
+                    assert_eq!(bits(&c), bits(&many[..m * n]), "{m}×{k}×{n}, {format:?}");
+                    let stride = n + 3;
+                    let mut apart = vec![before; m * stride];
+                    with_packed(b, m, format, |b| {
+                        let c = Shared::new(&mut apart);
+                        b.multiply_strided(few, (c, stride), store, Threads::One);
+                    });
+                    for (row, c) in apart.chunks(stride).enumerate() {
+                        assert_eq!(bits(&c[..n]), bits(&many[row * n..][..n]));
+                        assert_eq!(bits(&c[n..]), bits(&[before; 3]));
+                    }
                 }
             }
         }
