@@ -67,7 +67,7 @@ fn packing_is_reported_and_tokens_are_counted() {
     );
 
     let said = [
-        "rows of 200 tokens, in which the examples of asked fit",
+        "rows of 200 tokens, the whole context of the base",
         "asked: ",
         "padding",
     ];

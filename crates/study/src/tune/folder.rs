@@ -184,7 +184,9 @@ impl TuneFolder {
         }
         for path in earlier.iter().filter(|path| path.is_file()) {
             let aside = path.with_extension("toml.old");
-            std::fs::rename(path, aside).map_err(StudyError::file(path))?;
+            let text = polymath_base::read(path).map_err(StudyError::file(path))?;
+            polymath_base::write(&aside, &text).map_err(StudyError::file(&aside))?;
+            polymath_base::remove(path).map_err(StudyError::file(path))?;
         }
         write(
             &self.root.join(RECORD),
