@@ -6,7 +6,7 @@ use crate::sources::document::Part;
 use crate::sources::fields::TOOLS;
 use crate::sources::notes::count;
 
-/// Chat template that writes conversations as [`Conversation::plainly`] does. Saved with a model that was trained on
+/// Chat template that writes conversations as plain text: `role: content` lines. Saved with a model that was trained on
 /// such conversations, it lets any program talk with the model.
 pub const PLAIN_CHAT_TEMPLATE: &str = concat!(
     "{% for message in messages %}{{ message.role + ': ' }}",
