@@ -6,8 +6,8 @@ use crate::sources::document::Part;
 use crate::sources::fields::TOOLS;
 use crate::sources::notes::count;
 
-/// Chat template that writes conversations as plain text: `role: content` lines. Saved with a model that was trained on
-/// such conversations, it lets any program talk with the model.
+/// Chat template that writes conversations as plain text: `role: content` lines. Saved with a model that was trained
+/// on such conversations, it lets any program talk with the model.
 pub const PLAIN_CHAT_TEMPLATE: &str = concat!(
     "{% for message in messages %}{{ message.role + ': ' }}",
     "{% if message.role == 'assistant' %}{% generation %}{{ message.content + '\\n' }}{% endgeneration %}",
