@@ -2,9 +2,8 @@
 //!
 //! Read from the inside out: `tile` describes the operands of a microkernel; `kernel` chooses the f32 microkernel and
 //! `vector` implements it for AVX2 and AVX-512; `bf16_dot` and `amx` are the microkernels for bf16 pairs; `pack` copies
-//! operands into panels; `format` ties a packed format to its microkernel; `driver` runs a product on all threads, those of a
-//! few dozen rows as `narrow` does.
-//! `peak` measures the processor's best rate.
+//! operands into panels; `format` ties a packed format to its microkernel; `driver` runs a product on all threads,
+//! those of a few dozen rows as `narrow` does. `peak` measures the processor's best rate.
 
 #[cfg(target_arch = "x86_64")]
 pub(super) mod amx;
