@@ -26,6 +26,14 @@ pub fn interval(ends: Option<[f64; 2]>) -> String {
     })
 }
 
+/// Formats a figure with its interval, if it has one.
+pub fn figure(figure: &Figure) -> String {
+    match figure.interval {
+        Some(ends) => format!("{} {}", signed(figure.value), interval(Some(ends))),
+        None => signed(figure.value),
+    }
+}
+
 /// Formats a number without a sign, or `None` as a dash.
 pub fn plain(value: Option<f64>) -> String {
     value.map_or("–".into(), |value| format!("{value:.3}"))

@@ -3,10 +3,9 @@
 use super::{Answer, ForgettingReport, RunReport, knowledge, overview, tasks, wording};
 use crate::aligned;
 use crate::wording::{
-    asked, bound, interval, percent, plain, points, points_interval, probability,
+    asked, bound, figure, percent, plain, points, points_interval, probability,
     probability_or_dash, sign, signed, signed_or_dash,
 };
-use polymath_eval::statistics::Figure;
 
 /// Renders a report for a terminal: one block per run, with aligned columns.
 pub fn render(report: &ForgettingReport) -> String {
@@ -19,10 +18,10 @@ pub fn render(report: &ForgettingReport) -> String {
         text += &aligned(&rows(run));
         let summary = &run.summary;
         if let Some(gain) = summary.niche_gain {
-            text += &format!("  niche gain {}", estimate(&gain));
+            text += &format!("  niche gain {}", figure(&gain));
         }
         if let Some(mean) = summary.mean_forgetting {
-            text += &format!("  mean forgetting {}", estimate(&mean));
+            text += &format!("  mean forgetting {}", figure(&mean));
         }
         if let Some(worst) = &summary.worst_forgetting {
             text += &format!(
@@ -116,14 +115,6 @@ fn overview(report: &ForgettingReport, answer: &Answer) -> Vec<Vec<String>> {
     std::iter::once(head.map(str::to_owned).to_vec())
         .chain(rows)
         .collect()
-}
-
-/// Formats a figure with its interval, if it has one.
-fn estimate(figure: &Figure) -> String {
-    let between = figure.interval.map_or(String::new(), |between| {
-        format!(" {}", interval(Some(between)))
-    });
-    signed(figure.value) + &between
 }
 
 fn rows(run: &RunReport) -> Vec<Vec<String>> {

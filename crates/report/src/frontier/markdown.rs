@@ -6,7 +6,7 @@ use super::recommendation::{FEWEST_SEEDS, Outcome, Recommendation};
 use crate::aligned;
 use crate::diverged;
 use crate::untrusted::inline;
-use crate::wording::{interval, percent, signed};
+use crate::wording::{figure, percent, signed};
 use polymath_eval::statistics::{FEWEST_EFFECTIVE, FEWEST_GROUPS, Figure};
 
 /// Renders a frontier in Markdown: sentences and tables.
@@ -124,14 +124,6 @@ pub fn place(frontier: &Frontier, method: &Method, form: Form) -> String {
         (None, Some(other), _) => format!("not significantly worse than {}", form.name(other)),
         (None, None, Some(_)) => "not dominated".into(),
         (None, None, None) => "not compared".into(),
-    }
-}
-
-/// Formats a value with its interval.
-fn figure(estimate: &Figure) -> String {
-    match estimate.interval {
-        Some(ends) => format!("{} {}", signed(estimate.value), interval(Some(ends))),
-        None => signed(estimate.value),
     }
 }
 

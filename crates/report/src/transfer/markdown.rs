@@ -4,7 +4,7 @@ use super::Transfer;
 use crate::aligned;
 use crate::diverged;
 use crate::untrusted::{code, inline};
-use crate::wording::{count, interval, percent, probability, signed};
+use crate::wording::{count, figure, interval, percent, probability, signed};
 use polymath_eval::statistics::Figure;
 
 /// Renders a transfer matrix and its forecasts in Markdown.
@@ -23,10 +23,7 @@ pub fn render(transfer: &Transfer) -> String {
     for row in &transfer.rows {
         text += &format!("| {} |", inline(&row.domain));
         for change in &row.changes {
-            let ends = change
-                .interval
-                .map(|ends| format!(" {}", interval(Some(ends))));
-            text += &format!(" {}{} |", signed(change.value), ends.unwrap_or_default());
+            text += &format!(" {} |", figure(change));
         }
         text += "\n";
     }

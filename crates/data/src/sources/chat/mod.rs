@@ -64,12 +64,8 @@ pub(crate) fn template_files(tokenizer: &Path) -> Result<Vec<PathBuf>, DataError
     let Some((file, _)) = main_templates(tokenizer)? else {
         return Ok(Vec::new());
     };
-    let for_tools = tokenizer.with_file_name(FOR_TOOLS);
-    let is_there = polymath_input::is_file(&for_tools)?;
-    Ok([file]
-        .into_iter()
-        .chain(is_there.then_some(for_tools))
-        .collect())
+    let for_tools = file_for_tools(tokenizer)?;
+    Ok([file].into_iter().chain(for_tools).collect())
 }
 
 /// A file, and the templates in it with their names, the default one first.
@@ -79,12 +75,17 @@ fn templates(tokenizer: &Path) -> Result<Option<Templates>, DataError> {
     let Some((file, mut templates)) = main_templates(tokenizer)? else {
         return Ok(None);
     };
-    let for_tools = tokenizer.with_file_name(FOR_TOOLS);
-    if polymath_input::is_file(&for_tools)? {
+    if let Some(for_tools) = file_for_tools(tokenizer)? {
         templates.retain(|(name, _)| *name != TOOL_USE);
         templates.push((TOOL_USE, polymath_input::read_text(&for_tools)?));
     }
     Ok(Some((file, templates)))
+}
+
+/// Returns the path of the template for tools; `None` if there is no such file.
+fn file_for_tools(tokenizer: &Path) -> Result<Option<PathBuf>, DataError> {
+    let path = tokenizer.with_file_name(FOR_TOOLS);
+    Ok(polymath_input::is_file(&path)?.then_some(path))
 }
 
 /// Returns the templates of `chat_template.jinja`, else of `tokenizer_config.json`.

@@ -92,7 +92,7 @@ pub(crate) fn symmetric_gemm(a: Matrix, b: Matrix, c: &mut [f32]) {
     for start in (0..k).step_by(PACKED_STEPS) {
         let steps = (start, PACKED_STEPS.min(k - start));
         let part = b.block(steps, (0, m));
-        // B is packed even for few rows: only a packed B can be multiplied in part.
+        // Only a packed B can be multiplied in part.
         with_packed_by(Threads::All, part, Format::Plain, |b| {
             let Operand::Packed(places) = b.operand else {
                 unreachable!("B was packed")
@@ -230,10 +230,12 @@ pub(crate) fn with_packed<R>(
     format: Format,
     work: impl FnOnce(&PackedOperand) -> R,
 ) -> R {
-    let operand = match () {
-        () if rows <= FEW_ROWS && b.row_stride == 1 => Operand::FewRows,
-        () if narrow::applies(rows, b, format) => Operand::Narrow,
-        () => return with_packed_by(Threads::All, b, format, work),
+    let operand = if rows <= FEW_ROWS && b.row_stride == 1 {
+        Operand::FewRows
+    } else if narrow::applies(rows, b, format) {
+        Operand::Narrow
+    } else {
+        return with_packed_by(Threads::All, b, format, work);
     };
     work(&PackedOperand { b, operand, format })
 }
@@ -253,7 +255,8 @@ pub(super) fn with_packed_by<R>(
     let blocks: Vec<_> = step_blocks(k, format).collect();
     with_buffer(padded * format.places(k), |packed| {
         let shared = Shared::new(packed);
-        let task = |task: usize| {
+        let tasks = blocks.len() * column_tasks;
+        threads.for_each(tasks, PACKING_WORK * k * n, |task| {
             let (start, length) = blocks[task / column_tasks];
             let column = task % column_tasks * columns;
             let part = b.block((start, length), (column, columns.min(n - column)));
@@ -262,12 +265,7 @@ pub(super) fn with_packed_by<R>(
             // SAFETY: each part of B has its own range of the buffer.
             let packed = unsafe { shared.slice(at, part.columns.next_multiple_of(width) * places) };
             format.pack_panels(part, width, packed);
-        };
-        let tasks = blocks.len() * column_tasks;
-        match threads {
-            Threads::All => for_each(tasks, PACKING_WORK * k * n, task),
-            Threads::One => (0..tasks).for_each(task),
-        }
+        });
         work(&PackedOperand {
             b,
             operand: Operand::Packed(packed),

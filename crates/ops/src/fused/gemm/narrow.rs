@@ -7,7 +7,7 @@ use super::driver::{Store, with_packed_by};
 use super::format::Format;
 use crate::fused::simd::buffer::{Shared, with_buffer};
 use crate::fused::simd::matrix::Matrix;
-use crate::fused::simd::parallel::{Threads, for_each};
+use crate::fused::simd::parallel::Threads;
 
 /// Maximum number of rows of A. With more rows, packing B costs little in comparison.
 pub(super) const MOST_ROWS: usize = 64;
@@ -54,10 +54,6 @@ pub(super) fn multiply(
                 }
             });
         };
-        let tasks = n.div_ceil(TASK_COLUMNS);
-        match threads {
-            Threads::All => for_each(tasks, m * k * n, task),
-            Threads::One => (0..tasks).for_each(task),
-        }
+        threads.for_each(n.div_ceil(TASK_COLUMNS), m * k * n, task);
     });
 }

@@ -13,6 +13,16 @@ pub(crate) enum Threads {
     One,
 }
 
+impl Threads {
+    /// Calls `task(index)` for `tasks` indices, on these threads as [`for_each`] does.
+    pub fn for_each(self, tasks: usize, work: usize, task: impl Fn(usize) + Sync + Send) {
+        match self {
+            Self::All => for_each(tasks, work, task),
+            Self::One => (0..tasks).for_each(task),
+        }
+    }
+}
+
 /// Calls `task(index)` for `tasks` indices, on all threads if `work` (multiplications in all) is large enough.
 pub(crate) fn for_each(tasks: usize, work: usize, task: impl Fn(usize) + Sync + Send) {
     if tasks <= 1 || work < SERIAL_WORK {
