@@ -218,7 +218,10 @@ fn train_tokenizer(
     if size < wanted {
         tracing::warn!("the text gives a vocabulary of {size} tokens only, not {wanted}");
     }
-    progress.finish(&format!("{size} tokens, from {:.1} MB", bytes as f64 / 1e6));
+    progress.finish(&format!(
+        "{size} tokens, from {}",
+        polymath_base::bytes_text(bytes)
+    ));
     Ok(trained)
 }
 

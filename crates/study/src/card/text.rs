@@ -101,14 +101,6 @@ fn millions(count: u64) -> String {
     }
 }
 
-/// Formats a number of bytes in kB or MB.
-fn megabytes(bytes: u64) -> String {
-    match bytes {
-        0..1_000_000 => format!("{:.0} kB", bytes as f64 / 1e3),
-        _ => format!("{:.1} MB", bytes as f64 / 1e6),
-    }
-}
-
 fn training(facts: &Facts) -> String {
     let mut text = String::new();
     let mut rows = String::new();
@@ -148,7 +140,7 @@ fn row(facts: &Facts, domain: &str, manifest: &DomainManifest) -> String {
     format!(
         "| {} | {role} | {} | {} | {} documents |\n",
         inline(domain),
-        megabytes(manifest.train.bytes),
+        polymath_base::bytes_text(manifest.train.bytes),
         millions(manifest.train.tokens),
         manifest.heldout.documents
     )
