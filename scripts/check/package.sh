@@ -36,7 +36,7 @@ def missing(package, source):
     text = re.sub(r"^\s*//.*$", "", source.read_text(), flags=re.MULTILINE)
     for pattern in patterns(text):
         folder, _, name = pattern.rpartition("/")
-        # In a module that is no `mod.rs`, `path` within an inline module would be another folder: none is used.
+        # In a module that is not a `mod.rs`, `path` within an inline module would name another folder: none is used.
         found = [file.resolve() for file in (source.parent / folder).glob(name)]
         if not found or not all(package in file.parents for file in found):
             yield f"{source.relative_to(ROOT)}: `{pattern}` is not in the package"

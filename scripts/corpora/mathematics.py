@@ -41,7 +41,7 @@ def plain(docstring):
 
 
 def prose(text):
-    """The text outside sessions: what is not indented, or is indented but is no session and no output after one."""
+    """The text outside sessions: what is not indented, or is indented but neither a session nor the output after one."""
     return "\n".join(part for part in re.split(r"\n\s*\n", text) if "sage: " not in part)
 
 

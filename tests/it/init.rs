@@ -146,7 +146,7 @@ fn odd_folders_are_understood() {
             .args(["init", "prepare", made])
             .assert()
             .code(2)
-            .stderr(contains("whose files are no texts"));
+            .stderr(contains("whose files are not texts"));
     }
     write(at, "tiny/a.txt", "Hello there.");
     polymath(at)
@@ -186,7 +186,7 @@ fn one_config_is_written_where_it_is_asked_for() {
     for (folder, said) in [
         ("empty", "has no text to learn from"),
         ("pictures", "has no text to learn from"),
-        ("nowhere", "`nowhere` is no folder"),
+        ("nowhere", "`nowhere` is not a folder"),
     ] {
         polymath(at)
             .args(["init", folder])
@@ -198,7 +198,7 @@ fn one_config_is_written_where_it_is_asked_for() {
         .args(["init", "tune", "texts"])
         .assert()
         .code(2)
-        .stderr(contains("`tune` is no config"));
+        .stderr(contains("`tune` is not a config"));
 }
 
 /// Checks that the keys of every config are printed with their types, units and defaults.

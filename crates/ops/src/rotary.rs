@@ -59,7 +59,7 @@ impl RotaryTable {
             .iter()
             .find(|f| !(**f * last).is_finite())
         {
-            bail!("a rotary table with the frequency `{frequency}`: its angles are no numbers")
+            bail!("a rotary table with the frequency `{frequency}`: its angles are not numbers")
         }
         Ok(Self(Arc::new(Table {
             inverse_frequencies: inverse_frequencies.to_vec(),

@@ -35,7 +35,7 @@ pub struct Setting {
 }
 
 impl Setting {
-    /// Makes a setting of `key` in `table`, without a reason.
+    /// Makes a setting that gives `key` in `table` this value, without a comment.
     pub fn of(table: &[&str], key: &'static str, value: impl Into<Value>) -> Self {
         Self {
             table: table.iter().map(|name| (*name).to_owned()).collect(),
@@ -45,7 +45,7 @@ impl Setting {
         }
     }
 
-    /// Adds the reason for the value to the setting.
+    /// Adds the reason for the value, which is written as a comment behind it.
     #[must_use]
     pub fn because(self, note: &str) -> Self {
         Self {

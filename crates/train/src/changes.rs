@@ -128,7 +128,7 @@ mod tests {
         );
     }
 
-    /// Checks that two spellings of one path are no change, and another path is one.
+    /// Checks that two spellings of one path do not count as a change, and that another path does.
     #[test]
     fn another_base_is_a_change() {
         let folder = tempfile::tempdir().unwrap();

@@ -176,7 +176,7 @@ pub fn verify(folder: &Path) -> Result<RunState, TrainError> {
             (Some(Component::Normal(_)), None)
         ) {
             return Err(broken(format!(
-                "`{STATE}` lists `{name}`, which is no file of this folder"
+                "`{STATE}` lists `{name}`, which is not a file of this folder"
             )));
         }
         let path = folder.join(name);

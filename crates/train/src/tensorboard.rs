@@ -56,8 +56,8 @@ struct Scalar {
 pub(crate) struct EventFile {
     path: PathBuf,
     file: File,
-    /// Start time to which the `seconds` of each event are added. It is such that TensorBoard's time axis shows the
-    /// time of training without interruptions.
+    /// Start time to which the `seconds` of each event are added: the time of this start of the process, minus the
+    /// training time before it. So TensorBoard's time axis shows training time without interruptions.
     begin: f64,
 }
 

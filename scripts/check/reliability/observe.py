@@ -82,7 +82,7 @@ def broken(place, outputs, every):
     """The first checkpoint that is not one of `every` (those that an undisturbed run goes through), and why."""
     for name, files in checkpoints(place, outputs).items():
         if name not in every:
-            return f"{name} is no checkpoint of the undisturbed run"
+            return f"{name} is not a checkpoint of the undisturbed run"
         unlike = difference(every[name], files)
         if unlike:
             return f"checkpoint {name}: {unlike}"

@@ -101,7 +101,7 @@ def two_winners(work):
     """Two starts that write into one another, and a loser that gives no reason."""
     won, lost = works.Ended(0, ""), works.Ended(1, "error: the run `run` is in use by another process")
     if starts.judge([won, lost], 0, ""):
-        return "a start that is refused for the right reason is no fault"
+        return "a start that is refused for the right reason is not a fault"
     mixed = starts.judge([won, won], 0, "run/best/model.safetensors differs")
     wordless = starts.judge([won, works.Ended(1, "error: can't read `run/.lock`")], 0, "")
     return "" if mixed and wordless else "not detected: two winners, or a loser without a reason"
@@ -122,7 +122,7 @@ def growth(work):
     """A frontier that takes more memory or disk with each start, or ends in other bits."""
     allowed = soak.Most(memory=100_000, disk=1_000_000)
     if soak.judge("", 9, (allowed, allowed)):
-        return "a frontier that takes what an undisturbed one takes is no fault"
+        return "a frontier that takes what an undisturbed one takes is not a fault"
     grown = [soak.Most(memory=140_000, disk=1_000_000), soak.Most(memory=100_000, disk=1_300_000)]
     missed = [str(most) for most in grown if not soak.judge("", 9, (most, allowed))]
     if not soak.judge("frontier.json differs", 9, (allowed, allowed)):

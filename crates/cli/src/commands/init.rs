@@ -64,7 +64,7 @@ fn asked(what: &[String]) -> Result<(Vec<ConfigKind>, String), Failure> {
         [first, folder, ..] => match kind(first) {
             Some(kind) => Ok((vec![kind], folder.clone())),
             None => Err(Failure::usage(anyhow!(
-                "`{first}` is no config: expected `prepare`, `pretrain` or `finetune` before the folder `{folder}`"
+                "`{first}` is not a config: expected `prepare`, `pretrain` or `finetune` before the folder `{folder}`"
             ))),
         },
     }

@@ -82,7 +82,7 @@ impl Reader<'_> {
         let text = self.variables.get(word).map_or(word, String::as_str);
         match text.parse() {
             Ok(number) => number,
-            Err(_) => panic!("`{}`: `{text}` is no whole number", self.formula),
+            Err(_) => panic!("`{}`: `{text}` is not a whole number", self.formula),
         }
     }
 }

@@ -278,8 +278,12 @@ fn check(share: f64) -> Result<(), DataError> {
 }
 
 fn turns(old: &MixtureStream, weights: &[f64]) -> Result<Turns, DataError> {
-    old.turns(weights)
-        .ok_or_else(|| DataError::config("retention.replay", "the domains' weights are no shares"))
+    old.turns(weights).ok_or_else(|| {
+        DataError::config(
+            "retention.replay",
+            "the weights of the domains do not give shares",
+        )
+    })
 }
 
 /// Returns the replayed rows per row of the run, or per row of the niche if they are added.

@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     /// Checks that `counts` agrees with counting row by row and that the rows of each domain are numbered
-    /// consecutively, also across blocks. Weights that are no shares give `None`.
+    /// consecutively, also across blocks. Weights that do not give shares give `None`.
     #[test]
     fn turns_are_counted() {
         let turns = Turns::new(&[1.0, 2.0, 0.5], 7).unwrap();

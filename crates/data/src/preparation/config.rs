@@ -286,7 +286,7 @@ impl DomainConfig {
         };
         if let Some(ending) = self.extensions.iter().find(|ending| !is_ending(ending)) {
             let message =
-                format!("`{ending}` is no ending of a file's name: expected one such as `py`");
+                format!("`{ending}` is not an ending of a file's name: expected one such as `py`");
             return wrong("extensions", &message);
         }
         if self.text_field.is_some() && self.fields.is_some() {

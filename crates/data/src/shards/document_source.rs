@@ -81,7 +81,7 @@ impl Dataset {
             }
             Err(error) => Err(DataError::file("read", &path)(error)),
             Ok(json) => serde_json::from_slice(&json).map_err(|error| {
-                DataError::content(&path, format!("is no list of files: {error}"))
+                DataError::content(&path, format!("is not a list of files: {error}"))
             }),
         }
     }

@@ -112,7 +112,7 @@ impl<'a> Search<'a> {
         }
         if FileKind::of(path) == FileKind::Text {
             if kind::is_binary(path)? {
-                let message = format!("is no text: expected {KINDS}");
+                let message = format!("is not text: expected {KINDS}");
                 return Err(DataError::content(path, message));
             }
             self.count_text(path);
@@ -261,8 +261,9 @@ impl<'a> Search<'a> {
     }
 
     fn globbed(&self, pattern: &str) -> Result<Vec<PathBuf>, DataError> {
-        let no_glob =
-            |error: glob::PatternError| self.wrong(format!("`{pattern}` is no glob: {error}"));
+        let no_glob = |error: glob::PatternError| {
+            self.wrong(format!("`{pattern}` is not a valid glob: {error}"))
+        };
         let Some((before, _)) = pattern.split_once("**") else {
             let entries = glob::glob(pattern).map_err(no_glob)?;
             let mut files = Vec::new();

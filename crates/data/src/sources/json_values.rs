@@ -49,7 +49,8 @@ impl<'a, R: BufRead> JsonValues<'a, R> {
             }
             Some(b'{') | None => {}
             Some(_) => {
-                let message = "is no JSON list of records, nor an object: expected `[` or `{`";
+                let message =
+                    "is neither a JSON list of records nor an object: expected `[` or `{`";
                 return Err(values.fault(message));
             }
         }
@@ -272,7 +273,7 @@ mod tests {
     #[test]
     fn faults_are_named_by_line() {
         for (text, said) in [
-            ("x", "a.json:1`: is no JSON list"),
+            ("x", "a.json:1`: is neither a JSON list"),
             ("[{}\n,{}", "a.json:2`: is not JSON: the list does not end"),
             (
                 "[{},\n{\"a\": ",

@@ -171,7 +171,7 @@ impl<'a, R: BufRead> Table<'a, R> {
                     )),
                     ErrorKind::Io(error) => Err(DataError::file("read", self.path)(error)),
                     other => {
-                        let message = format!("is no row of a table: {other:?}");
+                        let message = format!("is not a row of a table: {other:?}");
                         Err(DataError::line(self.path, line, message))
                     }
                 }

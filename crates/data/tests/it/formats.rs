@@ -68,7 +68,7 @@ fn any_text_is_read() {
             "all/paper.pdf",
             "paper.pdf`: is a `.pdf` file, which is not read: `pdftotext",
         ),
-        ("all/logo.png", "logo.png`: is no text"),
+        ("all/logo.png", "logo.png`: is not text"),
         ("all/*.pdf", "matches no file that is read"),
     ] {
         desk.config.domains.clear();
@@ -235,7 +235,11 @@ fn broken_files_are_named_by_line() {
             "{\"data\": [1]}".into(),
             "object.json:1`: has neither `text`",
         ),
-        ("word.json", "true".into(), "word.json:1`: is no JSON list"),
+        (
+            "word.json",
+            "true".into(),
+            "word.json:1`: is neither a JSON list",
+        ),
         (
             "quote.csv",
             "text\na\n\"b\nc\n".into(),

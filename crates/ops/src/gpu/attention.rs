@@ -68,7 +68,7 @@ pub(crate) fn attention(
     })
 }
 
-/// Returns the output in f32, beside the one that the backward pass keeps.
+/// Returns a copy of the output `y` in f32, so that the backward pass can keep `y` itself.
 fn in_f32(y: &Tensor) -> Result<Buffer> {
     match y.dtype() {
         DType::F32 => Buffer::copy_of(y),

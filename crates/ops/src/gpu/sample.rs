@@ -21,7 +21,7 @@ thread_local! {
 struct Signature {
     kernel: (&'static str, usize),
     geometry: [usize; 5],
-    /// Values of the arguments that are no pointers, and the bytes of those that are.
+    /// Values of the arguments that are not pointers, and the bytes of those that are.
     arguments: Vec<u64>,
     /// Number of blocks of each class.
     classes: Vec<(Class, u64)>,

@@ -71,7 +71,7 @@ pub fn definitions(settings: &Settings) -> BTreeMap<String, String> {
                 ignoring letter case and white space: text of the datasets' own domains (the largest share), and the \
                 fine-tuning text of each run. The limit of {limit:.0} % is on whole documents, since a document that a model \
                 was trained on does not test it. The sequences are shown but not judged: phrases that a license or a form \
-                repeats are part of its language, and are no leak."
+                repeats are part of its language, and are not a leak."
             ),
         ),
         (

@@ -103,8 +103,8 @@ fn name(frontier: &Frontier, method: &Method) -> String {
     }
 }
 
-/// Describes in words whether another method dominates this one. The recommended method is only called recommended: a
-/// method that dominates it is not within the limit.
+/// Describes in words whether another method dominates this one. The recommended method is called “recommended” even if
+/// another one dominates it, since that one is not within the limit.
 pub fn place(frontier: &Frontier, method: &Method, form: Form) -> String {
     if frontier.is_recommended(method) {
         return match &method.beaten_by {

@@ -254,7 +254,7 @@ mod tests {
         assert!(Difference::of(&base, &base).sentences("t").is_empty());
     }
 
-    /// Checks that padding is no difference and another normalizer is.
+    /// Checks that padding does not count as a difference, and that another normalizer does.
     #[test]
     fn only_parts_that_change_tokens_differ() {
         let base = json!({"padding": null, "normalizer": null});

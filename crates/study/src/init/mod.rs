@@ -43,13 +43,13 @@ impl Init {
     pub fn look(folder: &Path, output: &Path, kinds: &[ConfigKind]) -> Result<Self, StudyError> {
         if !folder.is_dir() {
             return Err(StudyError::refused(format!(
-                "`{}` is no folder: give a folder with texts, each domain in a folder of its own",
+                "`{}` is not a folder: give a folder with texts, each domain in a folder of its own",
                 folder.display()
             )));
         }
         if let Some(made) = found::made(folder) {
             return Err(StudyError::refused(format!(
-                "`{}` is {made}, whose files are no texts: give a folder with texts, each domain in a folder of its own",
+                "`{}` is {made}, whose files are not texts: give a folder with texts, each domain in a folder of its own",
                 folder.display()
             )));
         }

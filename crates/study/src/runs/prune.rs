@@ -244,7 +244,7 @@ impl Needed {
 
     /// Adds the base of a run or model, and the bases before it.
     fn add(&mut self, folder: &Path) -> Result<(), StudyError> {
-        // A model beside others in a folder is no checkpoint of a run: its lineage is its own.
+        // A model beside others in a folder is not a checkpoint of a run: its lineage is its own.
         let mut lineages = vec![Lineage::of(folder)?];
         for (name, path) in walk::folders(folder) {
             if name.starts_with("step-") || name == "mixed" {

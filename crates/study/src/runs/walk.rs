@@ -12,7 +12,7 @@ const DEEPEST: usize = 6;
 pub(super) struct Walk {
     /// Run folders.
     pub runs: Vec<PathBuf>,
-    /// Folders of models that are no run but have a lineage file or an adapter's config.
+    /// Folders of models that are not runs but have a lineage file or an adapter's config.
     pub models: Vec<PathBuf>,
 }
 

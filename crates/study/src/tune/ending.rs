@@ -64,7 +64,7 @@ pub(super) fn write_files(
     let mut notes = Vec::new();
     let gguf = match file.is_file() {
         true => Ok(file.clone()),
-        // A family or a tokenizer that llama.cpp does not know is no reason to lose the rest.
+        // The other files are written even if llama.cpp lacks the family or the tokenizer.
         false => match write_gguf(ModelSource::of(&model), &file, GgufType::Q8_0) {
             Ok(said) => {
                 notes = said;

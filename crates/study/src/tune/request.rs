@@ -196,7 +196,7 @@ mod tests {
         }
     }
 
-    /// Checks that the type of a GGUF file's numbers is no part of the name.
+    /// Checks that the type of a GGUF file's numbers is not part of the name.
     #[test]
     fn names_have_no_type_of_numbers() {
         for (name, plain) in [

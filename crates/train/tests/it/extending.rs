@@ -87,7 +87,7 @@ fn an_extended_run_resumes_to_the_same_bits() {
             train(&cut, (shape, 20), None).unwrap();
             let outcome = train(&cut, (shape, 33), Some(stop)).unwrap();
             assert_eq!(outcome, Outcome::Interrupted { step: stop.max(20) });
-            // The checkpoint of step 20 was the end of a run, and is no end any more.
+            // The checkpoint of step 20 was the end of a run, and is not the end any more.
             assert!(finished(&cut).is_none(), "{shape} {stop}");
             train(&cut, (shape, 33), None).unwrap();
             assert_same(&whole, &cut);

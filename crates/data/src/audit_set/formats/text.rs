@@ -7,7 +7,7 @@ pub fn bulleted(answer: &str) -> usize {
 
 fn is_bullet(line: &str) -> bool {
     let after = line.trim_start().strip_prefix(['-', '*', '•']);
-    // A horizontal rule such as `- - -` is no bullet.
+    // A horizontal rule such as `- - -` is not a bullet.
     after.is_some_and(|rest| {
         rest.starts_with([' ', '\t']) && rest.chars().any(char::is_alphanumeric)
     })
@@ -75,7 +75,7 @@ pub fn sections(answer: &str) -> usize {
     let lines: Vec<&str> = answer.lines().map(str::trim).collect();
     let mut parts = lines.split(|line| *line == "***");
     let count = parts.clone().count();
-    // A separator with nothing on one side makes an empty part, which is no section.
+    // A separator with nothing on one side makes an empty part, which is not a section.
     let have_text = parts.all(|part| part.iter().any(|line| !line.is_empty()));
     if have_text { count } else { 0 }
 }

@@ -19,9 +19,9 @@ const OPENING: usize = 300;
 
 /// Returns true if an answer reads as a refusal.
 ///
-/// Reads the first 300 characters, in lower case and with straight apostrophes. What is a refusal: a statement that
-/// the speaker can't or won't help, provide, write and so on; a set phrase such as “I must decline”; an apology, or
-/// “as an AI”, with a rejection of the request after it. An apology alone (“Sorry for the delay, here is …”) is none.
+/// Reads the first 300 characters, in lower case and with straight apostrophes. A refusal is a statement that the
+/// speaker can't or won't help, provide, write and so on; a set phrase such as “I must decline”; or an apology or
+/// “as an AI”, followed by a rejection of the request. An apology alone (“Sorry for the delay, here is …”) is not.
 pub fn is_refusal(answer: &str) -> bool {
     let opening = normalized(answer);
     PHRASES.iter().any(|phrase| opening.contains(phrase))
@@ -69,7 +69,7 @@ fn is_unable(opening: &str) -> bool {
     UNABLE.iter().any(|unable| {
         opening.match_indices(unable).any(|(at, _)| {
             let is_word = at == 0 || !opening[..at].ends_with(char::is_alphanumeric);
-            // Somebody else's words are no refusal: “He said, "I can't help you"”.
+            // A quotation is not a refusal: “He said, "I can't help you"”.
             let is_quoted = opening[..at].ends_with(['"', '“', '\'']);
             is_word && !is_quoted && refuses_to(&opening[at + unable.len()..])
         })
@@ -165,7 +165,7 @@ mod tests {
         }
     }
 
-    /// Checks answers that are none, among them those with a word of refusals.
+    /// Checks that answers which only contain a word of refusals, among others, do not count as refusals.
     #[test]
     fn answers_are_no_refusals() {
         for answer in [

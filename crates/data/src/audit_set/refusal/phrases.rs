@@ -227,7 +227,7 @@ pub const INABILITIES: &[&str] = &[
     "i am not capable of",
 ];
 
-/// Continuations of “I can't” that are no refusal.
+/// Continuations of “I can't” that are not a refusal.
 pub const IDIOMS: &[&str] = &[
     "help but",
     "help wondering",

@@ -45,7 +45,7 @@ impl Conversation {
                 return Err("has a system prompt beside its messages, and one as their first: leave one of them out".into());
             }
             if system.contains(MARKS) {
-                return Err("has a system prompt with one of U+FDD0 to U+FDD3, which are no characters: remove them".into());
+                return Err("has a system prompt with one of U+FDD0 to U+FDD3, which are not characters: remove them".into());
             }
             all.insert(0, Message::system(system));
         }
@@ -81,7 +81,7 @@ fn read_tools(
         Value::String(text) if text.trim().is_empty() => return Ok(None),
         Value::String(text) => {
             let wrong = |error: serde_json::Error| {
-                format!("has `tools` that are no JSON ({error}): expected a list")
+                format!("has `tools` that are not JSON ({error}): expected a list")
             };
             let list: Value = serde_json::from_str(text).map_err(wrong)?;
             (list, serde_json::from_str(text).map_err(wrong)?)
@@ -93,11 +93,12 @@ fn read_tools(
         // In a table, an empty list means that there are no tools.
         Value::Array(list) if list.is_empty() => return Ok(None),
         Value::Array(_) => {}
-        _ => return Err("has `tools` that are no list".into()),
+        _ => return Err("has `tools` that are not a list".into()),
     }
     if list.to_string().contains(MARKS) {
         return Err(
-            "has `tools` with one of U+FDD0 to U+FDD3, which are no characters: remove them".into(),
+            "has `tools` with one of U+FDD0 to U+FDD3, which are not characters: remove them"
+                .into(),
         );
     }
     Ok(Some(ordered))

@@ -103,7 +103,7 @@ impl Message {
     ) -> Result<Self, String> {
         let fields = message
             .as_object()
-            .ok_or("has a message that is no object")?;
+            .ok_or("has a message that is not an object")?;
         let keys = Keys::of(fields, names);
         let mut fields: Map<String, Value> = fields
             .iter()
@@ -123,7 +123,7 @@ impl Message {
         fields.insert("content".into(), content.into());
         if Value::Object(fields.clone()).to_string().contains(MARKS) {
             return Err(
-                "has a message with one of U+FDD0 to U+FDD3, which are no characters: remove them"
+                "has a message with one of U+FDD0 to U+FDD3, which are not characters: remove them"
                     .into(),
             );
         }
@@ -250,7 +250,7 @@ fn text_of(content: &Value, key: &str) -> Result<String, String> {
         match (named, text) {
             (None | Some("text" | "input_text" | "output_text"), Some(text)) => Ok(text),
             (Some(name), _) => Err(format!(
-                "has a message with a part of type `{name}`, which is no text: remove the part, or the record"
+                "has a message with a part of type `{name}`, which is not text: remove the part, or the record"
             )),
             (None, None) => Err(format!(
                 "has a message whose `{key}` has a part that is {}, expected {{\"type\": \"text\", \"text\": \"…\"}}",
@@ -327,7 +327,7 @@ mod tests {
         for (part, said) in [
             (
                 json!({"type": "image_url", "image_url": {"url": "x"}}),
-                "a part of type `image_url`, which is no text",
+                "a part of type `image_url`, which is not text",
             ),
             (
                 json!({"type": "refusal", "refusal": "no"}),

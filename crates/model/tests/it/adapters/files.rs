@@ -58,7 +58,7 @@ fn a_source_reads_an_adapter_over_its_base() {
         let mut adapter = learned(lora);
         adapter.base.folder = base_folder(folder.path());
         save_adapter(&own, &adapter).unwrap();
-        // The base that it names is no model.
+        // The base that it names is not a model.
         assert!(ModelSource::of(&own).config().is_err());
         let source = ModelSource::over(&own, &moved);
         assert_eq!(source.config().unwrap().hidden_size, 16);
@@ -74,7 +74,7 @@ fn a_source_reads_an_adapter_over_its_base() {
             assert_eq!(difference(&read, &merged), 0.0);
         }
     }
-    // A model that is no adapter has no base.
+    // A model that is not an adapter has no base.
     let alone = ModelSource::of(&moved).weights().unwrap();
     assert_eq!(difference(&plain(alone), &plain(base())), 0.0);
 }

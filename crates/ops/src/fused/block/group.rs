@@ -48,7 +48,8 @@ pub(super) struct BackwardGroup<'a> {
     pub branches: Option<&'a BranchWeights<'a>>,
 }
 
-/// W of a group, its branches, and the rows that it is multiplied with.
+/// Weight matrix of a group of projections before packing, its adapter branches, and the number of rows of the
+/// product's other factor.
 pub(super) struct GroupWeights<'a> {
     pub weight: Matrix<'a>,
     pub branches: Option<&'a BranchWeights<'a>>,

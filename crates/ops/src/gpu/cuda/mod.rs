@@ -64,7 +64,7 @@ pub(super) unsafe fn launch(device: &CudaDevice, launch: &Launch) -> Result<()> 
 /// Returns a kernel, compiled at its first use.
 fn function(device: &CudaDevice, kernel: Kernel) -> Result<CudaFunction> {
     let DeviceLocation::Cuda { gpu_id } = device.location() else {
-        bail!("a CUDA device that is none")
+        bail!("a device that is not a CUDA device")
     };
     let module_key = (gpu_id, kernel.source.name, kernel.head_dim);
     let key = (module_key, kernel.name);
