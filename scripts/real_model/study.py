@@ -29,9 +29,9 @@ METHODS = {
 NAMES = {
     "full": "full",
     "lora": "LoRA, rank 16",
-    "limits-old-text": "limits 0.02, old text",
-    "limits": "limits 0.02, no old text",
-    "self": "the same replay and distillation, no old text, no limits",
+    "limits-old-text": "limits 0.02, retained text",
+    "limits": "limits 0.02, generated text",
+    "self": "the same replay and distillation of generated text, without limits",
 }
 
 
