@@ -28,7 +28,7 @@ pub struct Sweep {
 /// Arguments of the commands that combine a base with a checkpoint tuned from it.
 #[derive(Debug, Args)]
 pub struct Between {
-    /// Checkpoint that the tuned one started from.
+    /// Checkpoint that the tuned one was trained from.
     pub base: PathBuf,
     /// Tuned checkpoint, or its run folder.
     pub tuned: PathBuf,

@@ -17,27 +17,28 @@ pub struct Audit {
     /// One or more models or adapters tuned from it, by any program.
     #[arg(required = true)]
     pub tuned: Vec<PathBuf>,
-    /// Increase in bits per byte above which a domain counts as forgotten. Exit code 3 if one is; 4 if the text decides
-    /// neither that nor that all are kept.
+    /// Increase in bits per byte above which a domain counts as forgotten. Exit code 0 if all domains are shown to be
+    /// kept, 3 if one is shown to be forgotten, 4 if the text is too little to decide.
     #[arg(long, default_value_t = 0.02)]
     pub limit: f64,
-    /// Maximum number of tokens scored per domain: of the bundled text, the beginning of one document for each 250 of
-    /// them; of your own, whole documents in a seeded order, up to the first that does not fit.
+    /// Maximum number of tokens scored per domain. For each 250 of them, the bundled text gives the beginning of one
+    /// document. Your own texts give whole documents in a seeded order, up to the first that does not fit.
     #[arg(long, default_value_t = TOKENS, value_name = "N", value_parser = at_least_one::<u64>)]
     pub tokens: u64,
     /// Text of your own as a further domain: a file, folder or glob, named after the file or by `NAME=`. May be given
     /// several times.
     #[arg(long, value_name = "[NAME=]PATH", value_parser = own_text)]
     pub texts: Vec<OwnText>,
-    /// Name of the text in `--texts` that the models were tuned for: its change is a gain, not forgetting.
+    /// Name of the text in `--texts` that the models were tuned for. Its change counts as a gain, not as forgetting.
     #[arg(long, value_name = "NAME")]
     pub niche: Option<String>,
     #[command(flatten)]
     pub tasks: Tasks,
-    /// Tokens of text that the base generates, as a domain `self`: its change estimates KL(base ‖ tuned).
+    /// Number of tokens of text that the base generates, as a further domain `self`: its change estimates
+    /// KL(base ‖ tuned).
     #[arg(long, value_name = "TOKENS", value_parser = at_least_one::<u64>)]
     pub generate: Option<u64>,
-    /// Number of format instructions, and of requests of which half should be refused, that the models answer if they
+    /// Number of format instructions, and of requests (half of which should be refused), that the models answer if they
     /// have a chat template; 0 for none.
     #[arg(long, default_value_t = PROMPTS, value_name = "N")]
     pub prompts: usize,

@@ -64,13 +64,14 @@ pub struct Tune {
     /// Folder for everything that is made; default: named after base and data, in the current folder.
     #[arg(long, short, value_name = "DIR")]
     pub output: Option<PathBuf>,
-    /// Text that the model should keep: files or folders, a domain each, or one prepared dataset. Training then stays
-    /// within a forgetting budget on it. Without it, the base's predictions on text that it generates are held.
+    /// Text that the model should not forget: files or folders, a domain each, or one prepared dataset. Training then
+    /// stays within a forgetting budget on it. Default: text that the base generates, which is replayed without a
+    /// budget.
     #[arg(long, value_name = "TEXT", num_args = 1..)]
     pub retain: Vec<String>,
     /// Forgetting budget: the most that a retained domain may lose, in bits per byte. One number for all, or
-    /// `default=0.02,chemistry=0.01`; default: 0.02 with `--retain`. Without it, a budget holds on text that the base
-    /// generates.
+    /// `default=0.02,chemistry=0.01`; default: 0.02 with `--retain`, else none. Without `--retain`, the budget
+    /// applies to text that the base generates.
     #[arg(long, value_name = "LIMITS", value_parser = limits)]
     pub limits: Option<LimitsConfig>,
     /// Train an adapter (LoRA) in place of all weights, and merge it at the end.
@@ -132,7 +133,8 @@ pub struct Report {
     /// Base of tuned checkpoints that are adapters; default: the base that each names.
     #[arg(long = "base", value_name = "DIR")]
     pub adapter_base: Option<PathBuf>,
-    /// Tokens of text that the base generates, as a domain `self`: measures forgetting without any data.
+    /// Number of tokens of text that the base generates, as a further domain `self`: measures forgetting without any
+    /// data.
     #[arg(long, value_name = "TOKENS", value_parser = at_least_one::<u64>)]
     pub generate: Option<u64>,
     /// Domain of the fine-tuning; default: the niche recorded by the tuned run.

@@ -29,7 +29,7 @@ pub struct Scoring {
 #[derive(Debug, Default, Args)]
 pub struct Tasks {
     /// Multiple-choice tasks: `.jsonl` files with the keys `context`, `choices` and `answer`, one task per file, or
-    /// folders of such files. `evaluate` then scores held-out documents only if `--dataset` is given too.
+    /// folders of such files. With tasks, `evaluate` scores held-out documents only if `--dataset` is given too.
     #[arg(long, value_name = "FILE_OR_FOLDER", num_args = 1..)]
     pub tasks: Vec<PathBuf>,
 }
@@ -37,9 +37,9 @@ pub struct Tasks {
 /// Restriction to one split of the held-out documents.
 #[derive(Debug, Default, Args)]
 pub struct SplitFilter {
-    /// Split of the held-out documents to score. Checkpoints and mixtures are chosen on `dev`; nothing of a run is
-    /// chosen on `test`; `audit` is reserved for choices between methods; `heldout` means all documents. Default:
-    /// `heldout`, but for `report` it is `test` if a checkpoint was chosen on `dev`.
+    /// Split of the held-out documents to score. Runs choose their checkpoints and mixtures on `dev`, and choose
+    /// nothing on `test`; `audit` is reserved for choices between methods; `heldout` means all documents. Default:
+    /// `heldout`; for `report`, `test` if a checkpoint was chosen on `dev`.
     #[arg(long, alias = "half", value_name = "SPLIT", value_parser = heldout_splits())]
     pub split: Option<SplitChoice>,
 }

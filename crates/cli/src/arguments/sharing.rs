@@ -88,7 +88,7 @@ pub enum GgufKind {
 
 #[derive(Debug, Args)]
 pub struct Import {
-    /// GGUF file of a Llama, Mistral, Qwen2 or Qwen3.
+    /// GGUF file of a Llama, Mistral, Qwen2, Qwen3 or GPT-2.
     pub model: PathBuf,
     /// New folder for the model.
     #[arg(long, short, value_name = "DIR")]

@@ -123,13 +123,13 @@ pub struct ManPages {
 
 #[derive(Debug, Args)]
 pub struct Runs {
-    /// Folders in which runs are looked for; default: the current one.
+    /// Folders to search for runs; default: the current one.
     pub folders: Vec<PathBuf>,
     /// Compare the SHA-256 of every checkpoint's files. By default, only their presence and length are checked.
     #[arg(long)]
     pub verify: bool,
-    /// List the checkpoints that nothing needs, and remove them after a confirmation. A run keeps its newest and its
-    /// best one, its milestones, and those that another run or model came from.
+    /// List the checkpoints that are no longer needed, and remove them after a confirmation. A run keeps its newest and
+    /// its best one, its milestones, and those that another run or model was made from.
     #[arg(long)]
     pub prune: bool,
     /// Remove without a confirmation.

@@ -30,8 +30,8 @@ pub(crate) use example;
 /// Time limit of a command that trains.
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub struct TimeLimit {
-    /// Stop after this time, such as `90m` or `1h30m`, as a signal does: after the current step, with a checkpoint.
-    /// Exit code 75; `--resume` (a sweep: the same command) goes on.
+    /// Stop after this time, such as `90m` or `1h30m`: after the current step, with a checkpoint and exit code 75. To
+    /// continue, use `--resume`; for `frontier` and `transfer`, repeat the command.
     #[arg(long, value_name = "TIME", value_parser = time, conflicts_with = "dry_run")]
     pub max_time: Option<Duration>,
 }
