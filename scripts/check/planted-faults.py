@@ -14,109 +14,16 @@ was. Needs Python 3.11.
 import argparse
 import hashlib
 import json
-import os
-import subprocess
 import sys
 import time
 import tomllib
 from pathlib import Path
 
-import planted_switches as switches
+from planted_tree import ROOT, Outcomes, Together, Tree, failed_tests
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
-LIST = HERE / "planted-faults.toml"
-# The program of a crate's integration tests, of which each file is a module.
-JOINED = "it"
-# A fault may make a test run for ever.
-LIMIT = 900
+LIST = Path(__file__).resolve().parent / "planted-faults.toml"
 # So few faults are planted faster one at a time.
 FEW = 3
-
-
-class Tree:
-    """The copy in which faults are planted."""
-
-    def __init__(self, work):
-        self.path, self.target = work / "tree", work / "target"
-        work.mkdir(parents=True, exist_ok=True)
-        head = git(ROOT, "rev-parse", "HEAD")
-        if self.path.exists():
-            git(self.path, "checkout", "--force", "--detach", head)
-        else:
-            git(ROOT, "worktree", "prune")
-            git(ROOT, "worktree", "add", "--force", "--detach", str(self.path), head)
-        self.tree = git(self.path, "rev-parse", "HEAD^{tree}")
-        self.forget_cases()
-
-    def forget_cases(self):
-        """Removes the failing cases that proptest keeps: a test would catch the next fault by them, not by its own draws."""
-        git(self.path, "clean", "--force", "--quiet", "--", "*.proptest-regressions")
-
-    def cargo(self, arguments, limit=None):
-        """Runs `cargo test`."""
-        environment = {**os.environ, "CARGO_TARGET_DIR": str(self.target), "CARGO_TERM_COLOR": "never"}
-        # A whole command may stand before cargo, to share a machine.
-        before = environment.get("PLANTED_FAULTS_BEFORE", "").split()
-        return run([*before, "cargo", "test", "--workspace", *arguments], self.path, environment, limit)
-
-    def test(self, tests):
-        """Runs tests; returns whether they pass, or `None` where they are not built, and what was said."""
-        said = ""
-        try:
-            build = self.cargo(["--no-run", *arguments_of(tests)])
-            if build.returncode:
-                return None, build.stderr
-            for arguments in runs_of(tests):
-                done = self.cargo(["--no-fail-fast", *arguments], LIMIT)
-                said += done.stdout + done.stderr
-                if done.returncode:
-                    return False, said
-        except subprocess.TimeoutExpired:
-            return False, f"no end within {LIMIT} s"
-        return True, said
-
-    def build(self, tests):
-        """Builds tests: their programs by name, each with its arguments and the folder to run it in, and the files and lines of
-        errors."""
-        built = self.cargo(["--no-run", "--message-format=json", *arguments_of(tests)])
-        programs, errors = {}, []
-        for line in built.stdout.splitlines():
-            message = json.loads(line) if line.startswith("{") else {}
-            target, program = message.get("target", {}), message.get("executable")
-            if message.get("reason") == "compiler-artifact" and program and message["profile"]["test"]:
-                folder = Path(message["manifest_path"]).parent
-                for name, filters in tests_of(target, folder):
-                    programs.setdefault(name, []).append(([program, *filters], folder))
-            if message.get("reason") == "compiler-message" and message["message"]["level"] == "error":
-                spans = [span for span in message["message"]["spans"] if span["is_primary"]]
-                errors += [(span["file_name"], span["line_start"], span["line_end"]) for span in spans]
-        if built.returncode and not errors:
-            sys.exit(f"the tests are not built:\n{built.stderr[-4000:]}")
-        return programs, errors
-
-
-def tests_of(target, folder):
-    """Yields the names of the tests that a program holds, each with the arguments that choose them."""
-    if "test" not in target["kind"]:
-        yield f"lib {folder.name}", []
-    elif target["name"] != JOINED:
-        yield target["name"], []
-    else:
-        for file in folder.glob(f"tests/{JOINED}/*.rs"):
-            if file.name != "main.rs":
-                yield file.stem, [f"{file.stem}::"]
-
-
-def run(command, folder, environment, limit):
-    return subprocess.run(command, cwd=folder, env=environment, timeout=limit, capture_output=True, text=True, errors="replace")
-
-
-def git(folder, *arguments):
-    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"git {' '.join(arguments)}: {done.stderr.strip()}")
-    return done.stdout.strip()
 
 
 def read_faults(words):
@@ -137,12 +44,6 @@ def place(root, fault):
     if found != 1:
         return None, f"`{fault['file']}` has `{fault['old'].strip()}` {found} times, expected once"
     return text.replace(fault["old"], fault["new"]), None
-
-
-def failed_tests(output):
-    """The names of the tests that failed."""
-    names = [line.split()[1] for line in output.splitlines() if line.startswith("test ") and line.rstrip().endswith("FAILED")]
-    return ", ".join(names) or output.strip().splitlines()[-1]
 
 
 def check_places(faults):
@@ -174,97 +75,12 @@ def plant(tree, fault):
     return {"outcome": "caught", "said": failed_tests(output), "seconds": seconds}
 
 
-def runs_of(tests):
-    """Cargo's arguments for tests by name, one list for each run: the files of the joined programs, programs of their own, and unit
-    tests, `lib data`. Unit tests of all crates are run, since they are built together."""
-    alone = {test for test in tests if list(ROOT.glob(f"tests/{test}.rs")) + list(ROOT.glob(f"crates/*/tests/{test}.rs"))}
-    files = [f"{test}::" for test in tests if not test.startswith("lib ") and test not in alone]
-    units = any(test.startswith("lib ") for test in tests)
-    runs = [["--test", JOINED, "--", *files]] if files else []
-    return runs + [["--test", test] for test in sorted(alone)] + ([["--lib"]] if units else [])
-
-
-def arguments_of(tests):
-    """Cargo's arguments that build tests."""
-    return [word for arguments in runs_of(tests) for word in arguments[: arguments.index("--") if "--" in arguments else None]]
-
-
-class Together:
-    """All faults that can be switched on in one build."""
+class Known:
+    """The outcomes of a list of faults, for the same tree, tests and lines."""
 
     def __init__(self, tree, faults):
         self.tree, self.faults = tree, faults
-        self.sound = {fault["file"]: (tree.path / fault["file"]).read_text() for fault in faults}
-        self.left = set(range(len(faults)))
-        self.tests = sorted({test for fault in faults for test in fault["tests"]})
-        while errors := self.build():
-            unfit = {number for number in self.left if any(self.is_at(number, error) for error in errors)}
-            if not unfit:
-                sys.exit(f"faults behind switches are not built: {errors[:5]}")
-            self.left -= unfit
-        self.left &= set(self.lines)
-
-    def build(self):
-        """Builds the tests with the faults that are left, and notes the lines of each; returns errors."""
-        self.lines = {}
-        for file, sound in self.sound.items():
-            chosen = [(number, self.faults[number]) for number in sorted(self.left) if self.faults[number]["file"] == file]
-            text, placed = switches.switched(sound, chosen)
-            (self.tree.path / file).write_text(text)
-            for number in placed:
-                at = text.index(switches.switch(number))
-                self.lines[number] = (file, text.count("\n", 0, at) + 1)
-        self.programs, errors = self.tree.build(self.tests)
-        return errors
-
-    def is_at(self, number, error):
-        (file, line), (error_file, first, last) = self.lines.get(number, ("", 0)), error
-        return file == error_file and first - 8 <= line <= last
-
-    def run(self, test, number=""):
-        """Runs a test's programs with one fault switched on; the names of the tests that failed, or nothing."""
-        for command, folder in self.programs[test]:
-            environment = {**os.environ, switches.VARIABLE: str(number), "CARGO_MANIFEST_DIR": str(folder)}
-            limit = LIMIT if number == "" else 60 + 10 * self.seconds[test]
-            try:
-                done = run(command, folder, environment, limit)
-            except subprocess.TimeoutExpired:
-                return f"no end within {limit:.0f} s"
-            if done.returncode:
-                return failed_tests(done.stdout + done.stderr)
-        return ""
-
-    def check(self):
-        """The tests pass with no fault switched on; notes how long they take."""
-        self.seconds = {}
-        for test in self.tests:
-            begin = time.monotonic()
-            failed = self.run(test)
-            if failed:
-                sys.exit(f"the tests `{test}` fail without any fault: {failed}")
-            self.seconds[test] = time.monotonic() - begin
-
-    def try_fault(self, number):
-        begin = time.monotonic()
-        failed = ""
-        for test in self.faults[number]["tests"]:
-            failed = failed or self.run(test, number)
-        self.tree.forget_cases()
-        outcome = "caught" if failed else "NOT CAUGHT"
-        return {"outcome": outcome, "said": failed, "seconds": round(time.monotonic() - begin)}
-
-    def restore(self):
-        for file, sound in self.sound.items():
-            (self.tree.path / file).write_text(sound)
-
-
-class Outcomes:
-    """What became of each fault, kept in a file."""
-
-    def __init__(self, tree, faults):
-        self.tree, self.faults = tree, faults
-        self.file = tree.target.parent / "outcomes.json"
-        self.known = json.loads(self.file.read_text()) if self.file.exists() else {}
+        self.outcomes = Outcomes(tree.target.parent / "outcomes.json")
         for fault in faults:
             if self.of(fault):
                 self.show(fault)
@@ -273,16 +89,13 @@ class Outcomes:
         return hashlib.sha256(json.dumps([self.tree.tree, fault], sort_keys=True).encode()).hexdigest()
 
     def of(self, fault):
-        return self.known.get(self.key(fault))
+        return self.outcomes.known.get(self.key(fault))
 
     def unknown(self):
         return [fault for fault in self.faults if not self.of(fault)]
 
     def note(self, fault, outcome):
-        self.known[self.key(fault)] = outcome
-        beside = self.file.with_suffix(".tmp")
-        beside.write_text(json.dumps(self.known, indent=1))
-        beside.replace(self.file)
+        self.outcomes.note(self.key(fault), outcome)
         self.show(fault)
 
     def show(self, fault):
@@ -302,13 +115,15 @@ def main():
     if options.check:
         return check_places(faults)
     tree = Tree(options.work.resolve())
-    outcomes = Outcomes(tree, faults)
+    outcomes = Known(tree, faults)
     if len(outcomes.unknown()) > FEW and not options.apart:
-        together = Together(tree, outcomes.unknown())
+        unknown = outcomes.unknown()
+        together = Together(tree, unknown, sorted({test for fault in unknown for test in fault["tests"]}))
         print(f"{len(together.left)} of {len(together.faults)} faults are behind switches", flush=True)
         together.check()
         for number in sorted(together.left):
-            outcomes.note(together.faults[number], together.try_fault(number))
+            fault = together.faults[number]
+            outcomes.note(fault, together.try_fault(number, fault["tests"]))
         together.restore()
     apart = outcomes.unknown()
     if apart and not options.no_baseline:

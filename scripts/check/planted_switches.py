@@ -32,9 +32,17 @@ def common(old, new):
     return first, last
 
 
-def expression(words, begin, end):
-    """The expression around the tokens `begin..end`, which may be none; `None` where there is no end to it."""
-    depth = 0
+# What continues the expression that a block ends.
+CONTINUES = {".", "?", "as", "+", "/", "%", "==", "!=", "<", ">", "<=", ">=", "..", "..="}
+
+
+def expression(words, begin, end, wide=None):
+    """The expression around the tokens `begin..end`, which may be none; `None` where there is no end to it. `wide` says whether it
+    goes further than `&&`, as one with `||` does."""
+    left, right = LEFT, RIGHT
+    if has_or(words, begin, end) if wide is None else wide:
+        # `a || b && c` is `a || (b && c)`.
+        left, right = LEFT - {"&&"}, RIGHT - {"&&"}
     while True:
         # Brackets that the stretch closes or leaves open lie within the expression.
         depth, least = 0, 0
@@ -49,15 +57,27 @@ def expression(words, begin, end):
             break
         if begin is None or end is None:
             return None
-    while begin > 0 and words[begin - 1] not in LEFT and words[begin - 1] not in OPENING:
+    while begin > 0 and words[begin - 1] not in left and words[begin - 1] not in OPENING:
+        if words[begin - 1] == "}" and words[begin] not in CONTINUES:
+            break
         begin = opening_before(words, begin - 1) if words[begin - 1] in CLOSING else begin - 1
         if begin is None:
             return None
-    while end < len(words) and words[end] not in RIGHT and words[end] not in CLOSING:
+    while end < len(words) and words[end] not in right and words[end] not in CLOSING:
         end = closing_after(words, end + 1) if words[end] in OPENING else end + 1
         if end is None:
             return None
     return begin, end
+
+
+def has_or(words, begin, end):
+    """Whether `||` joins two operands in these tokens, outside of their brackets; elsewhere it begins a closure."""
+    depth = 0
+    for at in range(begin, end):
+        depth += (words[at] in OPENING) - (words[at] in CLOSING)
+        if words[at] == "||" and depth == 0 and at and words[at - 1] not in LEFT | {"move", *OPENING}:
+            return True
+    return False
 
 
 def opening_before(words, at):
@@ -77,10 +97,13 @@ def closing_after(words, at):
 
 
 class Place:
-    """The stretch of a text that a fault alters, and the text after it."""
+    """The stretch of a text that a fault alters, and the text after it. A fault without `old` is a statement, put where it says."""
 
     def __init__(self, text, fault):
-        at = text.index(fault["old"])
+        at = fault["at"] if "at" in fault else text.index(fault["old"])
+        if not fault["old"]:
+            self.span, self.faulty = (at, at), fault["new"]
+            return
         after = text[:at] + fault["new"] + text[at + len(fault["old"]) :]
         places, new_places = tokens(text), tokens(after)
         words = [text[begin:end] for begin, end in places]
@@ -93,7 +116,7 @@ class Place:
         begin, end = found
         new_end = end + len(new_words) - len(words)
         # What the fault adds must end within the same brackets.
-        if new_end <= begin or expression(new_words, begin, new_end) != (begin, new_end):
+        if new_end <= begin or expression(new_words, begin, new_end, has_or(words, begin, end)) != (begin, new_end):
             return
         self.span = places[begin][0], places[end - 1][1]
         self.faulty = after[new_places[begin][0] : new_places[new_end - 1][1]]
@@ -118,21 +141,28 @@ def whole_expression(words, begin, end):
 
 
 def switched(text, faults):
-    """The text with its faults behind their switches, and the numbers of those that found a place. `faults` are pairs of a
-    number and a fault."""
+    """The text with its faults behind their switches, and of those that found a place where their own text and the whole
+    expression begin and end. `faults` are pairs of a number and a fault."""
     placed = [(number, place) for number, fault in faults if (place := Place(text, fault)).span]
     # Of expressions within one another, the outermost has the switch.
     outer = [span for span in {place.span for _, place in placed} if not any(within(span, place.span) for _, place in placed)]
-    for begin, end in sorted(outer, reverse=True):
-        chain = ""
+    built, last, places = "", 0, {}
+    for begin, end in sorted(outer):
+        built += text[last:begin]
+        sound, last = text[begin:end], end
+        if any(named(place.faulty, sound) for _, place in placed if place.span == (begin, end)):
+            built += f"{sound}: "
+        start, own = len(built), {}
+        built += "(" if sound else " "
         for number, place in placed:
             if place.span == (begin, end) or within(place.span, (begin, end)):
                 faulty = text[begin : place.span[0]] + place.faulty + text[place.span[1] : end]
-                chain += f"if {switch(number)} {{ {field(faulty)} }} else "
-        sound = text[begin:end]
-        name = f"{sound}: " if any(named(place.faulty, sound) for _, place in placed if place.span == (begin, end)) else ""
-        text = f"{text[:begin]}{name}({chain}{{ {sound} }}){text[end:]}"
-    return text, [number for number, _ in placed]
+                link = f"if {switch(number)} {{ {field(faulty)} }} "
+                own[number] = len(built), len(built) + len(link)
+                built += link + ("else " if sound else "")
+        built += f"{{ {sound} }})" if sound else ""
+        places |= {number: (span, (start, len(built))) for number, span in own.items()}
+    return built + text[last:], places
 
 
 def within(span, other):
