@@ -3,6 +3,7 @@
 
     scripts/check/operator-mutants.py --crate eval --draw 150 --seed 1
     scripts/check/operator-mutants.py --crate eval --draw 20 --list    # only which would be drawn
+    scripts/check/operator-mutants.py --crate eval --units             # with the unit tests alone: a shorter build
     scripts/check/operator-mutants.py --check                          # only whether the explained survivors are there
 
 Where cargo-mutants builds once for each mutant, each lies behind a switch here (planted_switches.py), in a copy of the committed
@@ -84,20 +85,25 @@ class Campaign:
     def __init__(self, options):
         self.crate = options.crate
         work = options.work.resolve()
-        self.tree = Tree(work, ("-p", "polymath-lm", *(word for name in self.packages() for word in ("-p", f"polymath-{name}"))))
+        self.units = options.units
+        self.tree = Tree(work, [word for name in self.packages() for word in ("-p", f"polymath-{name}")])
         self.mutants = draw(self.crate, options.draw, options.seed)
         self.outcomes = Outcomes(work / f"{self.crate}.json")
         self.temporary = work / "tmp"
 
     def packages(self):
-        units = {test.removeprefix("lib ") for test in TESTS[self.crate] if test.startswith("lib ")}
-        owners = {path.parts[-4] for test in TESTS[self.crate] for path in ROOT.glob(f"crates/*/tests/{JOINED}/{test}.rs")}
-        return sorted({self.crate} | units | owners)
+        """The packages whose tests are built. Those that can be drawn are always among them, so that their campaigns share what
+        they build; the program's decides on features."""
+        others = [] if self.units else TESTS[self.crate]
+        units = {test.removeprefix("lib ") for test in others if test.startswith("lib ")}
+        owners = {path.parts[-4] for test in others for path in ROOT.glob(f"crates/*/tests/{JOINED}/{test}.rs")}
+        return ["lm", *sorted({*TESTS, *units, *owners})]
 
     def outcome(self, mutant):
-        """What is known of a mutant; nothing, where it survived another tree's tests."""
+        """What is known of a mutant; nothing, where it survived another tree's tests or fewer of them."""
         known = self.outcomes.known.get(key(mutant), {})
-        return known if known.get("outcome") != "NOT CAUGHT" or known["tree"] == self.tree.tree else {}
+        same = known.get("tree") == self.tree.tree and (self.units or not known["units"])
+        return known if known.get("outcome") != "NOT CAUGHT" or same else {}
 
     def run(self):
         unknown = [mutant for mutant in self.mutants if not self.outcome(mutant)]
@@ -107,7 +113,7 @@ class Campaign:
     def try_mutants(self, unknown):
         units = f"lib {self.crate}"
         own = [path.stem for path in sorted((ROOT / "crates" / self.crate / "tests" / JOINED).glob("*.rs")) if path.stem != "main"]
-        tests = [units, *dict.fromkeys(own + TESTS[self.crate])]
+        tests = [units] if self.units else [units, *dict.fromkeys(own + TESTS[self.crate])]
         self.temporary.mkdir(exist_ok=True)
         os.environ["TMPDIR"] = str(self.temporary)
         together = Together(self.tree, unknown, tests)
@@ -121,7 +127,7 @@ class Campaign:
         together.restore()
 
     def note(self, mutant, outcome):
-        self.outcomes.note(key(mutant), outcome | {"tree": self.tree.tree})
+        self.outcomes.note(key(mutant), outcome | {"tree": self.tree.tree, "units": self.units})
         shutil.rmtree(self.temporary, ignore_errors=True)
         self.temporary.mkdir()
         print(f"{outcome['outcome']}: {mutant['file']}:{mutant['number']}: {mutant['change']} | {outcome['said'][:100]}", flush=True)
@@ -137,7 +143,8 @@ class Campaign:
         for mutant in sorted(survivors, key=lambda mutant: (mutant["file"], mutant["number"])):
             reason = why.get(key(mutant), "–")
             print(f"| {mutant['file']}:{mutant['number']} | `{mutant['change']}` | `{mutant['line']}` | {reason} |")
-        print(f"\n{self.crate}: {caught} of {tried} caught, {100 * caught / max(tried, 1):.1f} %; {unbuilt} more did not compile")
+        by = "the unit tests alone" if self.units else "the tests"
+        print(f"\n{self.crate}, by {by}: {caught} of {tried} caught, {100 * caught / max(tried, 1):.1f} %; {unbuilt} more did not compile")
         print(f"{alike} of the {len(survivors)} survivors are explained")
         return len(survivors) - alike
 
@@ -147,6 +154,7 @@ def main():
     parser.add_argument("--crate", choices=sorted(TESTS), default="eval", help="the crate whose sources are altered")
     parser.add_argument("--draw", type=int, default=150, metavar="N", help="how many mutants are drawn")
     parser.add_argument("--seed", type=int, default=1, help="of the draw")
+    parser.add_argument("--units", action="store_true", help="try the crate's unit tests alone")
     parser.add_argument("--list", action="store_true", help="only print the drawn mutants")
     parser.add_argument("--check", action="store_true", help="only look whether every explained survivor is still there")
     parser.add_argument("--work", type=Path, default=ROOT / "target/operator-mutants", help="where the copy lies")
