@@ -139,6 +139,26 @@ mod tests {
         assert_eq!((of(false).checkpoints, of(false).bytes()), (7, 448));
     }
 
+    /// Checks that the free space of the disk counts, where it is known, and that files in the folder of a checkpoint
+    /// are added up.
+    #[test]
+    fn the_free_space_is_that_of_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let here = |checkpoint_bytes| DiskPlan {
+            run: folder.path().to_path_buf(),
+            ..of(checkpoint_bytes, 1, 0)
+        };
+        here(1).check().unwrap();
+        check_all(&[]).unwrap();
+        if polymath_base::free_space(folder.path()).is_some() {
+            here(u64::MAX).check().unwrap_err();
+            check_all(&[here(1), here(u64::MAX)]).unwrap_err();
+        }
+        std::fs::write(folder.path().join("weights"), [0; 5]).unwrap();
+        std::fs::write(folder.path().join("state"), [0; 3]).unwrap();
+        assert_eq!((size(folder.path()), size(Path::new("none"))), (8, 0));
+    }
+
     /// Checks that a run is refused if its checkpoints do not fit on the disk, with the keys that would help. Existing
     /// checkpoints are not counted again, and several runs on one disk are added up.
     #[test]

@@ -128,3 +128,98 @@ fn digests(parameters: &BTreeMap<String, Var>) -> Result<BTreeMap<String, u64>, 
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+
+    fn variables(values: &[(&str, [f32; 2])]) -> BTreeMap<String, Var> {
+        let variable = |values: &[f32; 2]| Var::new(values, &Device::Cpu).unwrap();
+        let named = values
+            .iter()
+            .map(|(name, values)| ((*name).to_owned(), variable(values)));
+        named.collect()
+    }
+
+    fn tensors(values: &[(&str, [f32; 2])]) -> BTreeMap<String, Tensor> {
+        let tensor = |var: Var| var.as_detached_tensor();
+        variables(values)
+            .into_iter()
+            .map(|(name, var)| (name, tensor(var)))
+            .collect()
+    }
+
+    /// Checks that each fault of a gradient is named at the first step, and that a gradient may be zero in part.
+    #[test]
+    fn faulty_gradients_are_refused() {
+        let parameters = variables(&[("one", [1.0, 2.0]), ("two", [3.0, 4.0])]);
+        let check = |two: Option<[f32; 2]>, step| {
+            let mut gradients = tensors(&[("one", [0.0, -0.5])]);
+            gradients.extend(
+                two.map(|two| tensors(&[("two", two)]))
+                    .into_iter()
+                    .flatten(),
+            );
+            GradientCheck::check_gradients(&parameters, &gradients, step)
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(check(Some([0.0, 1e-30]), 1), Ok(()));
+        for (two, expected) in [
+            (None, "its gradient is missing"),
+            (Some([0.0, 0.0]), "its gradient is zero everywhere"),
+            (Some([0.0, f32::INFINITY]), "its gradient is not finite"),
+        ] {
+            let said = check(two, 1).unwrap_err();
+            assert!(said.contains("`two`") && said.contains(expected), "{said}");
+            // From the second step on, only the matrices A of adapters are checked.
+            assert_eq!(check(two, 2), Ok(()));
+        }
+    }
+
+    /// Checks that the gradient of an adapter's matrix A may be zero while its own matrix B is, and not after that.
+    #[test]
+    fn a_waits_for_b() {
+        let check = |b: [f32; 2], step| {
+            let parameters = variables(&[
+                ("up.lora_A.weight", [1.0, 2.0]),
+                ("up.lora_B.weight", b),
+                ("down.lora_B.weight", [0.0, 0.0]),
+            ]);
+            let gradients = tensors(&[
+                ("up.lora_A.weight", [0.0, 0.0]),
+                ("up.lora_B.weight", [1.0, 1.0]),
+                ("down.lora_B.weight", [1.0, 1.0]),
+            ]);
+            GradientCheck::check_gradients(&parameters, &gradients, step).is_ok()
+        };
+        assert!(check([0.0, 0.0], 1) && check([0.0, 0.0], 2));
+        assert!(!check([0.0, -0.1], 1) && !check([0.0, -0.1], 2));
+        // A matrix A without any B is checked as others are.
+        let alone = variables(&[("up.lora_A.weight", [1.0, 2.0])]);
+        let zero = tensors(&[("up.lora_A.weight", [0.0, 0.0])]);
+        assert!(GradientCheck::check_gradients(&alone, &zero, 2).is_err());
+    }
+
+    /// Checks that a parameter that stays the same is refused, unless the learning rate is below what its smallest
+    /// number can resolve, 2⁻²³ of it.
+    #[test]
+    fn parameters_have_to_move() {
+        let parameters = variables(&[("moves", [1.0, 2.0]), ("stays", [8.0, -4.0])]);
+        let check = GradientCheck::begin(&parameters).unwrap();
+        parameters["moves"]
+            .set(&Tensor::new(&[1.0f32, 2.5], &Device::Cpu).unwrap())
+            .unwrap();
+        let resolution = 4.0 * 2f64.powi(-23);
+        check.check_changed(&parameters, resolution).unwrap();
+        let said = check
+            .check_changed(&parameters, 1.001 * resolution)
+            .unwrap_err();
+        assert!(said.to_string().contains("`stays`"), "{said}");
+        parameters["stays"]
+            .set(&Tensor::new(&[-8.0f32, -4.0], &Device::Cpu).unwrap())
+            .unwrap();
+        check.check_changed(&parameters, 1.0).unwrap();
+    }
+}

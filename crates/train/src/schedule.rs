@@ -112,6 +112,64 @@ mod tests {
         assert!((at(100) - 0.1).abs() < 1e-12);
     }
 
+    /// Checks by hand a run of 100 steps that got 100 more. The rate fell to 0.1; the gap to the peak closes over the
+    /// 10 steps of the warmup. A second extension is reached from the rate of the first.
+    #[test]
+    fn an_extension_closes_the_gap_over_the_warmup() {
+        let mut config = config(Schedule::Wsd, 10, 1.0);
+        config.extensions = vec![crate::Extension {
+            after: 100,
+            steps: 100,
+        }];
+        let close = |config: &Training, step, total, expected: f64| {
+            let found = learning_rate(config, step, total);
+            assert!((found - expected).abs() < 1e-12, "{step}: {found}");
+        };
+        // Up to step 100 the decay is that of 100 steps, from step 80 on.
+        for (step, expected) in [
+            (80, 1.0),
+            (90, 0.55),
+            (100, 0.1),
+            (101, 0.19),
+            (103, 0.37),
+            (109, 0.91),
+            (110, 1.0),
+            (160, 1.0),
+            (180, 0.55),
+            (200, 0.1),
+        ] {
+            close(&config, step, 200, expected);
+        }
+        // From step 103 on, 300 steps: the rate is 0.37, and 0.63 is the gap.
+        config.extensions.push(crate::Extension {
+            after: 103,
+            steps: 200,
+        });
+        for (step, expected) in [
+            (100, 0.1),
+            (103, 0.37),
+            (104, 0.433),
+            (108, 0.685),
+            (113, 1.0),
+        ] {
+            close(&config, step, 300, expected);
+        }
+        // With 104 steps in all, the decay begins at step 83 and falls by 0.9/21 a step, faster than the gap closes.
+        config.extensions.truncate(1);
+        let falling = 0.1f64.min(1.0 - 0.9 * 18.0 / 21.0);
+        close(&config, 101, 104, falling);
+        close(&config, 104, 104, 0.1);
+    }
+
+    /// Checks a decay that would begin within the warmup: it begins after it.
+    #[test]
+    fn a_decay_begins_after_the_warmup() {
+        let config = config(Schedule::Wsd, 90, 1.0);
+        let at = |step| learning_rate(&config, step, 100);
+        assert_eq!((at(45), at(90)), (0.5, 1.0));
+        assert!((at(95) - 0.55).abs() < 1e-12 && (at(100) - 0.1).abs() < 1e-12);
+    }
+
     proptest! {
         /// Checks that the learning rate never rises after the warmup and stays within [minimum, peak].
         #[test]

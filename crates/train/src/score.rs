@@ -136,7 +136,20 @@ mod tests {
         for other in [Score::within(1.0), outside(2.0)] {
             assert!(!Score::within(f64::NAN).is_better_than(other));
             assert!(!outside(f64::NAN).is_better_than(other));
+            assert!(!other.is_nan());
         }
+    }
+
+    /// Checks what a score tells of itself, in both forms.
+    #[test]
+    fn a_score_tells_its_kind_and_number() {
+        let (within, beyond) = (Score::within(1.5), outside(2.5));
+        assert!(within.is_within() && !beyond.is_within());
+        assert_eq!(
+            (within.bits_per_byte(), beyond.bits_per_byte()),
+            (Some(1.5), None)
+        );
+        assert!(Score::within(f64::NAN).is_nan() && outside(f64::NAN).is_nan());
     }
 
     /// Checks that scores are read from JSON as they were written, including infinity, and that the single numbers of
@@ -157,6 +170,7 @@ mod tests {
         assert_eq!(best(r#"{"step": 5, "score": 0.9}"#), Score::within(0.9));
         assert_eq!(best(r#"{"step": 5, "score": 2}"#), Score::within(2.0));
         assert_eq!(best(r#"{"step": 5, "score": 1000001.75}"#), outside(1.75));
+        assert_eq!(best(r#"{"step": 5, "score": 1000000}"#), outside(0.0));
         assert_eq!(
             best(r#"{"step": 5, "score": null}"#),
             outside(f64::INFINITY)

@@ -237,6 +237,16 @@ mod tests {
         assert!((0.05..2.0).contains(&said), "{said}");
     }
 
+    /// Checks that a part costs its repetitions, and the run all of its parts.
+    #[test]
+    fn a_cost_adds_up_its_parts() {
+        let mut cost = Cost::default();
+        cost.add("steps", 7, 0.5);
+        cost.add("evaluations", 2, 1.25);
+        let seconds: Vec<f64> = cost.parts.iter().map(|part| part.seconds).collect();
+        assert_eq!((seconds, cost.seconds()), (vec![3.5, 2.5], 6.0));
+    }
+
     /// Checks that the function counts as many evaluations and checkpoints as the training loop makes.
     #[test]
     fn occasions_are_counted() {
@@ -259,5 +269,10 @@ mod tests {
         assert_eq!(of(20, Interval::NEVER, Interval::NEVER, &[3, 99]), (2, 2));
         assert_eq!(of(20, every(20), every(1), &[]), (2, 20));
         assert_eq!(of(30, every(3), every(5), &[]), (11, 16));
+        assert_eq!(of(30, every(3), every(5), &[7, 30, 31]), (11, 18));
+        assert_eq!(of(3, every(2), every(3), &[1, 2]), (3, 3));
+        assert_eq!(of(30, every(4), every(12), &[]), (9, 8));
+        assert_eq!(of(30, every(4), Interval::NEVER, &[]), (9, 8));
+        assert_eq!(of(0, every(4), every(4), &[]), (1, 0));
     }
 }

@@ -219,6 +219,91 @@ mod tests {
         read("steps = 5").validate().unwrap();
     }
 
+    /// Checks that each bound is the last value that is accepted, and the next one refused.
+    #[test]
+    fn bounds_are_inclusive() {
+        let limits: [(&str, &str, &[&str]); 16] = [
+            (
+                "tokens",
+                "1_000_000_000_000_000_000",
+                &["1_000_000_000_000_000_001", "0"],
+            ),
+            (
+                "steps",
+                "1_000_000_000_000_000_000",
+                &["1_000_000_000_000_000_001", "0"],
+            ),
+            ("batch_size", "1_048_576", &["1_048_577", "0"]),
+            ("sequence_length", "16_777_216", &["16_777_217", "0"]),
+            ("accumulation_steps", "1_048_576", &["1_048_577", "0"]),
+            (
+                "warmup_steps",
+                "1_000_000_000_000_000_000",
+                &["1_000_000_000_000_000_001"],
+            ),
+            ("warmup_steps", "0", &[]),
+            ("epochs", "1e6", &["1_000_000.5", "0.0", "-1.0"]),
+            (
+                "minimum_learning_rate_ratio",
+                "1.0",
+                &["1.0000001", "-0.0000001"],
+            ),
+            ("decay_fraction", "0.0", &["1.0000001", "-0.0000001"]),
+            ("momentum", "0.0", &["1.0", "-0.0000001"]),
+            ("beta1", "0.9999999", &["1.0", "-0.0000001"]),
+            ("beta2", "0.0", &["1.0", "-0.0000001"]),
+            ("epsilon", "1.0", &["1.0000001", "0.0"]),
+            ("weight_decay", "0.0", &["-0.0000001", "inf"]),
+            ("gradient_clip", "0.0", &["-0.0000001", "inf"]),
+        ];
+        for (key, last, refused) in limits {
+            read(&format!("{key} = {last}")).validate().unwrap();
+            for value in refused {
+                let said = read(&format!("{key} = {value}")).validate().unwrap_err();
+                assert!(
+                    said.to_string().contains(&format!("`training.{key}`")),
+                    "{said}"
+                );
+            }
+        }
+    }
+
+    /// Checks the largest run by hand: 1600 tokens a step and 10¹⁸ in all are 625 · 10¹² steps. A number of tokens that
+    /// follows from the epochs has the same bound.
+    #[test]
+    fn a_run_has_at_most_so_many_tokens() {
+        let training = |length: Length| {
+            let defaults = crate::TrainingDefaults {
+                batch_size: 16,
+                sequence_length: 100,
+                ..crate::TrainingDefaults::UNUSED
+            };
+            Training {
+                length,
+                ..read("warmup_steps = 5").resolve(&defaults)
+            }
+        };
+        training(Length::Steps(625_000_000_000_000))
+            .validate()
+            .unwrap();
+        let said = training(Length::Steps(625_000_000_000_001))
+            .validate()
+            .unwrap_err();
+        assert!(
+            said.to_string().contains("`16` rows of 100 tokens"),
+            "{said}"
+        );
+        training(Length::Tokens(MAX_TOKENS)).validate().unwrap();
+        let said = training(Length::Tokens(MAX_TOKENS + 1))
+            .validate()
+            .unwrap_err();
+        assert!(
+            said.to_string()
+                .starts_with("a run of 1000000000000000001 tokens"),
+            "{said}"
+        );
+    }
+
     /// Checks that a warmup may be as long as the run but no longer, that `accumulation_steps` must divide the rows of
     /// a step, and that the total number of tokens has a maximum.
     #[test]

@@ -189,3 +189,67 @@ fn largest_sizes_do_not_overflow() {
     assert_eq!(plan.activation_bytes, u64::MAX);
     plan.check_memory(Some(1 << 40)).unwrap_err();
 }
+
+/// Checks the sizes of an adapter's plan by hand: rank 2 on the projections of the attention and of the feed-forward
+/// part. Only the adapter has gradients and moments, but all parameters are in memory.
+#[test]
+fn an_adapter_adds_its_own_parameters() {
+    let shape: ArchitectureConfig =
+        toml::from_str("hidden_size = 64\nnum_hidden_layers = 2\nnum_attention_heads = 4").unwrap();
+    let model = shape.resolve(500, 128, NO_ENDS).unwrap();
+    let lora: LoraConfig = toml::from_str("rank = 2").unwrap();
+    let training = read("steps = 3\nbatch_size = 8", 100);
+    let plan = Plan::of_adapter(&model, &training, 0.25, &lora);
+    let shapes = lora.parameter_shapes(&model).into_iter();
+    let own: u64 = shapes
+        .map(|(_, shape)| shape.iter().map(|size| *size as u64).product::<u64>())
+        .sum();
+    assert!(own > 0 && own < model.parameter_count() / 2);
+    assert_eq!(
+        (plan.parameters, plan.trainable_parameters),
+        (model.parameter_count() + own, own)
+    );
+    assert_eq!(
+        plan.state_bytes,
+        4 * (model.parameter_count() + own) + 12 * own
+    );
+    assert_eq!((plan.steps, plan.positions, plan.tokens), (3, 2400, 1800));
+    assert_eq!(
+        plan.flops_per_token,
+        model.adapter_training_flops_per_token(100, &lora)
+    );
+    assert_eq!(plan.retention_bytes, 0);
+    assert_eq!(plan.total_bytes(), plan.state_bytes + plan.activation_bytes);
+}
+
+/// Checks the sums of a plan by hand, and the megabytes that its sentences give, at numbers that are no multiples of
+/// each other.
+#[test]
+fn sums_and_sentences_are_those_by_hand() {
+    let mut plan = plan("steps = 1\nbatch_size = 64");
+    (plan.state_bytes, plan.activation_bytes) = (3_500_000, 2_250_000);
+    (plan.recomputed_bytes, plan.retention_bytes) = (1_100_000, 40_000);
+    (plan.flops_per_token, plan.positions, plan.preparation_flops) = (1e3, 7, 500.0);
+    assert_eq!((plan.total_bytes(), plan.flops()), (5_790_000, 7500.0));
+    let said = |available| plan.check_memory(Some(available)).unwrap_err().to_string();
+    for part in [
+        "about 6 MB of memory",
+        "(4 MB of parameters",
+        "3 MB of activations",
+        "1 MB for what is retained",
+        "and 5 MB are available",
+    ] {
+        assert!(
+            said(5_789_999).contains(part),
+            "{part}: {}",
+            said(5_789_999)
+        );
+    }
+    // `[retention]` is named where the rest alone fits, the size of the model where that alone does not.
+    assert!(said(5_750_000).contains("[retention]") && !said(5_749_999).contains("[retention]"));
+    assert!(said(3_499_999).contains("model.hidden_size") && !said(3_500_000).contains("model."));
+    let fitted = plan.clone().fitted(Some(5_789_999));
+    assert_eq!(fitted.total_bytes(), 4_640_000);
+    let said = fitted.memory_choice().unwrap();
+    assert!(said.contains("about 4 MB in place of 5 MB"), "{said}");
+}
