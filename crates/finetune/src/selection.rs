@@ -232,6 +232,48 @@ mod tests {
         assert!(!frozen(None, &["*"]).unwrap().contains(HEAD));
     }
 
+    /// Checks patterns: `*` stands for any text and none, and every other letter for itself.
+    #[test]
+    fn patterns_match_whole_names() {
+        for (pattern, name, expected) in [
+            ("a", "a", true),
+            ("a", "b", false),
+            ("a", "", false),
+            ("", "a", false),
+            ("", "", true),
+            ("*", "", true),
+            ("a*c", "ac", true),
+            ("a*c", "abbc", true),
+            ("a*c", "abcd", false),
+            ("*b*", "abc", true),
+            ("ab", "a", false),
+        ] {
+            let found = glob(pattern.as_bytes(), name.as_bytes());
+            assert_eq!(found, expected, "{pattern} {name}");
+        }
+        assert!(matches("a.b", "a.b.c") && matches("a.b", "a.b") && !matches("a.b", "a.bc"));
+    }
+
+    /// Checks that all layers may be trained, and nothing beside them but the norm; that a method without `[frozen]`
+    /// trains everything or nothing; and the names of the methods.
+    #[test]
+    fn every_method_selects_its_parameters() {
+        let last = frozen(Some(12), &[]).unwrap();
+        assert_eq!(last.len(), 12 * 3 + 1);
+        assert!(!last.contains("model.embed_tokens.weight"));
+        let alone = |method| select(method, None, &names()).unwrap();
+        assert_eq!(alone(Method::Full).len(), names().len());
+        assert!(alone(Method::Lora).is_empty() && alone(Method::Dora).is_empty());
+        for (method, name, adapts) in [
+            (Method::Full, "full", false),
+            (Method::Frozen, "frozen", false),
+            (Method::Lora, "lora", true),
+            (Method::Dora, "dora", true),
+        ] {
+            assert_eq!((method.name(), method.adapts()), (name, adapts));
+        }
+    }
+
     #[test]
     fn patterns_without_a_match_are_refused() {
         let error = frozen(None, &["model.layer.0"]).unwrap_err().to_string();

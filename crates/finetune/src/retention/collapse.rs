@@ -155,6 +155,77 @@ mod tests {
         assert_eq!(with(1.0, 0.6), "");
     }
 
+    /// Checks the measures of two long documents and a short one by hand. Of 8, 11 and 6 tokens, the first two count:
+    /// 5 + 8 4-grams, of which the first document has 5 distinct ones and the second, with a period of 3, has 3.
+    #[test]
+    fn measures_are_those_by_hand() {
+        let documents = [
+            document((0..8).collect()),
+            document((0..11).map(|at| at % 3).collect()),
+            SampledDocument {
+                entropy: 3.0,
+                surprise: 1.0,
+                ..document((0..6).collect())
+            },
+        ];
+        let found = Diversity::of(&documents);
+        let expected = Diversity {
+            in_documents: 19.0 / 25.0,
+            distinct: 8.0 / 13.0,
+            distinct_documents: 1.0,
+            entropy: (16.0 + 22.0 + 3.0) / 25.0,
+            surprise: (16.0 + 22.0 + 1.0) / 25.0,
+        };
+        assert_eq!(found, expected);
+        assert_eq!(found.collapse(), None);
+        let nothing = Diversity::of(&[]);
+        assert_eq!((nothing.in_documents, nothing.distinct), (0.0, 0.0));
+    }
+
+    /// Checks that each measure passes exactly at its limit, and that the reason gives the value and the limit in
+    /// percent or nats.
+    #[test]
+    fn limits_of_diversity_are_inclusive() {
+        let least = Diversity {
+            in_documents: LEAST_IN_DOCUMENTS,
+            distinct: LEAST_DISTINCT,
+            distinct_documents: LEAST_DISTINCT_DOCUMENTS,
+            entropy: LEAST_ENTROPY,
+            surprise: 0.5 * LEAST_ENTROPY,
+        };
+        let with = |change: fn(&mut Diversity)| {
+            let mut changed = least;
+            change(&mut changed);
+            changed.collapse()
+        };
+        assert_eq!(with(|_| ()), None);
+        assert_eq!(with(|found| found.surprise *= 4.0), None);
+        for (found, expected) in [
+            (
+                with(|found| found.in_documents = 0.0746),
+                "7 % of its tokens are in documents of 8 tokens or more: expected at least 10 %",
+            ),
+            (
+                with(|found| found.distinct = 0.2548),
+                "25 % of the 4-grams of a document are distinct: expected at least 30 %",
+            ),
+            (
+                with(|found| found.distinct_documents = 0.4849),
+                "48 % of its documents are distinct: expected at least 50 %",
+            ),
+            (
+                with(|found| found.entropy = 0.0496),
+                "the base's entropy is 0.050 nats for each token: expected at least 0.05",
+            ),
+            (
+                with(|found| found.surprise *= 4.2),
+                "its surprise to the base is 2.10 times the base's entropy: expected 0.5 to 2",
+            ),
+        ] {
+            assert_eq!(found.as_deref(), Some(expected));
+        }
+    }
+
     /// Checks that the tokens that a chat template writes around each message, which repeat in all conversations, do
     /// not count as repetition.
     #[test]

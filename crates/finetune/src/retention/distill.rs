@@ -240,3 +240,117 @@ fn select(batch: &Batch, rows: &[usize]) -> Batch {
         domains: rows.iter().map(|row| batch.domains[*row]).collect(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str) -> Result<(), String> {
+        let config: DistillConfig = toml::from_str(&format!("strength = 1.0\n{text}")).unwrap();
+        config.validate(true, 40).map_err(|error| error.to_string())
+    }
+
+    /// Checks that each bound is the last value that is accepted, that keys of the cache are refused without it, and
+    /// that distillation needs replayed rows.
+    #[test]
+    fn bounds_are_inclusive() {
+        let cache = "cache = \"top-k\"\n";
+        for text in ["", "temperature = 1e-300"] {
+            assert_eq!(check(text), Ok(()), "{text}");
+        }
+        for text in ["", "top_k = 1", "top_k = 40", "pool_tokens = 1"] {
+            assert_eq!(check(&format!("{cache}{text}")), Ok(()), "{text}");
+        }
+        for (text, key) in [
+            ("temperature = 0.0", "retention.distill.temperature"),
+            ("top_k = 5", "retention.distill.top_k"),
+            ("pool_tokens = 5", "retention.distill.pool_tokens"),
+            ("cache = \"top-k\"\ntop_k = 0", "retention.distill.top_k"),
+            ("cache = \"top-k\"\ntop_k = 41", "retention.distill.top_k"),
+            (
+                "cache = \"top-k\"\npool_tokens = 0",
+                "retention.distill.pool_tokens",
+            ),
+        ] {
+            let said = check(text).unwrap_err();
+            assert!(said.contains(&format!("`{key}`")), "{text}: {said}");
+        }
+        let config = DistillConfig::default();
+        assert!(
+            config
+                .validate(false, 40)
+                .unwrap_err()
+                .to_string()
+                .contains("`retention.distill`")
+        );
+        let none = DistillConfig {
+            strength: 0.0,
+            ..config
+        };
+        assert!(none.validate(true, 40).is_err());
+    }
+
+    /// Checks the defaults, and that the rows of the pool cover its tokens: 1,000 tokens are 63 rows of 16.
+    #[test]
+    fn a_pool_has_rows_for_its_tokens() {
+        let config = |text: &str| -> DistillConfig {
+            toml::from_str(&format!("strength = 1.0\n{text}")).unwrap()
+        };
+        let plain = config("");
+        assert_eq!(plain, DistillConfig::default());
+        assert_eq!((plain.temperature, plain.top_k()), (2.0, 32));
+        assert_eq!(plain.pool_rows(16), None);
+        let cached = "cache = \"top-k\"\npool_tokens =";
+        assert_eq!(config(&format!("{cached} 1000")).pool_rows(16), Some(63));
+        assert_eq!(config(&format!("{cached} 1008")).pool_rows(16), Some(63));
+        assert_eq!(config("cache = \"top-k\"").pool_rows(250), Some(400));
+    }
+
+    /// Returns a batch of three rows of two tokens, of different domains and documents.
+    fn batch() -> Batch {
+        Batch {
+            input_ids: vec![1, 2, 3, 4, 5, 6],
+            targets: vec![2, 3, 4, 5, 6, 7],
+            document_starts: vec![0, 0, 0, 1, 0, 0],
+            rows: 3,
+            domains: vec![0, 1, 2],
+        }
+    }
+
+    /// Checks that rows are selected whole and in the given order.
+    #[test]
+    fn rows_are_selected_in_order() {
+        let found = select(&batch(), &[2, 0]);
+        assert_eq!((found.rows, found.domains), (2, vec![2, 0]));
+        assert_eq!(found.input_ids, [5, 6, 1, 2]);
+        assert_eq!(found.targets, [6, 7, 2, 3]);
+        assert_eq!(found.document_starts, [0, 0, 0, 0]);
+        assert_eq!(row_key(&batch(), 1), (vec![3, 4], vec![0, 1]));
+    }
+
+    /// Checks that each position finds the predictions of its own row in the pool, which has the rows in another
+    /// order, and that a row that is not there is refused.
+    #[test]
+    fn positions_find_their_predictions() {
+        let all = batch();
+        let pool = Pool {
+            places: HashMap::from([(row_key(&all, 2), 0), (row_key(&all, 1), 2)]),
+            listed: TopK {
+                k: 3,
+                ids: (0..12).collect::<Vec<u32>>().into(),
+                probabilities: (0..12)
+                    .map(|at| at as f32 / 100.0)
+                    .collect::<Vec<f32>>()
+                    .into(),
+                rest: vec![0.5, 0.6, 0.7, 0.8].into(),
+            },
+        };
+        // The first position of row 2 is the pool's first, the second one of row 1 its last.
+        let found = pool.at(&all, &[1, 2], &[4, 3]).unwrap();
+        assert_eq!(found.k, 3);
+        assert_eq!(found.ids[..], [0, 1, 2, 9, 10, 11]);
+        assert_eq!(found.probabilities[..], [0.0, 0.01, 0.02, 0.09, 0.1, 0.11]);
+        assert_eq!(found.rest[..], [0.5, 0.8]);
+        assert!(pool.at(&all, &[0], &[0]).is_err());
+    }
+}

@@ -120,3 +120,51 @@ impl Penalty for Ewc {
         Ok(0.5 * self.strength * sum)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks the weights of domains: 1 where none is given, and that not all may be 0.
+    #[test]
+    fn weights_belong_to_retained_domains() {
+        let config = |text: &str| -> EwcConfig {
+            toml::from_str(&format!("strength = 2.0\n{text}")).unwrap()
+        };
+        let check = |text: &str| {
+            config(text)
+                .validate(&["law", "code"])
+                .map_err(|error| error.to_string())
+        };
+        let found = config("weights = { law = 0.25 }");
+        assert_eq!((found.weight("law"), found.weight("code")), (0.25, 1.0));
+        assert_eq!(found.tokens, 50_000);
+        for text in [
+            "",
+            "tokens = 1",
+            "weights = { law = 0.0 }",
+            "weights = { law = 0.0, code = 0.5 }",
+        ] {
+            assert_eq!(check(text), Ok(()), "{text}");
+        }
+        for (text, expected) in [
+            ("tokens = 0", "`retention.ewc.tokens` = `0`"),
+            (
+                "weights = { verse = 1.0 }",
+                "`verse`, which is not a retained domain",
+            ),
+            ("weights = { law = -0.1 }", "`law = -0.1`"),
+            ("weights = { law = inf }", "`law = inf`"),
+            ("weights = { law = 0.0, code = 0.0 }", "leaves no domain"),
+        ] {
+            let said = check(text).unwrap_err();
+            assert!(said.contains(expected), "{text}: {said}");
+        }
+        assert!(
+            toml::from_str::<EwcConfig>("strength = 0.0")
+                .unwrap()
+                .validate(&["law"])
+                .is_err()
+        );
+    }
+}

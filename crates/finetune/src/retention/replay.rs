@@ -179,3 +179,84 @@ impl<'de> Deserialize<'de> for ReplayConfig {
         deserializer.deserialize_any(Forms)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str) -> Result<(), String> {
+        let config: ReplayConfig = toml::from_str(text).unwrap();
+        config.validate().map_err(|error| error.to_string())
+    }
+
+    /// Checks that each bound is the last value that is accepted, and that the next one is refused with its key.
+    #[test]
+    fn bounds_are_inclusive() {
+        for text in [
+            "share = 0.005",
+            "share = 0.5",
+            "weight = 1e-300",
+            "temperature = 0.0",
+            "temperature = 1.0",
+            "source = \"self\"\ntemperature = 1e-300",
+            "source = \"self\"\ntemperature = 7.0",
+            "source = \"self\"\ntokens = 1",
+            "source = \"self\"\ntokens = 10_000_000",
+        ] {
+            assert_eq!(check(text), Ok(()), "{text}");
+        }
+        for (text, expected) in [
+            ("share = 0.0049", "`retention.replay.share` = `0.0049`"),
+            ("share = 0.501", "`retention.replay.share` = `0.501`"),
+            ("weight = 0.0", "`retention.replay.weight` = `0`"),
+            ("weight = inf", "`retention.replay.weight` = `inf`"),
+            ("temperature = -0.001", "expected a number from 0 to 1"),
+            ("temperature = 1.001", "expected a number from 0 to 1"),
+            (
+                "source = \"self\"\ntemperature = 0.0",
+                "expected a number above 0",
+            ),
+            (
+                "source = \"self\"\ntokens = 0",
+                "`retention.replay.tokens` = `0`",
+            ),
+            (
+                "source = \"self\"\ntokens = 10_000_001",
+                "`retention.replay.tokens` = `10000001`",
+            ),
+            ("tokens = 5", "`retention.replay.source` is `data`"),
+        ] {
+            let said = check(text).unwrap_err();
+            assert!(said.contains(expected), "{text}: {said}");
+        }
+    }
+
+    /// Checks the default of each key, and that a table is written without the keys that have no effect.
+    #[test]
+    fn defaults_are_left_out() {
+        let found: ReplayConfig = toml::from_str("").unwrap();
+        assert_eq!(found, ReplayConfig::default());
+        assert_eq!(
+            (found.share, found.temperature, found.weight),
+            (0.05, 1.0, 1.0)
+        );
+        assert_eq!((found.source, found.beside), (ReplaySource::Data, false));
+        assert_eq!((found.tokens, found.tokens()), (None, 200_000));
+        let text = |config: &ReplayConfig| toml::to_string(config).unwrap();
+        let plain = text(&found);
+        for key in ["weight", "beside", "tokens"] {
+            assert!(!plain.contains(key), "{plain}");
+        }
+        let other = ReplayConfig {
+            weight: 0.5,
+            beside: true,
+            tokens: Some(7),
+            ..found
+        };
+        let written = text(&other);
+        for line in ["weight = 0.5", "beside = true", "tokens = 7"] {
+            assert!(written.contains(line), "{written}");
+        }
+        assert_eq!(other.tokens(), 7);
+    }
+}

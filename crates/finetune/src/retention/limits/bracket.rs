@@ -104,6 +104,34 @@ mod tests {
         }
     }
 
+    /// Checks the edges of the search: a model exactly at its limit is within it, a domain that uses 98 % of its
+    /// limit or a scale at which every layer is at its maximum ends the search, and a domain that improved counts as
+    /// using 1 %.
+    #[test]
+    fn the_search_ends_at_its_edges() {
+        let direction = Shares::from([("one".to_owned(), 0.5), ("all".to_owned(), 1.0)]);
+        let after = |looks: &[(f64, f64)]| {
+            let mut bracket = Bracket::new(&direction, 1.0);
+            for (scale, worst) in looks {
+                bracket.take(*scale, *worst);
+            }
+            (bracket.is_close(), bracket.next())
+        };
+        assert!(after(&[(0.5, 1.0)]).0);
+        assert!(after(&[(0.5, CLOSE)]).0 && !after(&[(0.5, CLOSE - 1e-9)]).0);
+        assert!(!after(&[]).0 && !after(&[(0.5, 1.0 + 1e-9)]).0);
+        assert!(after(&[(2.0 * MOST, 0.1)]).0 && !after(&[(2.0 * MOST - 1e-9, 0.1)]).0);
+        // The aim is 99 times as far as 1 %, which the power 1.5 reaches at 99^(2/3) times the scale.
+        let far = after(&[(0.1, -3.0)]).1;
+        assert!((far - 0.1 * 99f64.powf(2.0 / 3.0)).abs() < 1e-12, "{far}");
+        assert_eq!(after(&[(1.0, -3.0)]).1, 2.0 * MOST);
+        assert_eq!(after(&[(LEAST, 100.0)]).1, LEAST);
+        // By the power law through both: ln(0.99 / 0.5) / ln(2 / 0.5) of the way from 1/2 to 2 in logarithms.
+        let between = after(&[(0.5, 0.5), (2.0, 2.0)]).1;
+        let expected = 0.5 * 4f64.powf(1.98f64.ln() / 4f64.ln());
+        assert!((between - expected).abs() < 1e-12, "{between} {expected}");
+    }
+
     /// Checks the next scales by hand. Eight times the aim at scale 1, with forgetting that grows by the power 1.5, is
     /// reached at a quarter; and between two ends, a tenth of their ratio is kept from each.
     #[test]

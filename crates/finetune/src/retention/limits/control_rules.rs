@@ -111,6 +111,44 @@ mod tests {
         assert_eq!(next_level(6.0, 9.0, 9.0), 6.0);
     }
 
+    /// Checks steps of the level by hand that no bound cuts, and its lowest value: the violation is extrapolated by its
+    /// last change, and half of its log₂ is added.
+    #[test]
+    fn the_level_moves_by_half_the_logarithm() {
+        let close =
+            |found: f64, expected: f64| assert!((found - expected).abs() < 1e-12, "{found}");
+        // Expected are 1.2 + 0.1 and 1.6 − 0.4.
+        close(next_level(2.0, 1.2, 1.1), 2.0 + 0.5 * 1.3f64.log2());
+        close(next_level(2.0, 1.6, 2.0), 2.0 + 0.5 * 1.2f64.log2());
+        // The larger of measured and expected violation decides: 0.22, and 0.18 + 0.03.
+        close(
+            next_level(2.0, 0.22, 0.24),
+            2.0 - 0.5 * (0.25f64 / 0.22).log2(),
+        );
+        close(
+            next_level(2.0, 0.18, 0.15),
+            2.0 - 0.5 * (0.25f64 / 0.21).log2(),
+        );
+        assert_eq!(next_level(-3.9, 0.0, 0.0), -4.0);
+        assert_eq!(Allowance::default().at(3), 1.0);
+    }
+
+    /// Checks by hand weights that begin apart: half of the distance of a domain's log₂ share from the mean is added.
+    #[test]
+    fn weights_move_by_half_the_logarithm() {
+        let names = ["a", "b", "free"].map(str::to_owned);
+        let before = BTreeMap::from([("a".to_owned(), 0.25), ("free".to_owned(), 1.0)]);
+        let shares = BTreeMap::from([("a".to_owned(), 4.0), ("b".to_owned(), 0.5)]);
+        // log₂ 4 = 2 and log₂ ½ = −1 have the mean ½; a sixteenth counts as −4.
+        let found = update_log_weights(&before, &names, &shares);
+        assert_eq!(
+            (found["a"], found["b"], found["free"]),
+            (0.25 + 0.75, -0.75, 1.0 - 2.25)
+        );
+        let free = update_log_weights(&before, &names, &BTreeMap::new());
+        assert_eq!((free["a"], free["b"], free["free"]), (-1.75, -2.0, -1.0));
+    }
+
     /// Checks that the allowed forgetting is three times the limit at the peak learning rate and exactly the limit at
     /// the last step, and that a constant learning rate allows no excess.
     #[test]

@@ -185,6 +185,43 @@ mod tests {
         assert_eq!((each.gain, each.rise), (0.25, 0.5));
     }
 
+    /// Checks shares without a cost or a gain: a layer whose reset costs exactly nothing counts as the best one, and
+    /// if no layer gains anything, all keep the same share.
+    #[test]
+    fn layers_without_cost_or_gain_have_a_share() {
+        let prices = |values: [(f64, f64); 3]| -> BTreeMap<String, Price> {
+            let prices = values.map(|(gain, rise)| Price { gain, rise });
+            ["a", "b", "c"]
+                .map(str::to_owned)
+                .into_iter()
+                .zip(prices)
+                .collect()
+        };
+        let values = |shares: Shares| shares.into_values().collect::<Vec<f64>>();
+        let free = prices([(0.0, 0.0), (3.0, 4.0), (3.0, 2.0)]);
+        assert_eq!(values(tilt(&free, 1.0)), [1.0, 0.5, 1.0]);
+        let useless = prices([(-1.0, 2.0), (0.0, 3.0), (-2.0, 0.5)]);
+        assert_eq!(values(tilt(&useless, 1.0)), [1.0; 3]);
+    }
+
+    /// Checks the scale of a direction by hand: rises of 4 and 2 at shares of 1/2 and 1 make 3, half of the 6 that all
+    /// layers alike make, so that the scale is √2 times α. A domain that improves counts as 0, and no scale exceeds the
+    /// one at which every layer is at its maximum.
+    #[test]
+    fn a_direction_reaches_as_far_as_equal_shares() {
+        let of = |rises: [f64; 2], alpha: f64| {
+            let names = ["a", "b"].map(str::to_owned);
+            let price = |rise| Price { gain: 1.0, rise };
+            let prices = names.clone().into_iter().zip(rises.map(price)).collect();
+            let direction = names.into_iter().zip([0.5, 1.0]).collect();
+            as_far_as(&direction, &prices, alpha)
+        };
+        assert!((of([4.0, 2.0], 0.3) - 0.3 * 2f64.sqrt()).abs() < 1e-12);
+        assert!((of([4.0, -2.0], 0.3) - 0.6).abs() < 1e-12);
+        assert_eq!(of([4.0, 2.0], 30.0), 2.0 * MOST);
+        assert_eq!(of([0.0, -1.0], 0.3), 2.0 * MOST);
+    }
+
     /// Checks that the tilted shares give the largest gain of the niche for a given increase of the retained domains,
     /// if gain is linear and cost quadratic in a layer's share.
     #[test]

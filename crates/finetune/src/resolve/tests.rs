@@ -1,0 +1,197 @@
+//! Tests of the defaults that a config of a fine-tuning gets.
+
+use polymath_train::Interval;
+
+use super::*;
+
+const FACTS: BaseFacts = BaseFacts {
+    context: 512,
+    parameters: 1_000_000,
+    optimizer: None,
+    fitting: None,
+    epoch_tokens: 100_000,
+    padding: 0.0,
+};
+
+fn read(text: &str) -> FinetuneConfig {
+    toml::from_str(&format!(
+        "base = \"b\"\ntexts = [\"t\"]\nrun = \"r\"\n{text}"
+    ))
+    .unwrap()
+}
+
+/// Checks that a config needs only three keys: length, batch size and learning rate follow from the niche and the
+/// base.
+#[test]
+fn a_config_of_three_lines_suffices() {
+    let small = read("").resolve(&FACTS).unwrap();
+    assert_eq!(small.training.length, Length::Tokens(300_000));
+    assert_eq!(
+        (small.training.batch_size, small.training.sequence_length),
+        (8, 256)
+    );
+    assert_eq!(small.training.learning_rate, 1e-3);
+    assert!(small.choices[0].starts_with("length: 300000 tokens"));
+    let total = small.training.total_steps(0.0);
+    assert!(total >= STEPS, "{total}");
+    assert_eq!(small.evaluation.every, Interval::Steps(total / 20));
+    let large = BaseFacts {
+        parameters: 135_000_000,
+        epoch_tokens: 20_000_000,
+        context: 128,
+        ..FACTS
+    };
+    let large = read("method = \"lora\"").resolve(&large).unwrap();
+    assert_eq!(large.training.length, Length::Tokens(20_000_000));
+    assert_eq!(
+        (large.training.batch_size, large.training.sequence_length),
+        (16, 128)
+    );
+    assert_eq!(large.training.learning_rate, 1e-3);
+    assert_eq!(large.lora, Some(LoraConfig::default()));
+}
+
+/// Checks the default length at the bounds of its table, and the rows by hand: a run of 100 steps of rows of 10 tokens
+/// has 1000 tokens a row, and the rows are the nearest power of two in logarithms, from 4 to 16.
+#[test]
+fn lengths_and_rows_are_those_of_the_table() {
+    for (niche, tokens) in [
+        (0, 1),
+        (1, 3),
+        (1_000_000, 3_000_000),
+        (1_000_001, 2_000_002),
+        (5_000_000, 10_000_000),
+        (5_000_001, 5_000_001),
+    ] {
+        assert_eq!(chosen_tokens(niche), tokens);
+    }
+    for (tokens, rows) in [
+        (0, 4),
+        (7_999, 4),
+        (8_000, 8),
+        (15_999, 8),
+        (16_000, 16),
+        (1_000_000, 16),
+    ] {
+        assert_eq!(chosen_rows(tokens, 10), rows, "{tokens}");
+    }
+    assert_eq!(chosen_rows(800, 0), 8);
+}
+
+/// Checks that a config that sets tokens or steps gets the fixed default batch size, for any base and niche, and
+/// the same learning rate as a config that sets no length.
+#[test]
+fn a_given_length_keeps_rows() {
+    let facts = BaseFacts {
+        parameters: 135_000_000,
+        ..FACTS
+    };
+    for length in ["steps = 40", "tokens = 9000"] {
+        let config = read(&format!("[training]\n{length}"))
+            .resolve(&facts)
+            .unwrap();
+        let training = &config.training;
+        assert_eq!((training.batch_size, training.learning_rate), (16, 1e-4));
+        assert!(!config.choices.iter().any(|said| said.starts_with("length")));
+    }
+}
+
+/// Checks that a number of passes over a small niche leaves as many steps as it can: its rows are those of a config
+/// without a length.
+#[test]
+fn passes_choose_rows_by_the_niche() {
+    let facts = BaseFacts {
+        epoch_tokens: 5_000,
+        ..FACTS
+    };
+    let rows = |text: &str| {
+        let config = read(text).resolve(&facts).unwrap();
+        config.training.batch_size
+    };
+    assert_eq!(rows(""), 4);
+    assert_eq!(rows("[training]\nepochs = 1"), 4);
+    assert_eq!(rows("[training]\nepochs = 200"), 16);
+    assert_eq!(rows("[training]\nepochs = 1\nbatch_size = 2"), 2);
+}
+
+/// Checks that a saved config contains every default, so that resolving it again changes nothing, for any base and
+/// data, and also for a run with limits.
+#[test]
+fn a_resolved_config_resolves_to_itself() {
+    for text in [
+        "",
+        "method = \"lora\"",
+        "[retention.limits]\ndefault = 0.02",
+    ] {
+        let saved = read(text).resolve(&FACTS).unwrap().to_toml();
+        for key in [
+            "sequence_length",
+            "warmup_steps",
+            "learning_rate",
+            "max_tokens",
+        ] {
+            assert!(saved.contains(&format!("{key} = ")), "{key}: {saved}");
+        }
+        let again: FinetuneConfig = toml::from_str(&saved).unwrap();
+        let facts = BaseFacts {
+            parameters: 135_000_000,
+            optimizer: Some(OptimizerChoice::Muon),
+            epoch_tokens: 7,
+            padding: 0.5,
+            fitting: Some(64),
+            ..FACTS
+        };
+        assert_eq!(again.resolve(&facts).unwrap().to_toml(), saved);
+    }
+}
+
+/// Checks that the saved config has every key that says which text is the niche, with the value that was given.
+/// Otherwise a run that is resumed by its `run.toml` would read other text.
+#[test]
+fn a_saved_config_keeps_every_key_of_the_niche() {
+    let config = read(
+        "extensions = [\"log\"]\nseparator = \"%\"\non_bad_record = \"skip\"\ngroup = \"record\"\ngroup_field = \"work\"\n\
+         heldout_groups = 9\nfields = { prompt = \"ask\", response = \"say\" }",
+    );
+    let given = toml::Table::try_from(&config).unwrap();
+    let saved: toml::Table = config.resolve(&FACTS).unwrap().to_toml().parse().unwrap();
+    let filled = ["training", "evaluation", "checkpoint"];
+    let given = given
+        .iter()
+        .filter(|(key, _)| !filled.contains(&key.as_str()));
+    let keys: Vec<_> = given.collect();
+    assert_eq!(keys.len(), 12, "{keys:?}");
+    for (key, value) in keys {
+        assert_eq!(saved.get(key), Some(value), "{key}");
+    }
+}
+
+/// Checks that an adapter's step is computed in several parts by default, a step of full fine-tuning in one, and
+/// that the config can set the number of parts for both.
+#[test]
+fn an_adapters_step_is_computed_in_parts() {
+    let parts = |text: &str| {
+        let config = read(text).resolve(&FACTS).unwrap();
+        config.training.accumulation_steps
+    };
+    let steps = "[training]\nsteps = 40\n";
+    assert_eq!(parts(&format!("method = \"lora\"\n{steps}")), 2);
+    assert_eq!(
+        parts(&format!("method = \"dora\"\n{steps}batch_size = 4")),
+        1
+    );
+    assert_eq!(parts(steps), 1);
+    let given = format!("method = \"lora\"\n{steps}accumulation_steps = 8");
+    assert_eq!(parts(&given), 8);
+}
+
+/// Checks that rows longer than the base's context are refused with an error that gives both lengths.
+#[test]
+fn rows_longer_than_the_context_are_refused() {
+    let config = read("[training]\nsteps = 3\nsequence_length = 600");
+    let error = config.resolve(&FACTS).unwrap_err().to_string();
+    assert!(
+        error.contains("600 is longer than the base's context of 512"),
+        "{error}"
+    );
+}
