@@ -257,6 +257,65 @@ mod tests {
             };
             assert!((1..sum).any(|r| r * (sum - r) == product
                 && problem.answer == (r * r + (sum - r) * (sum - r)).to_string()));
+
+            let problem = remainder(&mut random);
+            let [m, n, x] = numbers(&problem)[..] else {
+                panic!()
+            };
+            let least = (0..).find(|y| y % m == x % m && y % n == x % n).unwrap();
+            assert_eq!(problem.answer, least.to_string(), "{}", problem.question);
+            let rests = format!(
+                "$x \\equiv {} \\pmod{{{m}}}$ and $x \\equiv {} \\pmod{{{n}}}$",
+                x % m,
+                x % n
+            );
+            assert!(problem.question.contains(&rests), "{}", problem.question);
+
+            let problem = handshakes(&mut random);
+            let [n, k] = numbers(&problem)[..] else {
+                panic!()
+            };
+            let teams = (0i64..n).flat_map(|a| (0..a).map(move |b| if k == 2 { 1 } else { b }));
+            assert_eq!(
+                problem.answer,
+                teams.sum::<i64>().to_string(),
+                "{}",
+                problem.question
+            );
+
+            let problem = paths(&mut random);
+            let [balls, boxes] = numbers(&problem)[..] else {
+                panic!()
+            };
+            let first = (0..=balls).map(|first| if boxes == 2 { 1 } else { balls - first + 1 });
+            assert_eq!(
+                problem.answer,
+                first.sum::<i64>().to_string(),
+                "{}",
+                problem.question
+            );
+            let top = balls + boxes - 1;
+            assert!(
+                problem
+                    .steps
+                    .contains(&format!("\\binom{{{top}}}{{{}}} =", boxes - 1)),
+                "{}",
+                problem.steps
+            );
+
+            let problem = telescope(&mut random);
+            let [from, to] = numbers(&problem)[..] else {
+                panic!()
+            };
+            let sum: f64 = (from..to).map(|k| 1.0 / (k * (k + 1)) as f64).sum();
+            let (top, bottom) = problem.answer.split_once('/').unwrap();
+            let (top, bottom): (i64, i64) = (top.parse().unwrap(), bottom.parse().unwrap());
+            assert!((sum - top as f64 / bottom as f64).abs() < 1e-9 && gcd(top, bottom) == 1);
+            assert!(
+                problem
+                    .question
+                    .contains(&format!("\\sum_{{k={from}}}^{{{}}}", to - 1))
+            );
         }
     }
 }

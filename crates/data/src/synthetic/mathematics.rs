@@ -163,3 +163,78 @@ fn word_problem(random: &mut Random) -> Problem {
         answer: left.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::synthetic::equations::{check_equations, whole_numbers};
+
+    /// Checks each kind of problem by the numbers of its question alone: the answer, that every equation of the steps
+    /// holds, and that the statement has the same numbers.
+    #[test]
+    fn answers_and_steps_are_right() {
+        let mut random = Random::new(4, "test");
+        for at in 0..700 {
+            let problem = DRAWS[at % DRAWS.len()](&mut random);
+            let numbers = whole_numbers(&problem.question);
+            let expected = match (at % DRAWS.len(), &numbers[..]) {
+                (0, [a, b]) => (a + b).to_string(),
+                // The minus sign between two numbers.
+                (1, [a, b]) => (a - b).to_string(),
+                (2, [a, b]) => (a * b).to_string(),
+                (3, [a, b]) if a % b == 0 => (a / b).to_string(),
+                (3, [a, b]) => format!("{} remainder {}", a / b, a % b),
+                (4, [a, b, c, d]) => {
+                    let (top, bottom) = (a * d + c * b, b * d);
+                    let most = (1..=bottom)
+                        .rev()
+                        .find(|by| top % by == 0 && bottom % by == 0)
+                        .unwrap();
+                    match bottom / most {
+                        1 => (top / most).to_string(),
+                        bottom => format!("{}/{bottom}", top / most),
+                    }
+                }
+                (5, [a, b, right]) => {
+                    assert!(problem.steps.contains(&format!("{a}x = {}.", right - b)));
+                    ((right - b) / a).to_string()
+                }
+                (6, [boxes, each, given]) => (boxes * each - given).to_string(),
+                other => panic!("{other:?}: {}", problem.question),
+            };
+            assert_eq!(problem.answer, expected, "{}", problem.question);
+            let equations = [2, 2, 3, 2, 1, 0, 2][at % DRAWS.len()];
+            assert_eq!(
+                check_equations(&problem.steps),
+                equations,
+                "{}",
+                problem.steps
+            );
+            let sorted = |text: &str| {
+                let mut numbers = whole_numbers(text);
+                numbers.sort_unstable();
+                numbers
+            };
+            assert_eq!(sorted(&problem.statement), sorted(&problem.question));
+        }
+    }
+
+    /// Checks that a division leaves each rest, and that a sum of fractions is sometimes whole.
+    #[test]
+    fn rests_and_whole_sums_are_drawn() {
+        let mut random = Random::new(4, "test");
+        let mut answers =
+            |draw: Draw| -> Vec<String> { (0..200).map(|_| draw(&mut random).answer).collect() };
+        let rests = answers(division);
+        for rest in ["remainder 1", "remainder 2"] {
+            assert!(rests.iter().any(|answer| answer.ends_with(rest)));
+        }
+        assert!(rests.iter().all(|answer| !answer.contains("remainder 0")));
+        assert!(rests.iter().any(|answer| !answer.contains("remainder")));
+        assert!(
+            answers(fractions)
+                .iter()
+                .any(|answer| !answer.contains('/'))
+        );
+    }
+}

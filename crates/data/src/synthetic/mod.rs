@@ -12,6 +12,8 @@
 mod chemistry;
 mod competition;
 pub(crate) mod elements;
+#[cfg(test)]
+mod equations;
 pub(crate) mod knowledge;
 pub(crate) mod lexicon;
 mod literature;
@@ -238,6 +240,36 @@ mod tests {
         };
         assert_eq!(text(1), text(1));
         assert_ne!(text(1), text(2));
+    }
+
+    /// Checks that the corpus is the one on which the figures of the documentation were measured, by a hash of the
+    /// text and of the questions of each domain. Where it changes on purpose, those figures are to be measured again.
+    #[test]
+    fn the_corpus_is_that_of_the_figures() {
+        let config = SchoolConfig {
+            seed: 1,
+            bytes_per_domain: 100_000,
+        };
+        let found = DOMAINS.map(|domain| {
+            let texts: Vec<String> = documents(&config, domain).collect();
+            let problems = held_out_problems(&config, domain).into_iter();
+            let asked: Vec<String> = problems
+                .map(|problem| format!("{} {}", problem.prompt(), problem.answer))
+                .collect();
+            (
+                domain,
+                random::hash(&texts.join("\0")),
+                random::hash(&asked.join("\0")),
+            )
+        });
+        let expected = [
+            ("chemistry", 0x5511_0991_cfbc_8aa2, 0x2617_af85_69a0_f065),
+            ("literature", 0x36ad_fc4b_f714_f962, 0x0767_0cd2_b438_9015),
+            ("mathematics", 0xd5d0_6585_a428_a6d8, 0x7a24_473f_f003_420c),
+            ("physics", 0x88ed_7698_0fdd_d429, 0x51f3_f86e_3d66_a287),
+            ("competition", 0x0584_b56b_aa01_260d, 0xb40d_a57f_9abb_b902),
+        ];
+        assert_eq!(found, expected);
     }
 
     /// Checks that no held-out fact is in a training document, neither as a question nor as a statement.

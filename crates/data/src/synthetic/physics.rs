@@ -160,3 +160,51 @@ fn units(random: &mut Random) -> Problem {
         answer: format!("{} {small}", quarters * factor / 4),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::synthetic::equations::{check_equations, whole_numbers};
+
+    /// Checks each kind of problem by the numbers of its question alone: the answer with its unit, and that every
+    /// equation of the steps holds.
+    #[test]
+    fn answers_and_steps_are_right() {
+        let mut random = Random::new(4, "test");
+        for at in 0..800 {
+            let problem = DRAWS[at % DRAWS.len()](&mut random);
+            let question = &problem.question;
+            let expected = match (at % DRAWS.len(), &whole_numbers(question)[..]) {
+                (0, [v, t]) => format!("{} m", v * t),
+                (1, [v, a, t]) => format!("{} m/s", v + a * t),
+                (2, [m, a]) => format!("{} N", m * a),
+                (3, [m, v]) => format!("{} J", m * v * v / 2),
+                (4, [m, h, 10]) => format!("{} J", m * h * 10),
+                (5, [i, r]) => format!("{} V", r * i),
+                (6, [i, u, t]) => format!("{} J", u * i * t),
+                (7, _) => in_smaller_unit(question),
+                other => panic!("{other:?}: {question}"),
+            };
+            assert_eq!(problem.answer, expected, "{question}");
+            assert_eq!(
+                check_equations(&problem.steps),
+                [1, 2, 1, 1, 1, 1, 2, 1][at % DRAWS.len()],
+                "{}",
+                problem.steps
+            );
+        }
+    }
+
+    /// Answers "How many SMALL are AMOUNT LARGE?".
+    fn in_smaller_unit(question: &str) -> String {
+        let words: Vec<&str> = question.trim_end_matches('?').split(' ').collect();
+        let (small, amount, large) = (words[2], words[4].parse::<f64>().unwrap(), words[5]);
+        let factor = match (large, small) {
+            ("km", "m") | ("kg", "g") | ("kJ", "J") => 1000.0,
+            ("m", "cm") => 100.0,
+            ("h", "min") | ("min", "s") => 60.0,
+            other => panic!("{other:?}"),
+        };
+        format!("{} {small}", amount * factor)
+    }
+}
