@@ -263,6 +263,75 @@ mod tests {
         assert_eq!(plain(&[(1.0, 1.0); 6]), None);
     }
 
+    /// Checks the p-value of random relabelings against all 40,320 orders of eight domains, within four standard
+    /// errors, and that of a perfect order among more domains than can be hit by chance: only the observed order is
+    /// as far.
+    #[test]
+    fn random_relabelings_stand_for_all() {
+        let second = [3.0, 0.0, 2.0, 1.0, 6.0, 4.0, 7.0, 5.0];
+        let pairs: Vec<(f64, f64)> = (0..8)
+            .map(|at| (f64::from(at), second[at as usize]))
+            .collect();
+        let distance = |order: &[f64]| -> f64 {
+            let squares = order
+                .iter()
+                .enumerate()
+                .map(|(at, rank)| (at as f64 - rank).powi(2));
+            squares.sum()
+        };
+        // ρ = 1 − 6 Σd² / (n³ − n), so that |ρ| is the distance of Σd² from 84.
+        let far = |order: &[f64]| (distance(order) - 84.0).abs();
+        let all = orders(&[0, 1, 2, 3, 4, 5, 6, 7]);
+        let is_far = |order: &&Vec<usize>| {
+            let ranks: Vec<f64> = order.iter().map(|rank| *rank as f64).collect();
+            far(&ranks) >= far(&second)
+        };
+        let expected = all.iter().filter(is_far).count() as f64 / all.len() as f64;
+        let found = plain(&pairs).unwrap();
+        assert!((found.value - (1.0 - distance(&second) / 84.0)).abs() < 1e-12);
+        let error = (expected * (1.0 - expected) / RELABELINGS as f64).sqrt();
+        assert!(
+            (found.p_value - expected).abs() < 4.0 * error,
+            "{} {expected}",
+            found.p_value
+        );
+        let alike: Vec<(f64, f64)> = (0..12).map(|at| (f64::from(at), f64::from(at))).collect();
+        assert_eq!(plain(&alike).unwrap().p_value, 1.0 / 5001.0);
+    }
+
+    /// Checks that a shuffle exchanges labels at the given places only, and that each order of three is as frequent
+    /// as the others.
+    #[test]
+    fn shuffles_are_even() {
+        let mut random = Random(5);
+        let mut seen = std::collections::BTreeMap::new();
+        for _ in 0..6000 {
+            let mut labels = vec![0, 1, 2, 3, 4];
+            shuffle(&mut labels, &[1, 2, 4], &mut random);
+            assert_eq!((labels[0], labels[3]), (0, 3));
+            *seen.entry(labels).or_insert(0) += 1;
+        }
+        assert_eq!(seen.len(), 6);
+        assert!(
+            seen.values().all(|count| (880..1120).contains(count)),
+            "{seen:?}"
+        );
+    }
+
+    /// Checks that rows and columns are relabeled apart: two rows and three columns have 2 · 6 orders, each of them
+    /// once.
+    #[test]
+    fn rows_and_columns_are_relabeled_apart() {
+        let mut all = relabelings(&[0, 3], &[1, 2, 4]);
+        assert!(
+            all.iter()
+                .all(|labels| labels[0] + labels[3] == 3 && labels[0] % 3 == 0)
+        );
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!((all.len(), factorial(0), factorial(4)), (12, 1.0, 24.0));
+    }
+
     /// Returns pairs of `domains` domains whose two values depend on independent row and column effects only.
     fn matrix(domains: usize, random: &mut Random) -> Vec<Dyad> {
         let mut unit = || (random.next_u64() >> 11) as f64 / (1u64 << 53) as f64 - 0.5;

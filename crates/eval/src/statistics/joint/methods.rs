@@ -326,3 +326,6 @@ fn variance(values: &[f64]) -> f64 {
     let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
     squares / (values.len() as f64 - 1.0).max(1.0)
 }
+
+#[cfg(test)]
+mod tests;
