@@ -25,7 +25,7 @@ lint:
 test FILTER="":
     cargo test --workspace {{ FILTER }}
 
-# The kernels of lesser machines: AVX2, and no vector instructions
+# The kernels for AVX2 and for machines without vector instructions
 test-kernels:
     POLYMATH_PORTABLE=1 cargo test --workspace --lib fused::
     POLYMATH_TEST_AVX2=1 cargo test --workspace --lib fused::
@@ -50,7 +50,7 @@ deny:
 advisories:
     cargo deny check advisories
 
-# Kills, starves and crowds commands that write, for so many minutes
+# Kills commands that write, makes their file-system calls fail and fills their disk, for MINUTES minutes
 reliability MINUTES="60":
     scripts/check/reliability.sh --minutes {{ MINUTES }}
 
@@ -58,11 +58,11 @@ reliability MINUTES="60":
 mutate-files:
     scripts/check/mutate-files.py
 
-# How often intervals hold the truth and verdicts are wrong: the tables of docs/concepts/evidence.md
+# How often intervals cover the truth and verdicts are wrong: the tables of docs/concepts/evidence.md
 coverage:
     scripts/check/coverage.sh
 
-# Plants one-line faults and says which the tests catch; WORDS choose faults by name
+# Plants one-line faults and prints which ones the tests catch; WORDS select faults by name
 planted-faults *WORDS:
     scripts/check/planted-faults.py {{ WORDS }}
 

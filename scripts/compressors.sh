@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What `xz -9e` reaches on the held-out text of each domain, in bits per byte: a yardstick for a model's. "Alone" is the
+# Prints the bits per byte of `xz -9e` on the held-out text of each domain, for comparison with a model's. "Alone" is the
 # held-out text by itself; "after train" is what it adds to the training text of its domain, which the compressor has
 # then seen, as the model has.
 #

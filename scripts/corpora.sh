@@ -89,7 +89,7 @@ unpack() { # file folder
 
 build() { # domain: fetch, unpack, extract beside, then move into place
     local domain=$1 script=scripts/corpora/$1.py recipe work sources=()
-    # What the output depends on: a changed package list or extractor builds the domain anew.
+    # The output depends on these: a changed package list or extractor builds the domain again.
     recipe=$({ rows "$domain"; cat "$script" scripts/corpora/documents.py; } | sha256)
     if [ "$(head -n 1 "$raw/$domain/recipe" 2>/dev/null)" = "$recipe" ]; then
         say "$domain: already there, $(sed -n 2p "$raw/$domain/recipe")"

@@ -22,7 +22,7 @@ SHAPES = {
                "vocabulary": 8192, "sequence_length": 512, "batch_size": 8},
     "characters": {**REFERENCE, "hidden_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4,
                    "intermediate_size": 344, "vocabulary": 65, "sequence_length": 64, "batch_size": 12},
-    # Of GPT-2's size, for a GPU: hours on a CPU.
+    # GPT-2's size, for a GPU: hours on a CPU.
     "base": {**REFERENCE, "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 2048,
              "vocabulary": 32000, "sequence_length": 1024, "batch_size": 8},
 }  # fmt: skip

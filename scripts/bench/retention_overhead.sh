@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What each way of retaining costs a training step: the same fine-tuning with and without it, alternating in one run.
+# Measures the time that each retention method adds to a training step: the same fine-tuning with and without it, alternating.
 #
 #   scripts/bench/retention_overhead.sh [--base checkpoints/narrow/best] [--rounds 3] [--steps 20]
 #

@@ -5,7 +5,7 @@
 # own.
 #
 #   scripts/check/chat.sh [polymath command, default: built in release] [part of a template's name…]
-#   scripts/check/chat.sh --freeze    # writes crates/data/tests/apply_chat_template.json anew
+#   scripts/check/chat.sh --freeze    # writes crates/data/tests/apply_chat_template.json again
 #
 # Fails where a token or a mark differs, or where `polymath` refuses what `transformers` renders for a template it must know.
 set -euo pipefail

@@ -83,7 +83,7 @@ def stored(polymath, folder, talk):
 
 
 def answers(text, talk, added):
-    """Where the assistant's messages stand in a rendered text, each with the added token that ends it."""
+    """Returns the ranges of the assistant's messages in a rendered text, each with the added token that ends it."""
     spans, at = [], 0
     for message in talk:
         content = message["content"].strip()

@@ -49,9 +49,9 @@ TYPES = ("f32", "f16", "q8_0", "q4_k")
 # The largest difference of a logit from ours of the same file, as a share of the largest logit: llama.cpp rounds what it
 # multiplies with 16 bits to 16 bits. What it multiplies with 8 or 4, it rounds to 8, so that there only distributions are near.
 LOGITS = {"f32": 2e-5, "f16": 5e-3}
-# GELU it looks up by the number rounded to 16 bits, whatever the type.
+# It looks up GELU by the number rounded to 16 bits, for every type.
 LOGITS_OF_GPT2 = {"f32": 2e-3, "f16": 5e-3}
-# How many positions have the same likeliest token.
+# Number of positions with the same most likely token.
 AGREEMENT = {"f32": 1.0, "f16": 0.98}
 # Divergence from ours of the same file, in bits a token.
 DIVERGENCE = {"f32": 1e-6, "f16": 1e-4, "q8_0": 1e-2, "q4_k": 2e-2}
@@ -78,7 +78,7 @@ def fuzz():
         letters = []
         for _ in range(draw.randint(1, 40)):
             letter = draw.choice(usual) if draw.random() < 0.7 else chr(draw.choice((draw.randint(33, 0x2FFF), draw.randint(0x1F300, 0x1F9FF))))
-            # What no character is yet, each program may take for anything.
+            # Each program may treat unassigned code points differently.
             if unicodedata.category(letter) not in ("Cn", "Cs"):
                 letters.append(letter)
         yield "".join(letters)
@@ -89,7 +89,7 @@ def training_files():
 
 
 def over_pieces():
-    """What SentencePiece makes, as `tokenizer.json` has it: every way to join two pieces, the best score first."""
+    """Returns SentencePiece's merges as in `tokenizer.json`: every pair of pieces that can be joined, the best score first."""
     with tempfile.TemporaryDirectory() as place:
         sentencepiece.SentencePieceTrainer.train(
             input=training_files(), model_prefix=f"{place}/pieces", model_type="bpe", vocab_size=VOCABULARY - 10,
@@ -242,7 +242,7 @@ class Check:
         return llama_cpp.Llama(str(file), **sizes, logits_all=True, type_k=0, type_v=0, n_threads=2, verbose=False)
 
     def tokens(self, llama, folder):
-        """How many texts have the same tokens, and of how many."""
+        """Returns the number of texts with the same tokens, and the number of all texts."""
         ours = Tokenizer.from_file(str(folder / "tokenizer.json"))
         texts = [*TEXTS, *fuzz()]
         same = 0
@@ -258,7 +258,7 @@ class Check:
         return same, len(texts)
 
     def greedy(self, llama, folder, prompts):
-        """How many prompts go on in the same way for 40 tokens."""
+        """Returns the number of prompts with the same continuation of 40 tokens."""
         reader = Tokenizer.from_file(str(folder / "tokenizer.json"))
         config = json.loads((folder / "config.json").read_text())
         same = 0

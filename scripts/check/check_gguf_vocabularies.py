@@ -17,7 +17,7 @@ from check_gguf import TEXTS, fuzz
 from gguf_keys import F32, TEXT, U32, packed, read_keys
 from tokenizers import Tokenizer
 
-# What each is like.
+# Description of each vocabulary.
 VOCABULARIES = {
     "llama-spm": "pieces, of Llama 2",
     "phi-3": "pieces, with tokens of its own",

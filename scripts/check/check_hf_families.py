@@ -109,7 +109,7 @@ def gradient(found, name):
 
 
 def ours(program, folder, place, ids):
-    """What our program makes of a folder on these tokens: its tensors, and the folder that it wrote."""
+    """Runs our program on a folder and these tokens. Returns its tensors, and the folder that it wrote."""
     (place / "tokens.json").write_text(json.dumps(ids.tolist()))
     out = place / f"{folder.name}-by-us"
     subprocess.run([program, folder, place / "tokens.json", out], check=True)

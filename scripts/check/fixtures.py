@@ -196,7 +196,7 @@ def harness_fixture():
         for item in items for choice in item["choices"]
     ]
     results = iter(harness.loglikelihood(requests, disable_tqdm=True))
-    # What the method that decides `acc` and `acc_norm` reads of its task.
+    # Attributes of a task that the method for `acc` and `acc_norm` reads.
     task = SimpleNamespace(
         OUTPUT_TYPE="multiple_choice", config=SimpleNamespace(process_results=None), multiple_input=False, multiple_target=False,
         _metric_fn_list={"acc": None, "acc_norm": None},

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the fixtures of transformers, PEFT, gguf-py (llama.cpp) and lm-evaluation-harness anew, in crates/*/tests/fixtures. The
+# Makes the fixtures of transformers, PEFT, gguf-py (llama.cpp) and lm-evaluation-harness again, in crates/*/tests/fixtures. The
 # tests compare with them without Python; run this when one of the programs has a new version, and read the difference.
 set -euo pipefail
 cd "$(dirname "$0")/../.."

@@ -32,7 +32,7 @@ class _Reader:
 
 
 def read_keys(path):
-    """Each key's type and value, as they stand in the file."""
+    """Returns each key's type and value, as stored in the file."""
     reader = _Reader(path.read_bytes())
     _tensors, count = reader.number("Q"), reader.number("Q")
     found = {}
@@ -45,7 +45,7 @@ def read_keys(path):
 
 
 def packed(text):
-    """A text as it stands in a file."""
+    """Returns a text as stored in a file."""
     return struct.pack("<Q", len(text.encode())) + text.encode()
 
 

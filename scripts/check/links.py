@@ -2,7 +2,7 @@
 """Checks that links between files of the repository lead somewhere.
 
 In every Markdown file under version control: relative links and images name a file, and anchors name a heading of it. Pages of
-`docs/` are also pages of a book: each stands in `docs/SUMMARY.md`, and links of one stay inside `docs/`. In every other text file:
+`docs/` are also pages of a book: each is listed in `docs/SUMMARY.md`, and their links stay inside `docs/`. In every other text file:
 each mention of a page (`docs/….md`, with or without an anchor) names one. Paths of the source that a Markdown file has in backticks
 (`crates/…`, `scripts/…`) exist.
 
@@ -88,7 +88,7 @@ def faults(root, files):
     for name in files:
         file = root / name
         if file.suffix == ".md" and file.is_relative_to(root / "docs") and file != summary and file.resolve() not in listed:
-            yield f"{name}: stands in no line of docs/SUMMARY.md, so that the book leaves it out"
+            yield f"{name}: is not listed in docs/SUMMARY.md, so that the book leaves it out"
 
 
 def check_itself():

@@ -87,7 +87,7 @@ class Source:
             yield at, " ".join(result), body + 1, closing_after(self.words, body + 1) - 1
 
     def in_pattern(self, at):
-        """Whether a token belongs to the pattern of a match arm or of a `let`."""
+        """Returns true if a token belongs to the pattern of a match arm or of a `let`."""
         words, end = self.words, at
         while end < len(words) and words[end] not in ("=>", ";", "{", "}"):
             end = closing_after(words, end + 1) if words[end] in OPENING else end + 1
@@ -131,7 +131,7 @@ def named(file, text, found):
 
 
 def constants(result):
-    """What stands for a function's whole result of this type."""
+    """Returns the values that replace a function's whole result of this type."""
     if result == "bool":
         return ["true", "false"]
     if NUMBERS.fullmatch(result):

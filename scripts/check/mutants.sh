@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs cargo-mutants over the loop, fine-tuning, scores, data and the optimizer, and compares the survivors with
-# mutants-survivors.txt, which gives the reason why no test can or need catch each of them. Takes hours, and goes on where it was
-# stopped: mutants that were caught before are not tried again.
+# mutants-survivors.txt, which gives the reason why no test can or need catch each of them. Takes hours, and continues where
+# it was stopped: mutants that were caught before are not tried again.
 #
 #     scripts/check/mutants.sh                              everything
 #     scripts/check/mutants.sh crates/train/src/schedule.rs one file, or several

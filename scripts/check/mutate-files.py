@@ -120,7 +120,7 @@ def run(path, place, command):
 
 
 def wrong(ended, usual):
-    """What a command must not do; empty if it has not."""
+    """Describes the forbidden behavior of a command; empty if there was none."""
     code, memory, told = ended
     if code is None:
         return "hangs"
@@ -195,7 +195,7 @@ def main():
     if asked.quick:
         asked.mutants, asked.whole, asked.seconds = 2000, 1, asked.seconds or 1
     mutants, polymath = program("mutants"), program("polymath")
-    # What is started from here on inherits it.
+    # Processes that are started from here on inherit it.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESSES, ADDRESSES))
     sound = self_check()

@@ -54,7 +54,7 @@ def all_mutants(crate):
 
 
 def key(mutant):
-    """What names a mutant whatever else changes in its file: lines that are alike share a name."""
+    """Returns the name of a mutant, which does not depend on the rest of its file: equal lines share a name."""
     return " | ".join((mutant["file"], mutant["line"], mutant["change"]))
 
 
@@ -100,7 +100,7 @@ class Campaign:
         return ["lm", *sorted({*TESTS, *units, *owners})]
 
     def outcome(self, mutant):
-        """What is known of a mutant; nothing, where it survived another tree's tests or fewer of them."""
+        """Returns the known outcome of a mutant; nothing if it survived another tree's tests, or fewer of them."""
         known = self.outcomes.known.get(key(mutant), {})
         same = known.get("tree") == self.tree.tree and (self.units or not known["units"])
         return known if known.get("outcome") != "NOT CAUGHT" or same else {}

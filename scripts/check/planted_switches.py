@@ -25,14 +25,14 @@ def tokens(text):
 
 
 def common(old, new):
-    """How many tokens two lists begin with alike, and how many they end with alike."""
+    """Returns the numbers of equal tokens at the beginning and at the end of two lists."""
     least = min(len(old), len(new))
     first = next((at for at in range(least) if old[at] != new[at]), least)
     last = next((at for at in range(least - first) if old[-1 - at] != new[-1 - at]), least - first)
     return first, last
 
 
-# What continues the expression that a block ends.
+# Tokens that continue the expression that a block ends.
 CONTINUES = {".", "?", "as", "+", "/", "%", "==", "!=", "<", ">", "<=", ">=", "..", "..="}
 
 
@@ -71,7 +71,7 @@ def expression(words, begin, end, wide=None):
 
 
 def has_or(words, begin, end):
-    """Whether `||` joins two operands in these tokens, outside of their brackets; elsewhere it begins a closure."""
+    """Returns true if `||` joins two operands in these tokens, outside of their brackets; elsewhere it begins a closure."""
     depth = 0
     for at in range(begin, end):
         depth += (words[at] in OPENING) - (words[at] in CLOSING)
@@ -115,7 +115,7 @@ class Place:
             return
         begin, end = found
         new_end = end + len(new_words) - len(words)
-        # What the fault adds must end within the same brackets.
+        # The added text must end within the same brackets.
         if new_end <= begin or expression(new_words, begin, new_end, has_or(words, begin, end)) != (begin, new_end):
             return
         self.span = places[begin][0], places[end - 1][1]
@@ -144,7 +144,7 @@ def switched(text, faults):
     """The text with its faults behind their switches, and of those that found a place where their own text and the whole
     expression begin and end. `faults` are pairs of a number and a fault."""
     placed = [(number, place) for number, fault in faults if (place := Place(text, fault)).span]
-    # Of expressions within one another, the outermost has the switch.
+    # If expressions are nested, the outermost has the switch.
     outer = [span for span in {place.span for _, place in placed} if not any(within(span, place.span) for _, place in placed)]
     built, last, places = "", 0, {}
     for begin, end in sorted(outer):
@@ -170,7 +170,7 @@ def within(span, other):
 
 
 def named(faulty, sound):
-    """Whether a field that is set by its name alone is set to something else."""
+    """Returns true if a field that is set by its name alone is set to another value."""
     return bool(re.fullmatch(r"\w+", sound) and re.match(rf"{sound}: ", faulty))
 
 
@@ -179,7 +179,7 @@ def field(faulty):
 
 
 def switch(number):
-    """Whether the fault is switched on, asked once a process."""
+    """Returns true if the fault is switched on; looked up once per process."""
     return (
         "{ static ON: std::sync::LazyLock<bool> = std::sync::LazyLock::new(|| "
         f'std::env::var_os("{VARIABLE}").is_some_and(|on| on == "{number}")); *ON }}'

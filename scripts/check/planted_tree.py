@@ -215,7 +215,7 @@ class Together:
 
 
 class Outcomes:
-    """What became of each fault, kept in a file under a key."""
+    """Outcome of each fault, stored in a file under a key."""
 
     def __init__(self, file):
         self.file = file

@@ -54,7 +54,7 @@ def quantiles():
 
 
 def reach(values, groups):
-    """How many standard errors to each side: of groups, Student's."""
+    """Returns the number of standard errors to each side: by Student's t over groups, else by the normal distribution."""
     number = len(set(groups))
     return stats.norm.ppf(0.975) if number in (0, len(values)) else stats.t.ppf(0.975, number - 1)
 
@@ -110,7 +110,7 @@ def mid_p(base, tuned, groups):
         return float(min(1.0, 2 * stats.binom.cdf(fewer, n, 0.5) - stats.binom.pmf(fewer, n, 0.5)))
     sums = [abs(sum(s * x for s, x in zip(signs, sizes))) for signs in itertools.product([-1, 1], repeat=len(sizes))]
     more, equal = sum(s > total for s in sums), sum(s == total for s in sums)
-    # Where the net wins are 0, every other sum is as far out or farther.
+    # If the net wins are 0, every other sum is as far out or farther.
     return (more + equal / 2) / len(sums) if total else 1.0
 
 
@@ -425,7 +425,7 @@ class FigureOfAll:
         return np.array(rows)
 
     def variance(self, covariance, by_seed):
-        """Of each contrast: over groups, and over seeds no less than the mean over all contrasts."""
+        """Returns the variance of each contrast: over groups, and over seeds at least the mean over all contrasts."""
         c = self.contrasts()
         of_groups = np.einsum("ij,jk,ik->i", c, covariance, c).clip(0)
         if self.seeds < 2:
@@ -441,7 +441,7 @@ class FigureOfAll:
         return np.sqrt(groups + seeds)
 
     def draw(self, random):
-        """How far each method moves, and each contrast's statistic."""
+        """Returns the deviation of each method, and the statistic of each contrast."""
         moved, covariance = np.zeros(self.methods), np.zeros((self.methods, self.methods))
         for e, sizes, weight in zip(self.e, self.sizes, self.weights):
             n = len(sizes)

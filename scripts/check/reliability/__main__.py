@@ -20,7 +20,7 @@ import starts
 import work as works
 
 CAMPAIGNS = ("kills", "faults", "starts", "disks")
-# Of `--quick`: trials of each kind, and the share of the injections.
+# For `--quick`: trials of each kind, and the share of the injections.
 QUICK = {"kills": 16, "faults": 0.004, "starts": 8, "disks": 8}
 WHOLE = {"kills": 1000, "faults": 1.0, "starts": 100, "disks": 200, "soak": 1000}
 

@@ -1,4 +1,4 @@
-"""Full disks: on a small disk of its own, a command fails with a clear message; with more room it goes on."""
+"""Full disks: on a small disk of its own, a command fails with a clear message; with more room it continues."""
 
 import os
 import random
@@ -10,12 +10,12 @@ import observe
 import work as works
 
 PAGE = 4096
-# Room for the fixture and whatever a command writes.
+# Room for the fixture and the files that a command writes.
 ENOUGH = 256 << 20
 
 
 def can_mount(work):
-    """Whether this process may mount a small disk."""
+    """Returns true if this process may mount a small disk."""
     place = work.root / "mount"
     place.mkdir(exist_ok=True)
     return mount(place, 1 << 20) and unmount(place)
@@ -66,7 +66,7 @@ def attack(work, subject, name, share):
 
 
 def judge(work, subject, found, disk):
-    """What is wrong with the end of a command on a small disk."""
+    """Describes the fault in the end of a command on a small disk."""
     (ended, code, expected), (place, every) = found, disk
     if ended.code == code:
         unlike = observe.difference(expected, observe.digest(place, subject.outputs))

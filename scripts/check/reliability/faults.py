@@ -2,7 +2,7 @@
 
 A first run under `strace` lists the calls that touch the work folder. Then, for each kind of call and each number, the
 command dies there, or the call fails. Afterwards earlier checkpoints are whole, the message is clear, and the same
-command goes on to the bits of an undisturbed run. The order of writing, syncing and renaming is read off the same list:
+command ends with the bits of an undisturbed run. The order of writing, syncing and renaming is read from the same list:
 what is renamed into place was synced before, and its folder after.
 """
 
@@ -55,7 +55,7 @@ CALLS = {
 }
 # A full disk and one that breaks stay so.
 LASTING = {"ENOSPC", "EIO", "EROFS", "EMFILE"}
-# What is quoted in these is data, no name.
+# Quoted text in these calls is data, not a file name.
 UNNAMED = {"write", "pwrite64", "writev", "read", "pread64", "getdents64", "mmap", "close"}
 # A lock need not survive; the other grows line by line, and a checkpoint does not depend on its last lines.
 APPENDED = {".lock", "metrics.jsonl"}
@@ -65,7 +65,7 @@ DESCRIBED = re.compile(r"<([^<>]+)>")
 
 
 def can_trace():
-    """Whether `strace` is here and may watch a process."""
+    """Returns true if `strace` is installed and may watch a process."""
     traced = ("strace", "-f", "--seccomp-bpf", "-o", "/dev/null", "true")
     return shutil.which("strace") and subprocess.run(traced, capture_output=True).returncode == 0
 
@@ -127,7 +127,7 @@ def touches(call, arguments, place):
 
 def unsynced(lines, place):
     """The first file that could be lost with the power although its name is there: it, or the folder of its name, is not
-    synced. What stands in a folder that is renamed into place is synced before; the rest before the command ends."""
+    synced. The content of a folder that is renamed into place is synced before; the rest before the command ends."""
     dirty, renamed = set(), {}
     for line in lines:
         match = LINE.match(line)
@@ -153,7 +153,7 @@ def unsynced(lines, place):
                     dirty.remove(old)
                     dirty.add(new)
                 renamed = {folder: path for folder, path in renamed.items() if folder != old and old not in folder.parents}
-                # What leaves its name to be removed may come back with the power.
+                # A file that is renamed in order to be removed may reappear after a power cut.
                 if not new.name.endswith(".polymath-tmp"):
                     renamed[new.parent] = new
     lost = sorted(path for path in dirty if path.exists() and path.name not in APPENDED and "tensorboard" not in path.parts)
@@ -212,7 +212,7 @@ def injections(counts):
 
 
 def order(work, subject):
-    """Whether what a command writes is synced before it is put into place."""
+    """Returns true if the files that a command writes are synced before they are renamed into place."""
     return record(work, subject)[3]
 
 

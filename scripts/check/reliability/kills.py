@@ -13,7 +13,7 @@ MOST_KILLS = 3
 
 
 def reference(work, subject):
-    """What the undisturbed command writes, its exit code and its seconds; made once."""
+    """Files, exit code and seconds of the undisturbed command; made once."""
 
     def make():
         place = work.trial(f"whole-{subject.name.replace(' ', '-')}")

@@ -1,4 +1,4 @@
-"""What a command has left behind, in a form that can be compared; what must hold after a failure."""
+"""Digests of the files that a command wrote, for comparisons, and the conditions that must hold after a failure."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ LEFT_OUT = {
     "frontier.md": "quotes seconds; `frontier.json` is compared",
     "frontier.html": "quotes seconds; `frontier.json` is compared",
 }
-# Of JSON files, these keys are times of this machine.
+# Keys of JSON files that are times of this machine.
 TIMES = {"seconds", "tokens_per_second", "seconds_left", "begun"}
 
 
@@ -55,7 +55,7 @@ def digest(place, outputs):
 
 
 def difference(expected, found):
-    """What differs between two digests, in a line; empty where nothing does."""
+    """Describes the difference of two digests in one line; empty if there is none."""
     parts = []
     for name in sorted(expected.keys() | found.keys()):
         if name not in found:

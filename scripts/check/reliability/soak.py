@@ -1,4 +1,4 @@
-"""Soak: a frontier that is killed again and again goes on, for as long as it is let, to the same bits with flat memory and disk."""
+"""Soak: a frontier that is killed again and again ends with the same bits, without growing memory or disk."""
 
 import os
 import random
@@ -64,7 +64,7 @@ def watch(process, place, most, seconds=None):
 
 
 def reference(work):
-    """What the undisturbed frontier writes, and what it takes; made once."""
+    """Files, memory and disk of the undisturbed frontier; made once."""
 
     def make():
         place = work.trial("whole-soak")
@@ -108,7 +108,7 @@ def attack(work, name, random_state):
 
 
 def judge(unlike, killed, taken):
-    """What is wrong with a frontier that ended, or nothing."""
+    """Describes the fault in a frontier that ended; empty if there is none."""
     most, allowed = taken
     if unlike:
         return f"after {killed} kills: {unlike}"

@@ -25,7 +25,7 @@ def attack(work, subject, name, random_state):
 
 
 def judge(ended, code, unlike):
-    """What is wrong with the ends of several starts; `unlike` is how their result differs."""
+    """Describes the fault in the ends of several starts; `unlike` is the difference of their result."""
     if all(one.code != code for one in ended):
         return f"none of {len(ended)} starts ends well: {observe.first_line(ended[0].told, '')}"
     for one in ended:

@@ -22,9 +22,9 @@ class Subject:
     name: str
     arguments: tuple
     outputs: tuple
-    # Whether it trains: its folder holds checkpoints, and `--resume` goes on.
+    # True if the command trains: its folder holds checkpoints, and `--resume` continues.
     trains: bool = False
-    # Whether the command itself goes on where it was, as sweeps do.
+    # True if the same command continues where it was, as sweeps do.
     goes_on: bool = False
 
     def again(self):
@@ -34,7 +34,7 @@ class Subject:
 
 @dataclass
 class Ended:
-    """How a command ended: its exit code (negative: a signal; None: it hung), and what it said."""
+    """End of a command: its exit code (negative: a signal; None: it hung), and its output."""
 
     code: int | None
     told: str
@@ -173,7 +173,7 @@ class Work:
     locks: dict = field(default_factory=lambda: {None: threading.Lock()})
 
     def once(self, key, make):
-        """What `make` returns, made by the first trial that needs it."""
+        """Result of `make`, which the first trial that needs it calls."""
         with self.locks[None]:
             lock = self.locks.setdefault(key, threading.Lock())
         with lock:
