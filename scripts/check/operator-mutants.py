@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Draws one-line mutants of a crate's sources (mutant_operators.py), builds them at once, and says which the tests catch.
+"""Draws one-line mutants of the sources of crates (mutant_operators.py), builds them at once, says which the tests catch.
 
-    scripts/check/operator-mutants.py --crate eval --draw 150 --seed 1
+    scripts/check/operator-mutants.py --crate eval data --draw 150 --seed 1
     scripts/check/operator-mutants.py --crate eval --draw 20 --list    # only which would be drawn
-    scripts/check/operator-mutants.py --crate eval --units             # with the unit tests alone: a shorter build
+    scripts/check/operator-mutants.py --crate eval --tests own         # with the crate's own tests alone: a shorter build
     scripts/check/operator-mutants.py --check                          # only whether the explained survivors are there
 
 Where cargo-mutants builds once for each mutant, each lies behind a switch here (planted_switches.py), in a copy of the committed
@@ -33,6 +33,9 @@ TESTS = {
     "finetune": ["retention", "limits", "vocabulary", "chain", "adapters", "pins", "dry_runs", "refused"],
     "train": ["wired", "best", "extended", "killed", "signals", "outputs", "dry_runs", "refused", "whole_line"],
 }
+# Which tests are tried; each range holds those before it.
+RANGES = ["units", "own", "all"]
+OWN, ALL = 1, 2
 
 
 def sources(crate):
@@ -79,30 +82,34 @@ def check():
     return 1 if gone else 0
 
 
+def crate_of(mutant):
+    return mutant["file"].split("/")[1]
+
+
 class Campaign:
-    """The drawn mutants of one crate and what became of them."""
+    """The drawn mutants and what became of them."""
 
     def __init__(self, options):
-        self.crate = options.crate
+        self.crates = options.crate
         work = options.work.resolve()
-        self.units = options.units
+        self.range = RANGES.index(options.tests)
         self.tree = Tree(work, [word for name in self.packages() for word in ("-p", f"polymath-{name}")])
-        self.mutants = draw(self.crate, options.draw, options.seed)
-        self.outcomes = Outcomes(work / f"{self.crate}.json")
+        self.mutants = [mutant for crate in self.crates for mutant in draw(crate, options.draw, options.seed)]
+        self.outcomes = Outcomes(work / "outcomes.json")
         self.temporary = work / "tmp"
 
     def packages(self):
         """The packages whose tests are built. Those that can be drawn are always among them, so that their campaigns share what
-        they build; the program's decides on features."""
-        others = [] if self.units else TESTS[self.crate]
+        they build; the program decides on features, but its own integration tests are long to build."""
+        others = [test for crate in self.crates for test in TESTS[crate]] if self.range == ALL else []
         units = {test.removeprefix("lib ") for test in others if test.startswith("lib ")}
         owners = {path.parts[-4] for test in others for path in ROOT.glob(f"crates/*/tests/{JOINED}/{test}.rs")}
-        return ["lm", *sorted({*TESTS, *units, *owners})]
+        return [*(["lm"] if self.range != OWN else []), *sorted({*TESTS, *units, *owners})]
 
     def outcome(self, mutant):
         """Returns the known outcome of a mutant; nothing if it survived another tree's tests, or fewer of them."""
         known = self.outcomes.known.get(key(mutant), {})
-        same = known.get("tree") == self.tree.tree and (self.units or not known["units"])
+        same = known.get("tree") == self.tree.tree and known["tests"] >= self.range
         return known if known.get("outcome") != "NOT CAUGHT" or same else {}
 
     def run(self):
@@ -110,10 +117,15 @@ class Campaign:
         if unknown:
             self.try_mutants(unknown)
 
+    def tests_of(self, crate):
+        """The tests that are tried with a mutant of a crate: unit tests, then the crate's integration tests, then others."""
+        files = sorted((ROOT / "crates" / crate / "tests" / JOINED).glob("*.rs"))
+        own = [path.stem for path in files if path.stem != "main"]
+        others = [[], own, own + TESTS[crate]][self.range]
+        return [f"lib {crate}", *dict.fromkeys(others)]
+
     def try_mutants(self, unknown):
-        units = f"lib {self.crate}"
-        own = [path.stem for path in sorted((ROOT / "crates" / self.crate / "tests" / JOINED).glob("*.rs")) if path.stem != "main"]
-        tests = [units] if self.units else [units, *dict.fromkeys(own + TESTS[self.crate])]
+        tests = list(dict.fromkeys(test for crate in self.crates for test in self.tests_of(crate)))
         self.temporary.mkdir(exist_ok=True)
         os.environ["TMPDIR"] = str(self.temporary)
         together = Together(self.tree, unknown, tests)
@@ -123,11 +135,11 @@ class Campaign:
         together.check()
         print(", ".join(f"{test} {together.seconds[test]:.0f} s" for test in tests), flush=True)
         for number in sorted(together.left):
-            self.note(unknown[number], together.try_fault(number, tests))
+            self.note(unknown[number], together.try_fault(number, self.tests_of(crate_of(unknown[number]))))
         together.restore()
 
     def note(self, mutant, outcome):
-        self.outcomes.note(key(mutant), outcome | {"tree": self.tree.tree, "units": self.units})
+        self.outcomes.note(key(mutant), outcome | {"tree": self.tree.tree, "tests": self.range})
         shutil.rmtree(self.temporary, ignore_errors=True)
         self.temporary.mkdir()
         print(f"{outcome['outcome']}: {mutant['file']}:{mutant['number']}: {mutant['change']} | {outcome['said'][:100]}", flush=True)
@@ -135,26 +147,28 @@ class Campaign:
     def report(self):
         """Prints the survivors; returns how many of them have no explanation."""
         survivors = [mutant for mutant in self.mutants if self.outcome(mutant)["outcome"] == "NOT CAUGHT"]
-        unbuilt = sum(self.outcome(mutant)["outcome"] == "not built" for mutant in self.mutants)
-        why, tried = explained(), len(self.mutants) - unbuilt
-        caught = tried - len(survivors)
-        alike = sum(key(mutant) in why for mutant in survivors)
+        why = explained()
         print("\n| place | change | line | why no test is needed |\n|---|---|---|---|")
         for mutant in sorted(survivors, key=lambda mutant: (mutant["file"], mutant["number"])):
             reason = why.get(key(mutant), "–")
             print(f"| {mutant['file']}:{mutant['number']} | `{mutant['change']}` | `{mutant['line']}` | {reason} |")
-        by = "the unit tests alone" if self.units else "the tests"
-        print(f"\n{self.crate}, by {by}: {caught} of {tried} caught, {100 * caught / max(tried, 1):.1f} %; {unbuilt} more did not compile")
-        print(f"{alike} of the {len(survivors)} survivors are explained")
-        return len(survivors) - alike
+        print("\n| crate | tried | caught | share | survivors explained | not built |\n|---|--:|--:|--:|--:|--:|")
+        for crate in self.crates:
+            drawn = [mutant for mutant in self.mutants if crate_of(mutant) == crate]
+            unbuilt = sum(self.outcome(mutant)["outcome"] == "not built" for mutant in drawn)
+            left = [mutant for mutant in survivors if crate_of(mutant) == crate]
+            tried, alike = len(drawn) - unbuilt, sum(key(mutant) in why for mutant in left)
+            caught = tried - len(left)
+            print(f"| {crate} | {tried} | {caught} | {100 * caught / max(tried, 1):.1f} % | {alike} of {len(left)} | {unbuilt} |")
+        return sum(key(mutant) not in why for mutant in survivors)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--crate", choices=sorted(TESTS), default="eval", help="the crate whose sources are altered")
-    parser.add_argument("--draw", type=int, default=150, metavar="N", help="how many mutants are drawn")
+    parser.add_argument("--crate", nargs="+", choices=sorted(TESTS), default=sorted(TESTS), help="the crates whose sources are altered")
+    parser.add_argument("--draw", type=int, default=150, metavar="N", help="how many mutants of each crate are drawn")
     parser.add_argument("--seed", type=int, default=1, help="of the draw")
-    parser.add_argument("--units", action="store_true", help="try the crate's unit tests alone")
+    parser.add_argument("--tests", choices=RANGES, default=RANGES[ALL], help="the unit tests of a mutant's crate, its own tests, or all")
     parser.add_argument("--list", action="store_true", help="only print the drawn mutants")
     parser.add_argument("--check", action="store_true", help="only look whether every explained survivor is still there")
     parser.add_argument("--work", type=Path, default=ROOT / "target/operator-mutants", help="where the copy lies")
@@ -162,8 +176,9 @@ def main():
     if options.check:
         return check()
     if options.list:
-        for mutant in draw(options.crate, options.draw, options.seed):
-            print(f"{mutant['file']}:{mutant['number']}: {mutant['change']}: {mutant['line']}")
+        for crate in options.crate:
+            for mutant in draw(crate, options.draw, options.seed):
+                print(f"{mutant['file']}:{mutant['number']}: {mutant['change']}: {mutant['line']}")
         return 0
     campaign = Campaign(options)
     campaign.run()
