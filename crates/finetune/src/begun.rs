@@ -76,6 +76,29 @@ mod tests {
         .unwrap()
     }
 
+    /// Checks that the number of generated tokens is that of the version that began the run or that it saved, and
+    /// that text of the data has none.
+    #[test]
+    fn generated_text_keeps_its_length() {
+        let tokens = |config: &FinetuneConfig| config.retention.replay.as_ref().unwrap().tokens;
+        let mut early = config("[retention]\nreplay = \"self\"");
+        early.keep_earlier_defaults();
+        assert_eq!(tokens(&early), Some(200_000));
+        let mut data = config("[retention]\nreplay = 0.1");
+        data.keep_earlier_defaults();
+        assert_eq!(tokens(&data), None);
+        let saved = config("[retention]\nreplay = { source = \"self\", tokens = 777 }");
+        let mut resumed = config("[retention]\nreplay = \"self\"");
+        resumed.keep_defaults_of(&saved);
+        assert_eq!(tokens(&resumed), Some(777));
+        let mut own = config("[retention]\nreplay = { source = \"self\", tokens = 55 }");
+        own.keep_defaults_of(&saved);
+        assert_eq!(tokens(&own), Some(55));
+        let mut data = config("[retention]\nreplay = 0.1");
+        data.keep_defaults_of(&saved);
+        assert_eq!(tokens(&data), None);
+    }
+
     /// Checks that a resumed run keeps the defaults in its `run.toml`, or those of the version that did not save them,
     /// and that a key set in the config takes precedence.
     #[test]

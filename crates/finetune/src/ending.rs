@@ -130,3 +130,29 @@ impl Finetuning {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks that a divergence is recorded, read and cleared, that another error leaves no record, and that a file
+    /// with other content is refused.
+    #[test]
+    fn only_a_divergence_is_recorded() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = folder.path();
+        Divergence::note(run, &FinetuneError::Config("no key".into()));
+        assert_eq!(Divergence::read(run).unwrap(), None);
+        let error = TrainError::Diverged("step 3: the loss is NaN".into());
+        Divergence::note(run, &FinetuneError::Training(error));
+        let found = Divergence::read(run).unwrap().unwrap();
+        assert_eq!(found.message, "step 3: the loss is NaN");
+        let text = std::fs::read_to_string(run.join(FILE)).unwrap();
+        assert!(text.ends_with("}\n"), "{text}");
+        Divergence::clear(run).unwrap();
+        assert_eq!(Divergence::read(run).unwrap(), None);
+        Divergence::clear(run).unwrap();
+        std::fs::write(run.join(FILE), "[]").unwrap();
+        assert!(Divergence::read(run).is_err());
+    }
+}

@@ -240,3 +240,6 @@ pub fn chosen_on(checkpoint: &Path) -> Result<Option<HeldoutSplit>, FinetuneErro
         None => polymath_train::chosen_on(checkpoint),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -85,3 +85,49 @@ pub(crate) fn check(limits: &LimitsConfig, retained: &[&str]) -> Result<(), Fine
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks the limit of each domain, and that limits without a domain, of another domain and of no positive number
+    /// are refused.
+    #[test]
+    fn limits_belong_to_retained_domains() {
+        let limits = |pairs: &[(&str, f64)]| -> LimitsConfig {
+            pairs
+                .iter()
+                .map(|(name, limit)| ((*name).to_owned(), *limit))
+                .collect()
+        };
+        let both = limits(&[("default", 0.02), ("law", 0.5)]);
+        assert_eq!(
+            (limit_of(&both, "law"), limit_of(&both, "code")),
+            (Some(0.5), Some(0.02))
+        );
+        assert_eq!(limit_of(&limits(&[("law", 0.5)]), "code"), None);
+        let check = |limits: &LimitsConfig, retained: &[&str]| {
+            check(limits, retained).map_err(|error| error.to_string())
+        };
+        assert_eq!(check(&both, &["law", "code"]), Ok(()));
+        let refused: [(LimitsConfig, &[&str], &str); 5] = [
+            (limits(&[]), &["law"], "has no limit"),
+            (both.clone(), &[], "`retain` has none"),
+            (
+                both,
+                &["code"],
+                "`retention.limits.law`: no retained domain",
+            ),
+            (
+                limits(&[("law", 0.0)]),
+                &["law"],
+                "`retention.limits.law` = `0`",
+            ),
+            (limits(&[("default", f64::INFINITY)]), &["law"], "= `inf`"),
+        ];
+        for (limits, retained, expected) in refused {
+            let said = check(&limits, retained).unwrap_err();
+            assert!(said.contains(expected), "{said}");
+        }
+    }
+}

@@ -74,3 +74,68 @@ pub fn schedule(config: &EvaluationConfig, total: u64) -> Evaluation {
         max_tokens: config.max_tokens.unwrap_or(MAX_TOKENS),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks the interval and the tokens of an evaluation in a run with limits: sixteen evaluations at least, 200
+    /// steps between two at most unless the config says otherwise.
+    #[test]
+    fn a_run_with_limits_is_looked_at_often() {
+        let of = |text: &str, total| {
+            let config: EvaluationConfig = toml::from_str(text).unwrap();
+            let found = schedule(&config, total);
+            (found.every, found.max_tokens)
+        };
+        for (total, steps) in [
+            (5, 1),
+            (31, 1),
+            (32, 2),
+            (320, 20),
+            (3200, 200),
+            (3216, 200),
+        ] {
+            assert_eq!(of("", total), (Interval::Steps(steps), 40_000), "{total}");
+        }
+        let set = "every = 500\nmax_tokens = 9";
+        assert_eq!(of(set, 16_000), (Interval::Steps(500), 9));
+        assert_eq!(of(set, 1600), (Interval::Steps(100), 9));
+        assert_eq!(
+            of("every = \"never\"", 1600),
+            (Interval::Steps(100), 40_000)
+        );
+    }
+
+    /// Checks that limits alone get replay and distillation, from the data where there are some, and that a config
+    /// with a method of its own keeps it.
+    #[test]
+    fn limits_alone_get_a_method() {
+        let filled = |text: &str, has_text| {
+            let mut config: RetentionConfig = toml::from_str(text).unwrap();
+            fill_in_method(&mut config, has_text);
+            config
+        };
+        let limits = "limits = { default = 0.02 }\n";
+        for (has_text, source, temperature) in [
+            (true, ReplaySource::Data, 0.0),
+            (false, ReplaySource::Generated, 1.0),
+        ] {
+            let found = filled(limits, has_text);
+            let (replay, distill) = (found.replay.unwrap(), found.distill.unwrap());
+            assert_eq!((replay.source, replay.temperature), (source, temperature));
+            assert_eq!(
+                (replay.share, replay.beside, replay.weight),
+                (1.0 / 3.0, true, 1.0)
+            );
+            assert_eq!((distill.strength, distill.temperature), (16.0, 1.0));
+            assert!(found.limits.is_some() && found.l2sp.is_none() && found.ewc.is_none());
+        }
+        let own = filled(&format!("{limits}l2sp = 0.5"), true);
+        assert!(own.replay.is_none() && own.distill.is_none());
+        assert_eq!(filled("", true), RetentionConfig::default());
+        let without = without_text();
+        assert_eq!(without.replay.unwrap().source, ReplaySource::Generated);
+        assert!(without.limits.is_none());
+    }
+}

@@ -386,3 +386,6 @@ fn mixture(shares: &Shares) -> String {
         most * 100.0
     )
 }
+
+#[cfg(test)]
+mod tests;
