@@ -192,7 +192,7 @@ mod tests {
             read(talk.clone(), json!({"name": "f"}))
                 .err()
                 .unwrap()
-                .contains("no list")
+                .contains("not a list")
         );
         assert!(read(talk, json!("[")).err().unwrap().contains("no JSON"));
     }
