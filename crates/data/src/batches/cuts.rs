@@ -168,3 +168,66 @@ fn exchanges(document: Document<'_>) -> Vec<Exchange> {
     }
     exchanges
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ShardWriter, TokenShard};
+
+    /// Cuts a document of tokens that are targets where `marks` has a 1, for rows of `length` tokens. Returns its
+    /// pieces as (from, scored_from, to), and the counts.
+    fn cut_marked(marks: &str, length: usize) -> (Vec<(u32, u32, u32)>, Cut) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("train.safetensors");
+        let mut writer = ShardWriter::create(&path, 9).unwrap();
+        let scored: Vec<bool> = marks.bytes().map(|mark| mark == b'1').collect();
+        writer.push(&vec![1; marks.len()], &scored, 1).unwrap();
+        writer.finish().unwrap();
+        let shard = TokenShard::open(&path).unwrap();
+        let mut pieces = Vec::new();
+        let found = cut(shard.document(0), 7, length, &mut pieces);
+        assert!(pieces.iter().all(|piece| piece.document == 7));
+        let places = pieces
+            .iter()
+            .map(|piece| (piece.from, piece.scored_from, piece.to));
+        (places.collect(), found)
+    }
+
+    /// Checks the pieces by hand of two exchanges, of 3 + 2 and 1 + 4 tokens: whole, each by itself, and with cut
+    /// answers whose later pieces begin with the text before them.
+    #[test]
+    fn exchanges_are_cut_by_hand() {
+        for (length, expected, lost) in [
+            (10, vec![(0, 0, 10)], 0),
+            (9, vec![(0, 0, 5), (5, 5, 10)], 0),
+            (5, vec![(0, 0, 5), (5, 5, 10)], 0),
+            (4, vec![(0, 0, 4), (1, 4, 5), (5, 5, 9), (6, 9, 10)], 2),
+            (
+                2,
+                vec![(2, 2, 4), (3, 4, 5), (5, 5, 7), (7, 7, 9), (8, 9, 10)],
+                2,
+            ),
+        ] {
+            let (pieces, found) = cut_marked("0001101111", length);
+            assert_eq!(pieces, expected, "{length}");
+            let counts = (found.needed, found.whole, found.answers, found.lost_prompts);
+            assert_eq!(counts, (10, length == 10, 2, lost), "{length}");
+        }
+    }
+
+    /// Checks that a prompt after the last answer is not needed, that an answer without a prompt has no context, and
+    /// that a document without a target has no piece.
+    #[test]
+    fn ends_and_beginnings_without_targets() {
+        let (pieces, found) = cut_marked("0110", 3);
+        assert_eq!(
+            (pieces, found.needed, found.whole),
+            (vec![(0, 0, 3)], 3, true)
+        );
+        let (pieces, found) = cut_marked("11101", 2);
+        assert_eq!(pieces, [(0, 0, 2), (2, 2, 3), (3, 3, 5)]);
+        assert_eq!((found.answers, found.lost_prompts), (1, 0));
+        let (pieces, found) = cut_marked("000", 2);
+        assert_eq!((pieces, found), (vec![], Cut::default()));
+    }
+}

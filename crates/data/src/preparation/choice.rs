@@ -149,3 +149,44 @@ impl Chosen {
         self.hashes.len() as u64
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks the quota by hand: a twentieth, at least one group of up to seven and two of more, at most 32, and
+    /// never all; `heldout_groups` raises it to half of the groups at most.
+    #[test]
+    fn a_quota_is_a_share_within_bounds() {
+        let quota = |least_groups, groups| {
+            let rule = Rule {
+                share: 0.05,
+                seed: 0,
+                least_groups,
+            };
+            rule.quota(groups)
+        };
+        for (groups, expected) in [
+            (0, 0),
+            (1, 0),
+            (2, 1),
+            (7, 1),
+            (8, 2),
+            (40, 2),
+            (41, 3),
+            (640, 32),
+            (10_000, 32),
+        ] {
+            assert_eq!(quota(0, groups), expected, "{groups}");
+        }
+        for (least, groups, expected) in [
+            (3, 7, 3),
+            (3, 5, 2),
+            (40, 100, 40),
+            (60, 100, 50),
+            (1, 100, 5),
+        ] {
+            assert_eq!(quota(least, groups), expected, "{least} of {groups}");
+        }
+    }
+}
