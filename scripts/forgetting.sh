@@ -40,8 +40,8 @@ once finetune configs/finetune/narrow-limits.toml "$out/narrow-limits/formal-1"
 POLYMATH="$polymath" scripts/limits_trials.sh --out "$out/limits-trials"
 
 full=$out/narrow-frontier/full-1
-"$polymath" revert $out/narrow $full --max-tokens 8000 --limit 0.1 -o $out/narrow-reverted
+"$polymath" reset $out/narrow $full --max-tokens 8000 --limit 0.1 -o $out/narrow-reverted
 
 once finetune configs/finetune/narrow-recipes.toml $out/narrow-chain
-"$polymath" forget $out/narrow $full $out/narrow-chain --dataset data/real --dataset data/formal --dataset data/recipes \
+"$polymath" report $out/narrow $full $out/narrow-chain --dataset data/real --dataset data/formal --dataset data/recipes \
     --max-tokens 16000 -o "$out/narrow-chain-report"

@@ -19,7 +19,7 @@ OLD = ("law", "manuals", "code", "politics")  # replayed by the run with old tex
 UNSEEN = ("literature", "encyclopedia", "mathematics", "biology")  # read by no run
 WORKS = {"old": 240, "unseen": 52}
 NICHE_DOCUMENTS = 1000
-# Characters of a conversation: about 90 tokens, which with the template fit into a row of 128.
+# Characters of a conversation: about 90 tokens, which with the template fit into a row of 160.
 LONGEST = {"formal": 180, "recipes": 400}
 
 

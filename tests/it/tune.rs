@@ -312,6 +312,50 @@ fn settings_say_how_the_text_is_read() {
     dry(&read[..2]).code(2).stderr(contains("pairs.jsonl"));
 }
 
+/// Checks that prompts and responses are messages of a chat where the base has a chat template: the data are those of
+/// the same conversations. `pairs=text` reads them as text, and a base without a template is asked with a line break.
+#[test]
+fn prompts_and_responses_are_learned_as_a_chat() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_base_and_chat(at);
+    let pair = |number: usize| {
+        let (asked, answered) = (format!("say {number}"), format!("you said {number}"));
+        json!({"prompt": asked, "response": answered}).to_string() + "\n"
+    };
+    write(at, "pairs.jsonl", &(0..80).map(pair).collect::<String>());
+    let tuned = |name: &str, base: &str, more: &[&str]| {
+        let mut command = tune(at, &[base, name, FEW, "-o", "tuned"]);
+        let said = command.args(more).assert().success();
+        let said = String::from_utf8(said.get_output().stdout.clone()).unwrap();
+        let niche = name.strip_suffix(".jsonl").unwrap();
+        let read =
+            |file: &str| std::fs::read(at.join("tuned/data").join(niche).join(file)).unwrap();
+        let shards = ["train.safetensors", "heldout.safetensors"].map(|file| tokens(&read(file)));
+        std::fs::remove_dir_all(at.join("tuned")).unwrap();
+        (said, shards)
+    };
+    let (said, of_pairs) = tuned("pairs.jsonl", "small", &[]);
+    assert!(said.contains("polymath chat tuned small"), "{said}");
+    assert_eq!(of_pairs, tuned("chat.jsonl", "small", &[]).1);
+    let (said, of_text) = tuned("pairs.jsonl", "small", &["pairs=text"]);
+    assert!(said.contains("polymath chat tuned small"), "{said}");
+    assert_ne!(of_text, of_pairs);
+    std::fs::remove_file(at.join("small/chat_template.jinja")).unwrap();
+    let (said, without) = tuned("pairs.jsonl", "small", &[]);
+    assert!(
+        said.contains(r"polymath generate tuned --prompt $'…\n'"),
+        "{said}"
+    );
+    assert_eq!(without, of_text);
+}
+
+/// Returns the bytes of a shard's tokens.
+fn tokens(shard: &[u8]) -> Vec<u8> {
+    let tensors = safetensors::SafeTensors::deserialize(shard).unwrap();
+    tensors.tensor("tokens").unwrap().data().to_vec()
+}
+
 /// Checks that a dry run prints the steps and the cost, and writes nothing.
 #[test]
 fn a_dry_run_writes_nothing() {

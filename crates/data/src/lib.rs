@@ -52,7 +52,9 @@ pub use batches::stream::{MixturePart, MixtureStream};
 pub use error::DataError;
 pub use polymath_base::{Batch, IGNORED};
 pub use polymath_tokenizer::EndTokens;
-pub use preparation::config::{DomainConfig, OnBadRecord, PrepareConfig, TokenizerConfig};
+pub use preparation::config::{
+    DomainConfig, OnBadRecord, PairForm, PrepareConfig, TokenizerConfig,
+};
 pub use preparation::ledger::measure_overlaps;
 pub use preparation::prepare::prepare;
 pub use preparation::retokenize::Reading;

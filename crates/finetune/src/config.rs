@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use polymath_data::{FieldNames, GroupBy, NewTokens, OnBadRecord};
+use polymath_data::{FieldNames, GroupBy, NewTokens, OnBadRecord, PairForm};
 use polymath_model::LoraConfig;
 use polymath_train::{CheckpointConfig, EvaluationConfig, TrainingConfig};
 use serde::{Deserialize, Serialize};
@@ -32,6 +32,9 @@ pub struct FinetuneConfig {
     /// Names of a record's fields by their meaning, as in `prepare`. Requires `texts`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fields: Option<FieldNames>,
+    /// Form of a record with a prompt and its response, as in `prepare`. Requires `texts`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pairs: Option<PairForm>,
     /// Separator of the documents in text files, as in `prepare`. Requires `texts`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub separator: Option<String>,
@@ -108,6 +111,7 @@ impl FinetuneConfig {
         let of_texts = [
             ("extensions", !self.extensions.is_empty()),
             ("fields", self.fields.is_some()),
+            ("pairs", self.pairs.is_some()),
             ("separator", self.separator.is_some()),
             ("on_bad_record", self.on_bad_record.is_some()),
             ("group", self.group.is_some()),

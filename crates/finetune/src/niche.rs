@@ -180,6 +180,7 @@ pub(crate) fn prepare_niche(
     let domain = DomainConfig {
         extensions: config.extensions.clone(),
         fields: config.fields.clone(),
+        pairs: config.pairs,
         separator: config.separator.clone(),
         on_bad_record: config.on_bad_record,
         group: config.group,

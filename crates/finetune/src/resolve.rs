@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use polymath_data::{FieldNames, GroupBy, OnBadRecord};
+use polymath_data::{FieldNames, GroupBy, OnBadRecord, PairForm};
 use polymath_model::LoraConfig;
 use polymath_train::{
     BATCH_SIZE, Checkpointing, Evaluation, Length, OptimizerChoice, Training, TrainingDefaults,
@@ -60,6 +60,8 @@ pub struct ResolvedFinetune {
     pub texts: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub extensions: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pairs: Option<PairForm>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub separator: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -181,6 +183,7 @@ impl FinetuneConfig {
             texts: self.texts.clone(),
             extensions: self.extensions.clone(),
             fields: self.fields.clone(),
+            pairs: self.pairs,
             separator: self.separator.clone(),
             on_bad_record: self.on_bad_record,
             group: self.group,

@@ -86,13 +86,18 @@ fn announce(tune: &Tune, end: &TuneEnd, environment: &Environment) {
         }
     }
     let root = shell_word(&folder.root().display().to_string());
-    text += &match end.has_template {
-        true => format!(
+    text += &match (end.chats, end.has_parted_prompts) {
+        (true, _) => format!(
             "\nTalk with it beside its base, or alone:\n  polymath chat {root} {}\n  polymath chat {root}\n",
             shell_word(&end.base)
         ),
         // Without a chat template, a model continues text and knows no turns.
-        false => format!("\nLet it continue a text:\n  polymath generate {root} --prompt \"…\"\n"),
+        (false, true) => format!(
+            "\nAsk it; a prompt ends in a line break, as in the text:\n  polymath generate {root} --prompt $'…\\n'\n"
+        ),
+        (false, false) => {
+            format!("\nLet it continue a text:\n  polymath generate {root} --prompt \"…\"\n")
+        }
     };
     for note in &end.files.notes {
         environment.say(&format!("note: {note}"));

@@ -150,6 +150,7 @@ fn format_of<'a>(config: &'a PrepareConfig, name: &str, form: DocumentForm<'a>) 
         records: Records {
             text_field: domain.text_field.as_deref(),
             fields: domain.fields.as_ref(),
+            pairs: domain.pairs.unwrap_or_default(),
             group_field: domain.group_field.as_deref(),
             template: form.template,
             notes: None,

@@ -73,6 +73,17 @@ pub enum OnBadRecord {
     Skip,
 }
 
+/// Form in which a prompt and its response are read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PairForm {
+    /// The prompt, and the response after it, as text.
+    #[default]
+    Text,
+    /// A conversation of the user and the assistant.
+    Chat,
+}
+
 /// The `[tokenizer]` table.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -119,6 +130,11 @@ pub struct DomainConfig {
     /// `content` and `tools`; with prompts and messages also `system`. Default: see `text_field`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fields: Option<FieldNames>,
+    /// Form of a record with a prompt and its response. `text`: the response after the prompt. `chat`: messages of the
+    /// user and the assistant, which the chat template renders like `messages`; a model tuned on them answers in a
+    /// chat. Default: `text`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pairs: Option<PairForm>,
     /// Maximum tokens of a conversation that a chat template renders. Longer ones are cut after a whole turn of the
     /// assistant, and counted. Default: no limit; the end of a row may split a conversation.
     #[serde(skip_serializing_if = "Option::is_none")]

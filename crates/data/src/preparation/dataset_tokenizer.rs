@@ -5,15 +5,18 @@ use std::path::Path;
 use polymath_tokenizer::{ConfiguredEnds, DocumentEnds, open};
 use tokenizers::Tokenizer;
 
+use crate::sources::chat::ChatTemplate;
 use crate::tokenizer::training;
 use crate::{DataError, TokenizerConfig};
 
-/// Tokenizer of a dataset, with the bytes of its file. The file is read once, so the shards are made with exactly the
+/// Tokenizer of a dataset, with the bytes of its file and its chat template. The file is read once, so the shards are made with exactly the
 /// tokenizer that is saved next to them.
 pub(super) struct DatasetTokenizer {
     pub(super) tokenizer: Tokenizer,
     pub(super) json: Vec<u8>,
     pub(super) ends: DocumentEnds,
+    /// Template of its conversations; `None` if there is none, as for a tokenizer trained here.
+    pub(super) template: Option<ChatTemplate>,
 }
 
 impl DatasetTokenizer {
@@ -29,10 +32,12 @@ impl DatasetTokenizer {
                 "was replaced while it was read: run the command again",
             ));
         }
+        let template = ChatTemplate::of(path, &tokenizer, ends.tokens())?;
         Ok(Self {
             tokenizer,
             json,
             ends,
+            template,
         })
     }
 
@@ -44,6 +49,7 @@ impl DatasetTokenizer {
             tokenizer,
             json: json.into_bytes(),
             ends: training::trained_ends(),
+            template: None,
         })
     }
 }

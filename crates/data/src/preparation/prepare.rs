@@ -20,7 +20,6 @@ use crate::preparation::overlap::{HeldoutGrams, OverlapScan};
 use crate::preparation::questions::copy_questions;
 use crate::preparation::sides;
 use crate::shards::document_source::{self, DocumentSources};
-use crate::sources::chat::ChatTemplate;
 use crate::sources::files;
 use crate::tokenizer::training;
 use crate::{
@@ -49,15 +48,9 @@ pub fn prepare(
             .iter()
             .try_for_each(|path| read_questions(path).map(drop))?;
     }
-    let given = config.tokenizer.path.as_deref().map(|path| {
-        let given = DatasetTokenizer::read(path, &config.tokenizer)?;
-        let template = ChatTemplate::of(path, &given.tokenizer, given.ends.tokens())?;
-        Ok::<_, DataError>((given, template))
-    });
-    let (given, template) = match given.transpose()? {
-        Some((given, template)) => (Some(given), template),
-        None => (None, None),
-    };
+    let given = config.tokenizer.path.as_deref();
+    let given = given.map(|path| DatasetTokenizer::read(path, &config.tokenizer));
+    let given = given.transpose()?;
     let source = files::fingerprint(config, &files, given.as_ref().map(|given| &given.ends))?;
     let output = &config.output;
     let earlier = || earlier_source(config, &files, given.as_ref().map(|given| &given.ends));
@@ -78,7 +71,7 @@ pub fn prepare(
         None => training::END_OF_TEXT.to_owned(),
     };
     let form = DocumentForm {
-        template: template.as_ref(),
+        template: given.as_ref().and_then(|given| given.template.as_ref()),
         end: &end,
     };
     let collected = collect(config, &files, form, progress)?;
@@ -234,6 +227,7 @@ fn write(
         tokenizer,
         json,
         ends,
+        template,
     }: DatasetTokenizer,
     progress: &dyn Progress,
 ) -> Result<(), DataError> {
@@ -246,7 +240,8 @@ fn write(
     }
     grams.fill(collected.values().map(|domain| &domain.heldout))?;
     let scan = OverlapScan::new(&grams);
-    let domains = write_domains(config, &mut encoder, collected, &scan, progress)?;
+    let mut domains = write_domains(config, &mut encoder, collected, &scan, progress)?;
+    copy_questions(config, template.as_ref(), &mut domains)?;
     let manifest = Manifest {
         schema: SCHEMA,
         source,
@@ -299,17 +294,7 @@ fn write_domains(
         encoder.set_longest_conversation(config.domains[&name].longest_conversation);
         let written = write_domain(encoder, domain, &folder, &look, progress)?;
         say_dropped(&name, &written);
-        let questions = match &config.domains[&name].questions {
-            Some(path) => copy_questions(path, &folder, &written, &|| encoder.template(config))?,
-            None => 0,
-        };
-        domains.insert(
-            name,
-            DomainManifest {
-                questions,
-                ..written
-            },
-        );
+        domains.insert(name, written);
     }
     progress.finish(&format!("{} of text", polymath_base::bytes_text(total)));
     Ok(domains)

@@ -1,35 +1,47 @@
 //! Questions of a dataset's domain.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use polymath_tokenizer::EndTokens;
-
-use crate::preparation::encode::Encoder;
 use crate::preparation::prepare::write_durably;
-use crate::sources::chat::PromptTemplate;
+use crate::sources::chat::{ChatTemplate, PromptTemplate};
 use crate::sources::record::apart;
 use crate::{ChatMessage, DataError, DomainManifest, PrepareConfig, read_questions};
 
-/// Function that opens the dataset's chat template; it returns `None` if there is none.
-type OpenTemplate<'a> = &'a dyn Fn() -> Result<Option<PromptTemplate>, DataError>;
-
-/// Copies the questions of a domain into its folder; returns their number. Questions have the form of the domain's
-/// documents, since a model would otherwise be asked in another form than it was trained on: if all documents are
-/// prompts with responses, prompt and answer are joined as these records are; if all are conversations, the chat
-/// template renders the prompt.
+/// Copies the questions of each domain into its folder, and notes their number.
 pub(super) fn copy_questions(
+    config: &PrepareConfig,
+    template: Option<&ChatTemplate>,
+    domains: &mut BTreeMap<String, DomainManifest>,
+) -> Result<(), DataError> {
+    for (name, written) in domains {
+        if let Some(path) = &config.domains[name].questions {
+            let folder = config.output.join(name);
+            written.questions = copy_questions_of(path, &folder, written, template)?;
+        }
+    }
+    Ok(())
+}
+
+/// Copies the questions of one domain; returns their number. Questions have the form of the domain's documents, since a model would otherwise be asked in another form than it was trained on: if all documents are
+/// prompts with responses, prompt and answer are joined as these records are; if all are conversations, the chat
+/// template that rendered them renders the prompt, or the lines `role: content` that they are written as.
+fn copy_questions_of(
     path: &Path,
     folder: &Path,
     written: &DomainManifest,
-    template: OpenTemplate,
+    template: Option<&ChatTemplate>,
 ) -> Result<u64, DataError> {
     let mut questions = read_questions(path)?;
     let mut bytes = polymath_base::read(path).map_err(DataError::file("read", path))?;
     let notes = &written.notes;
     let are_all = |records: u64| records > 0 && records + written.empty_dropped >= written.read;
-    let template = match are_all(notes.templated) {
-        true => template()?,
-        false => None,
+    let template = if are_all(notes.templated) {
+        template.map(PromptTemplate::undated)
+    } else if are_all(notes.plain_conversations) {
+        Some(PromptTemplate::plain()?)
+    } else {
+        None
     };
     if template.is_some() || notes.parted_pairs > 0 && are_all(notes.pairs) {
         bytes.clear();
@@ -47,21 +59,4 @@ pub(super) fn copy_questions(
     }
     write_durably(&folder.join("questions.jsonl"), &bytes)?;
     Ok(questions.len() as u64)
-}
-
-impl Encoder {
-    /// Opens the chat template that rendered the conversations of a dataset; `None` if there is none.
-    pub(super) fn template(
-        &self,
-        config: &PrepareConfig,
-    ) -> Result<Option<PromptTemplate>, DataError> {
-        let Some(path) = &config.tokenizer.path else {
-            return Ok(None);
-        };
-        let ends = EndTokens {
-            begin: self.begin,
-            end: self.end,
-        };
-        PromptTemplate::open_undated(path, &self.tokenizer, ends)
-    }
 }

@@ -212,7 +212,8 @@ impl RecordNotes {
             listed(read_by, &self.read_by),
             counted(
                 "prompts that a line break parts from the response, since neither has white space there (end a prompt with \
-                 one when you ask the model; `generate --raw`, where it has a chat template)",
+                 one when you ask the model; `generate --raw`, where it has a chat template; `pairs = \"chat\"` makes messages of them \
+                 instead)",
                 self.parted_pairs,
             ),
         ];

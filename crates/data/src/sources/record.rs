@@ -7,10 +7,10 @@ use serde_json::Value;
 use crate::sources::chat::{ChatTemplate, Conversation};
 use crate::sources::document::{Each, Part, SourceDocument};
 use crate::sources::fields::group;
-use crate::sources::layout::{FieldNames, Has, Layout, MessageFields};
+use crate::sources::layout::{FieldNames, Has, Layout};
 use crate::sources::notes::count;
 use crate::sources::pieces::{LONGEST, cut};
-use crate::{DataError, RecordNotes};
+use crate::{DataError, PairForm, RecordNotes};
 
 /// Options for reading the records of a domain.
 #[derive(Clone, Copy, Default)]
@@ -19,6 +19,8 @@ pub(crate) struct Records<'a> {
     pub(crate) text_field: Option<&'a str>,
     /// Names of fields by their meaning; `None` if the config does not set them.
     pub(crate) fields: Option<&'a FieldNames>,
+    /// Form of a prompt with its response.
+    pub(crate) pairs: PairForm,
     /// Field whose value names the group of a record.
     pub(crate) group_field: Option<&'a str>,
     /// Chat template that renders `messages`.
@@ -135,44 +137,68 @@ impl<'a> Records<'a> {
         notes: &mut RecordNotes,
     ) -> Result<Vec<Part>, String> {
         let text = |name: &str| record.get(name).and_then(Value::as_str).unwrap_or_default();
-        let after = |system: Option<&str>, prompt: &str| match system.map(text) {
-            Some(system) if !system.trim().is_empty() => apart(system, prompt) + prompt,
-            _ => prompt.to_owned(),
-        };
         match layout {
             Layout::Text(name) => Ok(vec![Part::text(text(name), true)]),
             Layout::Pair {
                 system,
                 prompt,
                 response,
-            } => Ok(pair(&after(system, text(prompt)), text(response), notes)),
+            } => {
+                let system = system.map(text).unwrap_or_default();
+                self.pair(system, text(prompt), text(response), notes)
+            }
             Layout::Instruction {
                 system,
                 instruction,
                 input,
                 output,
             } => {
-                let instruction = after(system, text(instruction));
-                match input.map(text).filter(|input| !input.trim().is_empty()) {
-                    Some(input) => {
-                        let instruction = apart(&instruction, input) + input;
-                        Ok(pair(&instruction, text(output), notes))
-                    }
-                    None => Ok(pair(&instruction, text(output), notes)),
-                }
+                let system = system.map(text).unwrap_or_default();
+                let input = input.map(text).filter(|input| !input.trim().is_empty());
+                let prompt = match input {
+                    Some(input) => joined(text(instruction), input),
+                    None => text(instruction).to_owned(),
+                };
+                self.pair(system, &prompt, text(output), notes)
             }
-            Layout::Messages(fields) => self.conversation(record, line, &fields, notes),
+            Layout::Messages(fields) => {
+                let conversation = Conversation::read(record, line, &fields, notes)?;
+                self.conversation(conversation, notes)
+            }
+        }
+    }
+
+    /// Returns the parts of a prompt and its response, as text or as a conversation.
+    fn pair(
+        &self,
+        system: &str,
+        prompt: &str,
+        response: &str,
+        notes: &mut RecordNotes,
+    ) -> Result<Vec<Part>, String> {
+        match self.pairs {
+            PairForm::Text => {
+                let prompt = match system.trim().is_empty() {
+                    true => prompt.to_owned(),
+                    false => joined(system, prompt),
+                };
+                let parted = apart(&prompt, response);
+                notes.pairs += 1;
+                notes.parted_pairs += u64::from(parted.len() > prompt.len());
+                Ok(vec![Part::text(parted, false), Part::text(response, true)])
+            }
+            PairForm::Chat => {
+                let exchange = Conversation::exchange(system, prompt, response, notes)?;
+                self.conversation(exchange, notes)
+            }
         }
     }
 
     fn conversation(
         &self,
-        record: &Value,
-        line: Option<&str>,
-        fields: &MessageFields,
+        conversation: Conversation,
         notes: &mut RecordNotes,
     ) -> Result<Vec<Part>, String> {
-        let conversation = Conversation::read(record, line, fields, notes)?;
         match self.template {
             _ if conversation.is_empty() => Ok(Vec::new()),
             Some(template) => {
@@ -184,11 +210,9 @@ impl<'a> Records<'a> {
     }
 }
 
-fn pair(prompt: &str, response: &str, notes: &mut RecordNotes) -> Vec<Part> {
-    let parted = apart(prompt, response);
-    notes.pairs += 1;
-    notes.parted_pairs += u64::from(parted.len() > prompt.len());
-    vec![Part::text(parted, false), Part::text(response, true)]
+/// Returns two texts as one, parted by white space.
+fn joined(first: &str, second: &str) -> String {
+    apart(first, second) + second
 }
 
 /// Returns `first`, followed by a line break unless there is white space between the two texts already.

@@ -1,6 +1,6 @@
 //! A first look at sources: files, kinds, size, documents, and a sample of their text.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 use crate::sources::bad_records::BadRecords;
@@ -31,6 +31,8 @@ pub struct SourceSurvey {
     pub is_estimated: bool,
     /// True if documents have prompts, which are read and not learned: conversations, questions with answers.
     pub has_prompts: bool,
+    /// Number of records with a prompt and its response among the documents that were read.
+    pub pairs: u64,
     /// Sample of the text: the beginnings of documents.
     pub sample: String,
     /// First record that makes no document, with its reason.
@@ -53,8 +55,10 @@ pub fn survey(domain: &DomainConfig, most_bytes: u64) -> Result<SourceSurvey, Da
         count(&mut found.endings, &ending(path));
     }
     found.files = files.len() as u64;
+    let read_notes = RefCell::new(RecordNotes::default());
     let format = Format {
         records: Records {
+            notes: Some(&read_notes),
             text_field: domain.text_field.as_deref(),
             fields: domain.fields.as_ref(),
             ..Records::default()
@@ -106,6 +110,7 @@ pub fn survey(domain: &DomainConfig, most_bytes: u64) -> Result<SourceSurvey, Da
         found.text_bytes = whole(found.text_bytes);
     }
     found.bad = bad.first();
+    found.pairs = read_notes.into_inner().pairs;
     Ok(found)
 }
 

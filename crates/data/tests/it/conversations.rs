@@ -1,6 +1,6 @@
 //! Tests of the layouts of conversations: each gives the same tokens as the same conversation in `messages`.
 
-use polymath_data::{FieldNames, RecordNotes, TokenizerConfig};
+use polymath_data::{FieldNames, PairForm, RecordNotes, TokenizerConfig};
 use tokenizers::{AddedToken, Tokenizer};
 
 use crate::support::desk::{Desk, sentences};
@@ -46,6 +46,63 @@ fn prepared(desk: &mut Desk, name: &str, content: &str) -> (Vec<Tokens>, RecordN
         .map(|(tokens, scored, _)| (tokens, scored))
         .collect();
     (documents, notes(&dataset, "chat").clone())
+}
+
+/// Checks that `pairs = "chat"` gives prompts and responses, with and without a system prompt, and instructions with
+/// their inputs the tokens of the equal `messages`.
+#[test]
+fn pairs_as_a_chat_have_the_tokens_of_messages() {
+    let mut desk = chat_desk();
+    let system = r#"{"role": "system", "content": "Be kind."}, "#;
+    let messages = |system: &str, between: &str| {
+        let one = |n: usize| {
+            format!(
+                r#"{{"messages": [{system}{{"role": "user", "content": "Say {n}.{between}"}}, {{"role": "assistant", "content": "It is {n}!"}}]}}"#
+            )
+        };
+        each(12, one).join("\n")
+    };
+    let (alone, _) = prepared(&mut desk, "alone.jsonl", &messages("", ""));
+    let (after_system, _) = prepared(&mut desk, "system.jsonl", &messages(system, ""));
+    let (with_input, _) = prepared(&mut desk, "input.jsonl", &messages("", "\\nIn words."));
+    let mut of_pairs = |name: &str, records: Vec<String>, fields: Option<FieldNames>| {
+        desk.file(name, records.join("\n"));
+        desk.config.output = desk.folder.path().join(format!("of-{name}"));
+        desk.config.domains.clear();
+        let domain = desk.domain("chat", &[name]);
+        domain.pairs = Some(PairForm::Chat);
+        domain.fields = fields;
+        let dataset = desk.prepare().unwrap();
+        assert_eq!(notes(&dataset, "chat").templated, 12, "{name}");
+        assert_eq!(notes(&dataset, "chat").pairs, 0, "{name}");
+        let documents = stored(&dataset, "chat").into_iter();
+        documents
+            .map(|(tokens, scored, _)| (tokens, scored))
+            .collect::<Vec<_>>()
+    };
+    let pairs = each(12, |n| {
+        format!(r#"{{"prompt": "Say {n}.", "response": "It is {n}!"}}"#)
+    });
+    assert_eq!(of_pairs("pairs.jsonl", pairs, None), alone);
+    let rows = [
+        vec!["prompt,completion".to_owned()],
+        each(12, |n| format!("Say {n}.,It is {n}!")),
+    ];
+    assert_eq!(of_pairs("pairs.csv", rows.concat(), None), alone);
+    let instructions = each(12, |n| {
+        format!(r#"{{"instruction": "Say {n}.", "input": "In words.", "output": "It is {n}!"}}"#)
+    });
+    assert_eq!(of_pairs("alpaca.jsonl", instructions, None), with_input);
+    let named = each(12, |n| {
+        format!(r#"{{"ask": "Say {n}.", "say": "It is {n}!", "first": "Be kind."}}"#)
+    });
+    let fields = FieldNames {
+        prompt: Some("ask".into()),
+        response: Some("say".into()),
+        system: Some("first".into()),
+        ..FieldNames::default()
+    };
+    assert_eq!(of_pairs("named.jsonl", named, Some(fields)), after_system);
 }
 
 /// Checks that ShareGPT's conversations, and conversations with a separate system prompt or with content in parts,

@@ -90,3 +90,18 @@ fn questions_of_conversations_are_rendered() {
     assert_eq!(asked("talk").group.as_deref(), Some("g"));
     assert_eq!(asked("text").prompt, "Who?");
 }
+
+/// Checks that questions of conversations without a chat template are asked in their lines `role: content`.
+#[test]
+fn questions_of_plain_conversations_have_their_roles() {
+    let mut desk = Desk::new();
+    let record = r#"{"messages": [{"role": "user", "content": "Who saw bird #?"}, {"role": "assistant", "content": "I"}]}"#;
+    let lines = (0..60).map(|n| record.replace('#', &n.to_string()) + "\n");
+    desk.file("a.jsonl", lines.collect::<String>());
+    let path = desk.file("q.jsonl", "{\"prompt\": \"Who?\", \"answer\": \"I\"}\n");
+    desk.domain("talk", &["a.jsonl"]).questions = Some(PathBuf::from(path));
+    let dataset = desk.prepare().unwrap();
+    let question = dataset.questions("talk").unwrap().swap_remove(0);
+    assert_eq!(question.prompt, "user: Who?\nassistant: ");
+    assert_eq!(question.answer, "I");
+}

@@ -151,7 +151,7 @@ fn a_resolved_config_resolves_to_itself() {
 fn a_saved_config_keeps_every_key_of_the_niche() {
     let config = read(
         "extensions = [\"log\"]\nseparator = \"%\"\non_bad_record = \"skip\"\ngroup = \"record\"\ngroup_field = \"work\"\n\
-         heldout_groups = 9\nfields = { prompt = \"ask\", response = \"say\" }",
+         heldout_groups = 9\npairs = \"chat\"\nfields = { prompt = \"ask\", response = \"say\" }",
     );
     let given = toml::Table::try_from(&config).unwrap();
     let saved: toml::Table = config.resolve(&FACTS).unwrap().to_toml().parse().unwrap();
@@ -160,7 +160,7 @@ fn a_saved_config_keeps_every_key_of_the_niche() {
         .iter()
         .filter(|(key, _)| !filled.contains(&key.as_str()));
     let keys: Vec<_> = given.collect();
-    assert_eq!(keys.len(), 12, "{keys:?}");
+    assert_eq!(keys.len(), 13, "{keys:?}");
     for (key, value) in keys {
         assert_eq!(saved.get(key), Some(value), "{key}");
     }

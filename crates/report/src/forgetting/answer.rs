@@ -72,7 +72,7 @@ fn without_niche(report: &ForgettingReport) -> String {
         (several, _) => format!("{} keep all they were judged on {within}.", list(several)),
     };
     format!(
-        "{kept} No run says what it was tuned for, so its gain is unknown: name the niche to get a recommendation."
+        "{kept} No scored domain is known to be the niche of a run, so no gain is known: name the niche to get a recommendation."
     )
 }
 

@@ -21,6 +21,8 @@ pub(super) struct TuneBase {
     pub begin: String,
     /// Token that ends a document.
     pub end: String,
+    /// True if it has a chat template.
+    pub has_template: bool,
     /// Datasets that the base was trained on, if it is a run of this program and they still exist.
     pub own_datasets: Vec<PathBuf>,
 }
@@ -59,7 +61,9 @@ impl TuneBase {
         let mut own_datasets =
             polymath_finetune::datasets_of(&folder).map_err(StudyError::refused)?;
         own_datasets.retain(|dataset| dataset.join("dataset.json").is_file());
+        let template = polymath_data::chat_template(&tokenizer).map_err(StudyError::refused)?;
         Ok(Self {
+            has_template: template.is_some(),
             own_datasets,
             begin: token(config.bos_token_id)?,
             end: token(config.eos_token_id)?,

@@ -4,7 +4,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use polymath_data::{DomainConfig, PrepareConfig, survey};
+use polymath_data::{DomainConfig, PrepareConfig, SourceSurvey, survey};
 use polymath_finetune::{FinetuneConfig, Method, RetentionConfig, name_of_texts};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -78,16 +78,27 @@ impl Configs<'_> {
         };
         let config = read::<PrepareConfig>(&path, with_settings(&text)?)?.config;
         if let Some(niche) = config.domains.get(self.niche) {
-            text += &held_out_of_niche(niche)?;
+            let found = survey(niche, SURVEYED).map_err(StudyError::refused)?;
+            if niche.pairs.is_none() {
+                text += self.form_of_pairs(&found);
+            }
+            text += &held_out_of_niche(niche, found.documents);
         }
         if let Retained::Texts(texts) = self.retained {
             text += "\n# Retained domains: what the model should keep. Half of the held-out groups judge the result.\n";
             for Named { name, path } in self.names(texts) {
+                let paths = vec![path];
+                let domain = DomainConfig {
+                    paths: paths.clone(),
+                    ..DomainConfig::default()
+                };
+                let found = survey(&domain, SURVEYED).map_err(StudyError::refused)?;
                 write!(
                     text,
-                    "[domains.{}]\npaths = {}\nheldout_groups = {HELD_OUT}\n\n",
+                    "[domains.{}]\npaths = {}\n{}heldout_groups = {HELD_OUT}\n\n",
                     toml_key(&name),
-                    list(&[path])
+                    list(&paths),
+                    self.form_of_pairs(&found)
                 )
                 .expect("a string takes all text");
             }
@@ -95,6 +106,17 @@ impl Configs<'_> {
             text += "\n";
         }
         read(&path, with_settings(&text)?)
+    }
+
+    /// Returns the line that reads prompts and their responses as messages, if there are any and the base chats; empty
+    /// otherwise.
+    fn form_of_pairs(&self, found: &SourceSurvey) -> &'static str {
+        match self.base.has_template && found.pairs > 0 {
+            true => {
+                "pairs = \"chat\"  # a prompt and its response are messages, as the base reads them in a chat\n"
+            }
+            false => "",
+        }
     }
 
     /// Gives each retained domain a unique name, after its file or folder.
@@ -178,24 +200,20 @@ impl Configs<'_> {
 
 /// Returns the line that holds out more of a small niche than the usual share, which would be too few documents for a
 /// verdict; empty if the setting is given.
-fn held_out_of_niche(niche: &DomainConfig) -> Result<String, StudyError> {
+fn held_out_of_niche(niche: &DomainConfig, documents: u64) -> String {
     if niche.heldout_groups.is_some() {
-        return Ok(String::new());
+        return String::new();
     }
-    let found = survey(niche, SURVEYED).map_err(StudyError::refused)?;
     let [fewest, most] = HELD_OUT_OF_NICHE;
-    let usual = found.documents / 20;
-    let mut wanted = (found.documents / 10).min(most);
-    if found.documents >= 4 * HELD_OUT_FOR_INTERVAL {
+    let usual = documents / 20;
+    let mut wanted = (documents / 10).min(most);
+    if documents >= 4 * HELD_OUT_FOR_INTERVAL {
         wanted = wanted.max(HELD_OUT_FOR_INTERVAL);
     }
-    Ok(match wanted > usual && wanted >= fewest {
-        true => format!(
-            "heldout_groups = {wanted}  # of about {}\n",
-            found.documents
-        ),
+    match wanted > usual && wanted >= fewest {
+        true => format!("heldout_groups = {wanted}  # of about {documents}\n"),
         false => String::new(),
-    })
+    }
 }
 
 fn method(method: Method) -> String {

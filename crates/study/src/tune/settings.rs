@@ -19,9 +19,10 @@ const DECIDED: [(&str, &str); 7] = [
     ("retention.limits", "`--limits` sets the budget"),
 ];
 /// Keys that describe the niche's text. They have the same names in `prepare.toml` and `finetune.toml`.
-const OF_TEXT: [&str; 7] = [
+const OF_TEXT: [&str; 8] = [
     "extensions",
     "fields",
+    "pairs",
     "separator",
     "on_bad_record",
     "group",

@@ -58,7 +58,7 @@ impl Tune {
         let configs = self.configs(&base, &self.folder);
         // A wrong setting of the training is told before the text is prepared.
         let written = configs.finetune()?;
-        self.prepare(&configs, runner)?;
+        let dataset = self.prepare(&configs, runner)?;
         written.keep(&self.folder.finetune_config())?;
         let Trained { finetuning, ending } = self.finetune(written, runner)?;
         let tuned = finetuning.best()?;
@@ -71,10 +71,9 @@ impl Tune {
             verdict: ending.verdict,
             report,
             page: self.folder.report().join("report.html"),
+            chats: chats(&files.model)?,
+            has_parted_prompts: has_parted_prompts(&dataset, configs.niche),
             files,
-            has_template: polymath_data::chat_template(&base.tokenizer)
-                .map_err(StudyError::refused)?
-                .is_some(),
             has_no_text: self.retained == Retained::Nothing,
         })
     }
@@ -118,7 +117,7 @@ impl Tune {
         }
     }
 
-    fn prepare(&self, configs: &Configs, runner: &dyn TuneRunner) -> Result<(), StudyError> {
+    fn prepare(&self, configs: &Configs, runner: &dyn TuneRunner) -> Result<Dataset, StudyError> {
         self.say(runner, 2, &self.said_text());
         let written = configs.prepare()?;
         written.keep(&self.folder.prepare_config())?;
@@ -135,7 +134,7 @@ impl Tune {
         if !done {
             runner.prepared(&dataset, &self.folder.data());
         }
-        Ok(())
+        Ok(dataset)
     }
 
     fn finetune(
@@ -299,4 +298,17 @@ pub(super) fn relative(folder: &TuneFolder, model: &Path) -> PathBuf {
     model
         .strip_prefix(&root)
         .map_or(model.clone(), PathBuf::from)
+}
+
+/// Returns true if a model has a chat template: its base's, or that of the conversations that it was trained on.
+fn chats(model: &Path) -> Result<bool, StudyError> {
+    let tokenizer = polymath_model::tokenizer_in(model).map_err(StudyError::refused)?;
+    let template = polymath_data::chat_template(&tokenizer).map_err(StudyError::refused)?;
+    Ok(template.is_some())
+}
+
+/// Returns true if prompts of the niche end in a line break that was put between them and their responses.
+fn has_parted_prompts(dataset: &Dataset, niche: &str) -> bool {
+    let domain = dataset.manifest().domains.get(niche);
+    domain.is_some_and(|domain| domain.notes.parted_pairs > 0)
 }

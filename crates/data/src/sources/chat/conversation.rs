@@ -1,9 +1,10 @@
 //! Conversations in records: messages with roles and weights, and tools.
 
 use minijinja::value::Serde;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::message::Message;
+use super::roles::ASSISTANT;
 use super::segments::MARKS;
 use crate::RecordNotes;
 use crate::sources::layout::MessageFields;
@@ -62,6 +63,25 @@ impl Conversation {
             notes.without_answer += 1;
         }
         Ok(conversation)
+    }
+
+    /// Creates a conversation of one prompt and its response, after a system prompt unless it is blank.
+    ///
+    /// # Errors
+    /// Fails if a text has one of the characters U+FDD0 to U+FDD3.
+    pub(crate) fn exchange(
+        system: &str,
+        prompt: &str,
+        response: &str,
+        notes: &mut RecordNotes,
+    ) -> Result<Self, String> {
+        let said = |role: &str, content: &str| json!({ "role": role, "content": content });
+        let mut messages = vec![said("user", prompt), said(ASSISTANT, response)];
+        if !system.trim().is_empty() {
+            messages.insert(0, said("system", system));
+        }
+        let fields = MessageFields::USUAL;
+        Self::read(&json!({ fields.list: messages }), None, &fields, notes)
     }
 
     /// Returns true if no message has text.

@@ -1,5 +1,6 @@
 //! Prompts for the model: a conversation so far, and the beginning of the assistant's next message.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use tokenizers::Tokenizer;
 
 use super::environment::on_deep_stack;
 use super::template::Template;
-use super::{ChatTemplate, DataError};
+use super::{ChatTemplate, DEFAULT, DataError, PLAIN_CHAT_TEMPLATE};
 
 /// A message of a conversation, with its role and text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,28 +50,33 @@ impl PromptTemplate {
         tokenizer: &Tokenizer,
         ends: EndTokens,
     ) -> Result<Option<Self>, DataError> {
-        let mut opened = Self::open_undated(path, tokenizer, ends)?;
-        if let Some(Self { template }) = &mut opened {
-            let environment = &mut Arc::make_mut(template).environment;
+        let opened = ChatTemplate::of(path, tokenizer, ends)?;
+        Ok(opened.map(|opened| {
+            let mut template = opened.template;
+            let environment = &mut Arc::make_mut(&mut template).environment;
             environment.add_function("strftime_now", strftime_now);
-        }
-        Ok(opened)
+            Self { template }
+        }))
     }
 
-    /// Opens the template like [`Self::open`], for a dataset: it can't use today's date, since a dataset must not
-    /// depend on the day of its preparation.
+    /// Takes the template of a dataset's conversations. It can't use today's date, since a dataset must not depend on
+    /// the day of its preparation.
+    pub(crate) fn undated(template: &ChatTemplate) -> Self {
+        Self {
+            template: Arc::clone(&template.template),
+        }
+    }
+
+    /// Compiles [`PLAIN_CHAT_TEMPLATE`], the form of conversations without a chat template.
     ///
     /// # Errors
-    /// Fails if the template is not valid or a file can't be read.
-    pub(crate) fn open_undated(
-        path: &Path,
-        tokenizer: &Tokenizer,
-        ends: EndTokens,
-    ) -> Result<Option<Self>, DataError> {
-        let opened = ChatTemplate::of(path, tokenizer, ends)?;
-        Ok(opened.map(|opened| Self {
-            template: opened.template,
-        }))
+    /// Fails if the system starts no thread to compile it on.
+    pub(crate) fn plain() -> Result<Self, DataError> {
+        let file = Path::new("the template of conversations without a chat template");
+        let sources = vec![(DEFAULT, PLAIN_CHAT_TEMPLATE.to_owned())];
+        let compiled = ChatTemplate::new(file, sources, BTreeMap::new(), Vec::new());
+        let template = compiled.map_err(|error| DataError::content(file, format!("{error:#}")))?;
+        Ok(Self::undated(&template))
     }
 
     /// Returns the path of the chat template's file.
@@ -148,10 +154,7 @@ fn strftime_now(format: &str) -> Result<String, Error> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
-    use crate::sources::chat::{DEFAULT, PLAIN_CHAT_TEMPLATE};
 
     fn template(source: &str) -> PromptTemplate {
         let added = vec!["<|im_end|>".to_owned()];
@@ -190,7 +193,7 @@ mod tests {
     /// Checks that an answer ends at the next message of the user, where no token ends it.
     #[test]
     fn text_between_turns_ends_an_answer() {
-        let plain = template(PLAIN_CHAT_TEMPLATE);
+        let plain = PromptTemplate::plain().unwrap();
         assert_eq!(plain.turn_end(), None);
         assert_eq!(plain.turn_separator().unwrap(), "\nuser: ");
         let asked = plain.prompt(&[ChatMessage::new("user", "Hello")]).unwrap();
