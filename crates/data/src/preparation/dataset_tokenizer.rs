@@ -9,8 +9,8 @@ use crate::sources::chat::ChatTemplate;
 use crate::tokenizer::training;
 use crate::{DataError, TokenizerConfig};
 
-/// Tokenizer of a dataset, with the bytes of its file and its chat template. The file is read once, so the shards are made with exactly the
-/// tokenizer that is saved next to them.
+/// Tokenizer of a dataset, with the bytes of its file and its chat template. The file is read once, so the shards are
+/// made with exactly the tokenizer that is saved next to them.
 pub(super) struct DatasetTokenizer {
     pub(super) tokenizer: Tokenizer,
     pub(super) json: Vec<u8>,

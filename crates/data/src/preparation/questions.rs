@@ -23,9 +23,10 @@ pub(super) fn copy_questions(
     Ok(())
 }
 
-/// Copies the questions of one domain; returns their number. Questions have the form of the domain's documents, since a model would otherwise be asked in another form than it was trained on: if all documents are
-/// prompts with responses, prompt and answer are joined as these records are; if all are conversations, the chat
-/// template that rendered them renders the prompt, or the lines `role: content` that they are written as.
+/// Copies the questions of one domain; returns their number. Questions have the form of the domain's documents, since
+/// a model would otherwise be asked in another form than it was trained on: if all documents are prompts with
+/// responses, prompt and answer are joined as these records are; if all are conversations, the chat template that
+/// rendered them renders the prompt, or the lines `role: content` that they are written as.
 fn copy_questions_of(
     path: &Path,
     folder: &Path,
