@@ -33,7 +33,7 @@ TESTS = {
     "finetune": ["retention", "limits", "vocabulary", "chain", "adapters", "pins", "dry_runs", "refused"],
     "train": ["wired", "best", "extended", "killed", "signals", "outputs", "dry_runs", "refused", "whole_line"],
 }
-# Which tests are tried; each range holds those before it.
+# Ranges of tests to try; each contains those before it.
 RANGES = ["units", "own", "all"]
 OWN, ALL = 1, 2
 

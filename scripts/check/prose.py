@@ -2,7 +2,7 @@
 """Checks the language of comments and documents: what doc comments begin with, words that the glossary bans, long lines.
 
 A doc comment begins with a verb or a noun: never with What, Which, Who, Where, How, Whether or Of, and it is never a bare
-genitive ("The run's."). The doc comment of a test is a claim that begins with "Checks", "Compares", "Measures" or "Prints". A section
+genitive ("The run's."). So do comments and docstrings of scripts. The doc comment of a test is a claim that begins with "Checks", "Compares", "Measures" or "Prints". A section
 `# Errors` begins with "Fails" (or "Always fails", "Returns"), a section `# Panics` with "Panics". Comments, messages in string literals
 and Markdown use the glossary's terms (`TERMS` below) and American spelling. Comments have at most 120 columns.
 
@@ -27,7 +27,7 @@ BRITISH = (
     "initialis|normalis|optimis|stabilis|minimis|maximis|recognis|capitalis|quantis|specialis|authoris|tokenis|serialis|"
     "generalis|linearis|regularis|summaris|organis|memoris|vectoris|parallelis|synchronis|randomis"
 )
-# What the glossary bans, and what it says in its place.
+# Words that the glossary bans, with their replacements.
 TERMS = [
     (rf"(?:un|re|de)?(?:{BRITISH})(?:e|es|ed|er|ers|ing|ation|ations|able)", "American spelling: -ize"),
     ("colours?|coloured|behaviours?|neighbours?|neighbouring|favour\\w*|centred?|labelled|licences?|artefacts?|"
@@ -47,6 +47,10 @@ TERMS = [
     ("what moves|what may move", "trainable parameters"),
     ("whoever|whomever|wherever else", "plain subject"),
     ("held losses?|held so", "distillation; kept within"),
+    ("mend|mends|mended|mending", "fix"),
+    ("anew", "again"),
+    (r"(?<!there )(?<!there also )(?:is|are|was|were) no (?:\w+ )?(?:folder|file|text|list|object|checkpoint|model|adapter|number|run|dataset)s?",
+     "is not a …"),
 ]
 BANNED = [(re.compile(rf"\b(?:{pattern})\b", re.IGNORECASE), instead) for pattern, instead in TERMS]
 # "Set if" and "Same as" only as the beginning of a comment or of a sentence: elsewhere they are plain English.
@@ -60,12 +64,14 @@ CLAIM = re.compile(r"(?:Checks|Compares|Measures|Prints)\b")
 SAVED = re.compile(r"(?:rename|alias) = |// earlier name")
 FILE_NAME = re.compile(r'"[\w.{}/-]+\.(?:html|json|md|toml)"')
 STRING = re.compile(r'"(?:[^"\\\n]|\\.)*"')
+# Lists of words from which the synthetic corpus is made.
+WORD_LISTS = ["crates/data/src/synthetic/lexicon.rs"]
 KINDS = ["opener", "genitive", "term", "vague", "section", "claim", "long line"]
 
 
 @dataclass
 class Finding:
-    """Something to mend."""
+    """Something to fix."""
 
     kind: str
     place: str
@@ -104,13 +110,17 @@ def sections(text, following, place):
 
 def in_rust(lines, name):
     """Yields the findings of a Rust file."""
-    before, code = None, False
+    before, code, open_string = None, False, False
     for number, line in enumerate(lines, 1):
         place = f"{name}:{number}"
         comment = comment_of(line) if line.lstrip().startswith("//") else None
         if comment is None:
             before, code = None, False
-            for string in STRING.findall(line):
+            # A line that ends with a backslash, and the one after it, have a part of a string.
+            continues = line.rstrip("\n").endswith("\\")
+            parts = [line] if (continues or open_string) and name not in WORD_LISTS else STRING.findall(line)
+            open_string = continues
+            for string in parts:
                 # Words of saved files and of aliases stay as they are.
                 if SAVED.search(line) or FILE_NAME.fullmatch(string):
                     continue
@@ -157,8 +167,13 @@ def in_markdown(lines, name):
 
 
 def in_script(lines, name):
-    """Yields the findings of comments that begin with `#`: scripts and configurations."""
+    """Yields the findings of comments that begin with `#`, and of docstrings: scripts and configurations."""
     for number, line in enumerate(lines, 1):
+        opened = re.match(r'\s*(?:"""|# )(?=\S)', line)
+        is_first = '"""' in line or number == 1 or not re.match(r"\s*# ", lines[number - 2])
+        # The extractors are part of the corpora's digest, so their comments stay.
+        if opened and is_first and OPENER.match(line[opened.end():]) and not name.startswith("scripts/corpora/"):
+            yield Finding("opener", f"{name}:{number}", line.strip())
         if line.lstrip().startswith("#") and not line.startswith("#!"):
             yield from banned(line, f"{name}:{number}")
             if len(line.rstrip()) > COLUMNS + 10 and "http" not in line:
@@ -166,7 +181,7 @@ def in_script(lines, name):
 
 
 def wrapped(lines):
-    """Returns the lines of a Rust file with each comment paragraph that has a long line filled anew; lists and code stay."""
+    """Returns the lines of a Rust file with each comment paragraph that has a long line filled again; lists and code stay."""
     out, block, code = [], [], False
 
     def flush():
@@ -209,11 +224,13 @@ def check_itself():
     bad = ["/// What it is.\n", "fn a() {}\n", "/// The run's.\n", "b: u8,\n", "/// Loads an old domain.\n", f"// {'x' * 120}\n", '"learnt"\n']
     bad += ["/// Loads.\n", "/// # Errors\n", "/// A full disk.\n", "fn c() {}\n", "/// Two are equal.\n", "#[test]\n", "fn d() {}\n"]
     bad += ["/// Loads it, whatever its name.\n", "fn e() {}\n", "/// Set if it is loaded.\n", "f: bool,\n"]
+    bad += ['"it is \\\n', '   learnt and spelt\\\n', '   by \\"heart\\""\n']
     good = ["/// Loads a domain.\n", "/// What follows is fine: not an opener.\n", "let x = \"retained domain\"; // what\n"]
     good += ["/// Loads.\n", "///\n", "/// # Errors\n", "/// Fails if the disk is full.\n", "fn c() {}\n"]
     good += ["/// Checks that two\n", "/// are equal.\n", "#[test]\n", "#[ignore]\n", "fn d() {}\n"]
-    found = [finding.kind for finding in in_rust(bad, "bad")]
-    expected = ["opener", "genitive", "term", "long line", "term", "section", "claim", "vague", "vague"]
+    script = ['"""Whether it is loaded."""\n', "# What it is.\n", "# Of two lines, what follows is fine.\n"]
+    found = [finding.kind for finding in [*in_rust(bad, "bad"), *in_script(script, "bad")]]
+    expected = ["opener", "genitive", "term", "long line", "term", "section", "claim", "vague", "vague", "term", "term", "opener", "opener"]
     if found != expected or list(in_rust(good, "good")):
         sys.exit(f"prose.py does not find the faults that it plants: {found}, {list(in_rust(good, 'good'))}")
 

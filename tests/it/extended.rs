@@ -33,7 +33,7 @@ fn a_finished_pretraining_is_extended() {
         .success()
         .stdout(contains("24 steps done"))
         .stderr(contains(
-            "`runs/whole` goes on after step 12 to step 24, in place of 12: the learning rate rises",
+            "`runs/whole` continues after step 12 to step 24, in place of 12: the learning rate rises",
         ));
     let often = ["checkpoint.every=1", "checkpoint.keep=99"];
     let killed = [
@@ -121,7 +121,7 @@ fn an_extension_keeps_what_was_chosen() {
         .args(longer)
         .assert()
         .success()
-        .stderr(contains("goes on after step").and(contains("as the run began: ")));
+        .stderr(contains("continues after step").and(contains("as the run began: ")));
     let read = || -> toml::Table {
         std::fs::read_to_string(at.join("runs/asked/run.toml"))
             .unwrap()
@@ -238,6 +238,6 @@ fn a_frontier_is_scored_on_more_tokens_without_training() {
     frontier(&["shared.training.steps=8", "seeds=[2]"])
         .code(2)
         .stderr(contains(
-            "has begun with another length: `training.steps` differs",
+            "was started with another length: `training.steps` differs",
         ));
 }

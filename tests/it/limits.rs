@@ -112,7 +112,7 @@ fn limits_are_kept_or_reported_as_broken() {
     .args(["--limits", "default=5,counting=0.0001"])
     .assert()
     .code(3)
-    .stdout(contains("nothing was inside").and(contains("counting by ")));
+    .stdout(contains("no model was within the limits").and(contains("counting by ")));
     let run = at.join("runs/narrow");
     let verdict = json(&run.join("limits.json"));
     assert_eq!(
@@ -153,7 +153,7 @@ fn a_run_outside_its_limits_is_mixed_with_its_base() {
     assert!(worst.fold(0.0, f64::max) > 0.2 * 0.01, "{verdict}");
     let said = match verdict["verdict"].as_str().unwrap() {
         "kept" => "all limits kept",
-        _ => "undecided: inside on the dev split",
+        _ => "undecided: within the limits on the dev split",
     };
     let shares = verdict["mixed"].as_object().unwrap();
     let shares: Vec<f64> = shares

@@ -194,7 +194,7 @@ fn a_removal_leaves_what_is_needed() {
                 .and(contains("remove  second/runs/kept/broken-step-000004"))
                 .and(contains("step-000006").and(contains("`checkpoint.milestones`")))
                 .and(is_match(r"keep    second/runs/kept/step-000018 .*`notes.md`").unwrap())
-                .and(contains("looked for below").and(contains("second/runs/kept`")))
+                .and(contains("made from a checkpoint below").and(contains("second/runs/kept`")))
                 .and(
                     is_match(r"keep    second/runs/kept/step-000009 .*runs/full` came from it")
                         .unwrap(),

@@ -75,7 +75,7 @@ fn own_text_goes_from_notes_to_a_report() {
             .success()
             .stdout(contains(last));
     }
-    let left_out = "files that are left out, since they are of no kind that is read: `.pdf` 1";
+    let left_out = "files left out, since their kind is not supported: `.pdf` 1";
     let mut prepare = polymath(at);
     prepare
         .args(["prepare", "prepare.toml"])

@@ -134,7 +134,7 @@ fn a_run_keeps_its_base() {
         .arg("--resume")
         .assert()
         .failure()
-        .stderr(contains("the run `runs/lost` was begun with the base `runs/base/step-000030`, which is another one now"));
+        .stderr(contains("the run `runs/lost` was started with the base `runs/base/step-000030`, which has changed since"));
     let after = tree(&at.join("runs/lost"));
     for name in ["base.toml", "run.toml", "step-000003/base.toml"] {
         assert_eq!(before[name], after[name], "{name}");
@@ -163,8 +163,8 @@ fn finished_runs_are_compared_with_their_own_base() {
     replace(at, "runs/base", "runs/other");
     for more in [&[][..], &["--dry-run"]] {
         frontier().args(more).assert().code(2).stderr(
-            contains("`sweep/full-1` was begun with the base `runs/base/best`")
-                .and(contains("is another one now")),
+            contains("`sweep/full-1` was started with the base `runs/base/best`")
+                .and(contains("has changed since")),
         );
     }
     assert_eq!(tree(&at.join("sweep")), found, "nothing is overwritten");

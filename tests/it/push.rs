@@ -243,7 +243,9 @@ fn adapters_are_pushed_over_a_base_of_the_hub() {
     fixture::finetune(at, "lora", &settings).assert().success();
     let push = ["runs/lora", "--push", "tester/lora"];
     let alone = export(&hub, at, &push).assert().code(2);
-    alone.stderr(contains("which nobody else has: push that base first"));
+    alone.stderr(contains(
+        "which exists only on this machine: push that base first",
+    ));
     output(&mut export(
         &hub,
         at,

@@ -252,18 +252,18 @@ fn other_requests_and_folders_are_refused() {
     assert!(at.join("begun/data/dataset.json").is_file());
     refused(
         &["small", "pairs.jsonl", FEW, "-o", "begun"],
-        "was begun with data = [\"chat.jsonl\"] and not",
+        "was started with data = [\"chat.jsonl\"] and not",
     );
     let begun = ["small", "chat.jsonl", FEW, "-o", "begun"];
     tune(at, &begun).assert().success();
     let before = files(&at.join("begun"));
     refused(
         &["small", "chat.jsonl", FEW, "-o", "begun", "--lora"],
-        "was begun with method = \"full\" and not \"lora\"",
+        "was started with method = \"full\" and not \"lora\"",
     );
     refused(
         &["small", "raw/asked.jsonl", FEW, "-o", "begun"],
-        "was begun with data = [\"chat.jsonl\"] and not [\"raw/asked.jsonl\"]",
+        "was started with data = [\"chat.jsonl\"] and not [\"raw/asked.jsonl\"]",
     );
     let config = std::fs::read_to_string(at.join("begun/finetune.toml")).unwrap();
     write(

@@ -113,10 +113,10 @@ pub fn interrupt() {
         leave(INTERRUPTED);
     }
     if is_in(Phase::Training) {
-        lines::say("\nstopping after this step, then saving; once more to leave at once");
+        lines::say("\nstopping after this step, then saving; interrupt again to leave at once");
         return;
     }
-    lines::say("\nstopping; once more to leave at once");
+    lines::say("\nstopping; interrupt again to leave at once");
     leave_without_run(INTERRUPTED);
 }
 
@@ -179,7 +179,7 @@ fn leave_without_run(code: u8) {
                 return;
             }
         }
-        lines::say("stopped; the same command goes on, a run with `--resume`");
+        lines::say("stopped; the same command continues, a run with `--resume`");
         leave(code);
     });
     if watching.is_err() {

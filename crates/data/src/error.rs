@@ -55,7 +55,7 @@ pub enum DataError {
     },
     /// Records of the sources can't be turned into documents.
     #[error(
-        "{count} {} no document{}:\n  {}\nmend {}, or set `on_bad_record = \"skip\"` to leave {} out",
+        "{count} {} no document{}:\n  {}\nfix {}, or set `on_bad_record = \"skip\"` to leave {} out",
         if *count == 1 { "record makes" } else { "records make" },
         if *count > first.len() as u64 { format!("; the first {}", first.len()) } else { String::new() },
         first.join("\n  "),

@@ -158,7 +158,7 @@ struct Outcome {
 impl<'a> Population<'a> {
     fn new(base: &'a Scored, tuned: Vec<&'a Scored>) -> Result<Self, Box<dyn Error>> {
         if tuned.iter().any(|tuned| tuned.groups != base.groups) {
-            return Err("base and tuned model were scored on other works: score them anew".into());
+            return Err("base and tuned model were scored on other works: score them again".into());
         }
         let mut works: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
         for (document, group) in base.groups.iter().enumerate() {

@@ -79,8 +79,8 @@ impl Lineage {
     pub fn check_same(&self, now: &Self, run: &Path) -> Result<(), FinetuneError> {
         let refuse = |what: String, before: &str, after: &str| {
             Err(FinetuneError::Config(format!(
-                "the run `{}` was begun with {what} is another one now: SHA-256 `{before}` then, `{after}` now. Restore \
-                 what it was begun with, choose another `run`, or remove the run's folder to begin anew",
+                "the run `{}` was started with {what} has changed since: SHA-256 `{before}` then, `{after}` now. Restore \
+                 it, choose another `run`, or remove the run's folder to start again",
                 run.display()
             )))
         };

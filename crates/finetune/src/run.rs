@@ -219,9 +219,9 @@ impl Finetuning {
             && polymath_train::sha256_of(&saved)? != self.tokenizer().sha256()?
         {
             return Err(FinetuneError::Config(format!(
-                "the run `{}` was begun with another tokenizer than that of `base` with the new tokens of `tokenizer`: \
-                 `{}` differs from it. Restore what it was begun with, choose another `run`, or remove the run's folder to \
-                 begin anew",
+                "the run `{}` was started with another tokenizer than that of `base` with the new tokens of `tokenizer`: \
+                 `{}` differs from it. Restore the base and the tokens, choose another `run`, or remove the run's folder to \
+                 start again",
                 self.config.run.display(),
                 saved.display()
             )));
@@ -280,8 +280,8 @@ impl Finetuning {
         let lengths = ["training.tokens", "training.steps", EXTENSIONS];
         match self.changed_key()? {
             Some(changed) if lengths.contains(&&*changed) => Err(FinetuneError::Config(format!(
-                "`{}` has begun with another length: `{changed}` differs, and the runs of a comparison are not extended, since \
-                 their learning rate would be another one. Remove it, or choose another folder",
+                "`{}` was started with another length: `{changed}` differs, and the runs of a comparison are not extended, since \
+                 that would change their learning rates. Remove it, or choose another folder",
                 self.config.run.display()
             ))),
             _ => Ok(()),

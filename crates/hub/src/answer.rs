@@ -21,7 +21,7 @@ pub(crate) fn is_unreachable(error: &HFError) -> bool {
 /// Describes an error of the hub client for the user, with advice.
 pub(crate) fn explain(error: &HFError) -> String {
     let (status, code) = answer(error);
-    let mend = match (status, code) {
+    let advice = match (status, code) {
         (401, _) => {
             "set `HF_TOKEN`, or log in with `hf auth login`; the hub answers the same for a repository that does not \
              exist"
@@ -41,7 +41,7 @@ pub(crate) fn explain(error: &HFError) -> String {
         }
         cause = error.source();
     }
-    format!("{reason} ({mend})")
+    format!("{reason} ({advice})")
 }
 
 /// Returns the HTTP status of the hub's response (0 if there was none) and the hub's error code.

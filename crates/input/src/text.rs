@@ -56,7 +56,7 @@ pub fn decode<'a>(
         .iter()
         .rposition(|&byte| byte == b'\n')
         .map_or(0, |at| at + 1);
-    let mend = match rest {
+    let advice = match rest {
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] if sound.is_empty() => {
             "it is UTF-16: convert it with `iconv -f utf-16 -t utf-8`"
         }
@@ -67,7 +67,7 @@ pub fn decode<'a>(
     Err(InputError::Line {
         path: path.to_path_buf(),
         line: first_line + newlines,
-        message: format!("is not UTF-8 (byte {column} of the line): {mend}"),
+        message: format!("is not UTF-8 (byte {column} of the line): {advice}"),
     })
 }
 

@@ -8,32 +8,32 @@ use crate::{Family, LoraConfig, ModelConfig};
 /// Bytes of an f32.
 const FLOAT: u128 = 4;
 
-/// Bytes that a step takes.
+/// Memory that a training step takes, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StepBytes {
-    /// Kept by each layer for each token, until its backward pass has run.
+    /// Activations of one layer for one token, which are stored until the layer's backward pass has run.
     pub of_layer: u128,
-    /// Inputs of each layer's operations for each token, which are kept until the whole backward pass has run.
+    /// Inputs of one layer's operations for one token, which are stored until the whole backward pass has run.
     pub inputs: u128,
-    /// Input of a layer, for each token.
+    /// Input of one layer for one token.
     pub of_input: u128,
-    /// Kept outside of the layers for each token.
+    /// Values outside of the layers, such as those of the embedding and the loss, that are stored for one token.
     pub outside: u128,
-    /// In memory for a while, for each token.
+    /// Temporary values for one token.
     pub passing: u128,
-    /// In memory for a while, for the tokens of a chunk of the feed-forward sublayer.
+    /// Temporary values for the tokens of one chunk of the feed-forward sublayer.
     pub in_chunk: u128,
-    /// In memory for a while, for any number of tokens.
+    /// Temporary values that do not depend on the number of tokens.
     pub fixed: u128,
-    /// Gradient of the head or the embedding, of which there are several for a while.
+    /// Gradient of the head or the embedding, of which several copies exist temporarily.
     pub head: u128,
 }
 
 impl StepBytes {
-    /// Returns the bytes that `layers` layers take beside `gradients` bytes of gradients, for so many tokens that are
-    /// computed at once; `recompute` is true if a layer keeps only its input.
+    /// Returns the bytes that `layers` layers take beside `gradients` bytes of gradients, if `tokens` tokens are
+    /// computed at once. `recompute` is true if a layer stores only its input.
     ///
-    /// Gradients appear while the backward pass frees what the layers keep, so that there are never all of both.
+    /// Gradients are allocated while the backward pass frees activations, so all of both never exist at the same time.
     pub fn total(&self, layers: u128, tokens: u128, recompute: bool, gradients: u128) -> u128 {
         let (freed, kept) = match recompute {
             false => (layers * self.of_layer, layers * self.inputs),

@@ -85,7 +85,7 @@ async fn check_host(request: Request, next: Next) -> Response {
         true => next.run(request).await,
         false => ApiError::new(
             StatusCode::FORBIDDEN,
-            "the host is not `localhost` or `127.0.0.1`: this server answers this machine alone",
+            "the host is not `localhost` or `127.0.0.1`: this server only answers this machine",
         )
         .into_response(),
     }
@@ -98,7 +98,7 @@ async fn unknown_path() -> ApiError {
 }
 
 async fn wrong_method() -> ApiError {
-    let message = "wrong method: completions are asked for by POST, models by GET";
+    let message = "wrong method: use POST for completions, and GET for models";
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, message)
 }
 

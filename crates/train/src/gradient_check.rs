@@ -40,7 +40,7 @@ impl GradientCheck {
             }
             let refuse = |what: &str| {
                 Err(TrainError::Diverged(format!(
-                    "the parameter `{name}` is to be trained but its gradient {what}: freeze it, or mend the operation \
+                    "the parameter `{name}` is to be trained but its gradient {what}: freeze it, or fix the operation \
                      between it and the loss"
                 )))
             };

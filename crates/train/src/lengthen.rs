@@ -109,7 +109,7 @@ pub(crate) fn describe(training: &Training, total: u64) -> String {
         .all(|extension| rate(training, extension.after) == rate(&whole, extension.after));
     let rates = if same {
         format!(
-            "the learning rate goes on with its schedule and is that of a run of {total} steps from the start"
+            "the learning rate continues its schedule and is that of a run of {total} steps from the start"
         )
     } else {
         let first = (after + training.warmup_steps.max(1)).min(total);
@@ -122,7 +122,7 @@ pub(crate) fn describe(training: &Training, total: u64) -> String {
             rate(training, total)
         )
     };
-    format!("goes on after step {after} to step {total}, in place of {steps}: {rates}")
+    format!("continues after step {after} to step {total}, in place of {steps}: {rates}")
 }
 
 /// Returns the number of steps that were finished when the run was last extended.

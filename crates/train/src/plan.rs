@@ -172,7 +172,7 @@ impl Plan {
             return Ok(());
         };
         let megabytes = |bytes: u64| bytes.div_ceil(1_000_000);
-        let mend = if self.state_bytes > available {
+        let advice = if self.state_bytes > available {
             "make the model smaller (`model.hidden_size`, `model.num_hidden_layers`, the vocabulary), or train less of it \
              (`method = \"lora\"` or `\"frozen\"`)"
         } else if model <= available {
@@ -182,7 +182,7 @@ impl Plan {
         };
         Err(TrainError::Config(format!(
             "the run would take about {} MB of memory ({} MB of parameters, gradients and moments, {} MB of activations, {} MB \
-             for what is retained), and {} MB are available: {mend}",
+             for what is retained), and {} MB are available: {advice}",
             megabytes(needed),
             megabytes(self.state_bytes),
             megabytes(self.activation_bytes),

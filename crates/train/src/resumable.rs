@@ -14,7 +14,7 @@ pub(crate) fn refuse_unfit(run: &Path, state: &RunState, resume: bool) -> Result
     if state.finished && !resume {
         return Err(TrainError::Run(format!(
             "the run `{run}` is finished ({step} steps): raise `training.tokens`, `steps` or `epochs` and give `--resume` to \
-             extend it, choose another `run`, or delete the folder to train it anew"
+             extend it, choose another `run`, or delete the folder to train it again"
         )));
     }
     if state.finished {
@@ -23,7 +23,7 @@ pub(crate) fn refuse_unfit(run: &Path, state: &RunState, resume: bool) -> Result
     refuse_older(&run.to_string(), state)?;
     if !resume {
         return Err(TrainError::Run(format!(
-            "the run `{run}` was interrupted after step {step}: go on with `--resume`, or choose another `run`"
+            "the run `{run}` was interrupted after step {step}: continue with `--resume`, or choose another `run`"
         )));
     }
     Ok(())
@@ -40,8 +40,8 @@ pub(crate) fn refuse_older(run: &str, state: &RunState) -> Result<(), TrainError
     }
     if state.schema < SCHEMA {
         return Err(TrainError::Run(format!(
-            "the run `{run}` was {} after step {} of an older version of Polymath ({}): go on with that version, or train \
-             anew in another `run`",
+            "the run `{run}` was {} after step {} of an older version of Polymath ({}): continue with that version, or train \
+             again in another `run`",
             ended(state),
             state.step,
             state.program_version
@@ -63,8 +63,8 @@ fn ended(state: &RunState) -> &'static str {
 fn other_batches(state: &RunState, run: &str) -> TrainError {
     TrainError::Run(format!(
         "the run `{run}` was {} after step {} by version {} of this program, which makes batches by rule {} where \
-         this one has rule {BATCH_RULE}: it would go on with other data, in another order. End it with the program that \
-         began it, or choose another `run` and train anew; its checkpoints can still be evaluated",
+         this one has rule {BATCH_RULE}: it would continue with other data, in another order. Finish it with the program that \
+         started it, or choose another `run` and train again; its checkpoints can still be evaluated",
         ended(state),
         state.step,
         state.program_version,
@@ -78,7 +78,7 @@ fn other_documents(state: &RunState, run: &str) -> TrainError {
     TrainError::Run(format!(
         "the run `{run}` was {} after step {} by version {} of this program, which evaluates on held-out documents \
          chosen by rule {} where this one has rule {EVALUATION_RULE}: its earlier scores are of other documents, and `best` \
-         would compare the two. End it with the program that began it, or choose another `run` and train anew; its \
+         would compare the two. Finish it with the program that started it, or choose another `run` and train again; its \
          checkpoints can still be evaluated",
         ended(state),
         state.step,
@@ -136,7 +136,7 @@ fn refuse_mixed(runs: &[&Path], rules: &[u32], rule: VersionedRule) -> Result<()
         .collect();
     Err(TrainError::Run(format!(
         "{} of {} runs were trained by an older rule of {what}: {}; the others have rule {now}, so that {follows}, and can't \
-         be compared. Remove these folders to train them anew, or choose another `output`",
+         be compared. Remove these folders to train them again, or choose another `output`",
         older.len(),
         runs.len(),
         older.join(", ")

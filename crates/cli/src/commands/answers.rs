@@ -26,7 +26,7 @@ pub fn open(
     let model = ChatModel::open(source, &options)?;
     if !model.unread_settings().is_empty() {
         environment.say(&format!(
-            "note: `generation_config.json` of `{}` has settings that are not supported, ignored: {}",
+            "note: `generation_config.json` of `{}` has unsupported settings, which are ignored: {}",
             model.name(),
             model.unread_settings().join(", ")
         ));

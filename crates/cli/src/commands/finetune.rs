@@ -68,7 +68,7 @@ pub fn run(
         let last = plan.steps;
         if finetuning.is_limited() && outcome == (Outcome::Interrupted { step: last }) {
             lines::say(&format!(
-                "{}: stopped before the verdict on its limits; go on with `--resume`",
+                "{}: stopped before the verdict on its limits; continue with `--resume`",
                 folder.display()
             ));
             return Err(Failure::Interrupted);

@@ -20,7 +20,7 @@ pub fn run(arguments: &arguments::Init, environment: &Environment) -> Result<(),
         environment.say(&format!("  {}", domain.line()));
         if let Some(bad) = &domain.survey.bad {
             environment.say(&format!(
-                "    a record makes no document: {bad}; `prepare` stops there: mend it, or set `on_bad_record = \"skip\"`"
+                "    a record makes no document: {bad}; `prepare` stops there: fix it, or set `on_bad_record = \"skip\"`"
             ));
         }
         for note in domain.survey.notes.lines() {

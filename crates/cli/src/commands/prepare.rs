@@ -310,9 +310,9 @@ mod tests {
             (31, "31 held-out groups are few: about 15 of them"),
         ] {
             let text = few("law", held, 400, GroupKind::File);
-            let mend =
+            let advice =
                 "hold out 32 or more with `domains.law.heldout_groups = 32` (it has 400 groups)";
-            assert!(text.contains(said) && text.contains(mend), "{text}");
+            assert!(text.contains(said) && text.contains(advice), "{text}");
             assert!(!text.contains("section"), "{text}");
         }
         assert_eq!(few("law", 32, 400, GroupKind::File), "");

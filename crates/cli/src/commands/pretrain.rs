@@ -184,7 +184,7 @@ pub fn conclude(
         }
         Outcome::Interrupted { step } => {
             lines::say(&format!(
-                "{}: stopped and saved after step {step}; go on with `--resume`",
+                "{}: stopped and saved after step {step}; continue with `--resume`",
                 run.display()
             ));
             Err(Failure::Interrupted)

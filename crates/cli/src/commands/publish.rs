@@ -250,7 +250,7 @@ fn adapter_config(arguments: &arguments::Export, folder: &Path) -> anyhow::Resul
             return Ok(text);
         }
         return Err(anyhow!(
-            "`{}` is an adapter for the folder `{named}`, which nobody else has: push that base first, and name it with \
+            "`{}` is an adapter for the folder `{named}`, which exists only on this machine: push that base first, and name it with \
              `--base owner/name`",
             folder.display()
         ));
@@ -258,7 +258,7 @@ fn adapter_config(arguments: &arguments::Export, folder: &Path) -> anyhow::Resul
     let named = given.to_str().filter(|name| card::is_on_the_hub(name));
     let repository = named.and_then(Repository::parse).ok_or_else(|| {
         anyhow!(
-            "`--base {}` is not on the hub, so nobody else would find it: expected `owner/name[@revision]`",
+            "`--base {}` is not on the hub, where others could find it: expected `owner/name[@revision]`",
             given.display()
         )
     })?;

@@ -1,4 +1,4 @@
-//! `polymath runs`: lists the runs on the disk, and removes checkpoints that nothing needs.
+//! `polymath runs`: lists the runs on the disk, and removes checkpoints that are no longer needed.
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -101,7 +101,7 @@ fn list(plan: &PrunePlan) -> String {
         .map(|folder| format!("`{}`", folder.display()))
         .collect();
     text += &format!(
-        "runs and models that came from a checkpoint were looked for below {}; name other folders to look there too\n",
+        "searched for runs and models that were made from a checkpoint below {}; give other folders to search there too\n",
         searched.join(", ")
     );
     text

@@ -70,25 +70,25 @@ fn announce(tune: &Tune, end: &TuneEnd, environment: &Environment) {
     let folder = tune.folder();
     let mut text = format!("{}\n{}\n", end.report.table(), end.page.display());
     if end.has_no_text {
-        let held = match end.verdict {
-            Some(_) => "held to the budget",
-            None => "held by its base's predictions",
+        let protected = match end.verdict {
+            Some(_) => "kept within the budget",
+            None => "kept close to its base",
         };
         text += &format!(
-            "\nThe report has only the niche, since no retained text was given: what else the model knew was {held} on text \
-             that the base generated. `--retain TEXT` measures it on text of yours.\n"
+            "\nThe report has only the niche, since no retained text was given. The model was {protected} on text that the \
+             base generated; `--retain TEXT` measures forgetting on text of yours.\n"
         );
     }
     if let Some(verdict) = &end.verdict {
         text += &format!("\n{verdict}\n");
         if !verdict.is_inside() {
-            text += "No model was inside the limits: the one in the folder is the closest.\n";
+            text += "No model was within the limits: the one in the folder is the closest.\n";
         }
     }
     let root = shell_word(&folder.root().display().to_string());
     text += &match (end.chats, end.has_parted_prompts) {
         (true, _) => format!(
-            "\nTalk with it beside its base, or alone:\n  polymath chat {root} {}\n  polymath chat {root}\n",
+            "\nTalk with it and its base side by side, or with it alone:\n  polymath chat {root} {}\n  polymath chat {root}\n",
             shell_word(&end.base)
         ),
         // Without a chat template, a model continues text and knows no turns.
@@ -96,7 +96,7 @@ fn announce(tune: &Tune, end: &TuneEnd, environment: &Environment) {
             "\nAsk it; a prompt ends in a line break, as in the text:\n  polymath generate {root} --prompt $'…\\n'\n"
         ),
         (false, false) => {
-            format!("\nLet it continue a text:\n  polymath generate {root} --prompt \"…\"\n")
+            format!("\nContinue a text with it:\n  polymath generate {root} --prompt \"…\"\n")
         }
     };
     for note in &end.files.notes {

@@ -247,9 +247,9 @@ fn refuse_empty(config: &PrepareConfig, name: &str, domain: &Collected) -> Resul
     let fraction = config.heldout_fraction;
     let is_only_scored = config.domains[name].is_only_scored();
     let found = &domain.manifest;
-    let left = |side: &str, mend: &str| {
+    let left = |side: &str, advice: &str| {
         let mut message = format!(
-            "no {side} documents: its {} files hold {} documents, of which {} are empty and {} repeat others; {mend}",
+            "no {side} documents: its {} files hold {} documents, of which {} are empty and {} repeat others; {advice}",
             found.files, found.read, found.empty_dropped, found.duplicates_dropped
         );
         for line in found.notes.lines() {
@@ -264,15 +264,15 @@ fn refuse_empty(config: &PrepareConfig, name: &str, domain: &Collected) -> Resul
         };
         return left(side, "give it more text");
     }
-    let mend = format!(
+    let advice = format!(
         "a lone document is cut, and `heldout_fraction = {fraction}` of it held out, only where it is plain text of 512 bytes or \
          more: give more documents, or name held-out files in `domains.{name}.heldout_paths`"
     );
     if domain.train.documents == 0 && !is_only_scored {
-        return left("training", &mend);
+        return left("training", &advice);
     }
     if domain.heldout.documents == 0 {
-        return left("held-out", &mend);
+        return left("held-out", &advice);
     }
     Ok(())
 }

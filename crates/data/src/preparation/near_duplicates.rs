@@ -37,8 +37,8 @@ const SHARE: u64 = 4;
 pub(crate) enum Remedy {
     /// Moves held-out groups to the training split, and leaves out single documents.
     Move,
-    /// Joins held-out groups, and counts the documents with near-duplicates in the training split. For a held-out
-    /// split that the config names.
+    /// Joins held-out groups, and counts the documents with near-duplicates in the training split without moving them.
+    /// This is used if the config names the held-out files.
     Count,
     /// Joins held-out groups; does not read the training split.
     Join,

@@ -131,7 +131,7 @@ fn existing(
         }
         Err(error) => Err(DataError::content(
             output,
-            format!("holds a dataset that is broken ({error}): give `--force` to make it anew"),
+            format!("holds a dataset that is broken ({error}): give `--force` to make it again"),
         )),
     }
 }

@@ -135,7 +135,7 @@ impl Translation {
         let parts = self.parts(&document)?;
         if !self.gives_back(&document, &parts) {
             let message = format!(
-                "the tokens of document {index} do not give its text back, so that it can't be tokenised again: prepare \
+                "the tokens of document {index} do not give its text back, so that it can't be tokenized again: prepare \
                  the dataset with the model's tokenizer, in `tokenizer.path`"
             );
             return Err(DataError::content(stored.path(), message));

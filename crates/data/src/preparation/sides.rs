@@ -38,7 +38,7 @@ impl Sides {
             Err(error) => Err(DataError::file("read", &path)(error)),
             Ok(json) => serde_json::from_slice(&json).map(Some).map_err(|error| {
                 let message = format!(
-                    "does not say which documents were trained on ({error}): remove it, and the split is made anew"
+                    "does not say which documents were trained on ({error}): remove it, and the split is made again"
                 );
                 DataError::content(&path, message)
             }),

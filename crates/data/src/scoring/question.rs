@@ -72,7 +72,7 @@ fn question(line: &str) -> Result<Question, String> {
     let question: Question = serde_json::from_value(json.value).map_err(|error| wrong(&error))?;
     let has = |half| question.prompt.contains(half) || question.answer.contains(half);
     if json.lone_surrogate.is_some_and(has) {
-        return Err(wrong(&"it has half of a character in its text"));
+        return Err(wrong(&"it has a lone surrogate in its text"));
     }
     if question.group.as_deref() == Some("") {
         return Err("an empty group".into());

@@ -168,7 +168,7 @@ fn item(text: &str, line: u64) -> Result<TaskItem, String> {
             .chain([&context])
             .any(|text| text.contains(half))
     {
-        return Err("has half of a character in its text".into());
+        return Err("has a lone surrogate in its text".into());
     }
     Ok(TaskItem {
         line,
@@ -207,8 +207,8 @@ fn choices(value: Option<&Value>) -> Result<Vec<String>, String> {
 fn answer(value: Option<&Value>, choices: usize) -> Result<usize, String> {
     let last = choices - 1;
     let expected = match last {
-        0 => "expected 0, the place of the only choice".to_owned(),
-        _ => format!("expected the place of the right choice, a whole number from 0 to {last}"),
+        0 => "expected 0, the index of the only choice".to_owned(),
+        _ => format!("expected the index of the right choice, a whole number from 0 to {last}"),
     };
     let value = value.ok_or_else(|| format!("no `answer`: {expected}"))?;
     let answer = value.as_u64().filter(|answer| *answer <= last as u64);

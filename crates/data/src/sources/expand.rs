@@ -90,7 +90,9 @@ impl<'a> Search<'a> {
         let left_out = self.notes.borrow().lines();
         let mut message = match Path::new(pattern).is_dir() {
             true => format!("there is no {KINDS} in the folder `{pattern}`"),
-            false if !left_out.is_empty() => format!("`{pattern}` matches no file that is read"),
+            false if !left_out.is_empty() => {
+                format!("`{pattern}` matches no file of a supported kind")
+            }
             false => format!(
                 "`{pattern}` matches no file: give a file, a folder, or a glob such as `texts/**/*.txt`"
             ),
@@ -107,7 +109,10 @@ impl<'a> Search<'a> {
             return Ok(());
         }
         if let Some(way) = conversion(path) {
-            let message = format!("is a `{}` file, which is not read: {way}", ending(path));
+            let message = format!(
+                "is a `{}` file, which is not supported: {way}",
+                ending(path)
+            );
             return Err(DataError::content(path, message));
         }
         if FileKind::of(path) == FileKind::Text {
@@ -331,7 +336,7 @@ fn lost_link(path: &Path) -> String {
         .err()
         .map_or(String::new(), |error| format!(" ({error})"));
     format!(
-        "`{}` is a link to `{}` that leads to no file{reason}: mend or remove it",
+        "`{}` is a link to `{}` that leads to no file{reason}: fix or remove it",
         path.display(),
         target.display()
     )

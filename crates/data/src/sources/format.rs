@@ -205,7 +205,7 @@ mod tests {
         assert_eq!(texts("a.jsonl", fine, None), ["a 😀"]);
         let (documents, bad) = line(r#"{"text": "a \ud800"}"#);
         assert!(
-            documents.is_empty() && bad[0].contains("half of a character"),
+            documents.is_empty() && bad[0].contains("a lone surrogate"),
             "{bad:?}"
         );
         // A missing text counts as an empty one, as in parquet.

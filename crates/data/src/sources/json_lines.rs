@@ -84,7 +84,7 @@ pub(crate) fn record(json: &str, begin: u64, records: Records) -> Result<Record,
     let record = records.read(&json.value, Some(line))?;
     let is_broken = |half: char| record.parts.iter().any(|part| part.text.contains(half));
     if json.lone_surrogate.is_some_and(is_broken) {
-        return Err("has half of a character in its text (a surrogate such as `\\ud83d` without its partner)".into());
+        return Err("has a lone surrogate in its text (half of a character, such as `\\ud83d` without its partner)".into());
     }
     Ok(record)
 }

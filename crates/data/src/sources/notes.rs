@@ -211,7 +211,7 @@ impl RecordNotes {
             ),
             listed(read_by, &self.read_by),
             counted(
-                "prompts that a line break parts from the response, since neither has white space there (end a prompt with \
+                "prompts that a line break separates from the response, since neither has white space there (end a prompt with \
                  one when you ask the model; `generate --raw`, where it has a chat template; `pairs = \"chat\"` makes messages of them \
                  instead)",
                 self.parted_pairs,
@@ -231,15 +231,15 @@ impl RecordNotes {
         let mut lines: Vec<String> = [
             listed("files read as text", &self.text_files),
             listed(
-                "files that are left out, since they are of no kind that is read",
+                "files left out, since their kind is not supported",
                 &self.other_files,
             ),
             listed(
-                "files that are left out, since their records have no known fields (`fields` names them)",
+                "files left out, since their records have no known fields (name them with `fields`)",
                 &self.recordless_files,
             ),
             listed("files that `extensions` leaves out", &self.unlisted_files),
-            listed("hidden files and folders that are left out", &self.hidden),
+            listed("hidden files and folders left out", &self.hidden),
         ]
         .into_iter()
         .flatten()

@@ -16,12 +16,12 @@ impl Records<'_> {
     /// combination of fields.
     pub(super) fn strange(&self, record: &Value) -> String {
         let Some(fields) = record.as_object() else {
-            let mend = match record {
+            let advice = match record {
                 Value::Array(_) => ": name the file `.json`, which may hold a list of records",
                 _ => "",
             };
             return format!(
-                "is {}, expected an object such as {{\"text\": \"…\"}}{mend}",
+                "is {}, expected an object such as {{\"text\": \"…\"}}{advice}",
                 kind(record)
             );
         };

@@ -62,8 +62,8 @@ pub(crate) fn has_documents(path: &Path, records: Records) -> Result<bool, DataE
 fn named(names: &[String], row: &ByteRecord) -> Result<Value, String> {
     if row.len() != names.len() {
         return Err(format!(
-            "has {} columns, expected {} as in the first line: a text with the separator, a quote or a line's end stands in \
-             double quotes, and quotes in it are doubled",
+            "has {} columns, expected {} as in the first line: put a text with the separator, a quote or a line end into \
+             double quotes, and double the quotes in it",
             row.len(),
             names.len()
         ));

@@ -39,11 +39,11 @@ fn any_text_is_read() {
     let lines = notes(&dataset, "all").lines().join("\n");
     for said in [
         "files read as text: `.html` 1, `.py` 6, `.rs` 6, `no ending` 1",
-        "of no kind that is read: `.epub` 1, `.pdf` 1, `.png` 1",
+        "their kind is not supported: `.epub` 1, `.pdf` 1, `.png` 1",
         "1 `.pdf` can be converted: `pdftotext FILE.pdf`",
         "1 `.epub` can be converted: `pandoc",
         "no known fields (`fields` names them): `.json` 1",
-        "hidden files and folders that are left out: `.env` 1, `.git` 1",
+        "hidden files and folders left out: `.env` 1, `.git` 1",
     ] {
         assert!(lines.contains(said), "{said}\n{lines}");
     }
@@ -66,10 +66,10 @@ fn any_text_is_read() {
     for (name, said) in [
         (
             "all/paper.pdf",
-            "paper.pdf`: is a `.pdf` file, which is not read: `pdftotext",
+            "paper.pdf`: is a `.pdf` file, which is not supported: `pdftotext",
         ),
         ("all/logo.png", "logo.png`: is not text"),
-        ("all/*.pdf", "matches no file that is read"),
+        ("all/*.pdf", "matches no file of a supported kind"),
     ] {
         desk.config.domains.clear();
         desk.domain("all", &[name]);

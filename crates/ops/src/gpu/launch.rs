@@ -139,12 +139,12 @@ impl Launch {
         Ok(self.span(buffer.span()?))
     }
 
-    /// Adds a place in memory.
+    /// Adds a pointer argument: a range of the GPU's memory.
     pub fn span(self, span: Span) -> Self {
         self.strided(span, span.bytes)
     }
 
-    /// Adds a place in memory of which the kernel touches `touched` bytes.
+    /// Adds a pointer argument: a range of the GPU's memory, of which the kernel touches `touched` bytes.
     pub fn strided(mut self, Span { address, bytes }: Span, touched: u64) -> Self {
         self.arguments.push(Argument {
             word: address,

@@ -145,10 +145,10 @@ impl Finding {
             Severity::Error => "ERROR",
             Severity::Warning => "warning",
         };
-        let mend = match self.mend.is_empty() {
+        let advice = match self.mend.is_empty() {
             true => String::new(),
-            false => format!(". To mend it: {}", self.mend),
+            false => format!(". To fix it: {}", self.mend),
         };
-        format!("{word} ({}): {}{mend}", self.kind.title(), self.what)
+        format!("{word} ({}): {}{advice}", self.kind.title(), self.what)
     }
 }

@@ -23,7 +23,7 @@ pub fn render(audit: &Audit) -> String {
             inline(&finding.what)
         );
         if !finding.mend.is_empty() {
-            text += &format!(" To mend it: {}.", inline(&finding.mend));
+            text += &format!(" To fix it: {}.", inline(&finding.mend));
         }
         text += "\n";
     }

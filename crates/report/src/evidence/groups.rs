@@ -53,7 +53,7 @@ impl Evidence<'_> {
         Ok(found.into_iter().map(group).collect())
     }
 
-    /// Returns the mean change of each position group. Leaves out tokens beyond the context: their windows begin anew
+    /// Returns the mean change of each position group. Leaves out tokens beyond the context: their windows begin again
     /// in the middle of the document.
     pub(super) fn positions(&self, pairs: &[TokenPair]) -> Result<Vec<PositionGroup>, ReportError> {
         let of_place = |_, place: usize| {

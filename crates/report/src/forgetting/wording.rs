@@ -6,7 +6,7 @@ use crate::wording::{OTHER_CONTEXT, counted, signed, signed_or_dash};
 use polymath_eval::statistics::Verdict;
 
 /// Note beside a ranking of runs: its documents tell single runs apart, not the methods that made them.
-const OF_RUNS: &str = "Other seeds of the same methods may come out in another order.";
+const OF_RUNS: &str = "With other seeds, the order of the methods may differ.";
 
 /// Returns the main result as sentences. Calls a run best only if it is significantly better than each other run.
 pub fn headline(report: &ForgettingReport) -> String {

@@ -172,7 +172,7 @@ fn differences_found(frontier: &Frontier, form: Form) -> String {
         return match (frontier.trained().count(), seeds) {
             (1, _) => "One method: there is nothing to compare it with.".into(),
             (_, Some(0 | 1)) => {
-                "One seed: a run of another seed may come out elsewhere, so that methods are not compared.".into()
+                "One seed: runs with other seeds may differ, so the methods are not compared.".into()
             }
             _ => "Methods are not compared: fewer than two have a run of every seed, or a domain has fewer than five groups of \
                   held-out documents."

@@ -76,7 +76,7 @@ fn adapter_on_base(base: &Opened) -> Result<Finding, StudyError> {
             "the base `{folder}` is an adapter for `{named}`: it would be scored with the adapter on it"
         ),
     };
-    let mend = match has_weights {
+    let advice = match has_weights {
         true => "move the adapter's files to a folder of their own".to_owned(),
         false => format!(
             "give `{named}` as the base; to measure from the tuned model on, merge it first (`polymath merge`)"
@@ -86,7 +86,7 @@ fn adapter_on_base(base: &Opened) -> Result<Finding, StudyError> {
         FindingKind::AdapterOnBase,
         &base.named,
         what,
-        mend,
+        advice,
     ))
 }
 

@@ -14,7 +14,7 @@ use crate::StudyError;
 const NAMED: usize = 5;
 /// Name of the tokenizer's file, which lies in the same folder as the chat template.
 const TOKENIZER: &str = "tokenizer.json";
-/// Sections of a `tokenizer.json` that do not change the tokens of a text. `transformers` writes them anew when it
+/// Sections of a `tokenizer.json` that do not change the tokens of a text. `transformers` rewrites them when it
 /// saves a tokenizer.
 const WITHOUT_EFFECT: [&str; 4] = ["padding", "post_processor", "truncation", "version"];
 
@@ -88,7 +88,7 @@ impl Pair<'_> {
             (Some(base), Some(tuned)) if base != tuned => {
                 let place = first_difference(base, tuned);
                 format!(
-                    "the chat template of `{}` is another one than the base's, from {place} on",
+                    "the chat template of `{}` differs from the base's, from {place} on",
                     self.name
                 )
             }

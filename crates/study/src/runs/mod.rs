@@ -179,7 +179,7 @@ fn condition(folder: &Path, found: &Inspection) -> RunCondition {
     {
         let rest = match step {
             0 => "no other checkpoint is whole".into(),
-            step => format!("`--resume` goes on from step {step}"),
+            step => format!("`--resume` continues from step {step}"),
         };
         return RunCondition::Broken {
             message: format!("`{}`: {message}; {rest}", last.path.display()),

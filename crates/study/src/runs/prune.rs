@@ -148,7 +148,7 @@ fn plan_run(run: &Run, needed: &Needed, plan: &mut PrunePlan) -> Result<(), Stud
     }
     for (name, path) in walk::folders(folder) {
         if name.starts_with("broken-step-") {
-            let why = "broken, and set aside when the run went on";
+            let why = "broken, and set aside when the run continued";
             plan.remove(folder, &path, why, &written);
         }
     }

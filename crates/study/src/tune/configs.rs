@@ -180,7 +180,7 @@ impl Configs<'_> {
             let tables = toml::to_string(&file).expect("retention is numbers and words");
             return format!(
                 "\n# No retained text was given: the base generates text, which is replayed beside the niche's, and the\n\
-                 # model's predictions on it are held to the base's.\n{tables}"
+                 # base's predictions on it are distilled.\n{tables}"
             );
         }
         let held_on = match self.retained {

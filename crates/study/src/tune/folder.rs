@@ -12,7 +12,7 @@ use crate::StudyError;
 const LOCK: &str = ".lock";
 const RECORD: &str = "tune.toml";
 const RECORD_HEAD: &str = "\
-# What `polymath tune` was asked for. The same command goes on with it; another request needs another folder.\n";
+# Request of `polymath tune`. The same command continues it; another request needs another folder.\n";
 
 /// Record in the folder of the request that the tuning was begun with.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -214,7 +214,7 @@ impl Record {
             }
         };
         Err(refused(format!(
-            "`{}` was begun with {what}: choose another output folder, or remove this one to begin anew",
+            "`{}` was started with {what}: choose another output folder, or remove this one to start again",
             folder.root().display()
         )))
     }

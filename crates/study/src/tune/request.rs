@@ -55,14 +55,14 @@ impl TuneRequest {
         let is_name = Repository::parse(&self.base).is_some();
         if !base.exists() && !is_name {
             return Err(refused(format!(
-                "`{}`: there is no such folder or file, and it is no name on the hub: expected a model folder, a run \
+                "`{}`: there is no such folder or file, and it is not a name on the hub: expected a model folder, a run \
                  folder, a `.gguf` file, or `owner/name` of the hub",
                 self.base
             )));
         }
         if base.is_file() && !self.is_gguf() {
             return Err(refused(format!(
-                "`{}` is a file, but no `.gguf`: give the folder of the model (with its `config.json`)",
+                "`{}` is a file, but not a `.gguf`: give the folder of the model (with its `config.json`)",
                 self.base
             )));
         }
@@ -238,7 +238,7 @@ mod tests {
         );
         refused(
             &|request| request.base = at("model.safetensors"),
-            "is a file, but no `.gguf`",
+            "is a file, but not a `.gguf`",
         );
         refused(&|request| request.data.clear(), "no data is given");
         refused(

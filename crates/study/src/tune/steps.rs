@@ -155,7 +155,7 @@ impl Tune {
         if ending.is_finished() {
             return Ok(Trained { finetuning, ending });
         }
-        runner.warn("stopped and saved; the same command goes on");
+        runner.warn("stopped and saved; the same command continues");
         Err(StudyError::Interrupted)
     }
 
@@ -250,7 +250,7 @@ impl Tune {
         let generated = self.retained == Retained::Nothing;
         let guard = match (limits.is_empty(), generated) {
             (true, _) => {
-                "with text that the base generates beside it, on which the base's predictions are held".to_owned()
+                "with text that the base generates beside it, on which the base's predictions are distilled".to_owned()
             }
             (false, generated) => format!(
                 "within a forgetting budget of {} bits per byte{}",

@@ -207,7 +207,8 @@ fn run_folders_are_not_overwritten() {
         .unwrap();
     drop(held);
     assert!(
-        refused(&path, false, CONFIG).contains("interrupted after step 5: go on with `--resume`")
+        refused(&path, false, CONFIG)
+            .contains("interrupted after step 5: continue with `--resume`")
     );
     let changed = CONFIG.replace("steps = 20", "steps = 20\nbatch_size = 7");
     assert!(refused(&path, true, &changed).contains("`training.batch_size` differs"));

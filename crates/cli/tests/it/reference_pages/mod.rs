@@ -1,7 +1,7 @@
 //! Reference pages, generated from the configuration structs and the parser, and compared with those in the
 //! repository.
 //!
-//! `just reference` writes them anew.
+//! `just reference` writes them again.
 
 mod commands;
 mod keys;

@@ -108,7 +108,7 @@ impl Template {
         let plain_segments = segments_text(&plain);
         if again.collect::<String>() != plain_segments {
             let reason = "has a message whose text the chat template changes or looks into (as with thoughts or the calls of a \
-                 tool), so that what the assistant says can't be told apart: render it to `prompt` and `response`";
+                 tool), so that the assistant's text can't be found in the result: render it to `prompt` and `response`";
             return Err(reason.to_owned().into());
         }
         self.note_unused(conversation, &plain, notes)

@@ -188,8 +188,8 @@ impl MixSearch<'_> {
         }
         self.searched = true;
         observer.message(match end.worst > 1.0 {
-            true => "the run's end is outside the limits: searching for a model inside, between it and the base",
-            false => "the run's end is inside the limits: searching for a better model inside, beyond it",
+            true => "the last weights are beyond the limits: searching for a model within them, between base and last weights",
+            false => "the last weights are within the limits: searching for a better model, beyond the last weights",
         });
         let direction = end.shares.clone();
         let mut bracket = Bracket::new(&direction, 1.0);

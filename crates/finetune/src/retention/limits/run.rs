@@ -98,7 +98,7 @@ impl Finetuning {
             return Ok(());
         }
         Err(FinetuneError::Config(format!(
-            "the run `{}` has done its steps and was stopped before the verdict on its limits: go on with \
+            "the run `{}` has done its steps and was stopped before the verdict on its limits: continue with \
              `--resume`, or choose another `run`",
             self.config.run.display()
         )))

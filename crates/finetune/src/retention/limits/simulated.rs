@@ -249,7 +249,7 @@ fn the_worst_domain_decides_the_verdict() {
     assert!(
         worse
             .to_string()
-            .contains("past the limit here: bio by 0.08"),
+            .contains("above the limit on the test split: bio by 0.08"),
         "{worse}"
     );
     let outside = LimitsVerdict::of(judged(false), &[niche(), kept()]).unwrap();

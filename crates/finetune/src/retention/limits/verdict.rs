@@ -304,7 +304,7 @@ impl fmt::Display for LimitsVerdict {
         if self.judged.on_generated_text {
             writeln!(
                 formatter,
-                "the limits were held on text that the base generated (`{DOMAIN}`); no other text was measured, and may lose \
+                "the limits apply to text that the base generated (`{DOMAIN}`); no other text was measured, and it may lose \
                  more"
             )?;
         }
@@ -317,21 +317,21 @@ impl fmt::Display for LimitsVerdict {
             ),
             (true, "", undecided) => write!(
                 formatter,
-                "undecided: inside on the dev split, but the test split does not show it for {undecided}. Hold out more, or raise \
-                 `evaluation.max_tokens`; a smaller limit for the run leaves more room"
+                "undecided: within the limits on the dev split, but the test split does not show it for {undecided}. Hold out \
+                 more, raise `evaluation.max_tokens`, or train with a smaller limit"
             ),
             (true, broken, _) => write!(
                 formatter,
-                "inside on the dev split, but significantly past the limit here: {broken}"
+                "within the limits on the dev split, but significantly above the limit on the test split: {broken}"
             ),
             (false, "", _) => write!(
                 formatter,
-                "nothing was inside with its upper bound on the dev split; the closest is not significantly past a limit here, which may be \
-                 chance"
+                "no model was within the limits by its upper bounds on the dev split; the closest one is not significantly \
+                 above a limit on the test split, which may be chance"
             ),
             (false, broken, _) => write!(
                 formatter,
-                "nothing was inside; the closest is significantly past the limit here: {broken}"
+                "no model was within the limits; the closest one is significantly above the limit on the test split: {broken}"
             ),
         }
     }

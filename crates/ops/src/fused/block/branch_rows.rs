@@ -85,7 +85,7 @@ impl BranchWeights<'_> {
         }
     }
 
-    /// y += s·B·h.
+    /// Computes y += s·B·h.
     fn widen(&self, h: &[f32], y: Shared, threads: Threads) {
         let (outputs, rank) = (self.shape.outputs, self.shape.rank);
         let rows = h.len() / rank;

@@ -23,7 +23,7 @@ fn insufficient_evidence_is_not_ranked() {
     assert!(frontier.recommended.is_none());
     let said = frontier.markdown();
     assert!(
-        said.contains("Nothing is recommended: one seed") && said.contains("One seed: a run"),
+        said.contains("Nothing is recommended: one seed") && said.contains("One seed: runs"),
         "{said}"
     );
 

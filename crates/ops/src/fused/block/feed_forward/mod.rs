@@ -27,7 +27,8 @@ const ROWS: usize = 32;
 pub(crate) const FEED_FORWARD_ROWS: usize = 2048;
 
 struct FusedFeedForward {
-    /// norm (hidden), gate and up (2·intermediate, hidden), down (hidden, intermediate), and the branches of both.
+    /// Weights: norm (hidden), gate and up (2·intermediate, hidden), down (hidden, intermediate), and the branches of
+    /// both projections.
     parts: Parts,
     /// Branches of gate and up, and of down.
     branches: [Option<Branches>; 2],

@@ -28,8 +28,8 @@ use crate::{Placement, Precision, RotaryTable, Segments, SelfAttention};
 const POSITIONS: usize = 64;
 
 struct FusedSelfAttention {
-    /// norm (hidden) and the norms of queries and keys (d each) where there are such, query, key and value ((heads +
-    /// 2·kv_heads)·d, hidden), output (hidden, heads·d), and the branches of both groups of projections.
+    /// Weights: norm (hidden), the norms of queries and keys (d each) if the model has them, query, key and value
+    /// ((heads + 2·kv_heads)·d, hidden), output (hidden, heads·d), and the branches of both groups of projections.
     parts: Parts,
     /// Branches of query, key and value, and of output.
     branches: [Option<Branches>; 2],
