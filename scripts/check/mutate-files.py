@@ -83,8 +83,9 @@ def program(name):
     given = os.environ.get(name.upper())
     if given:
         return Path(given).resolve()
-    # With the whole workspace, so that what tests have built is used.
-    subprocess.run(["cargo", "build", "--quiet", "--workspace", "--bin", name], cwd=ROOT, check=True)
+    # With the tests, so that what `cargo test` has built is used: their dependencies switch on further features, without which
+    # nearly every crate would be compiled again.
+    subprocess.run(["cargo", "build", "--quiet", "--workspace", "--tests", "--bins"], cwd=ROOT, check=True)
     return Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug" / name
 
 

@@ -25,7 +25,9 @@ need() {
 need python3
 need strace
 if [ -z "${POLYMATH:-}" ]; then
-    cargo build --quiet --workspace --bin polymath
+    # With the tests, so that what `cargo test` has built is used: their dependencies switch on further features, without
+    # which nearly every crate would be compiled again.
+    cargo build --quiet --workspace --tests --bins
     POLYMATH=${CARGO_TARGET_DIR:-target}/debug/polymath
 fi
 POLYMATH=$(realpath "$POLYMATH")

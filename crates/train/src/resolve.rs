@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use polymath_hub::{HubError, Repository};
 use polymath_model::NamedBase;
 
-use crate::checkpoint::{STATE, verify};
+use crate::checkpoint::{STATE, verify_model};
 use crate::{TrainError, locate};
 
 /// Maximum number of attempts to resolve a link that a run moves at the same time. A run moves its links seconds apart.
@@ -81,10 +81,10 @@ pub fn resolve(path: &Path) -> Result<Resolved, TrainError> {
     check(&found.folder).map(|()| found)
 }
 
-/// Verifies the files of a checkpoint if this program wrote it.
+/// Verifies the model's files in a checkpoint if this program wrote it.
 fn check(folder: &Path) -> Result<(), TrainError> {
     match is_file(&folder.join(STATE))? {
-        true => verify(folder).map(drop),
+        true => verify_model(folder).map(drop),
         false => Ok(()),
     }
 }

@@ -4,7 +4,9 @@
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use polymath_train::{Check, Inspection, RunFolder, Silent, TrainError, verify};
+use polymath_train::{
+    Check, Inspection, RunFolder, Silent, TrainError, resolve_checkpoint, verify,
+};
 use serde_json::Value;
 
 use crate::support::table;
@@ -120,6 +122,27 @@ fn unknown_versions_and_unreadable_files_are_kept() {
     let error = refused(&run);
     assert!(error.contains("older version"), "{error}");
     assert_eq!(names(&run), before);
+}
+
+/// Checks that a checkpoint without its optimizer's state is a model that can be read, and no checkpoint to resume
+/// from; altered weights are no model either.
+#[test]
+fn a_model_is_read_without_its_optimizer() {
+    let root = tempfile::tempdir().unwrap();
+    let run = root.path().join("run");
+    interrupted(&run);
+    let checkpoint = run.join("step-000007");
+    std::fs::remove_file(checkpoint.join("optimizer.safetensors")).unwrap();
+    assert_eq!(resolve_checkpoint(&checkpoint).unwrap(), checkpoint);
+    assert!(verify(&checkpoint).is_err());
+    let resumed = RunFolder::open(&run, CONFIG, true).unwrap();
+    assert_eq!(resumed.resumed().unwrap().state.step, 6);
+    let weights = checkpoint.join("model.safetensors");
+    let mut bytes = std::fs::read(&weights).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&weights, bytes).unwrap();
+    let error = resolve_checkpoint(&checkpoint).unwrap_err().to_string();
+    assert!(error.contains("`model.safetensors` was altered"), "{error}");
 }
 
 /// Checks that a state that lists a pipe or a file elsewhere is refused without reading it.
