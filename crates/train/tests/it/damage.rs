@@ -124,8 +124,8 @@ fn unknown_versions_and_unreadable_files_are_kept() {
     assert_eq!(names(&run), before);
 }
 
-/// Checks that a checkpoint without its optimizer's state is a model that can be read, and no checkpoint to resume
-/// from; altered weights are no model either.
+/// Checks that a checkpoint without its optimizer's state can be read as a model, but not resumed from, and that
+/// altered weights are refused.
 #[test]
 fn a_model_is_read_without_its_optimizer() {
     let root = tempfile::tempdir().unwrap();
