@@ -101,15 +101,7 @@ impl<'a> Interpolation<'a> {
             .iter()
             .map(|(name, tuned)| {
                 let share = shares.get(&block_of(name)).copied().unwrap_or(1.0);
-                let base = &self.base[name];
-                let mixed = if share == 0.0 {
-                    base.clone()
-                } else if share == 1.0 {
-                    tuned.clone()
-                } else {
-                    (base + ((tuned - base)? * share)?)?
-                };
-                Ok((name.clone(), mixed))
+                Ok((name.clone(), mixed(&self.base[name], tuned, share)?))
             })
             .collect()
     }
@@ -154,6 +146,43 @@ impl<'a> Interpolation<'a> {
     }
 }
 
+/// Returns base + α · (tuned − base) with α = `share`, and at the ends the tensors themselves.
+fn mixed(base: &Tensor, tuned: &Tensor, share: f64) -> Result<Tensor, EvalError> {
+    Ok(if share == 0.0 {
+        base.clone()
+    } else if share == 1.0 {
+        tuned.clone()
+    } else {
+        (base + ((tuned - base)? * share)?)?
+    })
+}
+
 fn described(shape: Option<Vec<usize>>) -> String {
     shape.map_or("missing".to_owned(), |shape| format!("{shape:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+
+    /// Checks mixtures of 2 and 6, and of 1 and −1, by hand: at the ends, between them and beyond the tuned model.
+    #[test]
+    fn mixtures_lie_on_the_line() {
+        let tensor = |values: [f32; 2]| Tensor::new(&values, &Device::Cpu).unwrap();
+        let (base, tuned) = (tensor([2.0, 1.0]), tensor([6.0, -1.0]));
+        for (share, expected) in [
+            (0.0, [2.0, 1.0]),
+            (0.25, [3.0, 0.5]),
+            (1.0, [6.0, -1.0]),
+            (1.5, [8.0, -2.0]),
+            (-0.5, [0.0, 2.0]),
+        ] {
+            let found = mixed(&base, &tuned, share).unwrap();
+            assert_eq!(found.to_vec1::<f32>().unwrap(), expected, "{share}");
+        }
+        assert_eq!(described(None), "missing");
+        assert_eq!(described(Some(vec![2, 3])), "[2, 3]");
+    }
 }

@@ -386,3 +386,6 @@ fn size(shard: &TokenShard, windows: WindowOptions) -> u64 {
     let all: u64 = tokens.sum();
     all.min(windows.max_tokens.unwrap_or(u64::MAX))
 }
+
+#[cfg(test)]
+mod tests;

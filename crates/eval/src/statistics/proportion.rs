@@ -232,7 +232,30 @@ mod tests {
         close(of(81, 263), [0.307985, 0.255289, 0.366210]);
         close(of(0, 20), [0.0, 0.0, 0.161125]);
         close(of(20, 20), [1.0, 0.838875, 1.0]);
-        assert_eq!(of(0, 0).interval, Some([0.0, 1.0]));
+        assert_eq!((of(0, 0).value, of(0, 0).interval), (0.0, Some([0.0, 1.0])));
+    }
+
+    /// Checks that no success, and more successes than trials, show nothing.
+    #[test]
+    fn no_success_shows_nothing() {
+        assert_eq!((at_least(0, 10), at_least(11, 10)), (0.0, 0.0));
+        // One success in n has the bound 1 − 0.975^(1/n).
+        assert!((at_least(1, 8) - (1.0 - 0.975f64.powf(0.125))).abs() < 1e-9);
+    }
+
+    /// Checks that groups that are alike have no more items than there are, and that a group of equal items counts
+    /// once.
+    #[test]
+    fn a_design_has_at_least_the_effect_of_independence() {
+        let groups = [0, 0, 1, 1, 2, 2];
+        assert_eq!(design_effect(&[1.0, 0.0, 1.0, 0.0, 0.0, 1.0], &groups), 1.0);
+        // Sums of 1, −1 and 0 around the mean of ½ in pairs: 3/2 · 2 / (6/4).
+        assert!((design_effect(&[1.0, 1.0, 0.0, 0.0, 0.0, 1.0], &groups) - 2.0).abs() < 1e-12);
+        // Without variation each group counts once: (3² + 2² + 1²) / 6.
+        let uneven = [0, 0, 0, 1, 1, 2];
+        assert!((design_effect(&[1.0; 6], &uneven) - 14.0 / 6.0).abs() < 1e-12);
+        assert_eq!(design_effect(&[1.0, 0.0, 1.0], &[7, 7, 7]), 3.0);
+        assert_eq!(design_effect(&[1.0, 0.0], &[]), 1.0);
     }
 
     /// Checks Newcombe's published example of 50 pairs.

@@ -166,6 +166,27 @@ mod tests {
         }
     }
 
+    /// Checks the ratio and its standard error by hand, and that rounding never makes the error of an exact ratio
+    /// undefined.
+    #[test]
+    fn errors_are_those_by_hand() {
+        let pair = |nats, bytes| Pair { nats, bytes };
+        let sums = Sums::of([pair(1.0, 2.0), pair(5.0, 4.0), pair(0.0, 4.0)].into_iter());
+        assert_eq!(sums.rate(), 0.6);
+        // Residuals −0.2, 2.6 and −2.4: √(3/2 · 12.56) / 10.
+        assert!((sums.error(0.6) - 18.84f64.sqrt() / 10.0).abs() < 1e-12);
+        // One group, and no bytes.
+        assert_eq!(Sums::of([pair(3.0, 2.0)].into_iter()).error(1.0), 0.5);
+        let empty = Sums::of([pair(0.0, 0.0)].into_iter());
+        assert_eq!((empty.rate(), empty.error(0.0)), (0.0, 0.0));
+        for factor in 1..300 {
+            let rate = f64::from(factor) / 70.0;
+            let exact = Sums::of((1..9).map(|at| pair(rate * f64::from(at), f64::from(at))));
+            let error = exact.error(exact.rate());
+            assert!((0.0..1e-6).contains(&error), "{rate}: {error}");
+        }
+    }
+
     /// Checks that the documents of a group are summed in any order, and that the groups of one model are used if the
     /// other has none.
     #[test]

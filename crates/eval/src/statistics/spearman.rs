@@ -299,6 +299,26 @@ mod tests {
         assert_eq!(plain(&alike).unwrap().p_value, 1.0 / 5001.0);
     }
 
+    /// Checks that many orders are drawn and not listed where rows and columns have few each: five of both have 120²
+    /// orders, so that the p-value is a share of 5,001.
+    #[test]
+    fn orders_of_rows_and_columns_multiply() {
+        let dyads: Vec<Dyad> = (0..25)
+            .map(|at| Dyad {
+                row: at / 5,
+                column: 5 + at % 5,
+                values: [at as f64, (at * 7 % 25) as f64],
+            })
+            .collect();
+        let found = spearman(&dyads, 1).unwrap();
+        let count = found.p_value * 5001.0;
+        assert!(
+            (count - count.round()).abs() < 1e-9 && count > 1.5,
+            "{count}"
+        );
+        assert_eq!((found.pairs, found.domains), (25, 10));
+    }
+
     /// Checks that a shuffle exchanges labels at the given places only, and that each order of three is as frequent
     /// as the others.
     #[test]

@@ -203,3 +203,18 @@ fn the_groups_that_decide_do() {
     assert!(p_value(times * 0.7) > LEVEL, "{needed}");
     assert_eq!(once.deciding_groups(once.change().value, LEVEL), None);
 }
+
+/// Checks that a limit far below all resamples, on the other side of 0, has the smallest p-value that so few resamples
+/// can give.
+#[test]
+fn a_far_limit_has_the_smallest_p_value() {
+    let base = scores((0..60).map(|_| (100.0, 100)));
+    let tuned = scores((0..60).map(|at| (110.0 + f64::from(at % 5), 100)));
+    let bootstrap = PairedBootstrap::new(&base, &tuned, 20, 1).unwrap();
+    let value = bootstrap.change().value;
+    for limit in [-value, 3.0 * value] {
+        let found = bootstrap.against(limit).unwrap();
+        assert!((found.p_value - 2.0 / 21.0).abs() < 1e-12, "{found:?}");
+        assert_eq!(found.above, limit < value);
+    }
+}

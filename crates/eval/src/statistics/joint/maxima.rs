@@ -54,6 +54,8 @@ mod tests {
         // 0.95 · 19 = 18.05 is beyond the last rank, 0.5 · 19 = 9.5 becomes 10.
         assert_eq!(maxima.critical(0.05), 18.0);
         assert_eq!(maxima.critical(0.5), 10.0);
+        // 0.03 · 19 = 0.57 becomes 1, and 0 is below the first rank.
+        assert_eq!((maxima.critical(0.97), maxima.critical(1.0)), (1.0, 1.0));
         assert_eq!(maxima.interpolated(0.5), 9.5);
         assert_eq!(maxima.p_value(18.0), 2.0 / 19.0);
         assert_eq!(maxima.p_value(18.5), 1.0 / 19.0);
