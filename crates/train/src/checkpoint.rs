@@ -310,3 +310,66 @@ pub fn sha256_of(path: &Path) -> Result<String, TrainError> {
 pub fn chosen_on(folder: &Path) -> Option<HeldoutSplit> {
     read_state(folder).ok()?.chosen_on
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(step: u64) -> RunState {
+        RunState {
+            step,
+            ..RunState::fresh(7, "data", None)
+        }
+    }
+
+    /// Checks that a new run has done nothing, and that a finished run is unfinished once it has more steps than it
+    /// did.
+    #[test]
+    fn a_run_is_finished_up_to_its_length() {
+        let mut found = state(0);
+        assert_eq!((found.step, found.tokens, found.seconds), (0, 0, 0.0));
+        assert!(!found.finished && !found.stopped && !found.evaluation_due);
+        found.plan(9);
+        assert_eq!((found.planned_steps, found.finished), (Some(9), false));
+        for (total, finished) in [(4, true), (5, true), (6, false)] {
+            let mut found = state(5);
+            found.finished = true;
+            found.plan(total);
+            assert_eq!(found.finished, finished, "{total}");
+        }
+    }
+
+    /// Checks that a sealed state is read as it was written, that another duration does not break its seal and
+    /// another number does, and that the name of its folder and its version are compared.
+    #[test]
+    fn a_state_is_sealed() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let folder = root.path().join(name);
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(folder.join(STATE), text).unwrap();
+            read_state(&folder).map_err(|error| error.to_string())
+        };
+        let mut sealed = state(5);
+        (sealed.tokens, sealed.seconds) = (640, 2.5);
+        let text = sealed.seal();
+        assert_eq!(write("step-000005", &text), Ok(sealed.clone()));
+        assert_eq!(write("copied", &text), Ok(sealed));
+        assert!(
+            write("step-000006", &text)
+                .unwrap_err()
+                .contains("named after step 6")
+        );
+        assert!(write("step-000005", &text.replace("2.5", "9.5")).is_ok());
+        let said = write("step-000005", &text.replace("640", "641")).unwrap_err();
+        assert!(said.contains("was altered"), "{said}");
+        // The first version had no checksum.
+        let first = text.replace(&format!("\"schema\": {SCHEMA}"), "\"schema\": 1");
+        assert!(write("step-000005", &first.replace("640", "641")).is_ok());
+        for version in [0, SCHEMA + 1] {
+            let other = format!("\"schema\": {version}");
+            let said = write("step-000005", &first.replace("\"schema\": 1", &other)).unwrap_err();
+            assert!(said.contains(&format!("of version {version}")), "{said}");
+        }
+    }
+}

@@ -141,6 +141,37 @@ mod tests {
     use super::*;
     use crate::Length;
 
+    /// Checks the sentence about the settings that an extended run keeps.
+    #[test]
+    fn kept_settings_are_named() {
+        let training = training(
+            "batch_size = 8\nsequence_length = 32\nlearning_rate = 2.5e-3\nwarmup_steps = 5",
+        );
+        let expected = "as the run began: 8 rows of 32 tokens in a step, learning rate 2.5e-3, 5 steps of warmup";
+        assert_eq!(training.kept(), expected);
+    }
+
+    /// Checks that a finished checkpoint ends its run unless the run was extended at its step or later.
+    #[test]
+    fn an_extension_reopens_a_run() {
+        let mut state = RunState::fresh(1, "data", None);
+        state.step = 9;
+        assert!(!is_ended(&state, None) && !is_ended(&state, Some(5)));
+        state.finished = true;
+        for (extended_after, ended) in [
+            (None, true),
+            (Some(8), true),
+            (Some(9), false),
+            (Some(12), false),
+        ] {
+            assert_eq!(
+                is_ended(&state, extended_after),
+                ended,
+                "{extended_after:?}"
+            );
+        }
+    }
+
     fn training(text: &str) -> Training {
         let config: TrainingConfig = toml::from_str(text).unwrap();
         config.resolve(&TrainingDefaults {

@@ -225,6 +225,30 @@ fn position(line: &str) -> Option<(u64, bool)> {
 mod tests {
     use super::*;
 
+    /// Checks that the sentence about unreadable lines counts all of them and names the first ten by their numbers.
+    #[test]
+    fn ten_unreadable_lines_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(METRICS);
+        let note = |lines: usize| {
+            std::fs::write(&path, "?\n".repeat(lines)).unwrap();
+            MetricsFile::open(&path, 0, false).unwrap().note()
+        };
+        assert_eq!(note(0), None);
+        let said = note(3).unwrap();
+        assert!(
+            said.contains("3 lines could not be read (1, 2, 3)"),
+            "{said}"
+        );
+        let said = note(10).unwrap();
+        assert!(said.contains("(1, 2, 3, 4, 5, 6, 7, 8, 9, 10)"), "{said}");
+        let said = note(11).unwrap();
+        assert!(
+            said.contains("11 lines could not be read (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, …)"),
+            "{said}"
+        );
+    }
+
     /// Checks that written lines are read back as steps and evaluations, and that an incomplete line is skipped.
     #[test]
     fn written_metrics_are_read_back() {
@@ -242,6 +266,7 @@ mod tests {
             gpu_memory_bytes: None,
             seconds_left: 0.0,
         };
+        assert_eq!(step.flops_per_second(3.0), 48.0);
         let evaluation = EvaluationMetrics {
             step: 1,
             tokens: 8,

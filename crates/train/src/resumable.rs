@@ -142,3 +142,73 @@ fn refuse_mixed(runs: &[&Path], rules: &[u32], rule: VersionedRule) -> Result<()
         older.join(", ")
     )))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks which runs may go on: an interrupted one with `--resume`, under the rules and the version that began
+    /// it; a finished one with `--resume` in any case, since it is only extended if the rules are the same.
+    #[test]
+    fn runs_go_on_under_their_own_rules() {
+        let check = |resume: bool, change: fn(&mut RunState)| {
+            let mut state = RunState::fresh(1, "data", None);
+            state.step = 4;
+            change(&mut state);
+            let found = refuse_unfit(Path::new("runs/a"), &state, resume);
+            found.map_err(|error| error.to_string())
+        };
+        assert_eq!(check(true, |_| ()), Ok(()));
+        assert!(
+            check(false, |_| ())
+                .unwrap_err()
+                .contains("interrupted after step 4: go on with `--resume`")
+        );
+        assert_eq!(check(true, |state| state.finished = true), Ok(()));
+        let said = check(false, |state| state.finished = true).unwrap_err();
+        assert!(said.contains("`runs/a` is finished (4 steps)"), "{said}");
+        for resume in [false, true] {
+            let said = check(resume, |state| state.batch_rule = 0).unwrap_err();
+            assert!(
+                said.contains("interrupted after step 4")
+                    && said.contains("makes batches by rule 0"),
+                "{said}"
+            );
+            let said = check(resume, |state| state.schema = SCHEMA - 1).unwrap_err();
+            assert!(said.contains("an older version of Polymath"), "{said}");
+        }
+        // Another rule of evaluation matters only once there was an evaluation.
+        assert_eq!(check(true, |state| state.evaluation_rule = 0), Ok(()));
+        let said = check(true, |state| {
+            state.evaluation_rule = 0;
+            let score = crate::Score::within(1.0);
+            state.best = Some(crate::checkpoint::Best { step: 2, score });
+        });
+        assert!(said.unwrap_err().contains("chosen by rule 0"));
+    }
+
+    /// Checks that runs of one rule may be compared, and that those of an older rule are named.
+    #[test]
+    fn runs_of_several_rules_are_not_compared() {
+        let runs = ["runs/a", "runs/b", "runs/c"].map(Path::new);
+        let check = |rules: &[u32]| {
+            let rule = VersionedRule {
+                now: 3,
+                what: "making batches",
+                follows: "they differ",
+            };
+            refuse_mixed(&runs, rules, rule).map_err(|error| error.to_string())
+        };
+        assert_eq!((check(&[3, 3, 3]), check(&[2, 2, 2])), (Ok(()), Ok(())));
+        let said = check(&[3, 2, 3]).unwrap_err();
+        assert!(
+            said.starts_with("1 of 3 runs") && said.contains("`runs/b` (rule 2)"),
+            "{said}"
+        );
+        let said = check(&[1, 3, 2]).unwrap_err();
+        assert!(
+            said.contains("`runs/a` (rule 1), `runs/c` (rule 2)"),
+            "{said}"
+        );
+    }
+}
