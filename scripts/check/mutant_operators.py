@@ -104,9 +104,9 @@ def mutants(file, text):
     changes. One whose `old` is empty is put at the begin of a function's body."""
     source, found = Source(text), []
     for at, result, begin, end in source.functions():
-        body = " ".join(source.words[begin:end])
+        body = "".join(source.words[begin:end])
         for value in constants(result) if begin < end and not source.out[begin] else []:
-            if body not in (value, f"return {value}"):
+            if body != value.replace(" ", ""):
                 name = source.words[at + 1]
                 mutant = {"old": "", "new": f"return {value};", "change": f"body of {name} → {value or 'nothing'}"}
                 found.append(mutant | {"at": source.spans[begin - 1][1], "line_at": source.spans[at][0]})
