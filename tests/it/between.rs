@@ -87,6 +87,42 @@ fn interpolation_writes_the_chosen_model() {
     );
 }
 
+/// Checks that a tuned model that is the base, or that the base was tuned from, is refused: nothing lies between them,
+/// or the gain has the wrong sign.
+#[test]
+fn equal_and_swapped_models_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    prepare(at);
+    finetune(at, "full", &[]).assert().success();
+    for command in ["interpolate", "reset"] {
+        for (base, tuned, said) in [
+            (
+                "runs/full",
+                "runs/full",
+                "has the weights of the base `runs/full/",
+            ),
+            ("runs/full", "runs/base", "the two are swapped"),
+        ] {
+            polymath(at)
+                .args([
+                    command,
+                    base,
+                    tuned,
+                    "--dataset",
+                    "data",
+                    "--niche",
+                    "asked",
+                ])
+                .args(["-o", "between"])
+                .assert()
+                .code(2)
+                .stderr(contains(said));
+            assert!(!at.join("between").exists(), "{command} {base} {tuned}");
+        }
+    }
+}
+
 /// Checks that layers are reset one by one and cumulatively, that resetting all of them gives the base, and that the
 /// written model has the reported scores. An adapter is first merged into its base.
 #[test]

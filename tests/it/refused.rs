@@ -8,7 +8,7 @@ use candle_core::{Device, Tensor};
 use predicates::str::contains;
 use serde_json::Value;
 
-use crate::support::fixture::{copy_of_base, finetune, polymath, prepare, prepare_data};
+use crate::support::fixture::{copy_of_base, finetune, polymath, prepare, prepare_data, succeed};
 
 fn refuses(command: &mut Command, said: &[&str]) {
     let mut refused = command.assert().failure();
@@ -234,5 +234,41 @@ fn invalid_weights_and_unused_parts_are_reported() {
         for said in said {
             done = done.stderr(contains(said));
         }
+    }
+}
+
+/// Checks that two datasets with other documents in domains of one name are refused, since only the first of them would
+/// be scored, and that the same documents in two datasets are one domain.
+#[test]
+fn domains_of_one_name_must_be_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    prepare(at);
+    let tokenizer = "tokenizer={path=\"data/tokenizer.json\"}";
+    let other = "domains={letters={paths=[\"raw/asked.jsonl\"]}}";
+    succeed(at, &["prepare", "prepare.toml", "output=again"]);
+    succeed(
+        at,
+        &["prepare", "prepare.toml", "output=other", tokenizer, other],
+    );
+    let evaluate = ["evaluate", "runs/base"];
+    let report = ["report", "runs/base", "runs/base", "-o", "report"];
+    for command in [&evaluate[..], &report] {
+        let with = |second: &str| {
+            let mut command_line = polymath(at);
+            command_line.args(command);
+            command_line.args(["--dataset", "data", "--dataset", second]);
+            command_line
+        };
+        with("again").assert().success();
+        refuses(
+            &mut with("other"),
+            &["`data` and `other` both have a domain `letters`, with other held-out documents"],
+        );
+        // A context beyond the model's is refused with the one to give.
+        refuses(
+            with("again").args(["--context", "49"]),
+            &["reads at most 48 tokens, and the context is 49: give `--context 48`"],
+        );
     }
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use polymath_data::{Dataset, Question, Reading, Split, Task, question_groups, read_tasks};
+use polymath_data::{
+    Dataset, Question, Reading, Split, Task, TokenShard, question_groups, read_tasks,
+};
 use polymath_eval::{
     EncodedTask, TaskEncoder, TaskScores, WindowOptions, answer_questions, generate_answers,
     score_task,
@@ -69,7 +71,7 @@ pub fn own_datasets(
 /// Opens the named datasets, or else those of the checkpoints' own runs.
 ///
 /// # Errors
-/// Fails if no dataset is known or one can't be opened.
+/// Fails if no dataset is known, one can't be opened, or two have domains of one name with other held-out documents.
 pub fn open_datasets(
     named: &[PathBuf],
     checkpoints: &[PathBuf],
@@ -84,6 +86,7 @@ pub fn open_datasets(
         .iter()
         .map(|path| Dataset::open(path))
         .collect::<Result<Vec<_>, _>>()?;
+    check_names(&datasets)?;
     for checkpoint in checkpoints {
         let Some(lineage) = Lineage::of(checkpoint)? else {
             continue;
@@ -102,6 +105,39 @@ pub fn open_datasets(
     Ok(datasets)
 }
 
+/// Checks that domains of one name have the same held-out documents in all datasets: scores are known by the name, so
+/// that only the first such domain would be scored, for the others as well.
+fn check_names(datasets: &[Dataset]) -> Result<(), StudyError> {
+    for (number, dataset) in datasets.iter().enumerate() {
+        for name in dataset.domain_names() {
+            let shard = dataset.shard(name, Split::Heldout)?;
+            for earlier in &datasets[..number] {
+                if earlier.domain_names().contains(&name)
+                    && !holds_same(&*earlier.shard(name, Split::Heldout)?, &shard)
+                {
+                    return Err(StudyError::refused(format!(
+                        "`{}` and `{}` both have a domain `{name}`, with other held-out documents, and scores are known by the \
+                         domain's name: give only one of the two with `--dataset`, or prepare one with another name",
+                        earlier.path().display(),
+                        dataset.path().display()
+                    )));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Returns true if two shards hold the same documents, maybe in the tokens of different tokenizers.
+fn holds_same(one: &TokenShard, other: &TokenShard) -> bool {
+    let is_same = |index| {
+        one.document(index).bytes == other.document(index).bytes
+            && one.group_of(index) == other.group_of(index)
+    };
+    one.sha256() == other.sha256()
+        || one.documents() == other.documents() && (0..one.documents()).all(is_same)
+}
+
 /// Scores a checkpoint (or an adapter with its base) on datasets and tasks, with the model's tokenizer. Data that do
 /// not fit are refused before the model is loaded.
 ///
@@ -114,6 +150,13 @@ pub fn score(
 ) -> Result<ModelScores, StudyError> {
     let tokenizer = source.tokenizer()?;
     let config = source.config()?;
+    let longest = config.max_position_embeddings;
+    if let Some(context) = target.windows.context.filter(|context| *context > longest) {
+        return Err(StudyError::refused(format!(
+            "`{}` reads at most {longest} tokens, and the context is {context}: give `--context {longest}`, or less",
+            source.folder.display()
+        )));
+    }
     let ends = config.document_ends();
     let readings = target
         .datasets

@@ -20,8 +20,14 @@ impl<'a> Direction<'a> {
     /// Opens the base of a report, and checks that it was not itself tuned from one of the `tuned` models.
     ///
     /// # Errors
-    /// Fails for a base that was tuned from one of the `tuned` models: they are swapped.
+    /// Fails for an adapter, and for a base that was tuned from one of the `tuned` models: they are swapped.
     pub fn of(base: &'a Path, tuned: &[PathBuf]) -> Result<Self, StudyError> {
+        if polymath_model::is_adapter(base) {
+            return Err(StudyError::refused(format!(
+                "the base `{0}` is an adapter: merge it with `polymath merge {0} -o <folder>`, and give that folder",
+                base.display()
+            )));
+        }
         if let Some(lineage) = Lineage::of(base)? {
             let stages = lineage.stages();
             for folder in tuned {
@@ -45,15 +51,32 @@ impl<'a> Direction<'a> {
         })
     }
 
+    /// Checks that a tuned model does not have the weights of the base, so that there is a change to study.
+    ///
+    /// # Errors
+    /// Fails if the weights are the same, or can't be read.
+    pub fn check_differs(&self, tuned: &Path) -> Result<(), StudyError> {
+        let is_same = !polymath_model::is_adapter(tuned)
+            && polymath_model::sha256_of_weights(tuned)? == self.base_sha256;
+        match is_same {
+            false => Ok(()),
+            true => Err(StudyError::refused(format!(
+                "the tuned model `{}` has the weights of the base `{}`: give the base, and a model that was tuned from it",
+                tuned.display(),
+                self.base.display()
+            ))),
+        }
+    }
+
     /// Returns a note for a model that was tuned from another base; `None` for any other model.
-    fn note(&self, folder: &Path, lineage: &Lineage) -> Option<String> {
+    pub fn note(&self, folder: &Path, lineage: &Lineage) -> Option<String> {
         let stages = lineage.stages();
         let is_from = stages
             .iter()
             .any(|stage| stage.base_sha256 == self.base_sha256);
         (!is_from).then(|| {
             format!(
-                "`{}` was tuned from `{}`, and not from the base `{}` of this report: its change is not that of its fine-tuning \
+                "`{}` was tuned from `{}`, and not from the base `{}`: its change is not that of its fine-tuning \
                  alone",
                 folder.display(),
                 lineage.base.display(),
@@ -89,10 +112,9 @@ pub fn describe(
     scores.earlier_niches = recorded
         .map(|lineage| lineage.niches_since(&direction.base_sha256))
         .unwrap_or_default();
-    scores.notes = recorded
-        .and_then(|lineage| direction.note(folder, lineage))
-        .into_iter()
-        .collect();
+    let other_base = recorded.and_then(|lineage| direction.note(folder, lineage));
+    let unfinished = provenance::unfinished(folder)?;
+    scores.notes = other_base.into_iter().chain(unfinished).collect();
     scores.curve = provenance::curve(folder)?;
     scores.provenance = provenance::read(folder)?;
     Ok(lineage)

@@ -18,7 +18,8 @@ use polymath_train::{Resolved, resolve, resolve_base, resolve_checkpoint};
 
 use crate::scoring::{Target, open_datasets, open_tasks, own_datasets, score};
 use crate::{Setup, StudyError};
-use describe::{Direction, describe};
+pub(crate) use describe::Direction;
+use describe::describe;
 pub use generated::GeneratedText;
 use ledger::Ledger;
 

@@ -65,6 +65,28 @@ pub fn curve(checkpoint: &Path) -> Result<Vec<CurvePoint>, StudyError> {
         .collect())
 }
 
+/// Returns a note on a checkpoint whose run has not reached its last step; `None` for any other model.
+///
+/// # Errors
+/// Fails for a file that exists but can't be read.
+pub fn unfinished(checkpoint: &Path) -> Result<Option<String>, StudyError> {
+    let run = checkpoint.parent().unwrap_or(Path::new("."));
+    if !polymath_input::exists(&run.join("run.toml"))? {
+        return Ok(None);
+    }
+    let latest = state(&run.join("latest"))?.filter(|state| !state.finished);
+    Ok(latest.map(|state| {
+        let of = state
+            .planned_steps
+            .map_or(String::new(), |planned| format!(" of {planned}"));
+        format!(
+            "the run `{}` is not finished: it has done step {}{of}, so its learning rate has not come to its end",
+            run.display(),
+            state.step
+        )
+    }))
+}
+
 /// Reads the training state of a checkpoint; `None` if it has none, or if its format is unknown.
 fn state(checkpoint: &Path) -> Result<Option<RunState>, StudyError> {
     let path = checkpoint.join("state.json");
@@ -102,5 +124,32 @@ mod tests {
             ("texts", "[\"a\"]"),
         ];
         assert_eq!(found, expected);
+    }
+
+    /// Checks that a run that was stopped before its last step is described, and a finished one is not.
+    #[test]
+    fn unfinished_runs_are_described() {
+        let folder = tempfile::tempdir().unwrap();
+        let latest = folder.path().join("latest");
+        std::fs::create_dir(&latest).unwrap();
+        let write = |finished: bool| {
+            let state = serde_json::json!({
+                "schema": 2, "step": 52, "planned_steps": 2000, "tokens": 1, "seconds": 1.0, "seed": 1, "best": null,
+                "data_fingerprint": "", "program_version": "", "finished": finished, "sha256": {},
+            });
+            std::fs::write(latest.join("state.json"), state.to_string()).unwrap();
+        };
+        write(false);
+        let checkpoint = folder.path().join("step-000050");
+        assert_eq!(
+            unfinished(&checkpoint).unwrap(),
+            None,
+            "a model from elsewhere"
+        );
+        std::fs::write(folder.path().join("run.toml"), "").unwrap();
+        let note = unfinished(&checkpoint).unwrap().unwrap();
+        assert!(note.contains("step 52 of 2000"), "{note}");
+        write(true);
+        assert_eq!(unfinished(&checkpoint).unwrap(), None);
     }
 }

@@ -9,6 +9,7 @@ use polymath_model::{ModelSource, TokenizerFiles};
 use polymath_train::resolve_checkpoint;
 
 use super::Rule;
+use crate::forget::Direction;
 use crate::scoring::open_datasets;
 use crate::{OutputFolder, Setup, StudyError};
 
@@ -41,6 +42,8 @@ pub(crate) struct Between {
     pub rule: Rule,
     /// Output folder of the study.
     pub output: OutputFolder,
+    /// Note on a tuned model that was tuned from another base.
+    note: Option<String>,
     domains: Vec<NamedShard>,
     windows: WindowOptions,
 }
@@ -58,11 +61,14 @@ impl Between {
         let base = resolve_checkpoint(&options.base).map_err(StudyError::refused)?;
         let tuned = resolve_checkpoint(&options.tuned).map_err(StudyError::refused)?;
         polymath_model::check_folder(&tuned).map_err(StudyError::refused)?;
+        let direction = Direction::of(&base, std::slice::from_ref(&tuned))?;
+        direction.check_differs(&tuned)?;
         let config = polymath_model::load_config(&base).map_err(StudyError::refused)?;
         let datasets = open_datasets(&options.datasets, std::slice::from_ref(&tuned))?;
         let domains = domains(&datasets, &base)?;
         let lineage = Lineage::of(&tuned)?;
         let niche = niche(options.niche.as_deref(), lineage.as_ref(), &domains)?;
+        let note = lineage.and_then(|lineage| direction.note(&tuned, &lineage));
         let output = OutputFolder::again(&options.output, own)?;
         let context = options.windows.context;
         Ok(Self {
@@ -73,6 +79,7 @@ impl Between {
                 limit: options.limit,
             },
             output,
+            note,
             domains,
             windows: WindowOptions {
                 context: Some(context.unwrap_or(config.max_position_embeddings)),
@@ -82,8 +89,11 @@ impl Between {
         })
     }
 
-    /// Loads the base and the tuned model.
+    /// Loads the base and the tuned model. Says if the tuned model is from another base.
     pub fn models<'a>(&'a self, setup: &'a Setup) -> Result<Interpolation<'a>, StudyError> {
+        if let Some(note) = &self.note {
+            setup.progress.say(&format!("note: {note}"));
+        }
         Interpolation::open(
             Endpoints {
                 base: &self.base,
@@ -116,8 +126,7 @@ impl Between {
     }
 }
 
-/// Returns the held-out documents of every domain. If two datasets have a domain of the same name, the first one
-/// counts.
+/// Returns the held-out documents of every domain. Domains of one name have the same documents in all datasets.
 fn domains(datasets: &[Dataset], base: &Path) -> Result<Vec<NamedShard>, StudyError> {
     let tokenizer = polymath_model::tokenizer_in(base)?;
     let config = polymath_model::load_config(base)?;
