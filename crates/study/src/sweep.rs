@@ -334,12 +334,18 @@ fn train_one(
     }
 }
 
-/// Fails unless there is a seed, and `shared` has none of the keys `own`, which are set for each run.
+/// Fails unless there is a seed, no seed is there twice (its runs would count as two that differ by nothing), and
+/// `shared` has none of the keys `own`, which are set for each run.
 pub fn check(seeds: &[u64], shared: &Table, own: &[&str]) -> Result<(), StudyError> {
     if seeds.is_empty() {
         return Err(StudyError::Config(
             "`seeds` is empty: give at least one".into(),
         ));
+    }
+    if let Some(at) = (0..seeds.len()).find(|at| seeds[..*at].contains(&seeds[*at])) {
+        let seed = seeds[at];
+        let message = format!("`seeds` has `{seed}` twice: its runs are the same, give it once");
+        return Err(StudyError::Config(message));
     }
     match own.iter().find(|key| shared.contains_key(**key)) {
         Some(key) => Err(StudyError::Config(format!(

@@ -365,6 +365,10 @@ mod tests {
         };
         refused(&CONFIG.replace("[1, 2]", "[]"), "`seeds` is empty");
         refused(
+            &CONFIG.replace("[1, 2]", "[3, 1, 3]"),
+            "`seeds` has `3` twice",
+        );
+        refused(
             &CONFIG.replace("retain = \"r\"\n", ""),
             "`shared.retain` is not given",
         );
