@@ -99,6 +99,23 @@ fn two_commands_lead_to_a_chat() {
     assert_eq!(files(&at.join("small-chat")), before);
 }
 
+/// Checks that a base without a chat template gets one from conversations, and that the command to chat is printed.
+#[test]
+fn a_base_without_a_template_learns_to_chat() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_base_and_chat(at);
+    std::fs::remove_file(at.join("small/chat_template.jinja")).unwrap();
+    tune(at, &["small", "chat.jsonl", FEW])
+        .assert()
+        .success()
+        .stdout(contains("polymath chat small-chat\n"))
+        .stdout(contains("polymath generate").not());
+    assert_eq!(says(at, "small-chat"), says(at, "small-chat/run"));
+    let template = std::fs::read_to_string(at.join("small-chat/best/chat_template.jinja")).unwrap();
+    assert!(template.starts_with("{{ bos_token }}"), "{template}");
+}
+
 /// Checks that a GGUF file can be the base, and that an adapter is merged into a model folder.
 #[test]
 fn a_gguf_file_is_tuned_by_an_adapter() {

@@ -7,6 +7,7 @@ use polymath_hub::DatasetFiles;
 use walkdir::DirEntry;
 
 use crate::preparation::target_folder::LOCK;
+use crate::sources::first_look::FirstLook;
 use crate::sources::kind::{self, FileKind, KINDS, conversion, ending, ends, is_usual};
 use crate::sources::notes::count;
 use crate::sources::record::Records;
@@ -146,15 +147,18 @@ impl<'a> Search<'a> {
             }
             FileKind::Text => self.count_text(path),
             kind => {
-                let has_documents = match kind {
-                    FileKind::Json => json_file::has_documents(path, self.records)?,
-                    FileKind::Table => table::has_documents(path, self.records)?,
-                    _ => true,
+                let look = match kind {
+                    FileKind::Json => json_file::first_look(path, self.records)?,
+                    FileKind::Table => table::first_look(path, self.records)?,
+                    _ => FirstLook::Documents,
                 };
-                if !has_documents {
-                    count(&mut self.notes.borrow_mut().recordless_files, &ending(path));
-                    return Ok(false);
+                let mut notes = self.notes.borrow_mut();
+                match look {
+                    FirstLook::Documents => return Ok(true),
+                    FirstLook::Recordless => count(&mut notes.recordless_files, &ending(path)),
+                    FirstLook::Broken(error) => notes.add_broken(&ending(path), error),
                 }
+                return Ok(false);
             }
         }
         Ok(true)

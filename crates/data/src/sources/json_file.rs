@@ -4,10 +4,10 @@ use std::io::{BufRead, Read};
 use std::path::Path;
 
 use polymath_input::{BYTE_ORDER_MARK, decode};
-use serde_json::Value;
 
 use crate::DataError;
 use crate::sources::document::{Each, LONGEST_RECORD};
+use crate::sources::first_look::FirstLook;
 use crate::sources::json_lines::{self, record};
 use crate::sources::json_values::JsonValues;
 use crate::sources::notes::LayoutWatch;
@@ -85,23 +85,30 @@ fn has_lines(path: &Path) -> Result<bool, DataError> {
     }
 }
 
-/// Returns true if the first record has fields that make a document, or if there are no records.
-pub(crate) fn has_documents(path: &Path, records: Records) -> Result<bool, DataError> {
+/// Checks whether the first record has fields that make a document. A file without records counts as one with
+/// documents.
+pub(crate) fn first_look(path: &Path, records: Records) -> Result<FirstLook, DataError> {
+    let broken = |error: DataError| match error {
+        DataError::Line { .. } => Ok(FirstLook::Broken(error.to_string())),
+        error => Err(error),
+    };
     let mut values = match JsonValues::open(path, polymath_input::open(path, &|_| ())?) {
         Ok(values) => values,
-        Err(DataError::Line { .. }) => return Ok(false),
-        Err(error) => return Err(error),
+        Err(error) => return broken(error),
     };
     let mut value = Vec::new();
-    match values.next(&mut value) {
-        Ok(None) => Ok(true),
-        Ok(Some(_)) => {
-            let text = String::from_utf8_lossy(&value);
-            let json = polymath_input::parse_json(&text);
-            let fits = |record: &Value| records.layout(record).is_some();
-            Ok(json.is_ok_and(|json| fits(&json.value)))
+    let found = match values.next(&mut value) {
+        Ok(None) => return Ok(FirstLook::Documents),
+        Ok(Some(found)) => found,
+        Err(error) => return broken(error),
+    };
+    let text = String::from_utf8_lossy(&value);
+    match polymath_input::parse_json(&text) {
+        Ok(json) => Ok(FirstLook::of(records.layout(&json.value).is_some())),
+        Err(error) => {
+            let line = found.line + error.line - 1;
+            let message = format!("is not JSON: {} (column {})", error.message, error.column);
+            broken(DataError::line(path, line, message))
         }
-        Err(DataError::Line { .. }) => Ok(false),
-        Err(error) => Err(error),
     }
 }

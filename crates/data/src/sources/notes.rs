@@ -53,6 +53,12 @@ pub struct RecordNotes {
     /// fields.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub recordless_files: BTreeMap<String, u64>,
+    /// Number of `.json`, `.csv` and `.tsv` files in folders that were skipped because they are not valid.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub broken_files: BTreeMap<String, u64>,
+    /// The first of these files, each with its error.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub broken: Vec<String>,
     /// Number of skipped hidden files and folders, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub hidden: BTreeMap<String, u64>,
@@ -65,6 +71,9 @@ pub struct RecordNotes {
     /// Number of answers whose tool calls are written by the chat template and therefore not scored.
     #[serde(skip_serializing_if = "is_zero")]
     pub unscored_calls: u64,
+    /// Number of answers with tool calls that the chat template does not write.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub unwritten_calls: u64,
     /// Number of records with a prompt and its response, outside of conversations.
     #[serde(skip_serializing_if = "is_zero")]
     pub pairs: u64,
@@ -81,6 +90,8 @@ pub struct RecordNotes {
 
 /// Maximum number of mixed layouts that are listed.
 const MOST_MIXED: usize = 10;
+/// Maximum number of files that are not valid and are listed with their error.
+const MOST_BROKEN: usize = 3;
 
 /// Watcher of the layouts of the records in one file.
 pub(crate) struct LayoutWatch<'a> {
@@ -135,6 +146,7 @@ impl RecordNotes {
             (&mut self.text_files, others.text_files),
             (&mut self.unlisted_files, others.unlisted_files),
             (&mut self.recordless_files, others.recordless_files),
+            (&mut self.broken_files, others.broken_files),
             (&mut self.hidden, others.hidden),
             (&mut self.read_by, others.read_by),
         ];
@@ -147,12 +159,23 @@ impl RecordNotes {
         self.without_answer += others.without_answer;
         self.unlearned_ends += others.unlearned_ends;
         self.unscored_calls += others.unscored_calls;
+        self.unwritten_calls += others.unwritten_calls;
         self.pairs += others.pairs;
         self.parted_pairs += others.parted_pairs;
         self.templated += others.templated;
         self.plain_conversations += others.plain_conversations;
         self.mixed.extend(others.mixed);
         self.mixed.truncate(MOST_MIXED);
+        self.broken.extend(others.broken);
+        self.broken.truncate(MOST_BROKEN);
+    }
+
+    /// Counts a file that is skipped because it is not valid.
+    pub(crate) fn add_broken(&mut self, ending: &str, error: String) {
+        count(&mut self.broken_files, ending);
+        if self.broken.len() < MOST_BROKEN {
+            self.broken.push(error);
+        }
     }
 
     /// Returns the final counts of a domain. Drops the note that all records were read by `text`, which is the usual
@@ -206,6 +229,11 @@ impl RecordNotes {
                 self.unscored_calls,
             ),
             counted(
+                "answers with tool calls that the chat template does not write: their text alone is learned, and one without \
+                 text is not scored; take a tokenizer whose template writes calls to learn them",
+                self.unwritten_calls,
+            ),
+            counted(
                 "conversations written as lines `role: content`, since the tokenizer has no chat template",
                 self.plain_conversations,
             ),
@@ -244,6 +272,11 @@ impl RecordNotes {
         .into_iter()
         .flatten()
         .collect();
+        lines.extend(listed(
+            "files left out, since they are not valid (the first follow)",
+            &self.broken_files,
+        ));
+        lines.extend(self.broken.iter().map(|error| format!("left out: {error}")));
         for (ending, count) in &self.other_files {
             if let Some(way) = conversion_of(ending) {
                 lines.push(format!("{count} `{ending}` can be converted: {way}"));

@@ -1,7 +1,6 @@
 //! Reading of `.csv` and `.tsv` files: one record per row, below a row of column names.
 
-use std::collections::VecDeque;
-use std::io::{BufRead, Error, Read};
+use std::io::BufRead;
 use std::path::Path;
 
 use csv::{ByteRecord, ErrorKind, Reader, ReaderBuilder};
@@ -10,7 +9,9 @@ use serde_json::{Map, Value};
 
 use crate::DataError;
 use crate::sources::document::{Each, LONGEST_RECORD};
+use crate::sources::first_look::FirstLook;
 use crate::sources::record::{Records, emit};
+use crate::sources::row_scanner::{Begin, Watched};
 
 /// Maximum number of columns of a `.csv` or `.tsv` file.
 const MOST_COLUMNS: usize = 10_000;
@@ -33,29 +34,31 @@ pub(crate) fn read(
         return Ok(());
     };
     let mut row = ByteRecord::new();
-    while let Some(line) = table.next(&mut row, LONGEST_RECORD)? {
-        let record = named(&names, &row).and_then(|row| records.read(&row, None));
-        match record {
-            Ok(record) => emit(record, line, each)?,
-            Err(message) => each(Err(DataError::line(path, line, message)))?,
+    while let Some(begin) = table.next(&mut row, LONGEST_RECORD)? {
+        let record = begin.check().and_then(|()| named(&names, &row));
+        match record.and_then(|row| records.read(&row, None)) {
+            Ok(record) => emit(record, begin.line, each)?,
+            Err(message) => each(Err(DataError::line(path, begin.line, message)))?,
         }
     }
     Ok(())
 }
 
-/// Returns true if the column names make a document, or if the file is empty.
-pub(crate) fn has_documents(path: &Path, records: Records) -> Result<bool, DataError> {
+/// Checks whether the column names make a document. An empty file counts as one with documents.
+pub(crate) fn first_look(path: &Path, records: Records) -> Result<FirstLook, DataError> {
     let mut table = Table::open(path, polymath_input::open(path, &|_| ())?)?;
     let names = match table.names() {
         Ok(Some(names)) => names,
-        Ok(None) => return Ok(true),
-        Err(DataError::Line { .. }) => return Ok(false),
+        Ok(None) => return Ok(FirstLook::Documents),
+        Err(error @ DataError::Line { .. }) => return Ok(FirstLook::Broken(error.to_string())),
         Err(error) => return Err(error),
     };
     let row = names
         .into_iter()
         .map(|name| (name, Value::String("a".into())));
-    Ok(records.layout(&Value::Object(row.collect())).is_some())
+    Ok(FirstLook::of(
+        records.layout(&Value::Object(row.collect())).is_some(),
+    ))
 }
 
 /// Converts a row to a record with the column names as keys.
@@ -111,10 +114,13 @@ impl<'a, R: BufRead> Table<'a, R> {
     /// Returns the column names; `None` for an empty file.
     fn names(&mut self) -> Result<Option<Vec<String>>, DataError> {
         let mut row = ByteRecord::new();
-        let Some(line) = self.next(&mut row, LONGEST_HEAD)? else {
+        let Some(begin) = self.next(&mut row, LONGEST_HEAD)? else {
             return Ok(None);
         };
-        let wrong = |message: String| Err(DataError::line(self.path, line, message));
+        let wrong = |message: String| Err(DataError::line(self.path, begin.line, message));
+        if let Err(message) = begin.check() {
+            return wrong(message);
+        }
         if row.len() > MOST_COLUMNS {
             return wrong(format!(
                 "has {} columns: expected at most {MOST_COLUMNS}",
@@ -140,14 +146,14 @@ impl<'a, R: BufRead> Table<'a, R> {
         Ok(Some(names))
     }
 
-    /// Reads the next row, of at most `longest` bytes; returns the line in which it begins.
-    fn next(&mut self, row: &mut ByteRecord, longest: usize) -> Result<Option<u64>, DataError> {
+    /// Reads the next row, of at most `longest` bytes; returns where it begins.
+    fn next(&mut self, row: &mut ByteRecord, longest: usize) -> Result<Option<Begin>, DataError> {
         self.rows.get_mut().room = longest;
         let read = self.rows.read_byte_record(row);
         let watched = self.rows.get_mut();
         match read {
             Ok(is_row) => {
-                if watched.ended && watched.state == State::Quoted && watched.lines.len() <= 1 {
+                if watched.ended && watched.is_quoted() && watched.rows.len() <= 1 {
                     return Err(DataError::line(
                         self.path,
                         watched.quote_line,
@@ -155,10 +161,10 @@ impl<'a, R: BufRead> Table<'a, R> {
                          double it where it is meant",
                     ));
                 }
-                Ok(watched.lines.pop_front().filter(|_| is_row))
+                Ok(watched.rows.pop_front().filter(|_| is_row))
             }
             Err(error) => {
-                let line = watched.lines.front().copied().unwrap_or(watched.line);
+                let line = watched.rows.front().map_or(watched.line, |row| row.line);
                 let is_long = watched.is_long;
                 match error.into_kind() {
                     ErrorKind::Io(_) if is_long => Err(DataError::line(
@@ -207,87 +213,6 @@ fn separator(path: &Path, first: &[u8]) -> u8 {
     }
 }
 
-/// State of the row scanner, by the same rules as the CSV reader.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// Scanner state: before the first byte of a row.
-    Row,
-    /// Scanner state: before the first byte of a column other than the first.
-    Column,
-    Plain,
-    Quoted,
-    /// Scanner state: after a quote in quoted text, which is either its end or the first of a doubled quote.
-    Quote,
-}
-
-/// Input of the CSV reader that tracks the line in which each row begins and whether a quote is left open, which the
-/// reader does not report.
-struct Watched<R> {
-    bytes: R,
-    separator: u8,
-    state: State,
-    line: u64,
-    /// Line numbers at which the rows begin that were not returned yet.
-    lines: VecDeque<u64>,
-    /// Line number of the last opening quote.
-    quote_line: u64,
-    /// Number of bytes that the current row may still have.
-    room: usize,
-    is_long: bool,
-    ended: bool,
-}
-
-impl<R: BufRead> Watched<R> {
-    fn new(bytes: R, separator: u8) -> Self {
-        Self {
-            bytes,
-            separator,
-            state: State::Row,
-            line: 1,
-            lines: VecDeque::new(),
-            quote_line: 1,
-            room: 0,
-            is_long: false,
-            ended: false,
-        }
-    }
-
-    fn watch(&mut self, byte: u8) {
-        let is_end = byte == b'\n' || byte == b'\r';
-        if self.state == State::Row && !is_end {
-            self.lines.push_back(self.line);
-        }
-        self.state = match (self.state, byte) {
-            (State::Quoted, b'"') => State::Quote,
-            (State::Quoted, _) | (State::Quote, b'"') => State::Quoted,
-            (_, b'\n' | b'\r') => State::Row,
-            (_, byte) if byte == self.separator => State::Column,
-            (State::Row | State::Column, b'"') => {
-                self.quote_line = self.line;
-                State::Quoted
-            }
-            _ => State::Plain,
-        };
-        self.line += u64::from(byte == b'\n');
-    }
-}
-
-impl<R: BufRead> Read for Watched<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        if self.room == 0 {
-            self.is_long = true;
-            return Err(Error::other("a row is too long"));
-        }
-        let read = self.bytes.read(buffer)?;
-        self.ended |= read == 0 && !buffer.is_empty();
-        self.room = self.room.saturating_sub(read);
-        for byte in &buffer[..read] {
-            self.watch(*byte);
-        }
-        Ok(read)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -299,11 +224,12 @@ mod tests {
         let names = table.names().map_err(said)?.unwrap_or_default();
         let mut rows = vec![(0, names)];
         let mut row = ByteRecord::new();
-        while let Some(line) = table.next(&mut row, 1 << 20).map_err(said)? {
+        while let Some(begin) = table.next(&mut row, 1 << 20).map_err(said)? {
+            begin.check()?;
             let cells = row
                 .iter()
                 .map(|cell| String::from_utf8_lossy(cell).into_owned());
-            rows.push((line, cells.collect()));
+            rows.push((begin.line, cells.collect()));
         }
         Ok(rows)
     }
@@ -365,6 +291,18 @@ mod tests {
             ("a,b\n\"1\n\n2", "a.csv:2`: has a double quote"),
             ("a,a\n", "a.csv:1`: names two columns `a`"),
             (long.as_str(), "a.csv:3`: is longer than 1 MB"),
+            (
+                "\"a\" x,b\n1,2\n",
+                "a.csv:1`: has text after the double quote",
+            ),
+            (
+                "a,b\n1,\"say \\\"hi\\\" now\"\n",
+                "has text after the double quote",
+            ),
+            (
+                "a,b\n\"Yes,\" he said,2\n",
+                "has text after the double quote",
+            ),
         ] {
             let error = rows("a.csv", text.as_bytes()).unwrap_err();
             assert!(error.contains(said), "{error}");

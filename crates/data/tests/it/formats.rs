@@ -78,6 +78,54 @@ fn any_text_is_read() {
     }
 }
 
+/// Checks that a file of records in a folder that is not valid is left out with its error, and not as one whose fields
+/// are unknown.
+#[test]
+fn broken_files_in_a_folder_are_named() {
+    let mut desk = Desk::new();
+    for number in 0..8 {
+        desk.file(&format!("all/{number}.txt"), format!("number {number}\n"));
+    }
+    desk.file("all/cut.json", "[{\"text\": \"hel");
+    desk.file("all/twice.csv", "text,text\na,b\n");
+    desk.file("all/latin.csv", b"text,caf\xe9\na,b\n");
+    desk.file("all/other.csv", "title,body\na,b\n");
+    desk.domain("all", &["all"]);
+    let dataset = desk.prepare().unwrap();
+    assert_eq!(texts(&dataset, "all").len(), 8);
+    let lines = notes(&dataset, "all").lines().join("\n");
+    for said in [
+        "no known fields (name them with `fields`): `.csv` 1",
+        "since they are not valid (the first follow): `.csv` 2, `.json` 1",
+        "all/cut.json:1`: is not JSON",
+        "all/twice.csv:1`: names two columns `text`",
+        "all/latin.csv:1`: is not UTF-8",
+    ] {
+        assert!(lines.contains(said), "{said}\n{lines}");
+    }
+}
+
+/// Checks that a domain can't have the name of a file of the dataset, and that keys in messages have quotes where a
+/// config needs them.
+#[test]
+fn names_of_domains_are_checked() {
+    let mut desk = Desk::new();
+    desk.file("a.txt", "a");
+    for (name, said) in [
+        (
+            "tokenizer.json",
+            "`domains.\"tokenizer.json\"`: a domain's name",
+        ),
+        ("a/b", "`domains.\"a/b\"`: a domain's name"),
+        ("v1.2", "`domains.\"v1.2\".heldout_paths`"),
+    ] {
+        desk.config.domains.clear();
+        desk.domain(name, &["a.txt"]);
+        let error = desk.prepare().unwrap_err().to_string();
+        assert!(error.contains(said), "{error}");
+    }
+}
+
 /// Checks that a list of records, and records one after the other, give the same documents as one record per line,
 /// numbered by their position.
 #[test]

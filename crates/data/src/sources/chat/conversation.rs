@@ -214,6 +214,6 @@ mod tests {
                 .unwrap()
                 .contains("not a list")
         );
-        assert!(read(talk, json!("[")).err().unwrap().contains("no JSON"));
+        assert!(read(talk, json!("[")).err().unwrap().contains("not JSON"));
     }
 }

@@ -173,6 +173,11 @@ impl Message {
         }
     }
 
+    /// Returns true if the message has no text.
+    pub(super) fn says_nothing(&self) -> bool {
+        self.text("content").trim().is_empty()
+    }
+
     /// Returns true if the message calls tools.
     pub(super) fn calls_tools(&self) -> bool {
         has_calls(&self.fields)
@@ -219,7 +224,7 @@ impl<'a> Keys<'a> {
 /// Keys for role and text in ShareGPT's format.
 const SHARE_GPT: (&str, &str) = ("from", "value");
 /// Keys that hold tool calls.
-const CALLS: [&str; 2] = ["tool_calls", "function_call"];
+pub(super) const CALLS: [&str; 2] = ["tool_calls", "function_call"];
 
 fn has_calls(fields: &Map<String, Value>) -> bool {
     CALLS.iter().any(|key| match fields.get(*key) {

@@ -7,12 +7,14 @@ use crate::sources::fields::TOOLS;
 use crate::sources::notes::count;
 
 /// Chat template that writes conversations as plain text: `role: content` lines. Saved with a model that was trained
-/// on such conversations, it lets any program talk with the model.
+/// on such conversations, it lets any program talk with the model. It writes the begin token, after which every
+/// document was read in training, and no space before an answer: a space belongs to the token of the answer's first
+/// word.
 pub const PLAIN_CHAT_TEMPLATE: &str = concat!(
-    "{% for message in messages %}{{ message.role + ': ' }}",
+    "{{ bos_token }}{% for message in messages %}{{ message.role + ': ' }}",
     "{% if message.role == 'assistant' %}{% generation %}{{ message.content + '\\n' }}{% endgeneration %}",
     "{% else %}{{ message.content + '\\n' }}{% endif %}{% endfor %}",
-    "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}",
+    "{% if add_generation_prompt %}{{ 'assistant:' }}{% endif %}",
 );
 
 impl Conversation {

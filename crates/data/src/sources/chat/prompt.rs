@@ -84,12 +84,28 @@ impl PromptTemplate {
         self.template.file.clone()
     }
 
-    /// Renders the messages and the beginning of the assistant's answer.
+    /// Renders the messages and the beginning of the assistant's answer. If no token ends an answer, this includes the
+    /// spaces that the template puts before the text of an answer.
     ///
     /// # Errors
     /// Fails if the template refuses the messages; the error gives the reason.
     pub fn prompt(&self, messages: &[ChatMessage]) -> Result<String, String> {
-        self.render(messages, true)
+        let prompt = self.render(messages, true)?;
+        Ok(prompt + &self.spaces_before_answer().unwrap_or_default())
+    }
+
+    /// Finds the spaces that the template writes between the end of a prompt and the text of an answer; `None` if it
+    /// writes anything else there, or if a token ends an answer.
+    fn spaces_before_answer(&self) -> Option<String> {
+        const ANSWER: &str = "polymath";
+        self.turn_separator()?;
+        let mut messages = vec![ChatMessage::new("user", "a")];
+        let prompt = self.render(&messages, true).ok()?;
+        messages.push(ChatMessage::new("assistant", ANSWER));
+        let answered = self.render(&messages, false).ok()?;
+        let (spaces, _) = answered.strip_prefix(&prompt)?.split_once(ANSWER)?;
+        let is_blank = spaces.chars().all(|letter| letter == ' ');
+        is_blank.then(|| spaces.to_owned())
     }
 
     /// Finds the added token with which the template ends a message of the assistant; `None` if it uses none.
@@ -196,8 +212,15 @@ mod tests {
         let plain = PromptTemplate::plain().unwrap();
         assert_eq!(plain.turn_end(), None);
         assert_eq!(plain.turn_separator().unwrap(), "\nuser: ");
-        let asked = plain.prompt(&[ChatMessage::new("user", "Hello")]).unwrap();
+        let hello = [ChatMessage::new("user", "Hello")];
+        let asked = plain.prompt(&hello).unwrap();
         assert_eq!(asked, "user: Hello\nassistant: ");
+        // Other programs take the prompt as the template writes it. A space at its end would be a token of its own,
+        // which training text does not have before a word.
+        assert_eq!(
+            plain.render(&hello, true).unwrap(),
+            "user: Hello\nassistant:"
+        );
         assert_eq!(template(CHATML).turn_separator(), None);
         let only_content = template("{% for m in messages %}{{ m.content }}{% endfor %}");
         assert_eq!(only_content.turn_separator(), None);

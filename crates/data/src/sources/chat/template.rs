@@ -8,7 +8,7 @@ use minijinja::{Environment, Error, ErrorKind, context};
 
 use super::conversation::Conversation;
 use super::environment::FUEL;
-use super::message::Message;
+use super::message::{CALLS, Message};
 use super::segments::{MOST_MESSAGES, Segment, mark, segments, segments_text};
 use crate::RecordNotes;
 use crate::sources::document::Part;
@@ -111,18 +111,20 @@ impl Template {
                  tool), so that the assistant's text can't be found in the result: render it to `prompt` and `response`";
             return Err(reason.to_owned().into());
         }
-        self.note_unused(conversation, &plain, notes)
+        let unused = self
+            .note_unused(conversation, &plain, notes)
             .map_err(refused)?;
-        Ok(self.split(&segments, conversation, notes))
+        let writes_calls = !unused.iter().any(|key| CALLS.contains(&key.as_str()));
+        Ok(self.split(&segments, messages, writes_calls, notes))
     }
 
-    /// Counts the keys that have no effect on the rendered text.
-    fn note_unused(
+    /// Counts the keys that have no effect on the rendered text; returns those of messages.
+    fn note_unused<'c>(
         &self,
-        conversation: &Conversation,
+        conversation: &'c Conversation,
         plain: &str,
         notes: &mut RecordNotes,
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<&'c String>, Error> {
         let Conversation { messages, tools } = conversation;
         let without = |left_out: &dyn Fn(&str) -> bool| -> Result<bool, Error> {
             let kept = messages.iter().map(|message| message.without(left_out));
@@ -140,8 +142,10 @@ impl Template {
         let every = keys.clone();
         keys.sort_unstable();
         keys.dedup();
+        let mut unused = Vec::new();
         for key in keys {
             if all || without(&|other| other == key)? {
+                unused.push(key);
                 for _ in every.iter().filter(|other| **other == key) {
                     count(&mut notes.unused_message_keys, key);
                 }
@@ -154,7 +158,7 @@ impl Template {
                 count(&mut notes.unused_keys, TOOLS);
             }
         }
-        Ok(())
+        Ok(unused)
     }
 
     /// Returns the reason why the template did not render a conversation.
@@ -178,25 +182,23 @@ impl Template {
         )
     }
 
+    /// Parts the rendered text by what is scored. `writes_calls` is false if the template leaves out the tool calls of
+    /// the messages: a message of calls alone is then an empty answer, which is not scored.
     fn split(
         &self,
         segments: &[Segment],
-        conversation: &Conversation,
+        messages: &[Message],
+        writes_calls: bool,
         notes: &mut RecordNotes,
     ) -> Vec<Part> {
-        let messages = &conversation.messages;
-        if !self.marks_generation {
-            let calls = |message: &&Message| message.is_scored && message.calls_tools();
-            notes.unscored_calls += messages.iter().filter(calls).count() as u64;
+        let calls = |message: &&Message| message.is_scored && message.calls_tools();
+        let calls = messages.iter().filter(calls).count() as u64;
+        match (writes_calls, self.marks_generation) {
+            (false, _) => notes.unwritten_calls += calls,
+            (true, false) => notes.unscored_calls += calls,
+            (true, true) => {}
         }
-        // If a message is not to be learned, its whole `{% generation %}` block is not scored.
-        let unscored_blocks: Vec<usize> = segments
-            .iter()
-            .filter_map(|segment| {
-                let message = &messages.get(segment.message?)?;
-                (message.is_answer && !message.is_scored).then_some(segment.block?)
-            })
-            .collect();
+        let unscored_blocks = unscored_blocks(segments, messages, writes_calls);
         let in_block = |segment: &Segment| {
             segment
                 .block
@@ -245,4 +247,33 @@ impl Template {
             .filter(|token| template[blank..].starts_with(token.as_str()));
         token.map(|token| blank + token.len()).max().unwrap_or(0)
     }
+}
+
+/// Returns the numbers of the `{% generation %}` blocks that are not scored: those of messages that are not to be
+/// learned, and of tool calls that the template does not write.
+fn unscored_blocks(segments: &[Segment], messages: &[Message], writes_calls: bool) -> Vec<usize> {
+    let is_unscored = |message: &Message| {
+        let is_blank = message.says_nothing() && message.calls_tools() && !writes_calls;
+        message.is_answer && (!message.is_scored || is_blank)
+    };
+    let mut unscored: Vec<usize> = segments
+        .iter()
+        .filter_map(|segment| {
+            let message = messages.get(segment.message?)?;
+            is_unscored(message).then_some(segment.block?)
+        })
+        .collect();
+    // A message without text has no segment. If there is a block for each answer, its block is known by the order.
+    let answers: Vec<&Message> = messages
+        .iter()
+        .filter(|message| message.is_answer)
+        .collect();
+    let blocks = segments.iter().filter_map(|segment| segment.block).max();
+    if blocks.map_or(0, |last| last + 1) == answers.len() {
+        let by_order = (0..)
+            .zip(answers)
+            .filter(|(_, message)| is_unscored(message));
+        unscored.extend(by_order.map(|(number, _)| number));
+    }
+    unscored
 }
