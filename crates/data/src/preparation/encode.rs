@@ -16,7 +16,9 @@ use tokenizers::Tokenizer;
 use crate::preparation::marks::{Turn, marks, turns};
 use crate::preparation::spool::{Entry, Spool, length};
 use crate::sources::document::{Part, own_text};
-use crate::tokenizer::special_tokens::{SpecialToken, SpecialTokens, Substituted};
+use crate::tokenizer::special_tokens::{
+    SpecialToken, SpecialTokens, Substituted, take_out_of_text,
+};
 use crate::tokenizer::words::Words;
 use crate::{DataError, DocumentOrigin, Grouping, Progress, ShardWriter, SplitManifest};
 
@@ -82,16 +84,21 @@ pub(crate) struct Encoded {
 
 impl Encoder {
     /// Creates an encoder for documents that begin with token `begin` and end with token `end`.
-    pub(crate) fn new(mut tokenizer: Tokenizer, ends: EndTokens) -> Self {
+    ///
+    /// # Errors
+    /// Fails if the names of special tokens can't be taken out of the tokenizer's vocabulary.
+    pub(crate) fn new(mut tokenizer: Tokenizer, ends: EndTokens) -> Result<Self, DataError> {
         // Special tokens in a document's text are plain text: a document must not end early.
         tokenizer.set_encode_special_tokens(true);
+        take_out_of_text(&mut tokenizer)
+            .map_err(|error| DataError::Tokenizer(error.to_string()))?;
         // Without a post-processor, nothing is added to the text and byte positions are not trimmed.
         tokenizer.with_post_processor(None::<tokenizers::PostProcessorWrapper>);
         let mut with_special_tokens = tokenizer.clone();
         with_special_tokens.set_encode_special_tokens(false);
         let ids = tokenizer.get_vocab(true).into_values();
         let special = SpecialTokens::of(&tokenizer);
-        Encoder {
+        Ok(Encoder {
             with_special_tokens,
             substituted: OnceLock::new(),
             longest: None,
@@ -101,7 +108,7 @@ impl Encoder {
             tokenizer,
             begin: ends.begin,
             end: ends.end,
-        }
+        })
     }
 
     /// Sets the maximum tokens of a conversation. Longer ones are cut after the last turn that fits.
@@ -263,7 +270,7 @@ mod tests {
         ENCODER.get_or_init(|| {
             let text = "In 1887 the quick brown fox, naïve as ever, jumped over 13 lazy dogs.\n\n";
             let tokenizer = train(400, vec![text.repeat(20)]).unwrap();
-            Encoder::new(tokenizer, EndTokens { begin: 0, end: 0 })
+            Encoder::new(tokenizer, EndTokens { begin: 0, end: 0 }).unwrap()
         })
     }
 
@@ -316,7 +323,7 @@ mod tests {
                 part("a rose", true),
                 Part::template("<|endoftext|>.", false).unwrap(),
             ];
-            let mut library = Encoder::new(encoder().tokenizer.clone(), EndTokens { begin: 0, end: 0 });
+            let mut library = Encoder::new(encoder().tokenizer.clone(), EndTokens { begin: 0, end: 0 }).unwrap();
             library.words = None;
             let places = |encoder: &Encoder| encoder.tokenize(&parts).unwrap();
             let (fast, slow) = (places(encoder()), places(&library));

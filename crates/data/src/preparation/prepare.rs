@@ -232,7 +232,7 @@ fn write(
     progress: &dyn Progress,
 ) -> Result<(), DataError> {
     write_durably(&config.output.join("tokenizer.json"), &json)?;
-    let mut encoder = Encoder::new(tokenizer, ends.tokens());
+    let mut encoder = Encoder::new(tokenizer, ends.tokens())?;
     let names: Vec<String> = collected.keys().cloned().collect();
     let mut grams = HeldoutGrams::new(names.len());
     for (number, domain) in collected.values().enumerate() {

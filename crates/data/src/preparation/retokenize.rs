@@ -72,7 +72,7 @@ impl Dataset {
                 spelling,
                 special,
                 stored,
-                encoder: Encoder::new(open(path)?, ends),
+                encoder: Encoder::new(open(path)?, ends)?,
             }),
         })
     }

@@ -3,7 +3,8 @@
 
 use std::collections::HashMap;
 
-use tokenizers::{AddedToken, NormalizedString, Normalizer, Tokenizer};
+use serde_json::Value;
+use tokenizers::{AddedToken, ModelWrapper, NormalizedString, Normalizer, Tokenizer};
 
 /// Marks around a number that replaces a special token. They are Unicode noncharacters, which no text contains.
 const BEGIN: char = '\u{fdd0}';
@@ -68,6 +69,51 @@ impl SpecialTokens {
         }
         found
     }
+}
+
+/// Takes the names of the special tokens out of the vocabulary of a Unigram, WordLevel or WordPiece model, which looks
+/// pieces of text up there: `</s>` in a text would otherwise be the token that ends a document. The tokens keep their
+/// IDs, and a chat template still writes them. The unknown token keeps its name.
+///
+/// # Errors
+/// Fails if the model can't be changed.
+pub(crate) fn take_out_of_text(tokenizer: &mut Tokenizer) -> tokenizers::Result<()> {
+    let is_byte_pair = matches!(tokenizer.get_model(), ModelWrapper::BPE(_));
+    if is_byte_pair {
+        return Ok(());
+    }
+    let mut model = serde_json::to_value(tokenizer.get_model())?;
+    let unknown = model["unk_token"].as_str().map(str::to_owned);
+    let unknown_id = model["unk_id"].as_u64();
+    let mut is_changed = false;
+    for (id, token) in tokenizer.get_added_tokens_decoder() {
+        let is_unknown = unknown.as_ref() == Some(&token.content) || unknown_id == Some(id.into());
+        if !token.special || is_unknown {
+            continue;
+        }
+        let hidden = format!("{BEGIN}{}{END}", token.content);
+        match &mut model["vocab"] {
+            // Pieces of a Unigram in the order of their IDs, each with its score.
+            Value::Array(pieces) => {
+                let piece = pieces.get_mut(id as usize).map(|piece| &mut piece[0]);
+                if let Some(name) = piece.filter(|name| **name == token.content) {
+                    *name = hidden.into();
+                    is_changed = true;
+                }
+            }
+            Value::Object(ids) => {
+                if let Some(id) = ids.remove(&token.content) {
+                    ids.insert(hidden, id);
+                    is_changed = true;
+                }
+            }
+            _ => {}
+        }
+    }
+    if is_changed {
+        tokenizer.with_model(serde_json::from_value::<ModelWrapper>(model)?);
+    }
+    Ok(())
 }
 
 /// A special token in a text, with its byte range.
@@ -172,6 +218,8 @@ fn survives(tokenizer: &Tokenizer, signs: &str) -> tokenizers::Result<bool> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::tokenizer::training::train;
 
@@ -207,5 +255,39 @@ mod tests {
         assert!(spelled.starts_with("<|a|>é"), "{spelled}");
         assert_eq!(&text[tokens[at + 1].from..tokens[at + 1].to], " ");
         assert_eq!(tokens.last().unwrap().to, text.len());
+    }
+
+    /// Checks for each kind of model that text with the name of a special token does not become that token, and that
+    /// the other tokens keep their IDs.
+    #[test]
+    fn names_in_text_are_not_special_tokens() {
+        let pieces = ["<unk>", "</s>", "▁a", "<", "/", "s", ">", "a"];
+        let scored: Vec<_> = (0..)
+            .zip(pieces)
+            .map(|(rank, piece)| (piece, -rank))
+            .collect();
+        let ids: HashMap<_, _> = pieces.into_iter().zip(0..).collect();
+        for model in [
+            json!({"type": "Unigram", "unk_id": 0, "vocab": scored, "byte_fallback": false}),
+            json!({"type": "WordLevel", "unk_token": "<unk>", "vocab": ids}),
+            json!({"type": "WordPiece", "unk_token": "<unk>", "vocab": ids, "continuing_subword_prefix": "",
+                   "max_input_chars_per_word": 100}),
+        ] {
+            let special = json!({"id": 1, "content": "</s>", "single_word": false, "lstrip": false, "rstrip": false,
+                                 "normalized": false, "special": true});
+            let text = json!({"version": "1.0", "added_tokens": [special], "model": model});
+            let mut tokenizer: Tokenizer = text.to_string().parse().unwrap();
+            tokenizer.set_encode_special_tokens(true);
+            let ids = |tokenizer: &Tokenizer, text: &str| {
+                tokenizer.encode(text, false).unwrap().get_ids().to_vec()
+            };
+            let plain = ids(&tokenizer, "a");
+            assert_eq!(ids(&tokenizer, "</s>"), [1], "{model}");
+            take_out_of_text(&mut tokenizer).unwrap();
+            assert!(!ids(&tokenizer, "</s>").contains(&1), "{model}");
+            assert_eq!(ids(&tokenizer, "a"), plain, "{model}");
+            tokenizer.set_encode_special_tokens(false);
+            assert_eq!(ids(&tokenizer, "</s>"), [1], "{model}");
+        }
     }
 }
