@@ -312,6 +312,12 @@ fn impossible_limits_are_refused() {
     );
     refused("asked=0.1", "no retained domain has this name");
     refused("default=-1", "expected a number of bits per byte above 0");
+    refused("0.02,0.03", "two limits for `default`, 0.02 and 0.03");
+    // A name may have a dot, which is in quotes in a key.
+    refused(
+        "v1.2=0.1",
+        "`retention.limits.\"v1.2\"`: no retained domain",
+    );
     let config = std::fs::read_to_string(at.join("finetune.toml")).unwrap();
     std::fs::write(
         at.join("finetune.toml"),

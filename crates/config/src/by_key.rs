@@ -1,4 +1,4 @@
-//! Flat view of a configuration: each value with its full dotted key.
+//! Keys of a configuration: each value with its full dotted key, and names in quotes where a key needs them.
 
 use std::collections::BTreeMap;
 
@@ -25,4 +25,19 @@ pub fn values_by_key(table: &Table) -> BTreeMap<String, Value> {
         }
     }
     values
+}
+
+/// Returns a name as a part of a dotted key, in quotes where TOML needs them. Keys in messages and overrides then have
+/// the form that a config takes.
+///
+/// ```
+/// assert_eq!(polymath_config::toml_key("law"), "law");
+/// assert_eq!(polymath_config::toml_key("v1.2"), "\"v1.2\"");
+/// ```
+pub fn toml_key(name: &str) -> String {
+    let is_bare = |letter: char| letter.is_ascii_alphanumeric() || "-_".contains(letter);
+    match !name.is_empty() && name.chars().all(is_bare) {
+        true => name.to_owned(),
+        false => Value::String(name.to_owned()).to_string(),
+    }
 }

@@ -21,7 +21,7 @@ mod missing;
 mod overrides;
 mod source;
 
-pub use by_key::values_by_key;
+pub use by_key::{toml_key, values_by_key};
 pub use count::optional_count;
 pub use source::Source;
 

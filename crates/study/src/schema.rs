@@ -4,6 +4,7 @@
 //! reference of keys is. A line that begins with `# ` is prose. One that begins with `#` and no space is a key or a
 //! table that may be set.
 
+use polymath_config::toml_key;
 use toml::Value;
 
 /// A kind of config.
@@ -193,15 +194,6 @@ pub(crate) fn free_name(name: String, is_taken: impl Fn(&str) -> bool) -> String
     let numbered = (2..).map(|number| format!("{name}-{number}"));
     let mut names = std::iter::once(name.clone()).chain(numbered);
     names.find(|name| !is_taken(name)).unwrap_or(name)
-}
-
-/// Returns a key, in quotes where TOML needs them.
-pub(crate) fn toml_key(name: &str) -> String {
-    let is_bare = |letter: char| letter.is_ascii_alphanumeric() || "-_".contains(letter);
-    match !name.is_empty() && name.chars().all(is_bare) {
-        true => name.to_owned(),
-        false => Value::String(name.to_owned()).to_string(),
-    }
 }
 
 #[cfg(test)]

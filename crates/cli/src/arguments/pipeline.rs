@@ -48,8 +48,8 @@ pub struct Finetune {
     pub train: Train,
     /// Forgetting limits: the maximum increase of the retained domains in bits per byte. One number for all, or
     /// `default=0.02,chemistry=0.01`.
-    #[arg(long, value_name = "LIMITS")]
-    pub limits: Option<String>,
+    #[arg(long, value_name = "LIMITS", value_parser = limits)]
+    pub limits: Option<LimitsConfig>,
 }
 
 #[derive(Debug, Args)]
@@ -93,7 +93,16 @@ fn limits(text: &str) -> Result<LimitsConfig, String> {
             )),
         }
     };
-    text.split(',').map(limit).collect()
+    let mut limits = LimitsConfig::new();
+    for part in text.split(',') {
+        let (domain, limit) = limit(part)?;
+        if let Some(other) = limits.insert(domain.clone(), limit) {
+            return Err(format!(
+                "two limits for `{domain}`, {other} and {limit}: give one"
+            ));
+        }
+    }
+    Ok(limits)
 }
 
 #[derive(Debug, Args)]

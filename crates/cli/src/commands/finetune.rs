@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
+use polymath_config::toml_key;
 use polymath_eval::statistics::LimitVerdict;
+use polymath_finetune::retention::LimitsConfig;
 use polymath_finetune::{Ending, FinetuneConfig, Finetuning};
 use polymath_model::ModelSource;
 use polymath_study::shell_word;
@@ -29,7 +31,7 @@ pub fn run(
     environment.check_dashboard(arguments.dashboard)?;
     arguments.limit.start()?;
     let mut overrides = arguments.overrides.clone();
-    overrides.extend(limits.iter().flat_map(|limits| as_overrides(limits)));
+    overrides.extend(limits.iter().flat_map(as_overrides));
     let config: FinetuneConfig = super::load_run(&arguments.config, &overrides)?;
     let folder = config.run.clone();
     let stages = Stages::new(environment);
@@ -109,7 +111,7 @@ fn remarks(finetuning: &Finetuning) -> String {
     let niche = finetuning.niche();
     let manifest = finetuning.niche_manifest();
     // A fine-tuning has keys of its own for what `prepare` reads from the table of a domain.
-    let key = format!("`domains.{niche}.");
+    let key = format!("`domains.{}.", toml_key(niche));
     manifest.map_or(String::new(), |domain| {
         prepare::remarks(niche, domain).replace(&key, "`")
     })
@@ -148,11 +150,10 @@ pub fn print_cost(
     dry_run::print((&plan, &finetuning.disk()), environment, measure)
 }
 
-/// Converts `0.02` or `default=0.02,chemistry=0.01` to overrides of the config.
-fn as_overrides(limits: &str) -> Vec<String> {
-    let limit = |part: &str| match part.split_once('=') {
-        Some((domain, limit)) => format!("retention.limits.{}={}", domain.trim(), limit.trim()),
-        None => format!("retention.limits.default={}", part.trim()),
-    };
-    limits.split(',').map(limit).collect()
+/// Converts limits to overrides of the config.
+fn as_overrides(limits: &LimitsConfig) -> Vec<String> {
+    let limits = limits.iter();
+    limits
+        .map(|(domain, limit)| format!("retention.limits.{}={limit:?}", toml_key(domain)))
+        .collect()
 }

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use polymath_base::bytes_text;
+use polymath_config::toml_key;
 use polymath_data::{
     DataError, Dataset, DomainManifest, GroupKind, Grouping, Packing, PrepareConfig, Split,
 };
@@ -109,6 +111,9 @@ const FEWEST: u64 = FEWEST_GROUPS as u64;
 /// more.
 const ENOUGH: u64 = FEWEST_EFFECTIVE as u64 + 1;
 
+/// Bytes of held-out text below which scores on it say nothing: a paragraph.
+const LITTLE: u64 = 512;
+
 /// Returns remarks about a domain, as lines: omitted or unexpected content, and the quality of its held-out split.
 pub fn remarks(name: &str, domain: &DomainManifest) -> String {
     let mut text = heldout_split(name, domain) + &groups(name, domain);
@@ -144,7 +149,24 @@ fn groups(name: &str, domain: &DomainManifest) -> String {
             "  {name}: passages are the groups: scores apply to new passages of the same work, not to other works\n"
         );
     }
-    text + &few(name, held, domain.train.groups + held, domain.group)
+    text + &few(name, held, domain.train.groups + held, domain.group) + &little(name, domain)
+}
+
+/// Returns a warning if the held-out documents are very short beside the text to train on; empty otherwise. A text that
+/// holds most of a domain is not held out, so that only the small ones beside it are left for that.
+fn little(name: &str, domain: &DomainManifest) -> String {
+    let (held, train) = (domain.heldout.bytes, domain.train.bytes);
+    if held >= LITTLE || held * 100 >= train {
+        return String::new();
+    }
+    format!(
+        "  {name}: {} of text are held out beside {} to train on: scores on so little say nothing. A text that holds most of \
+         a domain is never held out whole: leave the small ones out, and the end of the only text is held out, or name \
+         held-out files in `domains.{}.heldout_paths`\n",
+        bytes_text(held),
+        bytes_text(train),
+        toml_key(name)
+    )
 }
 
 /// Returns a warning if `held` held-out groups are too few, with what they can't show and how to get more; empty
@@ -171,6 +193,7 @@ fn few(name: &str, held: u64, all: u64, kind: GroupKind) -> String {
 /// Returns a sentence about how a domain of `all` groups can hold out enough of them. At most half can be held out.
 fn remedy(name: &str, held: u64, all: u64, kind: GroupKind) -> String {
     let (wanted, most) = (2 * ENOUGH, all / 2);
+    let name = toml_key(name);
     let mut ways = Vec::new();
     if most >= wanted {
         ways.push(format!(
@@ -286,9 +309,26 @@ fn ends(dataset: &Dataset) -> String {
 
 #[cfg(test)]
 mod tests {
-    use polymath_data::GroupKind;
+    use polymath_data::{DomainManifest, GroupKind};
 
-    use super::few;
+    use super::{few, little};
+
+    /// Checks the warning about a held-out split of a few bytes beside a book.
+    #[test]
+    fn little_held_out_text_is_reported() {
+        let mut domain = DomainManifest::default();
+        (domain.heldout.bytes, domain.train.bytes) = (8, 152_000);
+        let said = little("v1.2", &domain);
+        assert!(
+            said.contains("8 B of text are held out beside 152 kB")
+                && said.contains("`domains.\"v1.2\".heldout_paths`"),
+            "{said}"
+        );
+        domain.train.bytes = 700;
+        assert_eq!(little("law", &domain), "");
+        (domain.heldout.bytes, domain.train.bytes) = (600, 152_000);
+        assert_eq!(little("law", &domain), "");
+    }
 
     /// Checks the warning about few groups, which counts those in `test`: half of the held-out ones.
     #[test]

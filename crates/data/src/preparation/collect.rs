@@ -266,7 +266,8 @@ fn refuse_empty(config: &PrepareConfig, name: &str, domain: &Collected) -> Resul
     }
     let advice = format!(
         "a lone document is cut, and `heldout_fraction = {fraction}` of it held out, only where it is plain text of 512 bytes or \
-         more: give more documents, or name held-out files in `domains.{name}.heldout_paths`"
+         more: give more documents, or name held-out files in `domains.{}.heldout_paths`",
+        polymath_config::toml_key(name)
     );
     if domain.train.documents == 0 && !is_only_scored {
         return left("training", &advice);

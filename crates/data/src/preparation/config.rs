@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use polymath_config::toml_key;
 use serde::{Deserialize, Serialize};
 
 use crate::{DataError, FieldNames, GroupBy};
@@ -262,29 +263,33 @@ impl DomainConfig {
     /// Checks the table of the domain `name`.
     fn validate(&self, name: &str) -> Result<(), DataError> {
         let legal = |letter: char| letter.is_alphanumeric() || "-_ .".contains(letter);
-        if name.is_empty() || name.starts_with('.') || !name.chars().all(legal) {
+        let table = format!("domains.{}", toml_key(name));
+        // The dataset's folder has files of its own, such as `tokenizer.json`.
+        let is_file = [".json", ".jinja"].iter().any(|end| name.ends_with(end));
+        if name.is_empty() || name.starts_with('.') || is_file || !name.chars().all(legal) {
             return Err(DataError::config(
-                format!("domains.{name}"),
-                "a domain's name is also a folder's: use letters, digits, `-` and `_`",
+                table,
+                "a domain's name is also a folder's in the dataset: use letters, digits, `-` and `_`, and no ending such as \
+                 `.json`",
             ));
         }
         if self.longest_conversation.is_some_and(|tokens| tokens < 2) {
             return Err(DataError::config(
-                format!("domains.{name}.longest_conversation"),
+                format!("{table}.longest_conversation"),
                 "expected at least 2 tokens; leave it out to keep conversations whole",
             ));
         }
         if self.separator.as_ref().is_some_and(String::is_empty) {
             return Err(DataError::config(
-                format!("domains.{name}.separator"),
+                format!("{table}.separator"),
                 "is empty: give what stands between documents, or leave it out",
             ));
         }
-        self.validate_groups(name)?;
-        self.validate_fields(name)?;
+        self.validate_groups(&table)?;
+        self.validate_fields(&table)?;
         if self.paths.is_empty() && self.heldout_paths.is_empty() {
             return Err(DataError::config(
-                format!("domains.{name}.paths"),
+                format!("{table}.paths"),
                 "no files: give a list of files, folders or globs",
             ));
         }
@@ -292,10 +297,9 @@ impl DomainConfig {
     }
 
     /// Checks the configuration keys that select files and fields.
-    fn validate_fields(&self, name: &str) -> Result<(), DataError> {
-        let wrong = |key: &str, message: &str| {
-            Err(DataError::config(format!("domains.{name}.{key}"), message))
-        };
+    fn validate_fields(&self, table: &str) -> Result<(), DataError> {
+        let wrong =
+            |key: &str, message: &str| Err(DataError::config(format!("{table}.{key}"), message));
         let is_ending = |ending: &String| {
             let ending = ending.trim_start_matches('.');
             !ending.is_empty() && !ending.contains(['/', '*'])
@@ -312,16 +316,15 @@ impl DomainConfig {
             );
         }
         match &self.fields {
-            Some(fields) => fields.validate(&format!("domains.{name}.fields")),
+            Some(fields) => fields.validate(&format!("{table}.fields")),
             None => Ok(()),
         }
     }
 
     /// Checks the configuration keys that define groups.
-    fn validate_groups(&self, name: &str) -> Result<(), DataError> {
-        let wrong = |key: &str, message: &str| {
-            Err(DataError::config(format!("domains.{name}.{key}"), message))
-        };
+    fn validate_groups(&self, table: &str) -> Result<(), DataError> {
+        let wrong =
+            |key: &str, message: &str| Err(DataError::config(format!("{table}.{key}"), message));
         if self.group.is_some() && self.group_field.is_some() {
             return wrong(
                 "group",

@@ -38,7 +38,8 @@ impl Files {
 pub(crate) fn find(config: &PrepareConfig) -> Result<BTreeMap<String, Files>, DataError> {
     let mut all = BTreeMap::new();
     for (name, domain) in &config.domains {
-        let key = |key: &str| format!("domains.{name}.{key}");
+        let table = format!("domains.{}", polymath_config::toml_key(name));
+        let key = |key: &str| format!("{table}.{key}");
         let mut notes = RecordNotes::default();
         let search = |name: &str| Search::new(key(name), domain);
         let heldout = search("heldout_paths").expand(&domain.heldout_paths, &mut notes)?;

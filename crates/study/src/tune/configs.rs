@@ -4,6 +4,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use polymath_config::toml_key;
 use polymath_data::{DomainConfig, PrepareConfig, SourceSurvey, survey};
 use polymath_finetune::{FinetuneConfig, Method, RetentionConfig, name_of_texts};
 use serde::Serialize;
@@ -14,7 +15,7 @@ use super::base::TuneBase;
 use super::folder::write;
 use super::request::{Retained, refused};
 use super::{TuneFolder, TuneRequest};
-use crate::schema::{HELD_OUT, free_name, toml_key};
+use crate::schema::{HELD_OUT, free_name};
 use crate::{StudyError, shell_word};
 
 /// Least and greatest number of groups that a small niche holds out, which is a tenth of its documents. A larger niche

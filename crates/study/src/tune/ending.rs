@@ -8,7 +8,7 @@ use polymath_report::ForgettingReport;
 
 use super::folder::write;
 use super::{TuneFolder, TuneRequest};
-use crate::{StudyError, merge, write_gguf};
+use crate::{StudyError, merge, shell_word, write_gguf};
 
 /// Name of the link to the tuned model. It lets other commands open the tuning's folder like a run folder.
 const LINK: &str = "best";
@@ -81,7 +81,7 @@ pub(super) fn write_files(
         let text = format!(
             "# ollama create {} -f {}\nFROM ./{name}\n",
             ollama_name(folder),
-            folder.modelfile().display()
+            shell_word(&folder.modelfile().display().to_string())
         );
         write(&folder.modelfile(), &text)?;
     }

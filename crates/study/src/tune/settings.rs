@@ -1,12 +1,12 @@
 //! Settings `key.sub=value` of a tuning, split into those of the fine-tuning's config and those of the niche's text.
 
+use polymath_config::toml_key;
 use polymath_finetune::Method;
 use serde::Deserialize;
 
 use super::TuneRequest;
 use super::request::refused;
 use crate::StudyError;
-use crate::schema::toml_key;
 
 /// Keys that a tuning sets itself, each with the argument that decides its value.
 const DECIDED: [(&str, &str); 7] = [

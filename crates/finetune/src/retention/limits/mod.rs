@@ -28,6 +28,7 @@ pub(crate) use mix::usual_scorings;
 pub(crate) use recipe::{fill_in_method, schedule, without_text};
 pub use verdict::{DomainVerdict, Judged, LimitedDomain, LimitsVerdict};
 
+use polymath_config::toml_key;
 use polymath_data::NamedShard;
 use polymath_model::Transformer;
 
@@ -72,14 +73,16 @@ pub(crate) fn check(limits: &LimitsConfig, retained: &[&str]) -> Result<(), Fine
     for (name, limit) in limits {
         if name != DEFAULT && !retained.contains(&name.as_str()) {
             return refuse(format!(
-                "`retention.limits.{name}`: no retained domain has this name; there is `{}` (and `{DEFAULT}` stands for \
+                "`retention.limits.{}`: no retained domain has this name; there is `{}` (and `{DEFAULT}` stands for \
                  all). `retain` names the dataset of the retained domains",
+                toml_key(name),
                 retained.join("`, `")
             ));
         }
         if !(limit.is_finite() && *limit > 0.0) {
             return refuse(format!(
-                "`retention.limits.{name}` = `{limit}`: expected a number of bits per byte above 0"
+                "`retention.limits.{}` = `{limit}`: expected a number of bits per byte above 0",
+                toml_key(name)
             ));
         }
     }
