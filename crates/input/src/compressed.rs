@@ -141,6 +141,9 @@ impl<R: Read> Read for Decompressed<R> {
                 ErrorKind::UnexpectedEof => {
                     "the compressed text is incomplete: the file was cut off, fetch it again"
                 }
+                _ if error.to_string() == "Dictionary mismatch" => {
+                    "it was compressed with a dictionary, which is not read: decompress it with `zstd -d -D DICTIONARY`"
+                }
                 ErrorKind::InvalidInput | ErrorKind::InvalidData | ErrorKind::Other
                     if error.raw_os_error().is_none() =>
                 {
@@ -223,6 +226,10 @@ mod tests {
         assert!(damaged.contains("fetch"), "{damaged}");
         let followed = [gzip("one"), b"garbage".to_vec()].concat();
         assert!(read(&followed).unwrap_err().contains("not Gzip"));
+        // A frame that names dictionary 7.
+        let frame = b"\x28\xb5\x2f\xfd\x21\x07\x03\x19\0\0abc";
+        let error = read(frame).unwrap_err();
+        assert!(error.contains("`zstd -d -D DICTIONARY`"), "{error}");
         let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 7\n";
         let error = read(pointer).unwrap_err();
         assert!(error.contains("git lfs pull"), "{error}");

@@ -57,6 +57,9 @@ pub fn decode<'a>(
         .rposition(|&byte| byte == b'\n')
         .map_or(0, |at| at + 1);
     let advice = match rest {
+        _ if first_line == 1 && other_format(bytes).is_some() => {
+            other_format(bytes).unwrap_or_default()
+        }
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] if sound.is_empty() => {
             "it is UTF-16: convert it with `iconv -f utf-16 -t utf-8`"
         }
@@ -69,6 +72,39 @@ pub fn decode<'a>(
         line: first_line + newlines,
         message: format!("is not UTF-8 (byte {column} of the line): {advice}"),
     })
+}
+
+/// Returns what a file is, and how to make text of it, by its first bytes; `None` for those of an unknown format.
+fn other_format(bytes: &[u8]) -> Option<&'static str> {
+    let formats: [(&[u8], &str); 7] = [
+        (
+            b"\xff\xfe\0\0",
+            "it is UTF-32: convert it with `iconv -f utf-32 -t utf-8`",
+        ),
+        (
+            b"\0\0\xfe\xff",
+            "it is UTF-32: convert it with `iconv -f utf-32 -t utf-8`",
+        ),
+        (
+            b"BZh",
+            "it is compressed with bzip2, which is not read: decompress it with `bunzip2`",
+        ),
+        (
+            b"\xfd7zXZ",
+            "it is compressed with xz, which is not read: decompress it with `unxz`",
+        ),
+        (
+            b"\x1f\x8b",
+            "it is compressed twice with gzip: decompress it once with `gunzip`",
+        ),
+        (b"PK\x03\x04", "it is a ZIP archive: unpack it with `unzip`"),
+        (
+            b"PAR1",
+            "it is a parquet file: give it a name that ends in `.parquet`",
+        ),
+    ];
+    let found = formats.iter().find(|(first, _)| bytes.starts_with(first));
+    found.map(|(_, mend)| *mend)
 }
 
 /// Checks that a file is not a Git LFS pointer; for files that are not opened through [`open`]. A file that can't be
@@ -115,6 +151,16 @@ mod tests {
             error.contains("a.txt:2`: is not UTF-8 (byte 5 of the line)"),
             "{error}"
         );
+        for (bytes, said) in [
+            (&b"\xff\xfe\0\0h\0\0\0"[..], "UTF-32"),
+            (b"\0\0\xfe\xff\0\0\0h", "UTF-32"),
+            (b"BZh91AY&SY\xd8\x00", "`bunzip2`"),
+            (b"PK\x03\x04\x14\0\xff", "`unzip`"),
+            (b"PAR1\x15\0\xff", "`.parquet`"),
+        ] {
+            let error = read(bytes).unwrap_err();
+            assert!(error.contains(said), "{error}");
+        }
         for utf16 in [b"\xff\xfeh\0i\0", b"\xfe\xff\0h\0i"] {
             let error = read(utf16).unwrap_err();
             assert!(

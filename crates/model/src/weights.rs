@@ -110,11 +110,12 @@ pub(crate) fn read_weights(
         let file = SafetensorsFile::open(path)?;
         let (mut names, mut tensors) = (Vec::new(), Vec::new());
         for name in file.names() {
-            match places.find(&name).filter(|at| missing.remove(at)) {
-                Some(at) => {
+            match places.find(&name) {
+                Some(at) if missing.remove(&at) => {
                     tensors.push(&all[at]);
                     names.push(name);
                 }
+                Some(_) => return Err(stored_twice(&name, path)),
                 None => unused.add(name, config),
             }
         }
@@ -221,6 +222,15 @@ impl<'a> TensorIndex<'a> {
     fn find(&self, name: &str) -> Option<usize> {
         self.0.get(name).copied()
     }
+}
+
+/// Returns the error for a tensor that an earlier file, or this one under another name, already has.
+fn stored_twice(name: &str, path: &Path) -> ModelError {
+    let message = format!(
+        "has `{name}`, which the model's files before it have too, so that it is not known which one counts: one of the \
+         files is of another model, fetch them again"
+    );
+    ModelError::content(path, message)
 }
 
 /// Unused tensors of a model's files.

@@ -120,9 +120,34 @@ impl Adapter {
             .find(|name| !shapes.iter().any(|(known, _)| known == *name));
         match stranger {
             Some(name) => Err(ModelError::Architecture(format!(
-                "the adapter has a parameter `{name}`, whose projection the base does not have"
+                "the adapter has a parameter `{name}`, {}",
+                self.reason_against(name)
             ))),
             None => Ok(()),
+        }
+    }
+
+    /// Returns why a parameter is not one of the adapter, and what to do.
+    fn reason_against(&self, name: &str) -> String {
+        let has = |module: &str, of: &str| self.weights.contains_key(&format!("{module}.{of}"));
+        if let Some(module) = name.strip_suffix(&format!(".{B}"))
+            && !has(module, A)
+        {
+            return format!("and no `{module}.{A}`: the file is incomplete, fetch it again");
+        }
+        let module = [A, B, MAGNITUDE]
+            .iter()
+            .find_map(|of| name.strip_suffix(&format!(".{of}")));
+        match module {
+            None => "which is no low-rank matrix of a projection: others are not read; merge the adapter where it was made, \
+                     with PEFT's `merge_and_unload`"
+                .into(),
+            Some(module) if has(module, A) && name.ends_with(MAGNITUDE) => {
+                "which DoRA trains, and `use_dora` in its `adapter_config.json` is not true: expected config and weights of \
+                 one adapter"
+                    .into()
+            }
+            Some(_) => "whose projection the base does not have".into(),
         }
     }
 

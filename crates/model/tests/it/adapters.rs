@@ -367,3 +367,32 @@ fn operations_are_counted() {
         forward + extra
     );
 }
+
+/// Checks that a parameter that has no place in the adapter is refused with the reason.
+#[test]
+fn strange_parameters_are_refused_with_the_reason() {
+    let [dora, ..] = kinds();
+    let down = "model.layers.0.mlp.down_proj";
+    let refused = |change: &dyn Fn(&mut Adapter), said: &str| {
+        let mut adapter = learned(dora.clone());
+        change(&mut adapter);
+        let error = adapter.check(&config()).unwrap_err().to_string();
+        assert!(error.contains(said), "{error}");
+    };
+    refused(
+        &|adapter| adapter.config.dora = false,
+        "`use_dora` in its `adapter_config.json` is not true",
+    );
+    let copy = |adapter: &mut Adapter, to: &str| {
+        let tensor = adapter.weights[&format!("{down}.lora_B.weight")].clone();
+        adapter.weights.insert(to.into(), tensor);
+    };
+    refused(
+        &|adapter| copy(adapter, "lm_head.base_layer.weight"),
+        "`merge_and_unload`",
+    );
+    refused(
+        &|adapter| copy(adapter, "model.layers.0.mlp.gone_proj.lora_B.weight"),
+        "and no `model.layers.0.mlp.gone_proj.lora_A.weight`: the file is incomplete",
+    );
+}

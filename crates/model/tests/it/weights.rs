@@ -92,6 +92,17 @@ fn models_in_several_files_are_read() {
         error.contains("the parameter `model.") && error.contains("is missing"),
         "{error}"
     );
+    // A shard of another download may hold a tensor that another shard has too.
+    let (name, tensor) = all.iter().next().unwrap();
+    std::fs::write(at.join(files[1]), &second).unwrap();
+    let mut twice = candle_core::safetensors::load(at.join(files[1]), &Device::Cpu).unwrap();
+    twice.insert(name.clone(), tensor.clone());
+    save(&at.join(files[1]), twice.into_iter().collect());
+    let error = load_weights(at).unwrap_err().to_string();
+    assert!(
+        error.contains(files[1]) && error.contains(&format!("has `{name}`, which")),
+        "{error}"
+    );
     std::fs::write(at.join(files[1]), &second[..second.len() / 2]).unwrap();
     let error = load_weights(at).unwrap_err().to_string();
     assert!(
