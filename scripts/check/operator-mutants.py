@@ -35,7 +35,7 @@ TESTS = {
 }
 # Ranges of tests to try; each contains those before it.
 RANGES = ["units", "own", "all"]
-OWN, ALL = 1, 2
+ALL = 2
 
 
 def sources(crate):
@@ -94,17 +94,19 @@ class Campaign:
         work = options.work.resolve()
         self.range = RANGES.index(options.tests)
         self.tree = Tree(work, [word for name in self.packages() for word in ("-p", f"polymath-{name}")])
+        if self.range != ALL:
+            # The tests of the whole program are long to build.
+            shutil.rmtree(self.tree.path / "tests")
         self.mutants = [mutant for crate in self.crates for mutant in draw(crate, options.draw, options.seed)]
         self.outcomes = Outcomes(work / "outcomes.json")
         self.temporary = work / "tmp"
 
     def packages(self):
-        """The packages whose tests are built. Those that can be drawn are always among them, so that their campaigns share what
-        they build; the program decides on features, but its own integration tests are long to build."""
+        """The packages whose tests are built. The program is always among them, since it decides on features."""
         others = [test for crate in self.crates for test in TESTS[crate]] if self.range == ALL else []
         units = {test.removeprefix("lib ") for test in others if test.startswith("lib ")}
         owners = {path.parts[-4] for test in others for path in ROOT.glob(f"crates/*/tests/{JOINED}/{test}.rs")}
-        return [*(["lm"] if self.range != OWN else []), *sorted({*TESTS, *units, *owners})]
+        return ["lm", *sorted({*self.crates, *units, *owners})]
 
     def outcome(self, mutant):
         """Returns the known outcome of a mutant; nothing if it survived another tree's tests, or fewer of them."""
