@@ -5,6 +5,7 @@ use predicates::str::contains;
 use serde_json::json;
 
 use crate::support::fixture::{copy_of_base, polymath, prepare, read_json as read, write};
+use crate::tune::{FEW, says, tune, write_base_and_chat};
 
 /// Checks that a tuned model stops after its answer, although its base ends texts with another token than the chat
 /// template ends turns with. The end token is written where other programs look for it, for a model and for an
@@ -125,4 +126,21 @@ fn exhausting_templates_are_an_error() {
             .code(1)
             .stderr(contains("chat_template.jinja"));
     }
+}
+
+/// Checks that a base without a chat template gets one from conversations, and that the command to chat is printed.
+#[test]
+fn a_base_without_a_template_learns_to_chat() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_base_and_chat(at);
+    std::fs::remove_file(at.join("small/chat_template.jinja")).unwrap();
+    tune(at, &["small", "chat.jsonl", FEW])
+        .assert()
+        .success()
+        .stdout(contains("polymath chat small-chat\n"))
+        .stdout(contains("polymath generate").not());
+    assert_eq!(says(at, "small-chat"), says(at, "small-chat/run"));
+    let template = std::fs::read_to_string(at.join("small-chat/best/chat_template.jinja")).unwrap();
+    assert!(template.starts_with("{{ bos_token }}"), "{template}");
 }

@@ -20,7 +20,7 @@ const SMALL: [&str; 4] = [
     "evaluation.max_tokens=4000",
 ];
 /// Setting that keeps the amount of text that the base generates small.
-const FEW: &str = "retention.replay.tokens=300";
+pub const FEW: &str = "retention.replay.tokens=300";
 
 /// Writes a model folder with a chat template, and conversations.
 pub fn write_base_and_chat(at: &Path) {
@@ -40,14 +40,14 @@ pub fn write_base_and_chat(at: &Path) {
     write(at, "chat.jsonl", &(0..80).map(talk).collect::<String>());
 }
 
-fn tune(at: &Path, arguments: &[&str]) -> Command {
+pub fn tune(at: &Path, arguments: &[&str]) -> Command {
     let mut command = polymath(at);
     command.arg("tune").args(arguments).args(SMALL);
     command
 }
 
 /// Returns the greedy answer of a model to the message `say 7`.
-fn says(at: &Path, model: &str) -> String {
+pub fn says(at: &Path, model: &str) -> String {
     let mut command = polymath(at);
     command.args(["chat", model, "--temperature", "0", "--max-tokens", "8"]);
     let said = command.write_stdin("say 7\n").assert().success();
@@ -97,23 +97,6 @@ fn two_commands_lead_to_a_chat() {
         .success()
         .stderr(contains("nothing left to do"));
     assert_eq!(files(&at.join("small-chat")), before);
-}
-
-/// Checks that a base without a chat template gets one from conversations, and that the command to chat is printed.
-#[test]
-fn a_base_without_a_template_learns_to_chat() {
-    let folder = tempfile::tempdir().unwrap();
-    let at = folder.path();
-    write_base_and_chat(at);
-    std::fs::remove_file(at.join("small/chat_template.jinja")).unwrap();
-    tune(at, &["small", "chat.jsonl", FEW])
-        .assert()
-        .success()
-        .stdout(contains("polymath chat small-chat\n"))
-        .stdout(contains("polymath generate").not());
-    assert_eq!(says(at, "small-chat"), says(at, "small-chat/run"));
-    let template = std::fs::read_to_string(at.join("small-chat/best/chat_template.jinja")).unwrap();
-    assert!(template.starts_with("{{ bos_token }}"), "{template}");
 }
 
 /// Checks that a GGUF file can be the base, and that an adapter is merged into a model folder.

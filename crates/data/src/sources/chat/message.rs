@@ -173,11 +173,6 @@ impl Message {
         }
     }
 
-    /// Returns true if the message has no text.
-    pub(super) fn says_nothing(&self) -> bool {
-        self.text("content").trim().is_empty()
-    }
-
     /// Returns true if the message calls tools.
     pub(super) fn calls_tools(&self) -> bool {
         has_calls(&self.fields)

@@ -253,7 +253,8 @@ impl Template {
 /// learned, and of tool calls that the template does not write.
 fn unscored_blocks(segments: &[Segment], messages: &[Message], writes_calls: bool) -> Vec<usize> {
     let is_unscored = |message: &Message| {
-        let is_blank = message.says_nothing() && message.calls_tools() && !writes_calls;
+        let has_text = !message.text("content").trim().is_empty();
+        let is_blank = !has_text && message.calls_tools() && !writes_calls;
         message.is_answer && (!message.is_scored || is_blank)
     };
     let mut unscored: Vec<usize> = segments
