@@ -162,7 +162,7 @@ mod tests {
         assert!(
             check(false, |_| ())
                 .unwrap_err()
-                .contains("interrupted after step 4: go on with `--resume`")
+                .contains("interrupted after step 4: continue with `--resume`")
         );
         assert_eq!(check(true, |state| state.finished = true), Ok(()));
         let said = check(false, |state| state.finished = true).unwrap_err();
