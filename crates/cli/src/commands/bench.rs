@@ -162,3 +162,48 @@ fn peak_memory() -> Option<u64> {
     let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
     Some(kilobytes * 1024)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks that the middle of the sorted values is taken, the upper one of two.
+    #[test]
+    fn the_median_is_in_the_middle() {
+        assert_eq!(median(vec![5.0, 1.0, 9.0, 2.0, 3.0]), 3.0);
+        assert_eq!(median(vec![4.0, 1.0, 3.0, 2.0]), 3.0);
+        assert!(median(Vec::new()).is_nan());
+    }
+
+    /// Checks every figure of the table and of the JSON by hand.
+    #[test]
+    fn a_timing_is_told_whole() {
+        let timing = Timing {
+            phases: [0.001, 0.1, 0.2, 0.0988],
+            seconds: 0.4,
+            tokens_per_second: 1280.0,
+            scoring_tokens_per_second: 3200.0,
+            flops: 5e9,
+            peak: 2e10,
+            memory: Some(300_000_000),
+            gpu_memory: Some(70_000_000),
+        };
+        let expected = serde_json::json!({
+            "tokens_per_second": 1280.0, "scoring_tokens_per_second": 3200.0, "gflops": 5.0, "peak_gflops": 20.0,
+            "peak_share": 0.25, "peak_rss_bytes": 300_000_000, "step_seconds": 0.4, "data_seconds": 0.001,
+            "forward_seconds": 0.1, "backward_seconds": 0.2, "optimizer_seconds": 0.0988, "gpu_memory_bytes": 70_000_000
+        });
+        assert_eq!(timing.json(), expected);
+        assert_eq!(
+            timing.table(),
+            "data              1.0 ms   0.2 %\n\
+             forward         100.0 ms  25.0 %\n\
+             backward        200.0 ms  50.0 %\n\
+             optimizer        98.8 ms  24.7 %\n\
+             1280 tokens/s, 5.0 of 20.0 GFLOP/s (25 %)\n\
+             scoring: 3200 tokens/s, 2.5 times as fast\n\
+             300 MB peak memory\n\
+             70 MB peak memory of the GPU\n"
+        );
+    }
+}

@@ -54,17 +54,22 @@ pub(super) fn run(config: &ResolvedPretrain, json: bool) -> Result<(), Failure> 
     let step = Step {
         counts: pace.count(Sampling::Classes)?,
         least: least_work(&architecture, shape),
-        unit: match ops.precision {
-            Precision::F32 => Unit::F32,
-            Precision::Tf32 => Unit::Tf32,
-            Precision::Bf16 => Unit::Bf16,
-        },
+        unit: unit(ops.precision),
         tokens: pace.tokens() as f64,
     };
     if json {
         results::line(&format!("{:#}", step.json()))
     } else {
         results::print(&step.table(&architecture))
+    }
+}
+
+/// Returns the unit of a GPU that computes products in a precision.
+fn unit(precision: Precision) -> Unit {
+    match precision {
+        Precision::F32 => Unit::F32,
+        Precision::Tf32 => Unit::Tf32,
+        Precision::Bf16 => Unit::Bf16,
     }
 }
 
@@ -210,5 +215,17 @@ impl Step {
             );
         }
         text + "\n" + NOTES
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks that products are timed at the rate of their precision.
+    #[test]
+    fn precisions_have_their_units() {
+        let units = [Precision::F32, Precision::Tf32, Precision::Bf16].map(unit);
+        assert_eq!(units, [Unit::F32, Unit::Tf32, Unit::Bf16]);
     }
 }

@@ -125,7 +125,18 @@ pub fn run(arguments: &arguments::Demo, environment: &Environment) -> Result<(),
     }
 
     say("6/6  Report what was gained and forgotten.");
-    let request = arguments::Report {
+    let request = report_request(arguments, &folders, base, tuned);
+    report::run(&request, environment)
+}
+
+/// Returns the report of the demo: every tuned model against the base, on the corpus that they were trained on.
+fn report_request(
+    arguments: &arguments::Demo,
+    folders: &Folders,
+    base: PathBuf,
+    tuned: Vec<PathBuf>,
+) -> arguments::Report {
+    arguments::Report {
         adapter_base: None,
         base,
         tuned,
@@ -142,8 +153,7 @@ pub fn run(arguments: &arguments::Demo, environment: &Environment) -> Result<(),
         tolerance: TOLERANCE,
         seed: arguments.seed,
         output: folders.at("report"),
-    };
-    report::run(&request, environment)
+    }
 }
 
 fn train_file(config: &Path) -> arguments::Train {
@@ -238,4 +248,79 @@ fn finetune_config(arguments: &arguments::Demo, folders: &Folders, tuning: Tunin
         steps = (arguments.steps / 10).max(1),
         every = (arguments.steps / 10 / EVALUATIONS).max(1),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks that seed, size, steps and output of the demo reach each of its steps.
+    #[test]
+    fn settings_reach_every_step() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("demo");
+        let arguments = arguments::Demo {
+            output: root.clone(),
+            megabytes: 1,
+            steps: 400,
+            seed: 7,
+        };
+        let folders = Folders { root: root.clone() };
+        let config = write_corpus(&arguments, &folders).unwrap();
+        assert_eq!(config, root.join("prepare.toml"));
+        let text = std::fs::read_to_string(&config).unwrap();
+        let prepared: PrepareConfig = toml::from_str(&text).unwrap();
+        assert_eq!((prepared.seed, prepared.output), (7, root.join("data")));
+        let names: Vec<&str> = prepared.domains.keys().map(String::as_str).collect();
+        let mut expected = school::DOMAINS.to_vec();
+        expected.sort_unstable();
+        assert_eq!(names, expected);
+        let same = school::SchoolConfig {
+            seed: 7,
+            bytes_per_domain: 1_000_000,
+        };
+        let beside = folder.path().join("beside");
+        school::write(&same, &beside).unwrap();
+        for name in school::DOMAINS {
+            let path = &prepared.domains[name].paths[0];
+            let file = Path::new(path).strip_prefix(root.join("raw")).unwrap();
+            let text = std::fs::read(path).unwrap();
+            assert!(text.len() >= 1_000_000, "{name}: {}", text.len());
+            assert!(text == std::fs::read(beside.join(file)).unwrap(), "{name}");
+        }
+
+        let table = |text: &str| text.parse::<toml::Table>().unwrap();
+        let pretraining = table(&pretrain_config(&arguments, &folders));
+        assert_eq!(pretraining["seed"].as_integer(), Some(7));
+        assert_eq!(pretraining["training"]["steps"].as_integer(), Some(400));
+        assert_eq!(pretraining["evaluation"]["every"].as_integer(), Some(80));
+        let base = root.join("checkpoints/base");
+        assert_eq!(pretraining["run"].as_str(), base.to_str());
+        let weights = pretraining["mixture"]["weights"].as_table().unwrap();
+        assert!(!weights.contains_key(school::NICHE) && weights.len() == 4);
+        for (name, weight) in weights {
+            let expected = if school::has_knowledge(name) {
+                0.3
+            } else {
+                0.2
+            };
+            assert_eq!(weight.as_float(), Some(expected), "{name}");
+        }
+        for tuning in TUNINGS {
+            let tuned = table(&finetune_config(&arguments, &folders, tuning));
+            assert_eq!(tuned["seed"].as_integer(), Some(7));
+            assert_eq!(tuned["base"].as_str(), base.to_str());
+            assert_eq!(tuned["training"]["steps"].as_integer(), Some(40));
+            assert_eq!(tuned["evaluation"]["every"].as_integer(), Some(10));
+            assert_eq!(tuned["method"].as_str(), Some(tuning.method));
+            let run = root.join("checkpoints").join(tuning.name);
+            assert_eq!(tuned["run"].as_str(), run.to_str());
+        }
+        let tuned = vec![root.join("checkpoints/full")];
+        let report = report_request(&arguments, &folders, base.clone(), tuned.clone());
+        assert_eq!((report.base, report.tuned), (base, tuned));
+        assert_eq!((report.seed, report.tolerance), (7, 0.02));
+        assert_eq!(report.output, root.join("report"));
+        assert_eq!(report.scoring.dataset, [root.join("data")]);
+    }
 }

@@ -74,6 +74,10 @@ impl Runner for ConsoleRunner<'_> {
 
 /// Prints size, time and progress of each run, and the sum of all.
 pub fn list(status: &SweepStatus) -> Result<(), Failure> {
+    results::print(&listing(status))
+}
+
+fn listing(status: &SweepStatus) -> String {
     let mut text = String::new();
     let mut seconds = status.after.seconds();
     for run in &status.runs {
@@ -103,5 +107,63 @@ pub fn list(status: &SweepStatus) -> Result<(), Failure> {
         bytes(memory.unwrap_or(0)),
         bytes(disk)
     );
-    results::print(&text)
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use polymath_study::sweep::RunStatus;
+    use polymath_train::Cost;
+
+    use super::*;
+
+    /// Checks every figure of the list: those of each run, of the work after them, and of all together.
+    #[test]
+    fn the_list_adds_up() {
+        let cost = |parts: &[(&str, u64, f64)]| {
+            let mut cost = Cost::default();
+            for (name, times, seconds) in parts {
+                cost.add(*name, *times, *seconds);
+            }
+            cost
+        };
+        let run = |name: &str, progress, cost, [memory, disk]: [u64; 2]| RunStatus {
+            name: name.into(),
+            tokens: 1000,
+            progress,
+            memory_bytes: memory,
+            disk_bytes: disk,
+            cost,
+        };
+        let first = cost(&[("steps", 10, 5.0), ("evaluations", 2, 5.0)]);
+        let second = cost(&[("steps", 10, 12.0)]);
+        let status = SweepStatus {
+            runs: vec![
+                run(
+                    "full",
+                    Progress::ToDo,
+                    Some(first),
+                    [300_000_000, 7_000_000],
+                ),
+                run(
+                    "lora",
+                    Progress::ToDo,
+                    Some(second),
+                    [200_000_000, 2_000_000],
+                ),
+                run("frozen", Progress::Done, None, [100_000_000, 0]),
+                run("wild", Progress::Diverged, None, [100_000_000, 0]),
+            ],
+            after: cost(&[("scoring of 5 models", 5, 30.0)]),
+        };
+        assert_eq!(
+            listing(&status),
+            "full                             1000 tokens  to do, 1 min 00 s, 300.0 MB of memory\n\
+             lora                             1000 tokens  to do, 2 min 00 s, 200.0 MB of memory\n\
+             frozen                           1000 tokens  done\n\
+             wild                             1000 tokens  diverged\n\
+             scoring of 5 models      2 min 30 s\n\
+             all that is left         about 5 min 30 s, measured on a few steps; at most 300.0 MB of memory and 9.0 MB of disk\n"
+        );
+    }
 }

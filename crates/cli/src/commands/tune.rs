@@ -173,3 +173,43 @@ impl TuneRunner for TuneConsole<'_> {
         self.say(prepare::summary(dataset, folder).trim_end());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use polymath_finetune::retention::LimitsConfig;
+
+    use super::*;
+
+    /// Checks that every argument reaches the request, settings from any position, and that a file whose name has an
+    /// equals sign is a file.
+    #[test]
+    fn every_argument_reaches_the_request() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a=b.txt").display().to_string();
+        std::fs::write(&file, "text").unwrap();
+        let texts =
+            |texts: &[&str]| -> Vec<String> { texts.iter().map(|&text| text.into()).collect() };
+        let limits = [("default".to_owned(), 0.03)];
+        let mut arguments = arguments::Tune {
+            base: "base".into(),
+            data: texts(&["training.steps=3", "chat.jsonl", &file]),
+            output: None,
+            retain: texts(&["law", "fields.text=body", &file]),
+            limits: Some(limits.clone().into_iter().collect()),
+            lora: true,
+            dry_run: false,
+        };
+        let mut expected = TuneRequest {
+            base: "base".into(),
+            data: texts(&["chat.jsonl", &file]),
+            retain: texts(&["law", &file]),
+            limits: limits.into_iter().collect(),
+            method: Method::Lora,
+            settings: texts(&["training.steps=3", "fields.text=body"]),
+        };
+        assert_eq!(request(&arguments), expected);
+        (arguments.limits, arguments.lora) = (None, false);
+        (expected.limits, expected.method) = (LimitsConfig::new(), Method::Full);
+        assert_eq!(request(&arguments), expected);
+    }
+}
