@@ -1,6 +1,8 @@
 //! Tests of the dashboard through the binary, in a pseudo-terminal.
 #![cfg(unix)]
 
+mod bars;
+
 use std::io::{Read, Write};
 use std::num::NonZeroU16;
 use std::path::Path;
@@ -36,15 +38,19 @@ struct Session {
 }
 
 impl Session {
-    /// Starts `polymath` after another program has printed something.
+    /// Starts `polymath` with a dashboard.
     fn start(folder: &Path, arguments: &[&str]) -> Self {
+        Self::start_plain(folder, &[arguments, &["--dashboard"]].concat())
+    }
+
+    /// Starts `polymath` after another program has printed something.
+    fn start_plain(folder: &Path, arguments: &[&str]) -> Self {
         let pty = native_pty_system().openpty(PtySize::default()).unwrap();
         let mut command = CommandBuilder::new("sh");
         command.args(["-c", "echo printed before; exec \"$@\"", "sh"]);
         command.arg(assert_cmd::cargo::cargo_bin("polymath"));
         command.args(["--device", &fixture::device()]);
         command.args(arguments);
-        command.arg("--dashboard");
         command.cwd(folder);
         command.env("TERM", "xterm-256color");
         command.env("RUST_LOG", "polymath_train=info");

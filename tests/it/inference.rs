@@ -2,6 +2,8 @@
 //! same answers.
 #![cfg(unix)]
 
+mod talk;
+
 use std::path::Path;
 use std::sync::OnceLock;
 

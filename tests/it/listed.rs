@@ -261,3 +261,52 @@ fn a_removal_passes_over_runs_in_use_and_broken_ones() {
     assert_eq!([steps(&used), steps(&broken)], before);
     assert_eq!(listed(at, &["runs/used"])["runs/used"]["state"], "running");
 }
+
+/// Checks that runs are listed by the names of their folders, that a removal takes each checkpoint from its own run,
+/// and that it leaves the best one where the newest is another.
+#[test]
+fn removals_stay_within_their_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    prepare(at);
+    for run in ["second", "first", "third"] {
+        polymath(at)
+            .args(["pretrain", "pretrain.toml", &format!("run=runs/{run}")])
+            .args(["checkpoint.every=5", "checkpoint.keep=99"])
+            .assert()
+            .success();
+    }
+    for (run, step) in [("first", "step-000005"), ("second", "step-000010")] {
+        let best = at.join("runs").join(run).join("best");
+        std::fs::remove_file(&best).unwrap();
+        std::os::unix::fs::symlink(step, &best).unwrap();
+    }
+    let output = polymath(at).args(["runs", "--json"]).output().unwrap();
+    let runs: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+    let names: Vec<&str> = runs
+        .iter()
+        .map(|run| run["folder"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        names,
+        ["runs/base", "runs/first", "runs/second", "runs/third"]
+    );
+
+    let removed = 4 + 4 + 5;
+    polymath(at)
+        .args(["runs", "--prune", "--yes"])
+        .assert()
+        .success()
+        .stdout(contains(format!("removed {removed} folders, ")));
+    for (run, left) in [
+        ("first", &["step-000005", "step-000030"][..]),
+        ("second", &["step-000010", "step-000030"]),
+        ("third", &["step-000030"]),
+    ] {
+        let run = at.join("runs").join(run);
+        assert_eq!(steps(&run), left, "{}", run.display());
+        for link in ["best", "latest"] {
+            assert!(run.join(link).join("model.safetensors").is_file());
+        }
+    }
+}

@@ -16,6 +16,7 @@ mod dry_runs;
 mod elsewhere;
 mod examples;
 mod extended;
+mod figures;
 mod gguf;
 mod gpt2;
 #[cfg(feature = "hub")]

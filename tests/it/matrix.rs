@@ -1,6 +1,12 @@
 //! Test of the transfer matrix: rows are the tuned domains, columns the scored ones, and each number equals the one
 //! that `evaluate` gives on the test split.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use candle_core::Device;
+use polymath_data::{BatchShape, Dataset, MixturePart, MixtureStream, Split};
+use polymath_model::{LoadOptions, Ops, Precision};
 use serde_json::Value;
 
 use crate::support::fixture::{polymath, prepare, read_json, write};
@@ -69,6 +75,25 @@ fn rows_are_tuned_on_and_columns_scored() {
         }
     }
 
+    // They are those of the mean gradients on the training text: 8 rows of 48 tokens a batch, at least 1000 tokens.
+    let gradients = names.map(|name| gradient(at, name));
+    for (row, own) in gradients.iter().enumerate() {
+        for (column, other) in gradients.iter().enumerate() {
+            let product = |one: &[f32], next: &[f32]| -> f64 {
+                let pairs = one.iter().zip(next);
+                pairs
+                    .map(|(one, next)| f64::from(*one) * f64::from(*next))
+                    .sum()
+            };
+            let expected = product(own, other) / (product(own, own) * product(other, other)).sqrt();
+            let found = cosine(row, column);
+            assert!(
+                (found - expected).abs() < 1e-4,
+                "{row} {column}: {found} {expected}"
+            );
+        }
+    }
+
     // Two runs of one domain: the row has their means, and the early checkpoint is at half of the steps.
     let settings = [
         "output=two",
@@ -101,4 +126,43 @@ fn rows_are_tuned_on_and_columns_scored() {
         let found = row["changes"][column]["value"].as_f64().unwrap();
         assert!((found - change).abs() < 1e-6, "{found} {change}");
     }
+}
+
+/// Returns the gradient of the base on three batches of a domain's training text, all parameters in a row.
+fn gradient(at: &Path, domain: &str) -> Vec<f32> {
+    let options = LoadOptions {
+        device: Device::Cpu,
+        ops: Ops::fused(Precision::F32),
+        trainable: &|_| true,
+    };
+    let model = polymath_model::load(&at.join("runs/base/best"), &options).unwrap();
+    let dataset = Dataset::open(&at.join("data")).unwrap();
+    let part = MixturePart {
+        name: domain.into(),
+        shard: dataset.shard(domain, Split::Train).unwrap(),
+        weight: 1.0,
+    };
+    let shape = BatchShape {
+        rows: 8,
+        sequence_length: 48,
+    };
+    let begin = model.config().bos_token_id;
+    let stream = MixtureStream::new(vec![part], shape, begin, 0).unwrap();
+    let mut sums: BTreeMap<String, Vec<f32>> = BTreeMap::new();
+    for step in 0..3 {
+        let gradients = model.loss(&stream.batch(step)).unwrap().backward().unwrap();
+        for (name, parameter) in model.trainable() {
+            let Some(gradient) = gradients.get(parameter) else {
+                continue;
+            };
+            let gradient: Vec<f32> = gradient.flatten_all().unwrap().to_vec1().unwrap();
+            let sum = sums
+                .entry(name.clone())
+                .or_insert_with(|| vec![0.0; gradient.len()]);
+            sum.iter_mut()
+                .zip(gradient)
+                .for_each(|(sum, part)| *sum += part);
+        }
+    }
+    sums.into_values().flatten().collect()
 }

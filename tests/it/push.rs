@@ -1,6 +1,8 @@
 //! Tests that push checkpoints to the hub with their model cards, through the real client with its chunked store, to
 //! a local server.
 
+mod cards;
+
 use std::path::Path;
 
 use assert_cmd::Command;
@@ -56,8 +58,10 @@ fn models_are_pushed_with_a_card() {
 
     let place = ["runs/tuned", "--push", "tester/tuned", "--report", "report"];
     let more = ["--private", "--license", "mit"];
-    let shown = output(export(&hub, at, &place).args(more).arg("--dry-run"));
+    let dry = ["--dry-run", "--gguf", "tuned.gguf"];
+    let shown = output(export(&hub, at, &place).args(more).args(dry));
     assert_eq!(hub.requests(), 0, "nothing is sent");
+    assert!(!at.join("tuned.gguf").exists(), "nothing is written");
     output(export(&hub, at, &place).args(more));
     assert!(hub.is_private("tester/tuned"));
     assert_eq!(

@@ -6,7 +6,7 @@ use predicates::prelude::PredicateBooleanExt;
 use predicates::str::{contains, is_match};
 use serde_json::{Value, json};
 
-use crate::support::fixture::{PREPARE, PRETRAIN, polymath, records, succeed, write};
+use crate::support::fixture::{PREPARE, PRETRAIN, polymath, read_json, records, succeed, write};
 
 /// Prepares text for pretraining, and questions with prompts of up to about 100 tokens. Every tenth prompt is far
 /// longer than the base's context.
@@ -64,6 +64,34 @@ fn packing_is_reported_and_tokens_are_counted() {
         contains("counting ")
             .and(contains("  mean "))
             .and(contains("; best checkpoint, by mean")),
+    );
+
+    // A pretraining counts the tokens of a domain with prompts that its rows hold: 9 of the prompts are cut to 200.
+    let mixed = [
+        "pretrain",
+        "pretrain.toml",
+        "mixture.domains=[\"asked\", \"counting\"]",
+        "--dry-run",
+    ];
+    let mixed = succeed(at, &mixed);
+    let mixed = String::from_utf8(mixed.get_output().stdout.clone()).unwrap();
+    assert!(mixed.contains("rows of 200 cut 9 of them"), "{mixed}");
+    let manifest = read_json(&at.join("data/dataset.json"));
+    let tokens = |name: &str| {
+        manifest["domains"][name]["train"]["tokens"]
+            .as_f64()
+            .unwrap()
+    };
+    let asked = tokens("asked") - 9.0 * (910.0 - 200.0);
+    let share = 100.0 * asked / (asked + tokens("counting"));
+    let line = mixed
+        .lines()
+        .find(|line| line.starts_with("asked "))
+        .unwrap();
+    let shown: f64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    assert!(
+        (shown - share).abs() < 0.5,
+        "{shown} % and not {share:.1}: {mixed}"
     );
 
     let said = [

@@ -1,6 +1,8 @@
 //! Tests of `serve` through the binary: it gives the answers of `generate`, and refuses invalid and foreign requests.
 #![cfg(unix)]
 
+mod answers;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
@@ -20,6 +22,10 @@ struct Server {
 
 impl Server {
     fn start(model: &str) -> Self {
+        Self::start_with(model, &[])
+    }
+
+    fn start_with(model: &str, more: &[&str]) -> Self {
         let mut command = Command::new(assert_cmd::cargo::cargo_bin("polymath"));
         command.args([
             "--device",
@@ -30,7 +36,7 @@ impl Server {
             "0",
             "--quiet",
         ]);
-        command.current_dir(folder());
+        command.args(more).current_dir(folder());
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let line = lines.find(|line| line.as_ref().unwrap().contains("serving"));
@@ -44,6 +50,12 @@ impl Server {
 
     /// Sends a request and returns the status and the body of the response.
     fn ask(&self, head: &str, body: &str) -> (u16, String) {
+        let (head, body) = self.exchange(head, body);
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body)
+    }
+
+    /// Sends a request and returns the head and the body of the response.
+    fn exchange(&self, head: &str, body: &str) -> (String, String) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         let length = body.len();
         write!(
@@ -56,10 +68,7 @@ impl Server {
         let _ = stream.read_to_end(&mut bytes);
         let text = String::from_utf8(bytes).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        (
-            head.split(' ').nth(1).unwrap().parse().unwrap(),
-            body.to_owned(),
-        )
+        (head.to_owned(), body.to_owned())
     }
 
     fn post(&self, path: &str, body: &Value) -> (u16, Value) {

@@ -277,10 +277,12 @@ fn transfer_is_measured_and_forecast() {
         &TRANSFER.replace("seeds = [1, 2]", "domains = [\"physics\"]"),
         "`physics`",
     );
-    refused(
-        &TRANSFER.replace("early_share = 0.25", "early_share = 1.5"),
-        "`early_share` = `1.5`",
-    );
+    for share in ["1.5", "1.0", "0.0"] {
+        refused(
+            &TRANSFER.replace("early_share = 0.25", &format!("early_share = {share}")),
+            "`early_share` = `",
+        );
+    }
     refused(
         &TRANSFER.replace("[shared]", "[shared]\ndomain = \"asked\""),
         "`shared.domain`",

@@ -1,5 +1,7 @@
 //! Tests of `polymath tune`: from a base and text to a model that chats, also after an interruption.
 
+mod configs;
+
 use std::path::Path;
 
 use assert_cmd::Command;

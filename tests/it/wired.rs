@@ -7,7 +7,8 @@ use predicates::str::contains;
 use serde_json::{Value, json};
 
 use crate::support::fixture::{
-    finetune, polymath, prepare, prepare_data, read_json, records, succeed, write,
+    PREPARE, PRETRAIN, finetune, polymath, prepare, prepare_data, read_json, records, succeed,
+    write, write_corpus,
 };
 
 /// Trains a short run with these settings and returns the metrics of each step.
@@ -227,4 +228,38 @@ fn a_pretraining_is_chosen_by_the_mean_of_its_domains() {
     ended.stdout(contains(format!(
         "{mean:.4} bits per byte of the mean of 2 domains"
     )));
+}
+
+/// Checks that a run warns of domains whose held-out text is all scored during the run, so that none is left for the
+/// result.
+#[test]
+fn domains_without_a_split_are_warned_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_corpus(at);
+    let mut config = "output = \"data\"\n[tokenizer]\nvocab_size = 300\n".to_owned();
+    // One held-out document each: by their digests, those of `asked` and `counting` are in the test split.
+    for (domain, words) in [
+        ("asked", "what is it "),
+        ("counting", "one two three "),
+        ("letters", "alpha beta gamma "),
+    ] {
+        let line = serde_json::json!({ "text": words.repeat(20) });
+        write(
+            at,
+            &format!("raw/held-{domain}.jsonl"),
+            &format!("{line}\n"),
+        );
+        config += &format!(
+            "[domains.{domain}]\npaths = [\"raw/{domain}.jsonl\"]\nheldout_paths = [\"raw/held-{domain}.jsonl\"]\n"
+        );
+    }
+    write(at, "prepare.toml", &config);
+    succeed(at, &PREPARE);
+    let warning = contains("`asked`, `counting` has no held-out document in the dev split");
+    succeed(at, &[&PRETRAIN[..], &["training.steps=2"]].concat()).stderr(warning.clone());
+    finetune(at, "full", &["training.steps=2"])
+        .assert()
+        .success()
+        .stderr(warning);
 }
