@@ -1,5 +1,7 @@
 //! Tests of `polymath audit`: the report of valid comparisons, and planted faults, each named and without a figure.
 
+mod texts;
+
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
