@@ -13,7 +13,7 @@ use candle_core::{D, Device, Tensor, Var};
 use candle_nn::ops::log_softmax;
 use polymath_data::{
     Batch, BatchShape, Dataset, MixturePart, MixtureStream, NamedShard, NoProgress, Split, prepare,
-    school,
+    synthetic,
 };
 use polymath_eval::{EvalError, HeldoutEvaluator, WindowOptions};
 use polymath_model::{
@@ -211,13 +211,13 @@ pub fn train(dataset: &Dataset, run: &Path, smoothing: f64) -> anyhow::Result<Ou
 /// Writes a small synthetic corpus into `folder` and prepares it as a dataset.
 pub fn data(folder: &Path) -> anyhow::Result<Dataset> {
     let (raw, output) = (folder.join("raw"), folder.join("data"));
-    let size = school::SchoolConfig {
+    let size = synthetic::SyntheticConfig {
         seed: 1,
         bytes_per_domain: 200_000,
     };
-    school::write(&size, &raw)?;
+    synthetic::write(&size, &raw)?;
     Ok(prepare(
-        &school::prepare_config(&raw, &output),
+        &synthetic::prepare_config(&raw, &output),
         true,
         &NoProgress,
     )?)

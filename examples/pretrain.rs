@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use candle_core::Device;
-use polymath_data::school::{self, SchoolConfig};
+use polymath_data::synthetic::{self, SyntheticConfig};
 use polymath_data::{NoProgress, prepare};
 use polymath_pretrain::Pretraining;
 use polymath_train::{EvaluationMetrics, Launch, Observer, Outcome};
@@ -20,12 +20,12 @@ impl Observer for Lines {
 /// Writes a small synthetic corpus into `folder`, prepares it, and pretrains on two of its domains.
 pub fn pretrain(folder: &Path) -> anyhow::Result<Outcome> {
     let [raw, data, run] = ["raw", "data", "run"].map(|name| folder.join(name));
-    let size = SchoolConfig {
+    let size = SyntheticConfig {
         seed: 1,
         bytes_per_domain: 200_000,
     };
-    school::write(&size, &raw)?;
-    prepare(&school::prepare_config(&raw, &data), true, &NoProgress)?;
+    synthetic::write(&size, &raw)?;
+    prepare(&synthetic::prepare_config(&raw, &data), true, &NoProgress)?;
     let config = format!(
         "dataset = {data:?}
         run = {run:?}

@@ -1,173 +1,22 @@
 //! Tests of `polymath audit`: the report of valid comparisons, and planted faults, each named and without a figure.
 
+mod models;
 mod texts;
 
 use std::cell::Cell;
-use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::path::PathBuf;
 
 use candle_core::Device;
-use polymath_model::{AdapterBase, Implementation, Precision, read_adapter, save_adapter};
+use polymath_model::{Implementation, Precision};
 use polymath_report::audit::{AuditVerdict, FindingKind};
 use polymath_study::audit::{AuditOptions, audit};
-use polymath_study::{Progress, Scored, Setup};
+use polymath_study::{Scored, Setup, StudyProgress};
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use serde_json::{Value, json};
 
-use crate::support::fixture::{PREPARE, PRETRAIN, polymath, read_json, succeed, write};
-
-const TRAINING: &str = "batch_size = 4\nlearning_rate = 1e-2\nsequence_length = 32\n[evaluation]\nevery = 6\nmax_tokens = 300\n";
-
-/// Folder with models that all tests read: two bases, an adapter and a full fine-tuning of the first as runs of this
-/// program, and copies of them as other programs would leave them (`plain`, `tuned`, `foreign`, `merged`).
-fn models() -> &'static Path {
-    static MODELS: OnceLock<tempfile::TempDir> = OnceLock::new();
-    MODELS
-        .get_or_init(|| {
-            let folder = tempfile::tempdir().unwrap();
-            train(folder.path());
-            folder
-        })
-        .path()
-}
-
-fn train(at: &Path) {
-    let mut config =
-        "output = \"data\"\nheldout_fraction = 0.2\n[tokenizer]\nvocab_size = 280\n".to_owned();
-    for name in ["counting", "letters"] {
-        let line = |number: u32| match name {
-            "counting" => (number * 31..number * 31 + 30)
-                .map(|n| format!("{n} "))
-                .collect(),
-            _ => format!("{} is letter {number} ", "abc".repeat(number as usize % 9)),
-        };
-        let lines = (0..120).map(|number| format!("{}\n", json!({ "text": line(number) })));
-        write(at, &format!("{name}.jsonl"), &lines.collect::<String>());
-        config += &format!("[domains.{name}]\npaths = [\"{name}.jsonl\"]\n");
-    }
-    write(at, "prepare.toml", &config);
-    let base = format!(
-        "dataset = \"data\"\nrun = \"base\"\n[mixture]\ndomains = [\"counting\"]\n[model]\nhidden_size = 32\n\
-         num_hidden_layers = 2\nnum_attention_heads = 4\nmax_position_embeddings = 512\n[training]\nsteps = 24\n{TRAINING}"
-    );
-    write(at, "pretrain.toml", &base);
-    let tune = format!(
-        "base = \"base/best\"\ndataset = \"data\"\ndomain = \"letters\"\nrun = \"full\"\n[training]\nsteps = 24\n{TRAINING}"
-    );
-    write(at, "finetune.toml", &tune);
-    succeed(at, &PREPARE);
-    succeed(at, &PRETRAIN);
-    succeed(at, &["pretrain", "pretrain.toml", "run=other", "seed=7"]);
-    succeed(at, &["finetune", "finetune.toml"]);
-    let lora = ["run=lora", "method=lora", "lora.rank=4"];
-    succeed(at, &[&["finetune", "finetune.toml"][..], &lora].concat());
-    succeed(at, &["merge", "lora", "-o", "merged-run"]);
-    for (run, copy) in [
-        ("base/best", "plain"),
-        ("full/best", "tuned"),
-        ("other/best", "stranger"),
-        ("merged-run", "merged"),
-    ] {
-        copy_model(&at.join(run), &at.join(copy));
-    }
-    foreign(at, "foreign", "plain");
-}
-
-/// Copies the files that any program writes for a model, without those in which this program records its base.
-fn copy_model(from: &Path, to: &Path) {
-    std::fs::create_dir(to).unwrap();
-    for name in [
-        "config.json",
-        "generation_config.json",
-        "model.safetensors",
-        "tokenizer.json",
-        "tokenizer_config.json",
-    ] {
-        if from.join(name).is_file() {
-            std::fs::copy(from.join(name), to.join(name)).unwrap();
-        }
-    }
-}
-
-/// Writes a copy of the adapter as PEFT would: with the name of its base, and without a digest of the base's weights.
-fn foreign(at: &Path, folder: &str, base: &str) {
-    let mut adapter = read_adapter(&at.join("lora/best").canonicalize().unwrap()).unwrap();
-    adapter.base = AdapterBase {
-        folder: base.into(),
-        published: None,
-        sha256: None,
-    };
-    std::fs::create_dir(at.join(folder)).unwrap();
-    save_adapter(&at.join(folder), &adapter).unwrap();
-}
-
-/// Result of one `polymath audit`: exit code, `audit.json`, console output and HTML page.
-struct Audited {
-    code: i32,
-    json: Value,
-    told: String,
-    page: String,
-}
-
-impl Audited {
-    /// Returns a value of every finding.
-    fn of_findings(&self, key: &str) -> Vec<&str> {
-        let findings = self.json["findings"].as_array().unwrap().iter();
-        findings
-            .map(|finding| finding[key].as_str().unwrap())
-            .collect()
-    }
-
-    fn kinds(&self) -> Vec<&str> {
-        self.of_findings("kind")
-    }
-
-    fn what(&self) -> String {
-        self.of_findings("what").join("\n")
-    }
-
-    /// Checks that the audit reports a finding of this kind, exits with 5, and shows no figures.
-    fn refuses(&self, kind: &str) {
-        assert_eq!(self.kinds(), [kind], "{}", self.told);
-        assert_eq!(self.code, 5, "{}", self.told);
-        assert_eq!(self.json["verdict"], "invalid");
-        assert!(
-            self.json["report"].is_null() && self.told.contains("No verdict"),
-            "{}",
-            self.told
-        );
-        for reassuring in ["kept", "bits per byte on held-out"] {
-            assert!(!self.told.contains(reassuring), "{}", self.told);
-        }
-        assert!(self.page.contains("No figures are shown"), "{}", self.page);
-    }
-}
-
-fn run(arguments: &[&str]) -> Audited {
-    let at = models();
-    let output = tempfile::tempdir().unwrap();
-    let folder = output.path().join("audit");
-    let mut command = polymath(at);
-    command
-        .arg("audit")
-        .args(arguments)
-        .args(["--tokens", "30000", "-o"])
-        .arg(&folder);
-    let ended = command.output().unwrap();
-    let told = String::from_utf8(ended.stdout).unwrap();
-    let errors = String::from_utf8(ended.stderr).unwrap();
-    assert!(
-        folder.join("audit.json").is_file(),
-        "{arguments:?}: {errors}"
-    );
-    Audited {
-        code: ended.status.code().unwrap(),
-        json: read_json(&folder.join("audit.json")),
-        told,
-        page: std::fs::read_to_string(folder.join("audit.html")).unwrap(),
-    }
-}
+use self::models::{copy_model, foreign, models, run};
+use crate::support::fixture::{polymath, read_json, succeed, write};
 
 /// Checks that whole models and adapters of other programs are reported without findings, that the base against itself
 /// is exactly 0, and that the verdict gives the exit code.
@@ -377,7 +226,7 @@ struct Swaps {
     to: PathBuf,
 }
 
-impl Progress for Swaps {
+impl StudyProgress for Swaps {
     fn say(&self, _text: &str) {}
 
     fn begin(&self, _scored: Scored) {

@@ -218,13 +218,13 @@ fn failed_pushes_report_the_sent_files() {
     hub.trouble("POST /cas/v1/xorbs", Trouble::Status("403 Forbidden"), 100);
     fails("MB had been sent. None of the 6 files is in the repository");
     assert!(names(&hub, "tester/base").is_empty());
-    hub.mend();
+    hub.repair();
     hub.trouble("/commit/", Trouble::Status("403 Forbidden"), 100);
     fails(
         "the content of all large files had been sent, the commit with the small ones was refused",
     );
     assert!(names(&hub, "tester/base").is_empty());
-    hub.mend();
+    hub.repair();
     // A single failure is retried.
     hub.trouble("/commit/", Trouble::Status("503 Service Unavailable"), 1);
     output(&mut export(&hub, at, &push));

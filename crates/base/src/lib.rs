@@ -25,7 +25,7 @@ mod staged;
 
 pub use batch::{Batch, IGNORED};
 pub use digest::{fnv1a, hexadecimal, sha256_of_bytes, sha256_of_file};
-pub use lock::{Attempt, Lock, holder, lock};
+pub use lock::{Lock, LockAttempt, holder, lock};
 pub use place::{clear_leftovers, is_leftover, remove, sync_folder};
 pub use random::{GOLDEN, mix};
 pub use regular::{exists, is_file, open, read, read_to_string};

@@ -22,7 +22,7 @@ impl Drop for Lock {
 
 /// Result of trying to take a lock file with [`lock`].
 #[derive(Debug)]
-pub enum Attempt {
+pub enum LockAttempt {
     /// This process now holds the lock.
     Locked(Lock),
     /// Another process holds the lock. Holds the ID of that process, if known.
@@ -33,18 +33,18 @@ pub enum Attempt {
 ///
 /// # Errors
 /// Fails if the file can't be written, or if `path` is a link or not a regular file.
-pub fn lock(path: &Path) -> Result<Attempt> {
+pub fn lock(path: &Path) -> Result<LockAttempt> {
     let mut file = open_to_write(path)?;
     refuse_irregular(&file.metadata()?)?;
     match file.try_lock() {
         Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Ok(Attempt::HeldBy(process_in(&mut file))),
+        Err(TryLockError::WouldBlock) => return Ok(LockAttempt::HeldBy(process_in(&mut file))),
         Err(TryLockError::Error(source)) => return Err(source),
     }
     file.set_len(0)?;
     file.seek(SeekFrom::Start(0))?;
     writeln!(file, "{}", std::process::id())?;
-    Ok(Attempt::Locked(Lock { file }))
+    Ok(LockAttempt::Locked(Lock { file }))
 }
 
 /// Returns the ID of the process that holds the lock file `path`: `None` if no process does, `Some(None)` if its ID
@@ -79,13 +79,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(".lock");
         let held = lock(&path).unwrap();
-        assert!(matches!(held, Attempt::Locked(_)));
+        assert!(matches!(held, LockAttempt::Locked(_)));
         let own = std::process::id();
-        assert!(matches!(lock(&path).unwrap(), Attempt::HeldBy(Some(id)) if id == own));
+        assert!(matches!(lock(&path).unwrap(), LockAttempt::HeldBy(Some(id)) if id == own));
         assert_eq!(holder(&path).unwrap(), Some(Some(own)));
         drop(held);
         assert_eq!(holder(&path).unwrap(), None);
-        assert!(matches!(lock(&path).unwrap(), Attempt::Locked(_)));
+        assert!(matches!(lock(&path).unwrap(), LockAttempt::Locked(_)));
         #[cfg(unix)]
         {
             let precious = folder.path().join("precious");

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use polymath_model::{Ending, Generation, SamplingConfig, TokenCache};
+use polymath_model::{Generation, SamplingConfig, StopReason, TokenCache};
 use polymath_tokenizer::TextStream;
 
 use crate::model::Encoded;
@@ -137,7 +137,7 @@ impl<'m> Engine<'m> {
         let model = self.model;
         let cache = self.cache.take();
         let cache = cache.unwrap_or_else(|| TokenCache::empty(&model.model));
-        let bytes = |token| model.spelling.bytes(token);
+        let bytes = |token| model.token_bytes.bytes(token);
         let mut generation =
             Generation::continuing(&model.model, cache, &encoded.tokens, request.sampling)?
                 .beginning_with(&encoded.spaces, &bytes);
@@ -210,7 +210,7 @@ fn write_tokens(
         }
         let Some(token) = next else {
             return Ok(match generation.ending() {
-                Some(Ending::EndToken(token)) => End::EndToken(token),
+                Some(StopReason::EndToken(token)) => End::EndToken(token),
                 _ => End::ContextFull,
             });
         };

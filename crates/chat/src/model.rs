@@ -1,8 +1,8 @@
 //! Model together with its tokenizer, chat template and sampling settings, as a conversation needs them.
 
-use polymath_data::{PromptTemplate, Spelling};
+use polymath_data::{PromptTemplate, TokenBytes};
 use polymath_model::{LoadOptions, ModelSource, SamplingConfig, Transformer};
-use polymath_tokenizer::Settings;
+use polymath_tokenizer::TokenizerSettings;
 use tokenizers::Tokenizer;
 
 use crate::defaults::unread_settings;
@@ -15,7 +15,7 @@ pub struct ChatModel {
     pub(crate) name: String,
     pub(crate) model: Transformer,
     pub(crate) tokenizer: Tokenizer,
-    pub(crate) spelling: Spelling,
+    pub(crate) token_bytes: TokenBytes,
     template: Option<PromptTemplate>,
     /// IDs of the tokens that end a turn of the chat template, and thereby an answer, in addition to the model's end
     /// tokens.
@@ -42,7 +42,7 @@ impl ChatModel {
         let tokenizer = polymath_tokenizer::open(&path)?;
         let config = model.config();
         let template = PromptTemplate::open(&path, &tokenizer, config.document_ends())?;
-        let settings = Settings::beside(&path)?;
+        let settings = TokenizerSettings::beside(&path)?;
         let named = settings.names.get("eos_token");
         let turn_end = template.as_ref().and_then(PromptTemplate::turn_end);
         let turn_ends = [named.map(|named| named.token.clone()), turn_end];
@@ -55,7 +55,7 @@ impl ChatModel {
         };
         Ok(Self {
             name: source.folder.display().to_string(),
-            spelling: Spelling::of(&tokenizer),
+            token_bytes: TokenBytes::of(&tokenizer),
             turn_ends: turn_ends.collect(),
             turn_separator: template.as_ref().and_then(PromptTemplate::turn_separator),
             // If the tokenizer's settings say that there is no begin token, the model's training texts began without
@@ -144,7 +144,7 @@ impl ChatModel {
     /// space, all of the text is returned first.
     pub(crate) fn split_spaces<'t>(&self, text: &'t str) -> (&'t str, &'t str) {
         let given = text.trim_end_matches(' ');
-        match self.spelling.some_begin_with(b" ") {
+        match self.token_bytes.some_begin_with(b" ") {
             true => text.split_at(given.len()),
             false => (text, ""),
         }

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use polymath_data::Progress;
+use polymath_data::PreparationProgress;
 use polymath_hub::Direction;
 use polymath_report::duration;
 use polymath_report::untrusted::printable;
@@ -35,7 +35,7 @@ impl Stages {
     }
 }
 
-impl Progress for Stages {
+impl PreparationProgress for Stages {
     fn begin(&self, stage: &str, total_bytes: Option<u64>) {
         let bar = match total_bytes {
             Some(total) => ProgressBar::new(total).with_style(style(
@@ -91,7 +91,7 @@ impl<'a> StudyConsole<'a> {
     }
 }
 
-impl polymath_study::Progress for StudyConsole<'_> {
+impl polymath_study::StudyProgress for StudyConsole<'_> {
     fn say(&self, text: &str) {
         self.environment.say(text);
     }

@@ -4,7 +4,7 @@ use anyhow::{Context, anyhow, bail};
 use candle_core::Device;
 use candle_core::utils::cuda_is_available;
 use polymath_model::{Implementation, ModelSource, Ops, Precision, cuda_device};
-use polymath_study::{Progress, Setup};
+use polymath_study::{Setup, StudyProgress};
 
 use crate::arguments::{Global, LogFormat, OpsChoice};
 use crate::console::StudyConsole;
@@ -57,7 +57,7 @@ impl Environment {
     }
 
     /// Returns the setup of a study that reports to `progress`.
-    pub fn setup<'a>(&self, progress: &'a dyn Progress) -> Setup<'a> {
+    pub fn setup<'a>(&self, progress: &'a dyn StudyProgress) -> Setup<'a> {
         Setup {
             device: self.device.clone(),
             implementation: self.implementation,

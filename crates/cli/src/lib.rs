@@ -90,7 +90,7 @@ fn parse() -> Result<Arguments, Failure> {
 
 fn dispatch(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.global.ops != arguments::OpsChoice::Reference {
-        polymath_model::calm_candle();
+        polymath_model::quiet_candle_threads();
     }
     polymath_model::keep_freed_memory();
     signals::install()?;

@@ -8,7 +8,7 @@ use std::error::Error;
 use std::path::Path;
 use std::time::Instant;
 
-use polymath_data::school::{self, SchoolConfig};
+use polymath_data::synthetic::{self, SyntheticConfig};
 use polymath_data::{
     Dataset, DomainConfig, NoProgress, PrepareConfig, Split, TokenizerConfig, prepare,
 };
@@ -17,11 +17,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
     let mut paths: Vec<String> = std::env::args().skip(1).collect();
     if paths.is_empty() {
-        let config = SchoolConfig {
+        let config = SyntheticConfig {
             seed: 1,
-            bytes_per_domain: 64_000_000 / school::DOMAINS.len() as u64,
+            bytes_per_domain: 64_000_000 / synthetic::DOMAINS.len() as u64,
         };
-        school::write(&config, folder.path())?;
+        synthetic::write(&config, folder.path())?;
         paths.push(format!("{}/*/documents.jsonl", folder.path().display()));
     }
 

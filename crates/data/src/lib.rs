@@ -10,11 +10,11 @@
 //! # let folder = tempfile::tempdir()?;
 //! # let at = |name: &str| folder.path().join(name);
 //! // The built-in synthetic corpus stands in for your own text.
-//! let size = school::SchoolConfig { seed: 1, bytes_per_domain: 20_000 };
-//! school::write(&size, &at("raw"))?;
+//! let size = synthetic::SyntheticConfig { seed: 1, bytes_per_domain: 20_000 };
+//! synthetic::write(&size, &at("raw"))?;
 //! let config = PrepareConfig {
 //!     heldout_fraction: 0.2,
-//!     ..school::prepare_config(&at("raw"), &at("data"))
+//!     ..synthetic::prepare_config(&at("raw"), &at("data"))
 //! };
 //! let dataset = prepare(&config, false, &NoProgress)?;
 //!
@@ -57,10 +57,10 @@ pub use preparation::config::{
 };
 pub use preparation::ledger::measure_overlaps;
 pub use preparation::prepare::prepare;
-pub use preparation::retokenize::Reading;
+pub use preparation::retokenize::RetokenizedDataset;
 pub use preparation::target_folder::TargetFolder;
 pub use preparation::texts::{Texts, prepare_texts, prepare_texts_as};
-pub use progress::{NoProgress, Progress};
+pub use progress::{NoProgress, PreparationProgress};
 pub use scoring::batches::{ScoringBatch, ScoringBatches, ScoringOptions, TokenPlace};
 pub use scoring::question::{Question, question_groups, read_questions};
 pub use scoring::task::{Task, TaskItem, read_tasks};
@@ -79,7 +79,7 @@ pub use sources::layout::FieldNames;
 pub use sources::notes::RecordNotes;
 pub use sources::survey::{SourceSurvey, survey};
 pub use synthetic as school;
-pub use tokenizer::spelling::Spelling;
+pub use tokenizer::token_bytes::TokenBytes;
 pub use tokenizer::vocabulary::{ExtendedTokenizer, NewTokens};
 
 /// Version of the rule that makes training batches of a dataset. Equal seeds, steps and datasets give equal batches

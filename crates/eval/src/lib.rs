@@ -34,7 +34,7 @@ pub use error::EvalError;
 pub use interpolation::{Endpoints, Interpolation, Shares};
 pub use questions::{answer_questions, generate_answers};
 pub use scoring::{
-    Answer, DocumentScore, DomainScores, HeldoutEvaluator, ScoredGroups, ScoresByDomain,
+    DocumentScore, DomainScores, HeldoutEvaluator, ProgressResult, ScoredGroups, ScoresByDomain,
     SplitScores, TokenScores, WindowOptions, score_shard, score_tokens, scored_groups,
 };
 pub use tasks::{EncodedTask, ItemScore, TaskEncoder, TaskScores, score_task};

@@ -107,18 +107,18 @@ pub struct WindowOptions {
 }
 
 /// Return type of a progress callback: either `()`, or a [`ControlFlow`] that can stop scoring.
-pub trait Answer {
+pub trait ProgressResult {
     /// Returns true if the scoring should stop.
     fn stops(&self) -> bool;
 }
 
-impl Answer for () {
+impl ProgressResult for () {
     fn stops(&self) -> bool {
         false
     }
 }
 
-impl Answer for ControlFlow<()> {
+impl ProgressResult for ControlFlow<()> {
     fn stops(&self) -> bool {
         self.is_break()
     }
@@ -130,7 +130,7 @@ impl Answer for ControlFlow<()> {
 /// # Errors
 /// Fails if the context is longer than the model's, if the shard is of another tokenizer or its file was truncated,
 /// or with [`EvalError::Stopped`] if `progress` stops the scoring.
-pub fn score_shard<A: Answer>(
+pub fn score_shard<A: ProgressResult>(
     model: &Transformer,
     shard: &TokenShard,
     windows: WindowOptions,
@@ -144,7 +144,7 @@ pub fn score_shard<A: Answer>(
 ///
 /// # Errors
 /// Fails as [`score_shard`] does.
-pub fn score_tokens<A: Answer>(
+pub fn score_tokens<A: ProgressResult>(
     model: &Transformer,
     shard: &TokenShard,
     windows: WindowOptions,
@@ -338,7 +338,7 @@ impl HeldoutEvaluator {
     ///
     /// # Errors
     /// Fails as [`score_shard`] does.
-    pub fn evaluate<A: Answer>(
+    pub fn evaluate<A: ProgressResult>(
         &self,
         model: &Transformer,
         progress: &mut dyn FnMut(u64, u64) -> A,

@@ -17,6 +17,7 @@
 
 mod adapter;
 mod base;
+mod base_facts;
 mod begun;
 mod config;
 mod durable;
@@ -32,16 +33,18 @@ mod resolve;
 pub mod retention;
 mod run;
 mod selection;
+mod training_defaults;
 mod tuning;
 mod vocabulary;
 
 pub use adapter::choose_adapter;
+pub use base_facts::BaseFacts;
 pub use config::{FinetuneConfig, VocabularyConfig};
 pub use ending::{Divergence, Ending};
 pub use error::FinetuneError;
 pub use lineage::{Lineage, Stage, chosen_on, datasets_of};
 pub use niche::{name_of_texts, new_niche_name};
-pub use resolve::{BaseFacts, ResolvedFinetune};
+pub use resolve::ResolvedFinetune;
 pub use retention::RetentionConfig;
 pub use selection::{FrozenConfig, Method, select};
 pub use tuning::Finetuning;

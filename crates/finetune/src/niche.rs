@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use polymath_data::{
-    Dataset, DatasetDomain, DomainConfig, NamedShard, Progress, Reading, Split, Texts, TokenShard,
-    prepare_texts_as,
+    Dataset, DatasetDomain, DomainConfig, NamedShard, PreparationProgress, RetokenizedDataset,
+    Split, Texts, TokenShard, prepare_texts_as,
 };
 use polymath_model::EndTokens;
 
@@ -165,7 +165,7 @@ pub(crate) fn prepare_niche(
     config: &FinetuneConfig,
     output: &Path,
     raw: RawNiche,
-    progress: &dyn Progress,
+    progress: &dyn PreparationProgress,
 ) -> Result<Dataset, FinetuneError> {
     let texts = Texts {
         output: output.to_path_buf(),
@@ -233,7 +233,7 @@ impl TokenReader<'_> {
     }
 
     /// Returns the dataset in the tokens of the model, retokenized if necessary.
-    pub fn read(self, dataset: &Dataset) -> Result<Reading<'_>, FinetuneError> {
+    pub fn read(self, dataset: &Dataset) -> Result<RetokenizedDataset<'_>, FinetuneError> {
         Ok(dataset.read_by(self.tokenizer, self.ends)?)
     }
 
@@ -258,12 +258,13 @@ impl TokenReader<'_> {
             dataset,
             name: niche,
         } = niche;
-        let heldout = |reading: &Reading, name: &str| -> Result<NamedShard, FinetuneError> {
-            Ok(NamedShard {
-                name: name.to_owned(),
-                shard: reading.shard(name, Split::Heldout)?,
-            })
-        };
+        let heldout =
+            |reading: &RetokenizedDataset, name: &str| -> Result<NamedShard, FinetuneError> {
+                Ok(NamedShard {
+                    name: name.to_owned(),
+                    shard: reading.shard(name, Split::Heldout)?,
+                })
+            };
         let mut watched = vec![heldout(&self.read(dataset)?, niche)?];
         let Some(retained) = retained else {
             return Ok(watched);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use candle_core::utils::cuda_is_available;
-use polymath_data::{Dataset, Progress, fitting_length};
+use polymath_data::{Dataset, PreparationProgress, fitting_length};
 use polymath_model::{HEAD, LoraConfig, ModelConfig, TokenizerFiles, available_memory};
 use polymath_train::saved_config;
 
@@ -16,8 +16,8 @@ use crate::niche::{
     NicheData, RawNiche, TokenReader, choose_niche, name_niche, niche_folder, prepare_niche,
 };
 use crate::recipe::base_optimizer;
-use crate::resolve::DEFAULT_SEQUENCE;
 use crate::retention::{RetainedText, RetentionFacts, limits, retained_domains};
+use crate::training_defaults::DEFAULT_SEQUENCE;
 use crate::tuning::Trained;
 use crate::vocabulary::Extension;
 use crate::{BaseFacts, FinetuneConfig, FinetuneError, Finetuning, choose_adapter, select};
@@ -35,7 +35,10 @@ impl Finetuning {
     ///
     /// # Errors
     /// Fails with every error that can be found before training.
-    pub fn open(config: FinetuneConfig, progress: &dyn Progress) -> Result<Self, FinetuneError> {
+    pub fn open(
+        config: FinetuneConfig,
+        progress: &dyn PreparationProgress,
+    ) -> Result<Self, FinetuneError> {
         Self::open_for(Purpose::Train, config, progress)
     }
 
@@ -44,14 +47,17 @@ impl Finetuning {
     ///
     /// # Errors
     /// Fails like [`Self::open`].
-    pub fn inspect(config: FinetuneConfig, progress: &dyn Progress) -> Result<Self, FinetuneError> {
+    pub fn inspect(
+        config: FinetuneConfig,
+        progress: &dyn PreparationProgress,
+    ) -> Result<Self, FinetuneError> {
         Self::open_for(Purpose::Inspect, config, progress)
     }
 
     fn open_for(
         purpose: Purpose,
         mut config: FinetuneConfig,
-        progress: &dyn Progress,
+        progress: &dyn PreparationProgress,
     ) -> Result<Self, FinetuneError> {
         let has_begun = complete(&mut config)?;
         let scratch = tempfile::tempdir().map_err(|source| FinetuneError::File {
@@ -296,7 +302,7 @@ fn datasets(
     config: &FinetuneConfig,
     niche_folder: &Path,
     reader: TokenReader,
-    progress: &dyn Progress,
+    progress: &dyn PreparationProgress,
 ) -> Result<(Dataset, Option<Dataset>), FinetuneError> {
     let source = config.niche()?;
     let retained = config.retain.as_deref().map(Dataset::open).transpose()?;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use polymath_train::{OptimizerChoice, Training};
 
-use crate::{FinetuneConfig, FinetuneError, Lineage, Method, resolve::BaseFacts};
+use crate::{FinetuneConfig, FinetuneError, Lineage, Method, base_facts::BaseFacts};
 
 /// Default weight decay of a fine-tuning: none. Decay pulls parameters towards zero, and so away from the base. An
 /// adapter's matrices do not decay either, although they start without an effect on the base.

@@ -4,48 +4,15 @@ use std::path::PathBuf;
 
 use polymath_data::{FieldNames, GroupBy, OnBadRecord, PairForm};
 use polymath_model::LoraConfig;
-use polymath_train::{
-    BATCH_SIZE, Checkpointing, Evaluation, Length, OptimizerChoice, Training, TrainingDefaults,
-};
+use polymath_train::{Checkpointing, Evaluation, Training};
 use serde::Serialize;
 
-use crate::recipe::{WEIGHT_DECAY, default_optimizer, learning_rate};
+use crate::base_facts::BaseFacts;
 use crate::retention::limits;
+use crate::training_defaults::length_choices;
 use crate::{
     FinetuneConfig, FinetuneError, FrozenConfig, Method, RetentionConfig, VocabularyConfig,
 };
-
-/// Default row length in tokens for text without prompts. The base's own context may be far longer than a CPU can train
-/// on in reasonable time.
-pub(crate) const DEFAULT_SEQUENCE: usize = 256;
-/// Default number of passes over the niche, as (maximum number of tokens in the niche, passes). Larger niches get one
-/// pass.
-const EPOCHS: [(u64, u64); 2] = [(1_000_000, 3), (5_000_000, 2)];
-/// Number of steps that a run should have at least. The default batch size is lowered to reach it, as far as possible.
-const STEPS: u64 = 100;
-/// Lower bound of the default batch size, in rows.
-const FEWEST_ROWS: u64 = 4;
-
-/// Number of tokens that an adapter's training computes in one pass (gradient accumulation adds up the rest): enough
-/// for fast matrix products.
-const ADAPTER_TOKENS: usize = 2048;
-
-/// Properties of the base and of the niche's data that determine the defaults.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct BaseFacts {
-    /// Maximum context of the base in tokens.
-    pub context: usize,
-    /// Number of parameters of the base.
-    pub parameters: u64,
-    /// Optimizer that the base was trained with, if known.
-    pub optimizer: Option<OptimizerChoice>,
-    /// Row length in tokens that fits the niche's examples, if these have prompts.
-    pub fitting: Option<usize>,
-    /// Number of training tokens in the niche.
-    pub epoch_tokens: u64,
-    /// Share of padding among the positions of a batch.
-    pub padding: f64,
-}
 
 /// Configuration of a fine-tuning with every default filled in. It is saved as the run's `run.toml`.
 #[derive(Debug, Clone, Serialize)]
@@ -108,38 +75,6 @@ impl ResolvedFinetune {
 }
 
 impl FinetuneConfig {
-    /// Returns the `[training]` table with every default filled in. It is not validated yet.
-    pub(crate) fn training(&self, facts: &BaseFacts) -> Training {
-        let sequence_length = match facts.fitting {
-            Some(fitting) => fitting,
-            None => facts.context.min(DEFAULT_SEQUENCE),
-        };
-        let chosen = default_optimizer(self.method, facts.optimizer);
-        let optimizer = self.training.optimizer.unwrap_or(chosen);
-        let mut defaults = TrainingDefaults {
-            length: Length::Tokens(chosen_tokens(facts.epoch_tokens)),
-            batch_size: BATCH_SIZE,
-            sequence_length,
-            learning_rate: learning_rate(facts.parameters, self.method, optimizer),
-            optimizer: chosen,
-            weight_decay: WEIGHT_DECAY,
-            padding: facts.padding,
-            epoch_tokens: facts.epoch_tokens,
-            // Frozen weights have no gradients to sum, so that parts of an adapter's step cost little time.
-            tokens_at_once: self.method.adapts().then_some(ADAPTER_TOKENS),
-        };
-        let passes = self.training.epochs;
-        if passes.is_some() || !self.training.has_length() {
-            let length = self.training.sequence_length.unwrap_or(sequence_length);
-            let tokens = match passes {
-                Some(passes) => (facts.epoch_tokens as f64 * passes) as u64,
-                None => chosen_tokens(facts.epoch_tokens),
-            };
-            defaults.batch_size = chosen_rows(tokens, length);
-        }
-        self.training.resolve(&defaults)
-    }
-
     /// Returns the configuration with every default filled in.
     ///
     /// # Errors
@@ -165,13 +100,6 @@ impl FinetuneConfig {
             true => limits::schedule(&self.evaluation, total),
             false => self.evaluation.resolve(total),
         };
-        let mut free = vec!["extensions", "fields"];
-        if self.evaluation.every.is_none() && !is_limited {
-            free.push("evaluation.every");
-        }
-        if self.checkpoint.every.is_none() {
-            free.push("checkpoint.every");
-        }
         let lora = match self.method.adapts() {
             true => Some(self.lora.clone().unwrap_or_default()),
             false => self.lora.clone(),
@@ -200,49 +128,33 @@ impl FinetuneConfig {
             retention,
             checkpoint: self.checkpoint.resolve(&evaluation),
             evaluation,
-            free,
-            choices: match self.training.has_length() {
-                true => self.optimization_choices(&training, facts),
-                false => {
-                    let mut choices = length_choices(&training, facts);
-                    choices.extend(self.optimization_choices(&training, facts));
-                    choices
-                }
-            },
+            free: self.free_keys(is_limited),
+            choices: self.choices(&training, facts),
             training,
         })
     }
-}
 
-/// Returns sentences for the user about the run length and batch size that were chosen by default.
-fn length_choices(training: &Training, facts: &BaseFacts) -> Vec<String> {
-    let Length::Tokens(tokens) = training.length else {
-        return Vec::new();
-    };
-    let passes = tokens as f64 / facts.epoch_tokens.max(1) as f64;
-    vec![
-        format!(
-            "length: {tokens} tokens, {passes:.0} passes over {} of the niche (`training.epochs` sets another)",
-            facts.epoch_tokens
-        ),
-        format!(
-            "rows: {} of {} tokens in a step (`training.batch_size` sets another number)",
-            training.batch_size, training.sequence_length
-        ),
-    ]
-}
+    /// Returns the keys that this config does not set and that affect no weight.
+    fn free_keys(&self, is_limited: bool) -> Vec<&'static str> {
+        let mut free = vec!["extensions", "fields"];
+        if self.evaluation.every.is_none() && !is_limited {
+            free.push("evaluation.every");
+        }
+        if self.checkpoint.every.is_none() {
+            free.push("checkpoint.every");
+        }
+        free
+    }
 
-/// Returns the default number of training tokens for a niche of `epoch_tokens` tokens.
-fn chosen_tokens(epoch_tokens: u64) -> u64 {
-    let found = EPOCHS.iter().find(|(most, _)| epoch_tokens <= *most);
-    (epoch_tokens * found.map_or(1, |(_, epochs)| *epochs)).max(1)
-}
-
-/// Returns the default batch size in rows: a power of two that gives a run of `tokens` tokens enough steps.
-fn chosen_rows(tokens: u64, sequence_length: usize) -> usize {
-    let most = (tokens / (STEPS * sequence_length.max(1) as u64)).max(1);
-    let rows = (most / 2 + 1).next_power_of_two();
-    rows.clamp(FEWEST_ROWS, BATCH_SIZE as u64) as usize
+    /// Returns sentences for the user about the defaults of the `[training]` table that were chosen.
+    fn choices(&self, training: &Training, facts: &BaseFacts) -> Vec<String> {
+        let mut choices = match self.training.has_length() {
+            true => Vec::new(),
+            false => length_choices(training, facts),
+        };
+        choices.extend(self.optimization_choices(training, facts));
+        choices
+    }
 }
 
 #[cfg(test)]

@@ -76,13 +76,13 @@ pub fn parse_json(text: &str) -> Result<Json, JsonError> {
         }
         Err(error) => error,
     };
-    if let Some((mended, lone_surrogate)) = mend(text)
-        && let Ok(value) = serde_json::from_str(&mended)
+    if let Some((repaired, lone_surrogate)) = repair(text)
+        && let Ok(value) = serde_json::from_str(&repaired)
     {
         return Ok(Json {
             value,
             lone_surrogate,
-            standard: Some(mended),
+            standard: Some(repaired),
         });
     }
     let (line, column) = (error.line() as u64, error.column() as u64);
@@ -97,19 +97,19 @@ pub fn parse_json(text: &str) -> Result<Json, JsonError> {
 
 /// Replaces the marker character of lone surrogates by U+FFFD in all strings of a JSON value.
 fn replaced(value: Value, lone_surrogate: char) -> Value {
-    let mend = |text: String| match text.contains(lone_surrogate) {
+    let repair = |text: String| match text.contains(lone_surrogate) {
         true => text.replace(lone_surrogate, "\u{fffd}"),
         false => text,
     };
     match value {
-        Value::String(text) => Value::String(mend(text)),
+        Value::String(text) => Value::String(repair(text)),
         Value::Array(values) => values
             .into_iter()
             .map(|value| replaced(value, lone_surrogate))
             .collect(),
         Value::Object(fields) => fields
             .into_iter()
-            .map(|(name, value)| (mend(name), replaced(value, lone_surrogate)))
+            .map(|(name, value)| (repair(name), replaced(value, lone_surrogate)))
             .collect(),
         other => other,
     }
@@ -117,17 +117,17 @@ fn replaced(value: Value, lone_surrogate: char) -> Value {
 
 /// Converts JSON with Python's extensions to standard JSON: `null` for `NaN` and infinities, and a marker character for
 /// lone surrogates. Returns `None` if the text contains neither.
-fn mend(text: &str) -> Option<(String, Option<char>)> {
+fn repair(text: &str) -> Option<(String, Option<char>)> {
     // The marker is a Unicode noncharacter that the text does not contain.
     let marker = ('\u{fdd5}'..='\u{fdef}').find(|marker| {
         let escape = format!("\\u{:04x}", u32::from(*marker));
         !text.contains(*marker) && !text.to_ascii_lowercase().contains(&escape)
     })?;
-    let mut mended = String::with_capacity(text.len());
+    let mut repaired = String::with_capacity(text.len());
     let (mut rest, mut in_string, mut halves, mut numbers) = (text, false, 0, 0);
     let begins = |letter: char| matches!(letter, '"' | '\\' | 'N' | 'I' | '-' | '0'..='9');
     while let Some(next) = rest.find(begins) {
-        mended.push_str(&rest[..next]);
+        repaired.push_str(&rest[..next]);
         rest = &rest[next..];
         let taken = match (rest.as_bytes()[0], in_string) {
             (b'"', _) => {
@@ -137,24 +137,24 @@ fn mend(text: &str) -> Option<(String, Option<char>)> {
             (b'\\', true) => match surrogate(rest) {
                 Some(Surrogate::Lone) => {
                     halves += 1;
-                    mended.push(marker);
+                    repaired.push(marker);
                     Some(6)
                 }
                 Some(Surrogate::Pair) => {
-                    mended.push_str(&rest[..12]);
+                    repaired.push_str(&rest[..12]);
                     Some(12)
                 }
                 None => {
                     let escaped = rest[1..].chars().next().map_or(0, char::len_utf8);
-                    mended.push_str(&rest[..=escaped]);
+                    repaired.push_str(&rest[..=escaped]);
                     Some(1 + escaped)
                 }
             },
             (_, false) => {
                 let (length, is_finite) = number(rest);
                 match is_finite {
-                    true => mended.push_str(&rest[..length]),
-                    false => mended.push_str("null"),
+                    true => repaired.push_str(&rest[..length]),
+                    false => repaired.push_str("null"),
                 }
                 numbers += usize::from(!is_finite);
                 (length > 0).then_some(length)
@@ -162,13 +162,13 @@ fn mend(text: &str) -> Option<(String, Option<char>)> {
             _ => None,
         };
         let taken = taken.unwrap_or_else(|| {
-            mended.push_str(&rest[..1]);
+            repaired.push_str(&rest[..1]);
             1
         });
         rest = &rest[taken..];
     }
-    mended.push_str(rest);
-    (halves + numbers > 0).then_some((mended, (halves > 0).then_some(marker)))
+    repaired.push_str(rest);
+    (halves + numbers > 0).then_some((repaired, (halves > 0).then_some(marker)))
 }
 
 enum Surrogate {

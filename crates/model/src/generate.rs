@@ -33,12 +33,12 @@ pub struct Generation<'a> {
     drawn: u64,
     beginning: Option<RequiredText<'a>>,
     further_ends: Vec<u32>,
-    ending: Option<Ending>,
+    ending: Option<StopReason>,
 }
 
 /// Reason why a generation ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
+pub enum StopReason {
     /// The model predicted this end token.
     EndToken(u32),
     /// The context is full.
@@ -136,7 +136,7 @@ impl<'a> Generation<'a> {
     }
 
     /// Returns the reason why the generation ended; `None` if it has not ended.
-    pub fn ending(&self) -> Option<Ending> {
+    pub fn ending(&self) -> Option<StopReason> {
         self.ending
     }
 
@@ -204,7 +204,7 @@ impl Iterator for Generation<'_> {
             return None;
         }
         if self.text.len() > self.model.config().max_position_embeddings {
-            self.ending = Some(Ending::ContextFull);
+            self.ending = Some(StopReason::ContextFull);
             return None;
         }
         let token = match self.advance() {
@@ -212,7 +212,7 @@ impl Iterator for Generation<'_> {
             Err(error) => return Some(Err(error)),
         };
         if self.model.config().ends(token) || self.further_ends.contains(&token) {
-            self.ending = Some(Ending::EndToken(token));
+            self.ending = Some(StopReason::EndToken(token));
             return None;
         }
         self.text.push(token);

@@ -76,7 +76,7 @@ pub use compose::{ConversationFrame, DocumentSampler, SampledDocument};
 pub use config::{ArchitectureConfig, Family, ModelConfig};
 pub use continuations::GreedyContinuations;
 pub use error::ModelError;
-pub use generate::{Ending, Generation};
+pub use generate::{Generation, StopReason};
 pub use gguf::{GgufExport, GgufType, export_gguf, import_gguf};
 pub use memory::{available_memory, resident_memory};
 pub use names::{EMBEDDING, HEAD, block_of, layer_of};
@@ -84,8 +84,8 @@ pub use new_rows::NewRows;
 pub use polymath_base::Batch;
 pub use polymath_ops::{
     Comparison, DeviceMemory, DistilledLoss, IGNORED, Implementation, KernelCount, Ops, Precision,
-    Sampling, Scores, Teacher, TopK, Unit, calm_candle, counted, cuda_device, device_memory,
-    has_fast_bf16, install_emulator, keep_freed_memory, processor_peak_flops,
+    Sampling, Scores, Teacher, TopK, Unit, counted, cuda_device, device_memory, has_fast_bf16,
+    install_emulator, keep_freed_memory, processor_peak_flops, quiet_candle_threads,
 };
 pub use polymath_tokenizer::EndTokens;
 pub(crate) use rope::Rope;

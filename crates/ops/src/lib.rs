@@ -86,4 +86,4 @@ pub use scores::Scores;
 pub use segments::Segments;
 pub use targets::IGNORED;
 pub use teacher::{Comparison, DistilledLoss, Teacher, TopK};
-pub use threads::calm_candle;
+pub use threads::quiet_candle_threads;

@@ -5,7 +5,7 @@
 /// Candle has a second pool of threads for these operations. Its threads spin while they wait and take the cores from
 /// the fused kernels. Call this first in a program: once another thread runs, it does nothing. The number of threads
 /// is known on Linux only; on other systems, set the variable yourself.
-pub fn calm_candle() {
+pub fn quiet_candle_threads() {
     const VARIABLE: &str = "CANDLE_NUM_THREADS";
     let alone = std::fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() == 1);
     if alone && std::env::var_os(VARIABLE).is_none() {

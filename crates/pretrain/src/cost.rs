@@ -2,7 +2,7 @@
 
 use polymath_model::{LoadOptions, Transformer};
 use polymath_train::{
-    Check, Cost, Inspection, LanguageModel, Launch, Occasions, TrainError, TrainingTask,
+    Check, Cost, EvaluationCounts, Inspection, LanguageModel, Launch, TrainError, TrainingTask,
     time_evaluation, time_steps,
 };
 
@@ -43,7 +43,7 @@ impl Pretraining {
         let newest = found.as_ref().and_then(Inspection::newest);
         let left = total - newest.map_or(0, |newest| newest.step).min(total);
         let kept = (&self.config.evaluation, &self.config.checkpoint);
-        let all = Occasions::of(total, kept, false);
+        let all = EvaluationCounts::of(total, kept, false);
         let share = |of_all: u64| (of_all * left).div_ceil(total.max(1));
         let mut cost = Cost::default();
         cost.add(format!("{left} steps"), left, time.step);

@@ -15,28 +15,26 @@
 //! ```
 
 mod config;
+mod corpus;
 mod cost;
 mod error;
+mod evaluator;
 mod resolve;
 
 pub use config::PretrainConfig;
 pub use error::PretrainError;
 pub use resolve::{DatasetFacts, ResolvedPretrain, RunSize};
 
-use std::collections::BTreeMap;
-use std::ops::ControlFlow;
-use std::sync::Arc;
-
-use polymath_data::{
-    BatchShape, Dataset, DomainSize, HeldoutSplit, MixtureConfig, MixturePart, MixtureShare,
-    MixtureStream, NamedShard, Packing, Split, TokenShard,
-};
-use polymath_eval::{EvalError, HeldoutEvaluator, WindowOptions};
+use polymath_data::{Dataset, HeldoutSplit, MixtureShare, MixtureStream, NamedShard, Split};
+use polymath_eval::{HeldoutEvaluator, WindowOptions};
 use polymath_model::{EndTokens, LoadOptions, ModelConfig, TokenizerFiles, Transformer};
 use polymath_train::{
-    DiskPlan, Evaluator, Fit, LanguageModel, Launch, Observer, Outcome, Plan, RunFolder, Score,
-    TrainError, TrainingTask, fit, saved_config,
+    DiskPlan, Fit, LanguageModel, Launch, Observer, Outcome, Plan, RunFolder, TrainingTask, fit,
+    saved_config,
 };
+
+use corpus::Corpus;
+use evaluator::MixtureEvaluator;
 
 /// A pretraining run that is ready to start: the config is valid, and the dataset is open.
 pub struct Pretraining {
@@ -179,13 +177,11 @@ impl Pretraining {
         observer: &mut dyn Observer,
     ) -> Result<Outcome, PretrainError> {
         let plan = launch.fit_memory(self.plan())?;
-        let complete = |saved: &str| {
-            let saved: PretrainConfig = toml::from_str(saved).ok()?;
-            Some(saved.resolve(&self.facts).ok()?.to_toml())
-        };
         let mut config = self.config.clone();
         let mut run =
-            RunFolder::open_resolving(&config.run, &config.to_toml(), launch.resume, &complete)?;
+            RunFolder::open_resolving(&config.run, &config.to_toml(), launch.resume, &|saved| {
+                self.complete(saved)
+            })?;
         let continued = run.lengthen(&config.training, self.stream.padding())?;
         config.training = continued.training;
         run.keep_config(config.to_toml());
@@ -213,14 +209,11 @@ impl Pretraining {
         for said in self.packings().into_iter().chain(plan.memory_choice()) {
             observer.message(&said);
         }
+        let mixture = self.mixture.iter();
         let mut heldout = MixtureEvaluator {
             evaluator: self.evaluator()?,
             transformer: &transformer,
-            trained: self
-                .mixture
-                .iter()
-                .map(|share| share.name.clone())
-                .collect(),
+            trained: mixture.map(|share| share.name.clone()).collect(),
         };
         let settings = Fit {
             training: &config.training,
@@ -242,6 +235,12 @@ impl Pretraining {
             &mut heldout,
             observer,
         )?)
+    }
+
+    /// Returns a saved config as TOML with every default filled in; `None` if it is invalid.
+    fn complete(&self, saved: &str) -> Option<String> {
+        let saved: PretrainConfig = toml::from_str(saved).ok()?;
+        Some(saved.resolve(&self.facts).ok()?.to_toml())
     }
 
     /// Initializes the model, or loads it from the checkpoint that the run resumes from.
@@ -291,120 +290,4 @@ fn continue_config(config: &mut PretrainConfig, epoch_tokens: u64) -> bool {
         config.model = saved.model;
     }
     extends
-}
-
-/// Training documents of all domains of the dataset.
-struct Corpus {
-    shards: BTreeMap<String, Arc<TokenShard>>,
-    /// Number of training tokens of each domain in one epoch.
-    sizes: Vec<DomainSize>,
-    sequence_length: usize,
-}
-
-impl Corpus {
-    fn open(dataset: &Dataset, sequence_length: usize) -> Result<Self, PretrainError> {
-        let names = dataset.domain_names().into_iter();
-        let shards = names
-            .map(|name| Ok((name.to_owned(), dataset.shard(name, Split::Train)?)))
-            .collect::<Result<BTreeMap<_, _>, PretrainError>>()?;
-        let size = |(name, shard): (&String, &Arc<TokenShard>)| {
-            let packing = Packing::of(shard, sequence_length);
-            // A domain of the mixture without a token to learn is refused later, with the reason.
-            let trained = packing
-                .map(|packing| packing.tokens)
-                .filter(|tokens| *tokens > 0);
-            DomainSize {
-                name: name.clone(),
-                tokens: trained.unwrap_or(shard.tokens()),
-            }
-        };
-        Ok(Self {
-            sizes: shards.iter().map(size).collect(),
-            shards,
-            sequence_length,
-        })
-    }
-
-    /// Returns the number of training tokens of the mixture's domains.
-    fn tokens_of(&self, mixture: &MixtureConfig) -> u64 {
-        let sizes = self.sizes.iter();
-        let included = sizes.filter(|size| mixture.includes(&size.name));
-        included.map(|size| size.tokens).sum()
-    }
-
-    /// Returns the share of each domain in the training batches. `padding` is the share of padding among the positions
-    /// of a batch.
-    fn mixture(
-        &self,
-        config: &ResolvedPretrain,
-        padding: f64,
-    ) -> Result<Vec<MixtureShare>, PretrainError> {
-        let plan = Plan::new(&config.architecture, &config.training, padding, &|_| true);
-        Ok(config.mixture.resolve(&self.sizes, plan.tokens)?)
-    }
-
-    /// Returns the batch source that mixes the domains in the given shares.
-    fn stream(
-        &self,
-        mixture: &[MixtureShare],
-        config: &ResolvedPretrain,
-    ) -> Result<MixtureStream, PretrainError> {
-        let parts = mixture.iter().map(|share| MixturePart {
-            name: share.name.clone(),
-            shard: self.shards[&share.name].clone(),
-            weight: share.weight,
-        });
-        let shape = BatchShape {
-            rows: config.training.batch_size,
-            sequence_length: self.sequence_length,
-        };
-        let parts = parts.collect();
-        let bos = config.architecture.bos_token_id;
-        Ok(MixtureStream::new(parts, shape, bos, config.seed)?)
-    }
-}
-
-/// Evaluator that scores every domain on the dev split. The best checkpoint is the one with the lowest mean over the
-/// domains of the mixture.
-struct MixtureEvaluator<'a> {
-    evaluator: HeldoutEvaluator,
-    transformer: &'a Transformer,
-    trained: Vec<String>,
-}
-
-impl Evaluator for MixtureEvaluator<'_> {
-    fn evaluate(
-        &mut self,
-        progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
-    ) -> Result<BTreeMap<String, f64>, TrainError> {
-        self.evaluator
-            .evaluate(self.transformer, progress)
-            .map_err(|error| match error {
-                EvalError::Stopped => TrainError::Stopped,
-                other => TrainError::Hook(Box::new(other)),
-            })
-    }
-
-    fn chosen_on(&self) -> Option<HeldoutSplit> {
-        self.evaluator.split()
-    }
-
-    fn warning(&self) -> Option<String> {
-        self.evaluator.warning()
-    }
-
-    fn score(&self, bits_per_byte: &BTreeMap<String, f64>) -> Score {
-        let values = self
-            .trained
-            .iter()
-            .filter_map(|name| bits_per_byte.get(name));
-        Score::within(values.sum::<f64>() / self.trained.len().max(1) as f64)
-    }
-
-    fn score_name(&self) -> String {
-        match &self.trained[..] {
-            [only] => only.clone(),
-            _ => "mean".into(),
-        }
-    }
 }

@@ -5,7 +5,7 @@ mod groups;
 
 use std::collections::{BTreeMap, HashMap};
 
-use polymath_data::{Dataset, Spelling, Split};
+use polymath_data::{Dataset, Split, TokenBytes};
 use serde::{Deserialize, Serialize};
 
 use crate::ReportError;
@@ -190,7 +190,7 @@ impl Evidence<'_> {
         &self,
         mut pairs: Vec<TokenPair>,
     ) -> Result<Vec<WorstDocument>, ReportError> {
-        let spelling = self.dataset.spelling()?;
+        let token_bytes = self.dataset.token_bytes()?;
         let sources = self.dataset.sources(self.domain)?;
         let shard = self.dataset.shard(self.domain, Split::Heldout)?;
         let bytes = |pair: &TokenPair| shard.document(pair.0.document as usize).bytes;
@@ -222,7 +222,7 @@ impl Evidence<'_> {
                 change,
                 from,
                 tokens: tokens.len(),
-                pieces: pieces(&spelling, &tokens[shown.clone()], &changes[shown]),
+                pieces: pieces(&token_bytes, &tokens[shown.clone()], &changes[shown]),
             }
         };
         Ok(shown.map(document).collect())
@@ -254,12 +254,12 @@ fn worst_section(changes: &[Option<f64>]) -> usize {
 
 /// Decodes tokens to pieces of text. Tokens that together form one character are joined, and their changes are added.
 /// A character that is cut off at an end of the section is shown as �.
-fn pieces(spelling: &Spelling, tokens: &[u32], changes: &[Option<f64>]) -> Vec<Piece> {
+fn pieces(token_bytes: &TokenBytes, tokens: &[u32], changes: &[Option<f64>]) -> Vec<Piece> {
     let mut pieces: Vec<Piece> = Vec::new();
     let mut bytes: Vec<u8> = Vec::new();
     let mut lost: Option<f64> = None;
     for (at, (token, change)) in tokens.iter().zip(changes).enumerate() {
-        bytes.extend(spelling.bytes(*token));
+        bytes.extend(token_bytes.bytes(*token));
         lost = match (lost, *change) {
             (Some(lost), Some(change)) => Some(lost + change),
             (lost, change) => lost.or(change),

@@ -26,7 +26,7 @@
 //! let base = score("checkpoints/small/best")?;
 //! let mut tuned = score("checkpoints/small-formal/best")?;
 //! tuned.niche = Some("formal".into());
-//! let report = ForgettingReport::new(&base, &[tuned], Settings::default())?;
+//! let report = ForgettingReport::new(&base, &[tuned], ReportSettings::default())?;
 //! print!("{}", report.table());
 //! write(&report, "report".as_ref())?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -51,7 +51,7 @@ pub use aligned::aligned;
 pub use audit::Audit;
 pub use diverged::Diverged;
 pub use error::ReportError;
-pub use forgetting::{ForgettingReport, ModelScores, Settings, write};
+pub use forgetting::{ForgettingReport, ModelScores, ReportSettings, write};
 pub use page::check_forms;
 pub use polymath_base::bytes_text as bytes;
 pub use wording::{counted, duration};

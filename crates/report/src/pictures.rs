@@ -2,13 +2,13 @@
 
 pub use crate::charts::{Bar, BarPanel};
 
-use crate::charts::{Legend, Part, Trade, Width, bars, forest, standalone, tradeoff};
+use crate::charts::{Legend, Part, TradeoffPoint, Width, bars, forest, standalone, tradeoff};
 use crate::forgetting::ForgettingReport;
 use polymath_eval::statistics::Figure;
 
 /// Method as a point in a picture of gain against forgetting.
 #[derive(Debug, Clone)]
-pub struct Traded {
+pub struct MethodPoint {
     /// Name of the method.
     pub name: String,
     /// Gain on the niche in bits per byte.
@@ -38,8 +38,8 @@ pub fn of_report(report: &ForgettingReport) -> Option<String> {
 
 /// Draws a picture of methods by gain and forgetting; `None` without methods. A band marks forgetting from −`limit` to
 /// `limit` bits per byte.
-pub fn of_methods(title: &str, methods: &[Traded], limit: f64) -> Option<String> {
-    let trade = |(number, method): (usize, &'_ Traded)| Trade {
+pub fn of_methods(title: &str, methods: &[MethodPoint], limit: f64) -> Option<String> {
+    let trade = |(number, method): (usize, &'_ MethodPoint)| TradeoffPoint {
         number,
         name: "",
         gain: method.gain,
@@ -48,7 +48,7 @@ pub fn of_methods(title: &str, methods: &[Traded], limit: f64) -> Option<String>
         marked: false,
         path: method.path.clone(),
     };
-    let trades: Vec<Trade> = methods.iter().enumerate().map(trade).collect();
+    let trades: Vec<TradeoffPoint> = methods.iter().enumerate().map(trade).collect();
     let chart = tradeoff(&trades, limit)?;
     Some(standalone(&chart, &[title.to_owned()], &[]))
 }

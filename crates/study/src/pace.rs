@@ -16,7 +16,7 @@ const LEARNING_RATE: f64 = 1e-4;
 
 /// Seconds of the phases of a training step.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct StepTime {
+pub struct StepPhases {
     /// Making of the batch.
     pub data: f64,
     /// Loss.
@@ -27,7 +27,7 @@ pub struct StepTime {
     pub optimizer: f64,
 }
 
-impl StepTime {
+impl StepPhases {
     /// Returns the seconds of the whole step.
     pub fn total(&self) -> f64 {
         self.data + self.forward + self.backward + self.optimizer
@@ -80,7 +80,7 @@ impl Pace {
     ///
     /// # Errors
     /// Fails if the model can't be built or trained.
-    pub fn step(&mut self) -> Result<StepTime, StudyError> {
+    pub fn step(&mut self) -> Result<StepPhases, StudyError> {
         self.step += 1;
         let begin = Instant::now();
         let batch = synthetic(self.shape, self.vocabulary, self.step);
@@ -103,7 +103,7 @@ impl Pace {
         self.optimizer.step(parameters, &found, at, LEARNING_RATE)?;
         self.model.device().synchronize()?;
         let all = begin.elapsed().as_secs_f64();
-        Ok(StepTime {
+        Ok(StepPhases {
             data,
             forward,
             backward: backward - forward,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use polymath_data::{
-    Dataset, Question, Reading, Split, Task, TokenShard, question_groups, read_tasks,
+    Dataset, Question, RetokenizedDataset, Split, Task, TokenShard, question_groups, read_tasks,
 };
 use polymath_eval::{
     EncodedTask, TaskEncoder, TaskScores, WindowOptions, answer_questions, generate_answers,
@@ -176,7 +176,7 @@ pub fn score(
     let model = source.load(&setup.frozen())?;
     let mut scores = ModelScores {
         path: source.folder.display().to_string(),
-        own_tokens: readings.iter().any(Reading::is_translated),
+        own_tokens: readings.iter().any(RetokenizedDataset::is_translated),
         ..ModelScores::default()
     };
     let scorer = DomainScorer {
@@ -205,7 +205,11 @@ struct DomainScorer<'a> {
 
 impl DomainScorer<'_> {
     /// Scores those domains of a dataset that have no scores yet.
-    fn dataset(&self, reading: &Reading<'_>, scores: &mut ModelScores) -> Result<(), StudyError> {
+    fn dataset(
+        &self,
+        reading: &RetokenizedDataset<'_>,
+        scores: &mut ModelScores,
+    ) -> Result<(), StudyError> {
         let Self {
             model,
             tokenizer,

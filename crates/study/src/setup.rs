@@ -14,7 +14,7 @@ pub struct Setup<'a> {
     /// Precision of scoring.
     pub precision: Precision,
     /// Receiver of the study's progress.
-    pub progress: &'a dyn Progress,
+    pub progress: &'a dyn StudyProgress,
 }
 
 impl Setup<'_> {
@@ -51,7 +51,7 @@ pub enum Scored<'a> {
 }
 
 /// Receiver of a study's progress.
-pub trait Progress {
+pub trait StudyProgress {
     /// Called with a line for the user.
     fn say(&self, text: &str);
 
@@ -67,8 +67,8 @@ pub trait Progress {
 
 /// Receiver that ignores all progress.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Silent;
+pub struct SilentStudy;
 
-impl Progress for Silent {
+impl StudyProgress for SilentStudy {
     fn say(&self, _text: &str) {}
 }

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use polymath_data::Progress as PreparationProgress;
+use polymath_data::PreparationProgress;
 use polymath_finetune::{Divergence, Ending, FinetuneConfig, FinetuneError, Finetuning};
 use polymath_report::Diverged;
 use polymath_train::{Cost, Launch, Observer, Silent, TrainError, check_batch_rules};
@@ -46,7 +46,7 @@ pub(crate) struct NamedRun<'a> {
 
 /// Progress of a run in a sweep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Progress {
+pub enum RunProgress {
     /// The run is finished.
     Done,
     /// The run diverged and is left out.
@@ -63,7 +63,7 @@ pub struct RunStatus {
     /// Number of tokens that the run trains on.
     pub tokens: u64,
     /// Progress of the run.
-    pub progress: Progress,
+    pub progress: RunProgress,
     /// Estimated memory of the run in bytes.
     pub memory_bytes: u64,
     /// Maximum disk space in bytes that the run will still take.
@@ -133,13 +133,13 @@ pub(crate) fn status(runs: &[NamedRun], launch: &Launch) -> Result<Vec<RunStatus
     check_disk(runs, &done)?;
     for (NamedRun { name, tuning }, done) in runs.iter().zip(done) {
         let progress = match tuning.divergence()? {
-            _ if done => Progress::Done,
-            Some(_) => Progress::Diverged,
-            None => Progress::ToDo,
+            _ if done => RunProgress::Done,
+            Some(_) => RunProgress::Diverged,
+            None => RunProgress::ToDo,
         };
         let mut plan = tuning.plan();
         let mut cost = None;
-        if progress == Progress::ToDo {
+        if progress == RunProgress::ToDo {
             let refused = |error| StudyError::refused(format!("{name}: {error}"));
             plan = launch.fit_memory(plan).map_err(refused)?;
             let kind = without_seed(tuning);
@@ -157,8 +157,8 @@ pub(crate) fn status(runs: &[NamedRun], launch: &Launch) -> Result<Vec<RunStatus
             progress,
             memory_bytes: plan.total_bytes(),
             disk_bytes: match progress {
-                Progress::ToDo => tuning.disk().bytes(),
-                Progress::Done | Progress::Diverged => 0,
+                RunProgress::ToDo => tuning.disk().bytes(),
+                RunProgress::Done | RunProgress::Diverged => 0,
             },
             cost,
         });

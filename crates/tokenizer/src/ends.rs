@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 use tokenizers::Tokenizer;
 
-use crate::{Settings, TokenizerError, read_optional_json};
+use crate::{TokenizerError, TokenizerSettings, read_optional_json};
 
 /// Usual names of the token that ends a document.
 const ENDS: [&str; 6] = [
@@ -83,7 +83,7 @@ impl DocumentEnds {
         let finder = Finder {
             path,
             tokenizer,
-            settings: Settings::beside(path)?,
+            settings: TokenizerSettings::beside(path)?,
         };
         let model = finder.ids_of("config.json")?;
         let end = match finder.configured("eos_token", configured.end)? {
@@ -122,7 +122,7 @@ impl DocumentEnds {
 struct Finder<'a> {
     path: &'a Path,
     tokenizer: &'a Tokenizer,
-    settings: Settings,
+    settings: TokenizerSettings,
 }
 
 impl Finder<'_> {

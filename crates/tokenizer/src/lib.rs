@@ -28,5 +28,5 @@ pub use error::TokenizerError;
 pub use json::read_optional_json;
 pub use open::{open, open_alone, parse};
 pub use prompt::{Continuation, encode_prompt, tokens_within};
-pub use settings::{NamedToken, SETTINGS_FILES, Settings};
+pub use settings::{NamedToken, SETTINGS_FILES, TokenizerSettings};
 pub use stream::TextStream;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use tokenizers::{AddedToken, ModelWrapper, Tokenizer};
 
-use crate::{Settings, TokenizerError, untrusted};
+use crate::{TokenizerError, TokenizerSettings, untrusted};
 
 /// Opens a `tokenizer.json` with the settings files next to it, like `transformers`: tokens that the settings mark as
 /// special are special. Padding, truncation and dropout are turned off, since they are meant for the batches of another
@@ -15,7 +15,7 @@ use crate::{Settings, TokenizerError, untrusted};
 pub fn open(path: &Path) -> Result<Tokenizer, TokenizerError> {
     let mut tokenizer = open_alone(path)?;
     let known: Vec<AddedToken> = tokenizer.get_added_tokens_decoder().into_values().collect();
-    let mut changed = Settings::beside(path)?.changes(&known);
+    let mut changed = TokenizerSettings::beside(path)?.changes(&known);
     // A token that the vocabulary lacks has no row in the model's embedding and is ignored.
     changed.retain(|token| tokenizer.token_to_id(&token.content).is_some());
     tokenizer

@@ -25,7 +25,7 @@ const LISTS: [&str; 2] = ["additional_special_tokens", "extra_special_tokens"];
 
 /// Special tokens that the settings files of a tokenizer name.
 #[derive(Debug, Clone, Default)]
-pub struct Settings {
+pub struct TokenizerSettings {
     /// Special token for each key (`bos_token`, …).
     pub names: BTreeMap<&'static str, NamedToken>,
     /// Keys that a settings file sets to null.
@@ -46,7 +46,7 @@ pub struct NamedToken {
     pub file: &'static str,
 }
 
-impl Settings {
+impl TokenizerSettings {
     /// Reads the settings files next to the tokenizer at `path`; the settings are empty if there are none.
     ///
     /// # Errors
@@ -166,7 +166,7 @@ pub(crate) mod tests {
             "special_tokens_map.json",
             json!({"eos_token": "other", "pad_token": {"content": "<p>"}}),
         );
-        let settings = Settings::beside(&path).unwrap();
+        let settings = TokenizerSettings::beside(&path).unwrap();
         assert_eq!(settings.names["eos_token"].token, "<e>");
         assert_eq!(settings.names["pad_token"].file, "special_tokens_map.json");
         assert_eq!(settings.nulls, ["bos_token"]);
@@ -181,7 +181,7 @@ pub(crate) mod tests {
     #[test]
     fn names_keep_the_flags_of_added_tokens() {
         let flags = |json: Value| {
-            let mut settings = Settings::default();
+            let mut settings = TokenizerSettings::default();
             settings.take("tokenizer_config.json", json.as_object().unwrap());
             let inside = AddedToken::from("<e>", false)
                 .rstrip(true)

@@ -9,7 +9,7 @@ use polymath_ops::{UpdateAt, is_finite};
 
 use crate::backward::backward;
 use crate::gradient_check::GradientCheck;
-use crate::progress::{Evaluated, Progress};
+use crate::progress::{Evaluated, TrainingProgress};
 use crate::schedule::learning_rate;
 use crate::{
     BatchSource, ControlPlan, Evaluator, Fit, Monitor, Objective, Observer, Optimizer, Outcome,
@@ -61,7 +61,7 @@ pub fn fit_controlled<'a, O: Objective + SaveModel>(
     let total = fit.training.total_steps(batches.padding());
     run.check_length()?;
     let mut learner = Learner::new(fit, objective, total)?;
-    let mut at = Progress::begin(fit, run, monitor, observer)?;
+    let mut at = TrainingProgress::begin(fit, run, monitor, observer)?;
     at.state.plan(total);
     learner.resume(run)?;
     let due = at.evaluate_what_is_due(total, |at| learner.save(at))?;
@@ -195,7 +195,7 @@ impl<'a, O: Objective + SaveModel> Learner<'a, O> {
     }
 
     /// Saves a checkpoint of the current step. Fails if a weight is not finite.
-    fn save(&self, at: &mut Progress) -> Result<(), TrainError> {
+    fn save(&self, at: &mut TrainingProgress) -> Result<(), TrainError> {
         refuse_infinite(self.objective.trainable(), at.state.step)?;
         at.save(self.objective, &self.optimizer)
     }

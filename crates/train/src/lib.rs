@@ -121,5 +121,5 @@ pub use run_settings::Fit;
 pub use saved::{extensions_of, saved_config};
 pub use schedule::learning_rate;
 pub use score::Score;
-pub use timing::{Cost, CostPart, Occasions, StepTime, time_evaluation, time_steps};
+pub use timing::{Cost, CostPart, EvaluationCounts, StepTime, time_evaluation, time_steps};
 pub use training::{Length, Training, TrainingDefaults};

@@ -27,7 +27,7 @@ pub enum Evaluated {
 }
 
 /// Run in progress: its state, its metrics file, its evaluator and its observer.
-pub struct Progress<'a> {
+pub struct TrainingProgress<'a> {
     /// State of the run after the last step, which the next checkpoint will contain.
     pub state: RunState,
     fit: &'a Fit<'a>,
@@ -43,7 +43,7 @@ pub struct Progress<'a> {
     pace: (u64, f64),
 }
 
-impl<'a> Progress<'a> {
+impl<'a> TrainingProgress<'a> {
     /// Starts a run, or resumes it from the newest checkpoint in its folder.
     pub fn begin(
         fit: &'a Fit<'a>,

@@ -56,14 +56,14 @@ impl Cost {
 
 /// Number of evaluations and of checkpoints in a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Occasions {
+pub struct EvaluationCounts {
     /// Number of evaluations, including that of the initial weights.
     pub evaluations: u64,
     /// Maximum number of checkpoints, reached if every evaluation is the best so far.
     pub checkpoints: u64,
 }
 
-impl Occasions {
+impl EvaluationCounts {
     /// Counts the evaluations and checkpoints of a run of `total` steps.
     pub fn of(
         total: u64,
@@ -260,7 +260,7 @@ mod tests {
                 keep: 2,
                 milestones: milestones.to_vec(),
             };
-            let found = Occasions::of(total, (&evaluation, &checkpoint), true);
+            let found = EvaluationCounts::of(total, (&evaluation, &checkpoint), true);
             (found.evaluations, found.checkpoints)
         };
         let every = Interval::Steps;

@@ -111,7 +111,7 @@ fn interrupted_downloads_resume() {
         .assert()
         .failure()
         .stderr(contains("run the command again"));
-    hub.mend();
+    hub.repair();
     let asked = hub.ranges().len();
     assert_eq!(output(&mut with_home("cut-off", "tester/tiny")), expected);
     let ranges = &hub.ranges()[asked..];
@@ -124,7 +124,7 @@ fn interrupted_downloads_resume() {
     hub.trouble(large, Trouble::Status("429 Too Many Requests"), 100);
     let mut limited = with_home("limited", "tester/tiny");
     limited.assert().failure().stderr(contains("wait a while"));
-    hub.mend();
+    hub.repair();
     assert_eq!(output(&mut with_home("limited", "tester/tiny")), expected);
 
     // The previous name of a repository leads to its current name.
@@ -180,7 +180,7 @@ fn downloads_from_the_chunked_store_resume() {
     hub.trouble("GET /cas/chunks/", broken, 100);
     hub.trouble("GET /cdn/", broken, 100);
     with_home("killed").assert().failure();
-    hub.mend();
+    hub.repair();
     let kept = std::fs::read(&arrived).unwrap();
     assert!(kept.len() >= 2500 && weights.starts_with(&kept));
     let asked = hub.ranges().len();

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
-use polymath_data::{PrepareConfig, school};
+use polymath_data::{PrepareConfig, synthetic};
 
 use super::{finetune, prepare, pretrain, report};
 use crate::arguments::{self, Scoring};
@@ -107,20 +107,7 @@ pub fn run(arguments: &arguments::Demo, environment: &Environment) -> Result<(),
             number + 3,
             tuning.description
         ));
-        let text = finetune_config(arguments, &folders, tuning);
-        let file = folders.at(&format!("finetune-{}.toml", tuning.name));
-        let trained = train_with(&file, &text, |file| {
-            let request = arguments::Finetune {
-                train: train_file(file),
-                limits: None,
-            };
-            finetune::run(&request, environment)
-        });
-        match trained {
-            // The report shows what was kept, also if limits were not.
-            Err(Failure::LimitBroken | Failure::LimitUndecided) => {}
-            trained => trained?,
-        }
+        fine_tune(arguments, &folders, tuning, environment)?;
         tuned.push(folders.at(&format!("checkpoints/{}", tuning.name)));
     }
 
@@ -153,6 +140,29 @@ fn report_request(
         tolerance: TOLERANCE,
         seed: arguments.seed,
         output: folders.at("report"),
+    }
+}
+
+/// Fine-tunes the base by one of the demo's methods.
+fn fine_tune(
+    arguments: &arguments::Demo,
+    folders: &Folders,
+    tuning: Tuning,
+    environment: &Environment,
+) -> Result<(), Failure> {
+    let text = finetune_config(arguments, folders, tuning);
+    let file = folders.at(&format!("finetune-{}.toml", tuning.name));
+    let trained = train_with(&file, &text, |file| {
+        let request = arguments::Finetune {
+            train: train_file(file),
+            limits: None,
+        };
+        finetune::run(&request, environment)
+    });
+    match trained {
+        // The report shows what was kept, also if limits were not.
+        Err(Failure::LimitBroken | Failure::LimitUndecided) => Ok(()),
+        trained => trained,
     }
 }
 
@@ -195,27 +205,27 @@ fn write_config(file: &Path, text: &str) -> Result<(), Failure> {
 
 fn write_corpus(arguments: &arguments::Demo, folders: &Folders) -> Result<PathBuf, Failure> {
     let raw = folders.at("raw");
-    let config = school::SchoolConfig {
+    let config = synthetic::SyntheticConfig {
         seed: arguments.seed,
         bytes_per_domain: arguments.megabytes * 1_000_000,
     };
     let prepare = PrepareConfig {
         seed: arguments.seed,
-        ..school::prepare_config(&raw, &folders.at("data"))
+        ..synthetic::prepare_config(&raw, &folders.at("data"))
     };
     let file = folders.at("prepare.toml");
     std::fs::create_dir_all(&folders.root)?;
     write_config(&file, &toml::to_string(&prepare)?)?;
-    school::write(&config, &raw)?;
+    synthetic::write(&config, &raw)?;
     Ok(file)
 }
 
 fn pretrain_config(arguments: &arguments::Demo, folders: &Folders) -> String {
-    let subjects: Vec<String> = school::DOMAINS
+    let subjects: Vec<String> = synthetic::DOMAINS
         .iter()
-        .filter(|name| **name != school::NICHE)
+        .filter(|name| **name != synthetic::NICHE)
         .map(|name| {
-            let weight = WEIGHTS[usize::from(!school::has_knowledge(name))];
+            let weight = WEIGHTS[usize::from(!synthetic::has_knowledge(name))];
             format!("{name} = {weight}")
         })
         .collect();
@@ -240,7 +250,7 @@ fn finetune_config(arguments: &arguments::Demo, folders: &Folders, tuning: Tunin
          [evaluation]\nevery = {every}\nmax_tokens = {EVALUATION_TOKENS}\n{tables}",
         base = folders.at("checkpoints/base"),
         data = folders.at("data"),
-        niche = school::NICHE,
+        niche = synthetic::NICHE,
         run = folders.at(&format!("checkpoints/{}", tuning.name)),
         method = tuning.method,
         tables = tuning.tables,

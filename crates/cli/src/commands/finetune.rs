@@ -4,7 +4,7 @@ use std::path::Path;
 
 use polymath_config::toml_key;
 use polymath_eval::statistics::LimitVerdict;
-use polymath_finetune::retention::LimitsConfig;
+use polymath_finetune::retention::{LimitsConfig, LimitsVerdict};
 use polymath_finetune::{Ending, FinetuneConfig, Finetuning};
 use polymath_model::ModelSource;
 use polymath_study::shell_word;
@@ -36,15 +36,7 @@ pub fn run(
     let folder = config.run.clone();
     let stages = Stages::new(environment);
     if arguments.dry_run {
-        let finetuning = Finetuning::inspect(config, &stages).map_err(Failure::usage)?;
-        environment.say_what_is_left_out(ModelSource::of(finetuning.base()))?;
-        results::line(&format!(
-            "niche: {}; watched: {}",
-            finetuning.niche(),
-            finetuning.watched().join(", ")
-        ))?;
-        results::print(&remarks(&finetuning))?;
-        return print_cost(&finetuning, &folder, environment);
+        return inspect(config, &stages, environment);
     }
     let finetuning = Finetuning::open(config, &stages).map_err(Failure::usage)?;
     environment.say_what_is_left_out(ModelSource::of(finetuning.base()))?;
@@ -66,19 +58,48 @@ pub fn run(
     let launch = launch(environment, arguments.resume, &signal);
     let Ending { outcome, verdict } = finetuning.run(&launch, &mut *watcher)?;
     drop(watcher);
-    let Some(verdict) = verdict else {
-        let last = plan.steps;
-        if finetuning.is_limited() && outcome == (Outcome::Interrupted { step: last }) {
-            lines::say(&format!(
-                "{}: stopped before the verdict on its limits; continue with `--resume`",
-                folder.display()
-            ));
-            return Err(Failure::Interrupted);
-        }
-        conclude(outcome, &folder, finetuning.niche(), environment)?;
-        environment.say(&next(finetuning.named_base(), &folder));
-        return Ok(());
-    };
+    if let Some(verdict) = verdict {
+        return conclude_judged(&finetuning, &verdict, outcome, environment);
+    }
+    let last = plan.steps;
+    if finetuning.is_limited() && outcome == (Outcome::Interrupted { step: last }) {
+        lines::say(&format!(
+            "{}: stopped before the verdict on its limits; continue with `--resume`",
+            folder.display()
+        ));
+        return Err(Failure::Interrupted);
+    }
+    conclude(outcome, &folder, finetuning.niche(), environment)?;
+    environment.say(&next(finetuning.named_base(), &folder));
+    Ok(())
+}
+
+/// Prints the cost of a run without starting it.
+fn inspect(
+    config: FinetuneConfig,
+    stages: &Stages,
+    environment: &Environment,
+) -> Result<(), Failure> {
+    let folder = config.run.clone();
+    let finetuning = Finetuning::inspect(config, stages).map_err(Failure::usage)?;
+    environment.say_what_is_left_out(ModelSource::of(finetuning.base()))?;
+    results::line(&format!(
+        "niche: {}; watched: {}",
+        finetuning.niche(),
+        finetuning.watched().join(", ")
+    ))?;
+    results::print(&remarks(&finetuning))?;
+    print_cost(&finetuning, &folder, environment)
+}
+
+/// Prints the end of a run under limits. Fails with the exit code of the verdict.
+fn conclude_judged(
+    finetuning: &Finetuning,
+    verdict: &LimitsVerdict,
+    outcome: Outcome,
+    environment: &Environment,
+) -> Result<(), Failure> {
+    let folder = finetuning.run_folder();
     results::announce(&verdict.to_string());
     if verdict.verdict() == LimitVerdict::Broken {
         return Err(Failure::LimitBroken);
@@ -87,9 +108,9 @@ pub fn run(
         // `best` is a mixture with the base instead of a checkpoint of the run.
         results::announce(&folder.join("best").display().to_string());
     } else {
-        conclude(outcome, &folder, finetuning.niche(), environment)?;
+        conclude(outcome, folder, finetuning.niche(), environment)?;
     }
-    environment.say(&next(finetuning.named_base(), &folder));
+    environment.say(&next(finetuning.named_base(), folder));
     match verdict.verdict() {
         LimitVerdict::Undecided => Err(Failure::LimitUndecided),
         LimitVerdict::Kept | LimitVerdict::Broken => Ok(()),

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::anyhow;
-use polymath_study::init::{Init, Machine, Sized};
+use polymath_study::init::{Init, Machine, PretrainingSize};
 use polymath_study::schema::ConfigKind;
 use polymath_study::shell_word;
 
@@ -71,7 +71,7 @@ fn asked(what: &[String]) -> Result<(Vec<ConfigKind>, String), Failure> {
 }
 
 /// Returns the commands to run next on the written configs, as lines of text.
-fn next(init: &Init, sized: Option<&Sized>) -> String {
+fn next(init: &Init, sized: Option<&PretrainingSize>) -> String {
     let mut text = String::from("Next, after a look at the configs:");
     for (kind, path) in init.kinds().iter().zip(init.paths()) {
         let file = shell_word(&path.display().to_string());

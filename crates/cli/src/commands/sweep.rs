@@ -3,10 +3,10 @@
 use std::cell::RefCell;
 use std::error::Error;
 
-use polymath_data::Progress as PreparationProgress;
+use polymath_data::PreparationProgress;
 use polymath_finetune::Finetuning;
 use polymath_report::{bytes, duration};
-use polymath_study::sweep::Progress;
+use polymath_study::sweep::RunProgress;
 use polymath_study::{Runner, SweepStatus};
 use polymath_train::{Launch, Observer};
 
@@ -82,9 +82,9 @@ fn listing(status: &SweepStatus) -> String {
     let mut seconds = status.after.seconds();
     for run in &status.runs {
         let left = match run.progress {
-            Progress::Done => "done".to_owned(),
-            Progress::Diverged => "diverged".to_owned(),
-            Progress::ToDo => "to do".to_owned(),
+            RunProgress::Done => "done".to_owned(),
+            RunProgress::Diverged => "diverged".to_owned(),
+            RunProgress::ToDo => "to do".to_owned(),
         };
         let time = run.cost.as_ref().map_or(String::new(), |cost| {
             seconds += cost.seconds();

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::path::Path;
 
-use polymath_data::{Dataset, Progress as PreparationProgress};
+use polymath_data::{Dataset, PreparationProgress};
 use polymath_eval::statistics::LimitVerdict;
 use polymath_finetune::{Finetuning, Method};
 use polymath_study::tune::{Tune, TuneEnd, TuneRequest, TuneRunner, ollama_name};
@@ -93,7 +93,7 @@ fn announce(tune: &Tune, end: &TuneEnd, environment: &Environment) {
         ),
         // Without a chat template, a model continues text and knows no turns.
         (false, true) => format!(
-            "\nAsk it; a prompt ends in a line break, as in the text:\n  polymath generate {root} --prompt $'…\\n'\n"
+            "\nAsk it (a prompt ends in a line break, as in the text):\n  polymath generate {root} --prompt $'…\\n'\n"
         ),
         (false, false) => {
             format!("\nContinue a text with it:\n  polymath generate {root} --prompt \"…\"\n")

@@ -81,7 +81,7 @@ impl Drop for Dashboard {
             // A panic of the drawing thread was already reported, and the run continued without a dashboard.
             let _ = drawing.join();
         }
-        drop(GivesBack);
+        drop(TerminalGuard);
         if let Some(evaluation) = &self.evaluation {
             lines::say(evaluation);
         }
@@ -135,9 +135,9 @@ impl Observer for Dashboard {
 
 /// Guard that restores the terminal when drawing ends, also after an error or a panic. The run continues with printed
 /// lines.
-struct GivesBack;
+struct TerminalGuard;
 
-impl Drop for GivesBack {
+impl Drop for TerminalGuard {
     fn drop(&mut self) {
         screen::leave();
         lines::release();
@@ -146,7 +146,7 @@ impl Drop for GivesBack {
 
 /// Draws changes and reads keys until the run ends or the dashboard is closed.
 fn draw_until(ended: &AtomicBool, state: &Mutex<DashboardState>) {
-    let _gives_back = GivesBack;
+    let _gives_back = TerminalGuard;
     let Ok(mut screen) = screen::open() else {
         return;
     };

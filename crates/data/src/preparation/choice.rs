@@ -17,10 +17,10 @@ const SOME: u64 = 8;
 /// domain's bytes.
 pub(super) const FEWEST_BYTES: u64 = 4096;
 /// Predicate: true if the group with this hash may be held out.
-type May<'a> = &'a dyn Fn(&u64, &Content) -> bool;
+type Eligible<'a> = &'a dyn Fn(&u64, &Content) -> bool;
 
 /// Facts about a domain's groups that its documents alone do not tell.
-pub(super) struct Known<'a> {
+pub(super) struct GroupFacts<'a> {
     pub(super) name: &'a str,
     /// Split of the earlier dataset in the same folder; `None` if there is none or its split followed another rule.
     pub(super) before: Option<&'a Sides>,
@@ -28,7 +28,7 @@ pub(super) struct Known<'a> {
     pub(super) links: Links,
 }
 
-impl Known<'_> {
+impl GroupFacts<'_> {
     pub(super) fn was_trained(&self, hash: &u64) -> bool {
         self.before
             .is_some_and(|sides| sides.trained.contains(hash))
@@ -51,7 +51,7 @@ impl Rule {
     /// near-duplicates in the training split, that hold more than half of the text, or that would leave too little to
     /// train on. Then fills up to the quota with the groups of the lowest hashes, relaxing these conditions one by
     /// one if nothing is held out otherwise.
-    pub(super) fn choose(self, survey: &Survey, known: &Known<'_>) -> BTreeSet<u64> {
+    pub(super) fn choose(self, survey: &Survey, known: &GroupFacts<'_>) -> BTreeSet<u64> {
         let quota = self.quota(survey.groups);
         let most_groups = quota.max(survey.groups / 2);
         let share = (self.share * survey.documents as f64).ceil() as u64;
@@ -76,7 +76,7 @@ impl Rule {
             chosen.groups() < quota
                 || chosen.bytes < least_bytes && chosen.groups() < survey.groups / 4
         };
-        let fill = |chosen: &mut Chosen, may: May<'_>| {
+        let fill = |chosen: &mut Chosen, may: Eligible<'_>| {
             for (hash, content) in &survey.contents {
                 if !is_short(chosen) {
                     break;
@@ -117,7 +117,7 @@ impl Rule {
 }
 
 /// Warns about documents that the earlier dataset trained on and that are held out now.
-fn say_held_out_again(chosen: &Chosen, known: &Known<'_>) {
+fn say_held_out_again(chosen: &Chosen, known: &GroupFacts<'_>) {
     let again = chosen.hashes.iter().filter(|hash| known.was_trained(hash));
     let again = again.count();
     if again > 0 {

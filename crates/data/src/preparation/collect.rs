@@ -18,7 +18,8 @@ use crate::sources::files::Files;
 use crate::sources::format::{self, Format};
 use crate::sources::record::Records;
 use crate::{
-    DataError, DomainManifest, GroupBy, GroupKind, OnBadRecord, PrepareConfig, Progress, Split,
+    DataError, DomainManifest, GroupBy, GroupKind, OnBadRecord, PreparationProgress, PrepareConfig,
+    Split,
 };
 
 /// Tokenizer settings that affect the text of documents: the chat template and the end token.
@@ -39,7 +40,7 @@ pub(crate) fn collect(
     config: &PrepareConfig,
     files: &BTreeMap<String, Files>,
     form: DocumentForm<'_>,
-    progress: &dyn Progress,
+    progress: &dyn PreparationProgress,
 ) -> Result<BTreeMap<String, Collected>, DataError> {
     for (name, files) in files {
         let records = format_of(config, name, form).records;
@@ -65,7 +66,7 @@ fn read(
     config: &PrepareConfig,
     files: &BTreeMap<String, Files>,
     form: DocumentForm<'_>,
-    progress: &dyn Progress,
+    progress: &dyn PreparationProgress,
 ) -> Result<BTreeMap<String, Collected>, DataError> {
     let total = files
         .values()

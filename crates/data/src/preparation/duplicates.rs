@@ -73,7 +73,7 @@ pub(crate) struct Duplicate {
 
 /// Size and group of a document, as noted for the search.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Noted {
+pub(crate) struct DocumentSize {
     /// Size of the document's text in bytes.
     pub(crate) bytes: u64,
     /// Group of the document.
@@ -84,7 +84,7 @@ pub(crate) struct Noted {
 struct Record {
     hash: u64,
     place: Place,
-    noted: Noted,
+    noted: DocumentSize,
 }
 
 impl Record {
@@ -120,7 +120,12 @@ impl Duplicates {
     }
 
     /// Adds the record of a document whose content has the hash `hash`.
-    pub(crate) fn note(&mut self, hash: u64, place: Place, noted: Noted) -> Result<(), DataError> {
+    pub(crate) fn note(
+        &mut self,
+        hash: u64,
+        place: Place,
+        noted: DocumentSize,
+    ) -> Result<(), DataError> {
         let mut record = [0; RECORD];
         let fields = [hash, place.to_bits(), noted.bytes, noted.group];
         for (to, field) in record.chunks_exact_mut(8).zip(fields) {
@@ -169,7 +174,7 @@ fn read_records(part: &mut BufWriter<File>) -> std::io::Result<Vec<Record>> {
         records.push(Record {
             hash,
             place: Place::from_bits(place),
-            noted: Noted { bytes, group },
+            noted: DocumentSize { bytes, group },
         });
     }
     Ok(records)
@@ -188,7 +193,7 @@ mod tests {
         let train = |domain, index| Place::new(Split::Train, domain, index);
         let heldout = Place::new(Split::Heldout, 3, 9);
         let mut note = |hash, place, group| {
-            let noted = Noted { bytes: 10, group };
+            let noted = DocumentSize { bytes: 10, group };
             duplicates.note(hash, place, noted).unwrap();
         };
         note(7, train(0, 0), 1);

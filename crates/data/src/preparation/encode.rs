@@ -20,7 +20,7 @@ use crate::tokenizer::special_tokens::{
     SpecialToken, SpecialTokens, Substituted, take_out_of_text,
 };
 use crate::tokenizer::words::Words;
-use crate::{DataError, DocumentOrigin, Grouping, Progress, ShardWriter, SplitManifest};
+use crate::{DataError, DocumentOrigin, Grouping, PreparationProgress, ShardWriter, SplitManifest};
 
 /// Bytes of text per batch: enough to keep all cores busy, and little memory.
 const BATCH_BYTES: u64 = 8 << 20;
@@ -130,7 +130,7 @@ impl Encoder {
         path: &Path,
         side: Side<'_>,
         look: &(dyn Fn(&str) + Sync),
-        progress: &dyn Progress,
+        progress: &dyn PreparationProgress,
     ) -> Result<SplitManifest, DataError> {
         let writer = ShardWriter::create(path, self.vocab_size)?;
         let mut writer = writer.with_groups(side.grouping.clone())?;
@@ -304,10 +304,10 @@ mod tests {
             prop_assert_eq!(&encoded.tokens, &whole.tokens);
             prop_assert_eq!(encoded.tokens.len(), encoded.scored.len());
             prop_assert_eq!(encoded.bytes, response.len() as u64);
-            let spelling = crate::Spelling::of(&encoder().tokenizer);
+            let token_bytes = crate::TokenBytes::of(&encoder().tokenizer);
             let mut end = 0;
             for (token, scored) in encoded.tokens.iter().zip(&encoded.scored) {
-                end += spelling.bytes(*token).len();
+                end += token_bytes.bytes(*token).len();
                 prop_assert_eq!(*scored, *token == 0 || end > prompt.len());
             }
         }

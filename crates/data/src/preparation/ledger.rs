@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use crate::preparation::overlap::{HeldoutGrams, OverlapScan};
-use crate::{DataError, DatasetDomain, Overlap, Spelling, Split, TokenShard};
+use crate::{DataError, DatasetDomain, Overlap, Split, TokenBytes, TokenShard};
 
 /// Maximum number of held-out domains per pass: each needs one bit of a 32-bit mask.
 const AT_ONCE: usize = 32;
@@ -34,23 +34,23 @@ pub fn measure_overlaps(
         return Ok(found);
     }
     let shard = train.dataset.shard(train.name, Split::Train)?;
-    let spelling = train.dataset.spelling()?;
+    let token_bytes = train.dataset.token_bytes()?;
     for domains in unknown.chunks(AT_ONCE) {
         let mut grams = HeldoutGrams::new(domains.len());
         let texts = domains
             .iter()
             .map(|DatasetDomain { dataset, name }| {
-                Ok((dataset.shard(name, Split::Heldout)?, dataset.spelling()?))
+                Ok((dataset.shard(name, Split::Heldout)?, dataset.token_bytes()?))
             })
-            .collect::<Result<Vec<(Arc<TokenShard>, Spelling)>, DataError>>()?;
-        for (number, (shard, spelling)) in texts.iter().enumerate() {
+            .collect::<Result<Vec<(Arc<TokenShard>, TokenBytes)>, DataError>>()?;
+        for (number, (shard, token_bytes)) in texts.iter().enumerate() {
             for index in 0..shard.documents() {
-                grams.count_text(number, &spelling.text(&shard.document(index)));
+                grams.count_text(number, &token_bytes.text(&shard.document(index)));
             }
         }
-        for (number, (shard, spelling)) in texts.iter().enumerate() {
+        for (number, (shard, token_bytes)) in texts.iter().enumerate() {
             for index in 0..shard.documents() {
-                grams.fill_text(number, &spelling.text(&shard.document(index)));
+                grams.fill_text(number, &token_bytes.text(&shard.document(index)));
             }
         }
         let scan = OverlapScan::new(&grams);
@@ -59,7 +59,7 @@ pub fn measure_overlaps(
             let end = (start + CHUNK).min(shard.documents());
             (start..end)
                 .into_par_iter()
-                .for_each(|index| scan.look(0, &spelling.text(&shard.document(index))));
+                .for_each(|index| scan.look(0, &token_bytes.text(&shard.document(index))));
         }
         let names: Vec<String> = domains
             .iter()

@@ -23,8 +23,8 @@ use crate::shards::document_source::{self, DocumentSources};
 use crate::sources::files;
 use crate::tokenizer::training;
 use crate::{
-    DataError, Dataset, DomainManifest, EndSources, Manifest, PrepareConfig, Progress, SCHEMA,
-    Split, TargetFolder, TokenizerManifest, read_questions,
+    DataError, Dataset, DomainManifest, EndSources, Manifest, PreparationProgress, PrepareConfig,
+    SCHEMA, Split, TargetFolder, TokenizerManifest, read_questions,
 };
 
 /// Prepares the dataset that `config` describes. If the output folder already holds this dataset, it is left as it
@@ -38,7 +38,7 @@ use crate::{
 pub fn prepare(
     config: &PrepareConfig,
     force: bool,
-    progress: &dyn Progress,
+    progress: &dyn PreparationProgress,
 ) -> Result<Dataset, DataError> {
     config.validate()?;
     let files = files::find(config)?;
@@ -167,7 +167,7 @@ fn clear(output: &Path, config: &PrepareConfig) -> Result<(), DataError> {
 fn train_tokenizer(
     config: &PrepareConfig,
     collected: &BTreeMap<String, Collected>,
-    progress: &dyn Progress,
+    progress: &dyn PreparationProgress,
 ) -> Result<Tokenizer, DataError> {
     progress.begin("training the tokenizer", None);
     // Begins with the smallest domains; the bytes that they can't supply go to the larger ones.
@@ -229,7 +229,7 @@ fn write(
         ends,
         template,
     }: DatasetTokenizer,
-    progress: &dyn Progress,
+    progress: &dyn PreparationProgress,
 ) -> Result<(), DataError> {
     write_durably(&config.output.join("tokenizer.json"), &json)?;
     let mut encoder = Encoder::new(tokenizer, ends.tokens())?;
@@ -274,7 +274,7 @@ fn write_domains(
     encoder: &mut Encoder,
     collected: BTreeMap<String, Collected>,
     scan: &OverlapScan,
-    progress: &dyn Progress,
+    progress: &dyn PreparationProgress,
 ) -> Result<BTreeMap<String, DomainManifest>, DataError> {
     let total = collected
         .values()
@@ -305,7 +305,7 @@ fn write_domain(
     domain: Collected,
     folder: &PathBuf,
     look: &(dyn Fn(&str) + Sync),
-    progress: &dyn Progress,
+    progress: &dyn PreparationProgress,
 ) -> Result<DomainManifest, DataError> {
     fs::create_dir_all(folder).map_err(DataError::file("make the folder", folder))?;
     write_sides(folder, &domain)?;

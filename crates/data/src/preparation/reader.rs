@@ -5,7 +5,7 @@ use std::path::Path;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::preparation::collected::Collected;
-use crate::preparation::duplicates::{Duplicates, Noted, Place};
+use crate::preparation::duplicates::{DocumentSize, Duplicates, Place};
 use crate::preparation::rule::Rule;
 use crate::preparation::spool::length;
 use crate::shards::group::Tag;
@@ -13,11 +13,11 @@ use crate::sources::bad_records::BadRecords;
 use crate::sources::document::{Part, SourceDocument};
 use crate::sources::format::{self, Format};
 use crate::sources::normalize::normalize;
-use crate::{DataError, Progress, Split};
+use crate::{DataError, PreparationProgress, Split};
 
 /// Reader of one domain's files: assigns each document to a split and writes it to that split's temporary file.
 pub(super) struct DomainReader<'a> {
-    pub(super) progress: &'a dyn Progress,
+    pub(super) progress: &'a dyn PreparationProgress,
     pub(super) number: usize,
     pub(super) duplicates: &'a mut Duplicates,
     pub(super) bad: &'a mut BadRecords,
@@ -101,7 +101,7 @@ impl DomainReader<'_> {
         let place = Place::new(self.side, self.number, index);
         let group = tag.origin.group;
         self.duplicates
-            .note(hash(&document.parts), place, Noted { bytes, group })
+            .note(hash(&document.parts), place, DocumentSize { bytes, group })
     }
 
     pub(super) fn say_end(&self, name: &str) {

@@ -14,13 +14,13 @@ use tokenizers::Tokenizer;
 
 use crate::preparation::encode::Encoder;
 use crate::sources::document::Part;
-use crate::{DataError, Dataset, Document, ShardWriter, Spelling, Split, TokenShard};
+use crate::{DataError, Dataset, Document, ShardWriter, Split, TokenBytes, TokenShard};
 
 /// Documents per batch: enough to keep all cores busy.
 const CHUNK: usize = 512;
 
 /// Dataset, seen through the tokenizer of a given model.
-pub struct Reading<'a> {
+pub struct RetokenizedDataset<'a> {
     dataset: &'a Dataset,
     /// Conversion to the model's tokens; `None` if the dataset already has these.
     translation: Option<Translation>,
@@ -29,7 +29,7 @@ pub struct Reading<'a> {
 /// Conversion of stored tokens to the model's tokens.
 struct Translation {
     stored: Tokenizer,
-    spelling: Spelling,
+    token_bytes: TokenBytes,
     /// Special tokens of the stored tokenizer, by ID. They come from a chat template.
     special: HashMap<u32, String>,
     /// True if the stored tokenizer adds a space before every text between special tokens, not only before the first.
@@ -43,10 +43,14 @@ impl Dataset {
     ///
     /// # Errors
     /// Fails if a tokenizer can't be read.
-    pub fn read_by(&self, path: &Path, ends: EndTokens) -> Result<Reading<'_>, DataError> {
+    pub fn read_by(
+        &self,
+        path: &Path,
+        ends: EndTokens,
+    ) -> Result<RetokenizedDataset<'_>, DataError> {
         let stored_end = self.manifest().tokenizer.eos_token_id;
         if self.was_made_with(path)? && stored_end == ends.end {
-            return Ok(Reading {
+            return Ok(RetokenizedDataset {
                 dataset: self,
                 translation: None,
             });
@@ -64,12 +68,12 @@ impl Dataset {
                 }
             }
         }
-        let spelling = Spelling::of(&stored);
-        Ok(Reading {
+        let token_bytes = TokenBytes::of(&stored);
+        Ok(RetokenizedDataset {
             dataset: self,
             translation: Some(Translation {
-                spaces_stretches: spaces_stretches(&stored, &spelling, &special)?,
-                spelling,
+                spaces_stretches: spaces_stretches(&stored, &token_bytes, &special)?,
+                token_bytes,
                 special,
                 stored,
                 encoder: Encoder::new(open(path)?, ends)?,
@@ -78,7 +82,7 @@ impl Dataset {
     }
 }
 
-impl Reading<'_> {
+impl RetokenizedDataset<'_> {
     /// Returns the underlying dataset.
     pub fn dataset(&self) -> &Dataset {
         self.dataset
@@ -166,7 +170,7 @@ impl Translation {
         let begins =
             (1..document.len()).filter(|&at| document.scored(at) && !document.scored(at - 1));
         let over: usize = begins
-            .map(|at| self.spelling.bytes(tokens[at]).len().saturating_sub(1))
+            .map(|at| self.token_bytes.bytes(tokens[at]).len().saturating_sub(1))
             .sum();
         (document.bytes..=document.bytes + over as u64).contains(&bytes)
     }
@@ -201,7 +205,7 @@ impl Translation {
     /// Returns the text of these tokens. Some tokenizers add a space before the text and remove it when decoding:
     /// `begins` is true if the tokens stand where such a space may have been added.
     fn text(&self, tokens: &[u32], begins: bool) -> Result<String, DataError> {
-        let spelt = |token: &u32| self.spelling.bytes(*token);
+        let spelt = |token: &u32| self.token_bytes.bytes(*token);
         let bytes: Vec<u8> = tokens.iter().flat_map(spelt).copied().collect();
         let text = String::from_utf8_lossy(&bytes).into_owned();
         if let Some(rest) = text.strip_prefix(' ').filter(|_| begins) {
@@ -218,7 +222,7 @@ impl Translation {
 /// Returns true if a tokenizer adds a space before text that follows a special token.
 fn spaces_stretches(
     tokenizer: &Tokenizer,
-    spelling: &Spelling,
+    token_bytes: &TokenBytes,
     special: &HashMap<u32, String>,
 ) -> Result<bool, DataError> {
     let Some((id, name)) = special.iter().min() else {
@@ -230,5 +234,5 @@ fn spaces_stretches(
     Ok(ids.first() == Some(id)
         && ids
             .get(1)
-            .is_some_and(|next| spelling.bytes(*next).starts_with(b" ")))
+            .is_some_and(|next| token_bytes.bytes(*next).starts_with(b" ")))
 }

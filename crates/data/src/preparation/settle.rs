@@ -10,7 +10,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::preparation::choice::{ENOUGH, FEWEST_BYTES, Known};
+use crate::preparation::choice::{ENOUGH, FEWEST_BYTES, GroupFacts};
 use crate::preparation::collected::Collected;
 use crate::preparation::links::Links;
 use crate::preparation::near_duplicates::{self, NearDuplicates, Remedy};
@@ -47,7 +47,7 @@ impl Rule {
                  sides: some that a model was trained on may be held out now"
             );
         }
-        let mut known = Known {
+        let mut known = GroupFacts {
             name,
             before,
             links: Links::default(),
@@ -73,7 +73,7 @@ impl Rule {
     }
 
     /// Fills up the held-out split if it is too small; returns the number of documents added.
-    fn fill(self, domain: &mut Collected, known: &Known<'_>) -> Result<u64, DataError> {
+    fn fill(self, domain: &mut Collected, known: &GroupFacts<'_>) -> Result<u64, DataError> {
         let enough = ENOUGH.max(self.least_groups);
         let bytes = (domain.heldout.bytes + domain.train.bytes) as f64;
         // Maximum share of a balanced held-out split. A single group with more than half of the text exceeds it.
@@ -172,7 +172,7 @@ fn move_documents(
 }
 
 /// Warns about held-out groups that keep near-duplicates in the training split.
-fn say_left(known: &Known<'_>, domain: &mut Collected, found: &NearDuplicates) {
+fn say_left(known: &GroupFacts<'_>, domain: &mut Collected, found: &NearDuplicates) {
     let heldout = domain.sides.as_ref().map(|sides| &sides.heldout);
     let is_left = |side: &u64| heldout.is_some_and(|heldout| heldout.contains(side));
     let left = found.sides().filter(is_left).count() as u64;

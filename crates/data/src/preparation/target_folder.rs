@@ -4,7 +4,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
-use polymath_base::{Attempt, Lock};
+use polymath_base::{Lock, LockAttempt};
 
 use crate::DataError;
 
@@ -38,13 +38,13 @@ impl TargetFolder {
         fs::create_dir_all(folder).map_err(DataError::file("make the folder", folder))?;
         let path = folder.join(LOCK);
         match polymath_base::lock(&path).map_err(DataError::file("lock", &path))? {
-            Attempt::Locked(lock) => {
+            LockAttempt::Locked(lock) => {
                 // Files may have been added before the lock was taken.
                 refuse_stranger(folder)?;
                 clear_leftovers(folder)?;
                 Ok(Self { _lock: lock })
             }
-            Attempt::HeldBy(process) => {
+            LockAttempt::HeldBy(process) => {
                 let process = process.map_or(String::new(), |id| format!(" (process {id})"));
                 Err(DataError::content(
                     folder,

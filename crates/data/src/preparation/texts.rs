@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use polymath_tokenizer::open;
 
-use crate::{DataError, Dataset, DomainConfig, PrepareConfig, Progress, TokenizerConfig, prepare};
+use crate::{
+    DataError, Dataset, DomainConfig, PreparationProgress, PrepareConfig, TokenizerConfig, prepare,
+};
 
 /// Raw text to prepare as one domain for an existing model.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,7 +37,7 @@ pub struct Texts {
 pub fn prepare_texts(
     texts: &Texts,
     force: bool,
-    progress: &dyn Progress,
+    progress: &dyn PreparationProgress,
 ) -> Result<Dataset, DataError> {
     prepare_texts_as(texts, DomainConfig::default(), force, progress)
 }
@@ -48,7 +50,7 @@ pub fn prepare_texts_as(
     texts: &Texts,
     domain: DomainConfig,
     force: bool,
-    progress: &dyn Progress,
+    progress: &dyn PreparationProgress,
 ) -> Result<Dataset, DataError> {
     let vocabulary = open(&texts.tokenizer)?;
     let token = |id: u32| {

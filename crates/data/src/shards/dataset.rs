@@ -10,7 +10,7 @@ use tokenizers::Tokenizer;
 use crate::sources::chat::PLAIN_CHAT_TEMPLATE;
 use crate::tokenizer::vocabulary::extends;
 use crate::{
-    DataError, DomainManifest, Manifest, Question, SCHEMA, Spelling, Split, SplitManifest,
+    DataError, DomainManifest, Manifest, Question, SCHEMA, Split, SplitManifest, TokenBytes,
     TokenShard, read_questions,
 };
 
@@ -152,8 +152,8 @@ impl Dataset {
     ///
     /// # Errors
     /// Fails as [`Self::tokenizer`] does.
-    pub fn spelling(&self) -> Result<Spelling, DataError> {
-        Ok(Spelling::of(&self.tokenizer()?))
+    pub fn token_bytes(&self) -> Result<TokenBytes, DataError> {
+        Ok(TokenBytes::of(&self.tokenizer()?))
     }
 
     /// Returns true if the shards were made with this `tokenizer.json`, byte for byte.

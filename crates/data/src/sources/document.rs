@@ -79,5 +79,5 @@ impl SourceDocument {
 }
 
 /// Callback for each document, or for the error of a record that can't be turned into one.
-pub(crate) type Each<'a> =
+pub(crate) type DocumentSink<'a> =
     dyn FnMut(Result<SourceDocument, DataError>) -> Result<(), DataError> + 'a;

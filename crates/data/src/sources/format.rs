@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::DataError;
-use crate::sources::document::Each;
+use crate::sources::document::DocumentSink;
 use crate::sources::kind::FileKind;
 use crate::sources::parquet::file::ParquetFile;
 use crate::sources::record::Records;
@@ -26,7 +26,7 @@ pub(crate) fn read(
     path: &Path,
     format: Format,
     watch: &dyn Fn(u64),
-    each: &mut Each,
+    each: &mut DocumentSink,
 ) -> Result<(), DataError> {
     match FileKind::of(path) {
         FileKind::Text => {

@@ -6,7 +6,7 @@ use std::path::Path;
 use polymath_input::{BYTE_ORDER_MARK, decode};
 
 use crate::DataError;
-use crate::sources::document::{Each, LONGEST_RECORD};
+use crate::sources::document::{DocumentSink, LONGEST_RECORD};
 use crate::sources::first_look::FirstLook;
 use crate::sources::json_lines::{self, record};
 use crate::sources::json_values::JsonValues;
@@ -22,7 +22,7 @@ pub(crate) fn read(
     path: &Path,
     records: Records,
     watch: &dyn Fn(u64),
-    each: &mut Each,
+    each: &mut DocumentSink,
 ) -> Result<(), DataError> {
     if has_lines(path)? {
         return json_lines::read(path, polymath_input::open(path, watch)?, records, each);

@@ -6,7 +6,7 @@ use std::path::Path;
 use polymath_input::{BYTE_ORDER_MARK, decode, parse_json};
 
 use crate::DataError;
-use crate::sources::document::{Each, LONGEST_RECORD};
+use crate::sources::document::{DocumentSink, LONGEST_RECORD};
 use crate::sources::notes::LayoutWatch;
 use crate::sources::record::{Record, Records, emit};
 
@@ -18,7 +18,7 @@ pub(crate) fn read(
     path: &Path,
     mut lines: impl BufRead,
     records: Records,
-    each: &mut Each,
+    each: &mut DocumentSink,
 ) -> Result<(), DataError> {
     let mut layouts = LayoutWatch::new(path, records.notes);
     let mut line = Vec::new();

@@ -10,7 +10,7 @@ use crate::sources::document::LONGEST_RECORD;
 
 /// Position and kind of a value in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Found {
+pub(crate) struct FoundValue {
     /// Line in which the value begins, from 1.
     pub(crate) line: u64,
     /// True if the value is longer than [`LONGEST_RECORD`] and was skipped.
@@ -61,7 +61,7 @@ impl<'a, R: BufRead> JsonValues<'a, R> {
     ///
     /// # Errors
     /// Fails if the file can't be read, or is not a list of values; the error names the line.
-    pub(crate) fn next(&mut self, value: &mut Vec<u8>) -> Result<Option<Found>, DataError> {
+    pub(crate) fn next(&mut self, value: &mut Vec<u8>) -> Result<Option<FoundValue>, DataError> {
         value.clear();
         let mut next = self.next_byte()?;
         if self.in_list && self.count > 0 {
@@ -101,7 +101,7 @@ impl<'a, R: BufRead> JsonValues<'a, R> {
     }
 
     /// Reads the value that begins at the current position of the file.
-    fn take(&mut self, value: &mut Vec<u8>) -> Result<Found, DataError> {
+    fn take(&mut self, value: &mut Vec<u8>) -> Result<FoundValue, DataError> {
         let begin = self.line;
         let mut scan = Scan::default();
         let mut length = 0;
@@ -127,7 +127,7 @@ impl<'a, R: BufRead> JsonValues<'a, R> {
             self.bytes.consume(taken);
             if end.is_some() {
                 self.count += 1;
-                return Ok(Found {
+                return Ok(FoundValue {
                     line: begin,
                     is_long: length > LONGEST_RECORD,
                 });

@@ -99,7 +99,7 @@ impl MessageFields<'static> {
 }
 
 /// Predicates that tell which fields a record has, given a field's name.
-pub(crate) struct Has<'f> {
+pub(crate) struct FieldPredicates<'f> {
     /// Returns true if the field is a text.
     pub(crate) text: &'f dyn Fn(&str) -> bool,
     /// Returns true if the field is a list of messages.
@@ -108,7 +108,7 @@ pub(crate) struct Has<'f> {
 
 impl<'a> Layout<'a> {
     /// Returns the layout of records with these fields, by the usual field names; `None` if there is none.
-    pub(crate) fn usual(has: &Has) -> Option<Self> {
+    pub(crate) fn usual(has: &FieldPredicates) -> Option<Self> {
         let all = |names: &[&str]| names.iter().all(|name| (has.text)(name));
         if all(&["text"]) {
             return Some(Self::Text("text"));
@@ -172,7 +172,7 @@ impl<'a> Layout<'a> {
 impl FieldNames {
     /// Returns the layout that the config defines, for records with these fields; `None` if a required field is
     /// missing.
-    pub(crate) fn layout(&self, has: &Has) -> Option<Layout<'_>> {
+    pub(crate) fn layout(&self, has: &FieldPredicates) -> Option<Layout<'_>> {
         let text = |name: &Option<String>| name.as_deref().is_some_and(|name| (has.text)(name));
         // These fields are optional.
         let system = self.system.as_deref().filter(|name| (has.text)(name));

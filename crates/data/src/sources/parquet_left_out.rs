@@ -5,7 +5,7 @@ pub(crate) mod file {
     use std::path::Path;
 
     use crate::DataError;
-    use crate::sources::document::Each;
+    use crate::sources::document::DocumentSink;
     use crate::sources::record::Records;
 
     /// A parquet file, which can't be opened in this build.
@@ -14,15 +14,15 @@ pub(crate) mod file {
     impl ParquetFile {
         /// Always fails, because this build has no parquet reader.
         pub(crate) fn open(path: &Path, _records: Records) -> Result<Self, DataError> {
-            let mend = "is parquet, which this program was built without: build it with `--features parquet`";
-            Err(DataError::content(path, mend))
+            let message = "is parquet, which this program was built without: build it with `--features parquet`";
+            Err(DataError::content(path, message))
         }
 
         pub(crate) fn read(
             &self,
             _records: Records,
             _watch: &dyn Fn(u64),
-            _each: &mut Each,
+            _each: &mut DocumentSink,
         ) -> Result<(), DataError> {
             match *self {}
         }

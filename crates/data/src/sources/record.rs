@@ -5,9 +5,9 @@ use std::cell::RefCell;
 use serde_json::Value;
 
 use crate::sources::chat::{ChatTemplate, Conversation};
-use crate::sources::document::{Each, Part, SourceDocument};
+use crate::sources::document::{DocumentSink, Part, SourceDocument};
 use crate::sources::fields::group;
-use crate::sources::layout::{FieldNames, Has, Layout};
+use crate::sources::layout::{FieldNames, FieldPredicates, Layout};
 use crate::sources::notes::count;
 use crate::sources::pieces::{LONGEST, cut};
 use crate::{DataError, PairForm, RecordNotes};
@@ -42,7 +42,7 @@ pub(crate) struct Record {
 
 impl<'a> Records<'a> {
     /// Returns the layout of records with these fields; `None` if there are no known ones.
-    pub(crate) fn layout_of(&self, has: &Has) -> Option<Layout<'a>> {
+    pub(crate) fn layout_of(&self, has: &FieldPredicates) -> Option<Layout<'a>> {
         match (self.text_field, self.fields) {
             (Some(name), _) => (has.text)(name).then_some(Layout::Text(name)),
             (None, Some(fields)) => fields.layout(has),
@@ -56,12 +56,12 @@ impl<'a> Records<'a> {
         let text = |name: &str| record.get(name).is_some_and(Value::is_string);
         let messages = |name: &str| record.get(name).is_some_and(Value::is_array);
         let null = |name: &str| record.get(name).is_some_and(Value::is_null);
-        let has = Has {
+        let has = FieldPredicates {
             text: &text,
             messages: &messages,
         };
         self.layout_of(&has).or_else(|| {
-            self.layout_of(&Has {
+            self.layout_of(&FieldPredicates {
                 text: &|name| text(name) || null(name),
                 messages: &null,
             })
@@ -223,7 +223,7 @@ pub(crate) fn apart(first: &str, second: &str) -> String {
 }
 
 /// Passes the document of the `number`-th record to `each`; a very long plain text is passed in pieces.
-pub(crate) fn emit(record: Record, number: u64, each: &mut Each) -> Result<(), DataError> {
+pub(crate) fn emit(record: Record, number: u64, each: &mut DocumentSink) -> Result<(), DataError> {
     let Record { parts, group, .. } = record;
     if let [
         Part {

@@ -8,7 +8,7 @@ use polymath_input::BYTE_ORDER_MARK;
 use serde_json::{Map, Value};
 
 use crate::DataError;
-use crate::sources::document::{Each, LONGEST_RECORD};
+use crate::sources::document::{DocumentSink, LONGEST_RECORD};
 use crate::sources::first_look::FirstLook;
 use crate::sources::record::{Records, emit};
 use crate::sources::row_scanner::{Begin, Watched};
@@ -27,7 +27,7 @@ pub(crate) fn read(
     path: &Path,
     bytes: impl BufRead,
     records: Records,
-    each: &mut Each,
+    each: &mut DocumentSink,
 ) -> Result<(), DataError> {
     let mut table = Table::open(path, bytes)?;
     let Some(names) = table.names()? else {

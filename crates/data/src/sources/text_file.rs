@@ -6,7 +6,7 @@ use std::path::Path;
 use polymath_input::{BYTE_ORDER_MARK, decode};
 
 use crate::DataError;
-use crate::sources::document::{Each, SourceDocument};
+use crate::sources::document::{DocumentSink, SourceDocument};
 use crate::sources::pieces::{LONGEST, cut, first_cut};
 
 /// Bytes of text that are examined together: enough to determine the first piece of a long document.
@@ -21,7 +21,7 @@ pub(crate) fn read(
     path: &Path,
     mut bytes: impl BufRead,
     separator: Option<&str>,
-    each: &mut Each,
+    each: &mut DocumentSink,
 ) -> Result<(), DataError> {
     let mut cutter = Cutter {
         separator,
@@ -78,7 +78,7 @@ struct Cutter<'a, 'b> {
     record: u64,
     /// Number of pieces of the current document that were passed on.
     piece: u64,
-    each: &'a mut Each<'b>,
+    each: &'a mut DocumentSink<'b>,
 }
 
 impl Cutter<'_, '_> {

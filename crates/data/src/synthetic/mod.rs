@@ -50,7 +50,7 @@ const KNOWLEDGE_PERCENT: i64 = 70;
 
 /// Size and seed of the corpus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SchoolConfig {
+pub struct SyntheticConfig {
     /// Seed of the corpus.
     pub seed: u64,
     /// Approximate bytes of text per domain.
@@ -62,7 +62,7 @@ pub struct SchoolConfig {
 ///
 /// # Errors
 /// Fails if the folder can't be written.
-pub fn write(config: &SchoolConfig, folder: &Path) -> Result<(), DataError> {
+pub fn write(config: &SyntheticConfig, folder: &Path) -> Result<(), DataError> {
     for domain in DOMAINS {
         let place = folder.join(domain);
         std::fs::create_dir_all(&place).map_err(DataError::file("make the folder", &place))?;
@@ -152,7 +152,7 @@ fn draws(domain: &str) -> Option<&'static [Draw]> {
 }
 
 /// Generates documents of a domain until there is enough text.
-fn documents(config: &SchoolConfig, domain: &'static str) -> impl Iterator<Item = String> {
+fn documents(config: &SyntheticConfig, domain: &'static str) -> impl Iterator<Item = String> {
     let mut random = Random::new(config.seed, domain);
     let knowledge = Knowledge::of(domain);
     let mut left = config.bytes_per_domain as i64;
@@ -196,7 +196,7 @@ fn document(random: &mut Random, domain: &str, draws: &[Draw]) -> String {
 }
 
 /// Generates held-out problems of all kinds in turn, each fact once.
-fn held_out_problems(config: &SchoolConfig, domain: &'static str) -> Vec<Problem> {
+fn held_out_problems(config: &SyntheticConfig, domain: &'static str) -> Vec<Problem> {
     let Some(draws) = draws(domain) else {
         return Vec::new();
     };
@@ -220,7 +220,7 @@ fn held_out_problems(config: &SchoolConfig, domain: &'static str) -> Vec<Problem
 mod tests {
     use super::*;
 
-    const SMALL: SchoolConfig = SchoolConfig {
+    const SMALL: SyntheticConfig = SyntheticConfig {
         seed: 3,
         bytes_per_domain: 150_000,
     };
@@ -229,7 +229,7 @@ mod tests {
     #[test]
     fn generation_is_a_function_of_the_seed() {
         let text = |seed| -> Vec<String> {
-            let config = SchoolConfig {
+            let config = SyntheticConfig {
                 seed,
                 bytes_per_domain: 5_000,
             };
@@ -246,7 +246,7 @@ mod tests {
     /// text and of the questions of each domain. Where it changes on purpose, those figures are to be measured again.
     #[test]
     fn the_corpus_is_that_of_the_figures() {
-        let config = SchoolConfig {
+        let config = SyntheticConfig {
             seed: 1,
             bytes_per_domain: 100_000,
         };
@@ -328,7 +328,7 @@ mod tests {
     /// Checks that a story shares few of its eight-word sequences with the stories before it.
     #[test]
     fn stories_cannot_be_memorized() {
-        let school = SchoolConfig {
+        let school = SyntheticConfig {
             bytes_per_domain: 1_000_000,
             ..SMALL
         };

@@ -7,7 +7,7 @@ use polymath_tokenizer::open_alone;
 use serde_json::Value;
 use tokenizers::{AddedToken, Tokenizer};
 
-use crate::{DataError, Spelling};
+use crate::{DataError, TokenBytes};
 
 /// Sections of `tokenizer.json` that decide the tokens of a text, besides the added tokens.
 const PARTS: [&str; 4] = ["normalizer", "pre_tokenizer", "model", "decoder"];
@@ -74,7 +74,7 @@ impl ExtendedTokenizer {
 
 fn check(path: &Path, tokenizer: &Tokenizer, new: &NewTokens) -> Result<(), DataError> {
     let refuse = |message: String| Err(DataError::content(path, message));
-    let spelling = Spelling::of(tokenizer);
+    let token_bytes = TokenBytes::of(tokenizer);
     let mut seen = HashSet::new();
     for token in new.ordinary.iter().chain(&new.special) {
         if token.trim().is_empty() {
@@ -89,7 +89,7 @@ fn check(path: &Path, tokenizer: &Tokenizer, new: &NewTokens) -> Result<(), Data
         }
         let known = match tokenizer.token_to_id(token) {
             Some(id) => Some(id),
-            None => alone(tokenizer, &spelling, token)?,
+            None => alone(tokenizer, &token_bytes, token)?,
         };
         if let Some(id) = known {
             return refuse(format!(
@@ -104,11 +104,15 @@ fn check(path: &Path, tokenizer: &Tokenizer, new: &NewTokens) -> Result<(), Data
 }
 
 /// Returns the ID of the single token that stands for exactly this text, if there is one.
-fn alone(tokenizer: &Tokenizer, spelling: &Spelling, text: &str) -> Result<Option<u32>, DataError> {
+fn alone(
+    tokenizer: &Tokenizer,
+    token_bytes: &TokenBytes,
+    text: &str,
+) -> Result<Option<u32>, DataError> {
     let encoding = tokenizer.encode_fast(text, false);
     let encoding = encoding.map_err(|error| DataError::Tokenizer(error.to_string()))?;
     Ok(match encoding.get_ids() {
-        [id] if spelling.bytes(*id) == text.as_bytes() => Some(*id),
+        [id] if token_bytes.bytes(*id) == text.as_bytes() => Some(*id),
         _ => None,
     })
 }
@@ -187,9 +191,9 @@ mod tests {
             all
         });
         assert_eq!(ids(&after, "is a rose"), ids(&before, "is a rose"));
-        let spelling = Spelling::of(&after);
-        assert_eq!(spelling.bytes(size + 1), " née".as_bytes());
-        assert_eq!(spelling.bytes(size + 2), b"");
+        let token_bytes = TokenBytes::of(&after);
+        assert_eq!(token_bytes.bytes(size + 1), " née".as_bytes());
+        assert_eq!(token_bytes.bytes(size + 2), b"");
 
         let extended = saved(&after, folder.path(), "after.json");
         assert!(extends(&extended, &before).unwrap());

@@ -16,13 +16,13 @@ struct Placed {
 }
 
 fn placed(dataset: &Dataset, domain: &str) -> Vec<Placed> {
-    let spelling = dataset.spelling().unwrap();
+    let token_bytes = dataset.token_bytes().unwrap();
     let mut all = Vec::new();
     for split in [Split::Train, Split::Heldout] {
         let shard = dataset.shard(domain, split).unwrap();
         for index in 0..shard.documents() {
             all.push(Placed {
-                text: spelling.text(&shard.document(index)),
+                text: token_bytes.text(&shard.document(index)),
                 group: shard.group_of(index).unwrap(),
                 side: match split {
                     Split::Train => "train",
@@ -283,9 +283,9 @@ fn documents_name_their_sources() {
     desk.file("b.jsonl", "\n".to_owned() + &lines(&library[20..]));
     desk.domain("essays", &["*.jsonl"]);
     let dataset = desk.prepare().unwrap();
-    let (sources, spelling) = (
+    let (sources, token_bytes) = (
         dataset.sources("essays").unwrap(),
-        dataset.spelling().unwrap(),
+        dataset.token_bytes().unwrap(),
     );
     let mut seen = 0;
     for split in [Split::Train, Split::Heldout] {
@@ -296,7 +296,7 @@ fn documents_name_their_sources() {
             let record = source.record.unwrap();
             assert_eq!(source.to_string(), format!("{}:{record}", source.path));
             let line = lines.lines().nth(record as usize - 1).unwrap();
-            assert!(line.contains(spelling.text(&shard.document(index)).trim()));
+            assert!(line.contains(token_bytes.text(&shard.document(index)).trim()));
             seen += 1;
         }
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use polymath_data::{Task, TaskItem};
-use polymath_tokenizer::{Settings, tokens_within};
+use polymath_tokenizer::{TokenizerSettings, tokens_within};
 use tokenizers::Tokenizer;
 
 use crate::EvalError;
@@ -52,7 +52,7 @@ impl TaskEncoder {
     pub fn open(tokenizer: &Path, bos_token_id: u32, context: usize) -> Result<Self, EvalError> {
         let vocabulary = polymath_tokenizer::open(tokenizer)?;
         // The beginning-of-text token, else the end-of-text token, as named in the files next to the tokenizer.
-        let names = Settings::beside(tokenizer)?.names;
+        let names = TokenizerSettings::beside(tokenizer)?.names;
         let named = names.get("bos_token").or(names.get("eos_token"));
         let named = named.and_then(|named| vocabulary.token_to_id(&named.token));
         let prefix = named.unwrap_or(bos_token_id);

@@ -1,8 +1,9 @@
 //! Tests of the defaults that a config of a fine-tuning gets.
 
-use polymath_train::Interval;
+use polymath_train::{Interval, Length, OptimizerChoice};
 
 use super::*;
+use crate::training_defaults::STEPS;
 
 const FACTS: BaseFacts = BaseFacts {
     context: 512,
@@ -49,33 +50,6 @@ fn a_config_of_three_lines_suffices() {
     );
     assert_eq!(large.training.learning_rate, 1e-3);
     assert_eq!(large.lora, Some(LoraConfig::default()));
-}
-
-/// Checks the default length at the bounds of its table, and the rows by hand: a run of 100 steps of rows of 10 tokens
-/// has 1000 tokens a row, and the rows are the nearest power of two in logarithms, from 4 to 16.
-#[test]
-fn lengths_and_rows_are_those_of_the_table() {
-    for (niche, tokens) in [
-        (0, 1),
-        (1, 3),
-        (1_000_000, 3_000_000),
-        (1_000_001, 2_000_002),
-        (5_000_000, 10_000_000),
-        (5_000_001, 5_000_001),
-    ] {
-        assert_eq!(chosen_tokens(niche), tokens);
-    }
-    for (tokens, rows) in [
-        (0, 4),
-        (7_999, 4),
-        (8_000, 8),
-        (15_999, 8),
-        (16_000, 16),
-        (1_000_000, 16),
-    ] {
-        assert_eq!(chosen_rows(tokens, 10), rows, "{tokens}");
-    }
-    assert_eq!(chosen_rows(800, 0), 8);
 }
 
 /// Checks that a config that sets tokens or steps gets the fixed default batch size, for any base and niche, and

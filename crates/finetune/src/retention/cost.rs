@@ -6,8 +6,8 @@ use polymath_data::{HeldoutSplit, MixturePart, MixtureStream, NamedShard, Replay
 use polymath_eval::{Endpoints, HeldoutEvaluator, Interpolation, WindowOptions};
 use polymath_model::{DocumentSampler, LoadOptions, Ops, Precision, Transformer};
 use polymath_train::{
-    BatchSource, Check, Cost, Inspection, LanguageModel, Launch, Occasions, Penalty, TrainingTask,
-    time_evaluation, time_steps,
+    BatchSource, Check, Cost, EvaluationCounts, Inspection, LanguageModel, Launch, Penalty,
+    TrainingTask, time_evaluation, time_steps,
 };
 
 use super::{
@@ -79,7 +79,7 @@ impl Finetuning {
         let evaluation = time_evaluation(&mut self.timed_evaluator(&transformer))?;
         let (total, done) = (self.total_steps(), self.steps_done());
         let kept = (&self.config.evaluation, &self.config.checkpoint);
-        let all = Occasions::of(total, kept, true);
+        let all = EvaluationCounts::of(total, kept, true);
         let left = |of_all: u64| (of_all * (total - done)).div_ceil(total.max(1));
         let mut evaluations = left(all.evaluations);
         if self.is_limited() {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use polymath_eval::statistics::Figure;
 use polymath_report::ForgettingReport;
-use polymath_report::pictures::{Bar, BarPanel, Traded, of_bars, of_methods, of_report};
+use polymath_report::pictures::{Bar, BarPanel, MethodPoint, of_bars, of_methods, of_report};
 
 /// Program, precision, and tokens per second of the shapes in [`SHAPES`]: `docs/experiments/performance.md`.
 const SPEEDS: [(&str, [f64; 3]); 6] = [
@@ -85,7 +85,7 @@ pub fn pictures(
     };
     let (_, gain, forgetting) = METHODS[METHODS.len() - 1];
     let halfway = (gain[0], forgetting[0]);
-    let methods = METHODS.map(|(name, gain, forgetting)| Traded {
+    let methods = METHODS.map(|(name, gain, forgetting)| MethodPoint {
         name: name.to_owned(),
         gain: figure(gain),
         forgetting: figure(forgetting),

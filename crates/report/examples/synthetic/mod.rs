@@ -11,10 +11,10 @@ use polymath_report::evidence::{
     DomainEvidence, FrequencyGroup, LostQuestion, Piece, PositionGroup, WorstDocument,
 };
 use polymath_report::forgetting::{CurvePoint, Provenance};
-use polymath_report::frontier::{Candidate, Frontier, ScoredRun, Settings as FrontierSettings};
+use polymath_report::frontier::{Candidate, Frontier, FrontierSettings, ScoredRun};
 use polymath_report::reset::{BeforeAfter, Block, Reset, ResetSetting, Step, place};
 use polymath_report::transfer::{Row, Setting, Transfer};
-use polymath_report::{ForgettingReport, ModelScores, ReportError, Settings};
+use polymath_report::{ForgettingReport, ModelScores, ReportError, ReportSettings};
 
 use curves::{curve, curve_of_base, provenance};
 
@@ -82,9 +82,9 @@ pub fn report() -> Result<ForgettingReport, ReportError> {
             run
         })
         .collect();
-    let settings = Settings {
+    let settings = ReportSettings {
         context: 256,
-        ..Settings::default()
+        ..ReportSettings::default()
     };
     ForgettingReport::new(&base, &runs, settings)
 }
@@ -104,7 +104,7 @@ pub fn chain() -> Result<ForgettingReport, ReportError> {
     let mut second = scores("checkpoints/letters/best", "full", &changes);
     second.niche = Some("letters".into());
     (second.tuned_from, second.sha256) = (Some("first".into()), Some("second".into()));
-    ForgettingReport::new(&base, &[first, second], Settings::default())
+    ForgettingReport::new(&base, &[first, second], ReportSettings::default())
 }
 
 /// Returns a frontier of four methods over two seeds, each also mixed with the base at one half.

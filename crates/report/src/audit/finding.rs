@@ -64,7 +64,8 @@ pub struct Finding {
     /// Description of the problem: a sentence without its full stop.
     pub what: String,
     /// Advice on how to fix the problem; empty if there is nothing to do.
-    pub mend: String,
+    #[serde(alias = "mend")] // earlier name
+    pub fix: String,
 }
 
 impl FindingKind {
@@ -109,14 +110,14 @@ impl Finding {
         kind: FindingKind,
         model: impl Into<String>,
         what: impl Into<String>,
-        mend: impl Into<String>,
+        fix: impl Into<String>,
     ) -> Self {
         Self {
             kind,
             severity: kind.severity(),
             model: model.into(),
             what: what.into(),
-            mend: mend.into(),
+            fix: fix.into(),
         }
     }
 
@@ -145,10 +146,10 @@ impl Finding {
             Severity::Error => "ERROR",
             Severity::Warning => "warning",
         };
-        let advice = match self.mend.is_empty() {
+        let fix = match self.fix.is_empty() {
             true => String::new(),
-            false => format!(". To fix it: {}", self.mend),
+            false => format!(". To fix it: {}", self.fix),
         };
-        format!("{word} ({}): {}{advice}", self.kind.title(), self.what)
+        format!("{word} ({}): {}{fix}", self.kind.title(), self.what)
     }
 }

@@ -22,8 +22,8 @@ pub fn render(audit: &Audit) -> String {
             code(&finding.model),
             inline(&finding.what)
         );
-        if !finding.mend.is_empty() {
-            text += &format!(" To fix it: {}.", inline(&finding.mend));
+        if !finding.fix.is_empty() {
+            text += &format!(" To fix it: {}.", inline(&finding.fix));
         }
         text += "\n";
     }

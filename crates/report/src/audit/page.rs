@@ -63,6 +63,6 @@ fn of_finding(finding: &Finding) -> Value {
         title => finding.kind.title(),
         model => &finding.model,
         what => &finding.what,
-        mend => &finding.mend,
+        fix => &finding.fix,
     }
 }

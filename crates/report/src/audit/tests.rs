@@ -3,7 +3,7 @@
 use polymath_eval::{DocumentScore, DomainScores};
 
 use super::*;
-use crate::{ModelScores, Settings};
+use crate::{ModelScores, ReportSettings};
 
 /// Returns scores whose documents differ from the domain's factor by up to twice the `spread`.
 fn scored(path: &str, factors: [f64; 2], spread: f64) -> ModelScores {
@@ -30,7 +30,7 @@ fn scored(path: &str, factors: [f64; 2], spread: f64) -> ModelScores {
 fn report(factors: [f64; 2]) -> ForgettingReport {
     let base = scored("base", [1.0, 1.0], 0.0);
     let tuned = scored("tuned", factors, 0.002);
-    ForgettingReport::new(&base, &[tuned], Settings::default()).unwrap()
+    ForgettingReport::new(&base, &[tuned], ReportSettings::default()).unwrap()
 }
 
 fn parts(findings: Vec<Finding>, again: f64, report: Option<ForgettingReport>) -> AuditParts {

@@ -16,4 +16,4 @@ pub use forest::{Part, Width, forest};
 pub use heatmap::{Cell, Colors, Heatmap, heatmap};
 pub use picture::{Legend, standalone};
 pub use svg::key;
-pub use tradeoff::{Trade, tradeoff};
+pub use tradeoff::{TradeoffPoint, tradeoff};

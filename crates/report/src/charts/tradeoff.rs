@@ -19,7 +19,7 @@ const LEADER: f64 = 6.0;
 const GAP: f64 = 17.0;
 
 /// Gain and forgetting of a run or method, as a point of the chart.
-pub struct Trade<'a> {
+pub struct TradeoffPoint<'a> {
     /// Number of the run or method, which decides marker and color.
     pub number: usize,
     pub name: &'a str,
@@ -49,11 +49,11 @@ impl Axes {
 }
 
 /// Draws the chart, or returns `None` without points.
-pub fn tradeoff(trades: &[Trade], tolerance: f64) -> Option<String> {
+pub fn tradeoff(trades: &[TradeoffPoint], tolerance: f64) -> Option<String> {
     if trades.is_empty() {
         return None;
     }
-    let mut trades: Vec<&Trade> = trades.iter().collect();
+    let mut trades: Vec<&TradeoffPoint> = trades.iter().collect();
     // Sorted from top to bottom, as the names are placed.
     trades.sort_by(|a, b| b.forgetting.value.total_cmp(&a.forgetting.value));
     let path = || trades.iter().flat_map(|trade| &trade.path);
@@ -110,7 +110,7 @@ fn ends(figure: Figure) -> [f64; 2] {
     figure.interval.unwrap_or([figure.value; 2])
 }
 
-fn describe(trade: &Trade) -> String {
+fn describe(trade: &TradeoffPoint) -> String {
     format!(
         "{}: gain {}, mean forgetting {}.",
         trade.name,
@@ -120,7 +120,7 @@ fn describe(trade: &Trade) -> String {
 }
 
 /// Draws the path from the base to a point as a line.
-fn trail(svg: &mut Svg, axes: &Axes, trade: &Trade) {
+fn trail(svg: &mut Svg, axes: &Axes, trade: &TradeoffPoint) {
     if trade.path.is_empty() {
         return;
     }
@@ -195,7 +195,7 @@ fn background(svg: &mut Svg, axes: &Axes, tolerance: f64) {
 
 /// Draws a marker with the intervals of gain and forgetting and, at `height`, its label on the side with more room. A
 /// label that does not stand beside its point has a leader to it.
-fn point(svg: &mut Svg, axes: &Axes, trade: &Trade, title: &str, height: f64) {
+fn point(svg: &mut Svg, axes: &Axes, trade: &TradeoffPoint, title: &str, height: f64) {
     let place = |gain: f64, forgetting: f64| axes.at(gain, forgetting);
     let (gain, forgetting) = (trade.gain, trade.forgetting);
     svg.begin_group(&class_of_run(trade.number), title);
@@ -244,7 +244,7 @@ mod tests {
             value,
             interval: None,
         };
-        let trade = |number: usize, forgetting: f64| Trade {
+        let trade = |number: usize, forgetting: f64| TradeoffPoint {
             number,
             name: "method",
             gain: figure(0.1 * number as f64),

@@ -23,7 +23,7 @@ const FREQUENCIES: [(f64, &str); 5] = [
 const POSITIONS: [usize; 5] = [0, 16, 64, 256, 1024];
 
 /// Measured change of one group of tokens.
-struct Found {
+struct GroupChange {
     /// Index of the group.
     group: usize,
     /// Number of held-out tokens in the group.
@@ -44,7 +44,7 @@ impl Evidence<'_> {
             Some(group.map_or(rarest, |group| usize::from(*group)))
         };
         let found = self.by_group(pairs, FREQUENCIES.len(), &of_token)?;
-        let group = |found: Found| FrequencyGroup {
+        let group = |found: GroupChange| FrequencyGroup {
             frequency: FREQUENCIES[found.group].1.to_owned(),
             tokens: found.tokens,
             change: found.change.value,
@@ -61,7 +61,7 @@ impl Evidence<'_> {
             group.filter(|_| place < self.context)
         };
         let found = self.by_group(pairs, POSITIONS.len(), &of_place)?;
-        let group = |found: Found| {
+        let group = |found: GroupChange| {
             let next = POSITIONS.get(found.group + 1).copied();
             let last = next.filter(|next| *next <= self.context);
             PositionGroup {
@@ -84,7 +84,7 @@ impl Evidence<'_> {
         pairs: &[TokenPair],
         count: usize,
         group_of: &dyn Fn(u32, usize) -> Option<usize>,
-    ) -> Result<Vec<Found>, ReportError> {
+    ) -> Result<Vec<GroupChange>, ReportError> {
         let shard = self.dataset.shard(self.domain, Split::Heldout)?;
         // Sums of each document by group. `bytes` counts tokens here.
         let mut of_base = vec![DomainScores::default(); count];
@@ -118,7 +118,7 @@ impl Evidence<'_> {
         let mut found = Vec::new();
         for (group, (base, tuned)) in of_base.iter().zip(&of_tuned).enumerate() {
             if base.bytes() > 0 {
-                found.push(Found {
+                found.push(GroupChange {
                     group,
                     tokens: base.bytes(),
                     change: PairedBootstrap::new(base, tuned, RESAMPLES, self.seed)?.change(),

@@ -6,7 +6,8 @@ use std::path::Path;
 use polymath_data::{Grouping, Overlap};
 
 use super::{
-    DomainReport, ModelScores, Role, RunReport, Setback, Settings, Summary, Worst, questions, tasks,
+    DomainReport, ModelScores, ReportSettings, Role, RunReport, Setback, Summary, Worst, questions,
+    tasks,
 };
 use crate::ReportError;
 use crate::evidence::DomainEvidence;
@@ -17,7 +18,7 @@ use polymath_eval::statistics::{
 use polymath_eval::{DomainScores, TaskScores};
 
 /// Fails if the settings are invalid.
-pub fn validate(settings: &Settings) -> Result<(), ReportError> {
+pub fn validate(settings: &ReportSettings) -> Result<(), ReportError> {
     if !(settings.tolerance.is_finite() && settings.tolerance >= 0.0) {
         return Err(ReportError::Report(format!(
             "the tolerance must be a number of bits per byte, 0 or more: `{}`",
@@ -44,7 +45,7 @@ pub fn tests(run: &ModelScores) -> usize {
 pub fn compare(
     base: &ModelScores,
     run: &ModelScores,
-    settings: &Settings,
+    settings: &ReportSettings,
 ) -> Result<RunReport, ReportError> {
     check_domains(base, run)?;
     let mut domains = Vec::new();
@@ -143,7 +144,7 @@ fn leak<'a>(
     name: &str,
     base: &'a ModelScores,
     run: &'a ModelScores,
-    settings: &Settings,
+    settings: &ReportSettings,
 ) -> Option<&'a Overlap> {
     let found = base.overlaps.iter().chain(&run.overlaps);
     found
@@ -164,7 +165,7 @@ struct Measured<'a> {
 }
 
 /// Returns the figures of a domain; [`super::judge::judge`] adds the verdict once all tests are known.
-fn domain(measured: Measured, settings: &Settings) -> DomainReport {
+fn domain(measured: Measured, settings: &ReportSettings) -> DomainReport {
     let Measured {
         name,
         role,
@@ -232,7 +233,7 @@ fn domain(measured: Measured, settings: &Settings) -> DomainReport {
 }
 
 /// Returns the value that a change is tested against, in bits per byte.
-pub fn limit(role: Role, settings: &Settings) -> f64 {
+pub fn limit(role: Role, settings: &ReportSettings) -> f64 {
     match role {
         Role::Niche | Role::Earlier => 0.0,
         Role::Retained => settings.tolerance,

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::Settings;
+use super::ReportSettings;
 use polymath_eval::statistics::{FEWEST_EFFECTIVE, FEWEST_GROUPS};
 
 /// Returns the definition of each term, by the term.
-pub fn definitions(settings: &Settings) -> BTreeMap<String, String> {
+pub fn definitions(settings: &ReportSettings) -> BTreeMap<String, String> {
     let tolerance = settings.tolerance;
     let limit = settings.overlap_limit * 100.0;
     let entries = [

@@ -10,7 +10,7 @@ use super::{
 };
 use super::{forgotten, knowledge};
 use crate::charts::{
-    Cell, Colors, Heatmap, Part, Trade, Width, curve, forest, heatmap, key, tradeoff,
+    Cell, Colors, Heatmap, Part, TradeoffPoint, Width, curve, forest, heatmap, key, tradeoff,
 };
 use crate::wording::{
     asked, count, percent, plain, points, points_interval, probability, probability_or_dash, sign,
@@ -147,11 +147,11 @@ fn provenance(report: &ForgettingReport) -> Vec<Value> {
 }
 
 /// Returns the chart's points: one for each run that has both a gain and a mean forgetting.
-fn trades<'a>(report: &'a ForgettingReport, recommended: &[String]) -> Vec<Trade<'a>> {
+fn trades<'a>(report: &'a ForgettingReport, recommended: &[String]) -> Vec<TradeoffPoint<'a>> {
     let runs = report.runs.iter().enumerate();
-    let mut trades: Vec<Trade> = runs
+    let mut trades: Vec<TradeoffPoint> = runs
         .filter_map(|(number, run)| {
-            Some(Trade {
+            Some(TradeoffPoint {
                 number,
                 name: &run.name,
                 gain: run.summary.niche_gain?,

@@ -1,7 +1,7 @@
 //! Verdicts of a report, corrected for all its tests.
 
 use super::compare::limit;
-use super::{DomainReport, Role, RunReport, Settings, TaskReport};
+use super::{DomainReport, ReportSettings, Role, RunReport, TaskReport};
 use crate::wording::count;
 use polymath_eval::statistics::{Against, FEWEST_EFFECTIVE, LEVEL, Verdict, holm};
 
@@ -11,7 +11,7 @@ const MOST_GROUPS: usize = 100_000;
 /// Gives every domain its verdict. The p-values are corrected by Holm's method over all tests of the report (domains,
 /// questions and tasks of every run), since with many tests some intervals exclude the tolerance by chance. Returns the
 /// number of tests.
-pub fn judge(runs: &mut [RunReport], settings: &Settings) -> usize {
+pub fn judge(runs: &mut [RunReport], settings: &ReportSettings) -> usize {
     let p_values: Vec<f64> = runs
         .iter_mut()
         .flat_map(tested)
@@ -67,7 +67,7 @@ fn tested(run: &mut RunReport) -> impl Iterator<Item = (f64, &mut f64)> {
 }
 
 /// Returns a domain's test against its limit, from its figures; `None` if the domain was not tested.
-fn against(domain: &DomainReport, settings: &Settings) -> Option<Against> {
+fn against(domain: &DomainReport, settings: &ReportSettings) -> Option<Against> {
     Some(Against {
         p_value: domain.p_value?,
         above: domain.change > Some(limit(domain.role, settings)),
@@ -89,7 +89,7 @@ fn open(
     domain: &DomainReport,
     against: &Against,
     corrected: &Against,
-    settings: &Settings,
+    settings: &ReportSettings,
 ) -> String {
     let few = domain.role == Role::Retained && !against.above && !against.has_enough_groups();
     let why = if few && corrected.p_value < LEVEL {

@@ -115,7 +115,7 @@ pub struct CurvePoint {
 
 /// Settings of a comparison.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Settings {
+pub struct ReportSettings {
     /// Tolerance δ: increase in bits per byte up to which a domain counts as kept.
     pub tolerance: f64,
     /// Random seed of the bootstrap.
@@ -143,7 +143,7 @@ pub struct Settings {
     pub overlap_limit: f64,
 }
 
-impl Default for Settings {
+impl Default for ReportSettings {
     fn default() -> Self {
         Self {
             tolerance: TOLERANCE,
@@ -181,7 +181,7 @@ pub struct ForgettingReport {
     /// Overlap of held-out documents with the training text of the datasets' own domains.
     pub overlaps: Vec<Overlap>,
     /// Settings of the comparison.
-    pub settings: Settings,
+    pub settings: ReportSettings,
     /// Definitions of the report's terms.
     pub definitions: BTreeMap<String, String>,
 }
@@ -219,7 +219,7 @@ impl ForgettingReport {
     pub fn new(
         base: &ModelScores,
         runs: &[ModelScores],
-        settings: Settings,
+        settings: ReportSettings,
     ) -> Result<Self, ReportError> {
         compare::validate(&settings)?;
         let mut settings = settings;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ModelScores, Role, RunReport, Settings};
+use super::{ModelScores, ReportSettings, Role, RunReport};
 use crate::ReportError;
 use polymath_eval::statistics::Figure;
 use polymath_eval::statistics::{Compared, FEWEST_GROUPS, Family, LEVEL, Verdict};
@@ -52,7 +52,7 @@ impl Ranking {
     pub fn of(
         scores: &[ModelScores],
         runs: &[RunReport],
-        settings: &Settings,
+        settings: &ReportSettings,
     ) -> Result<Option<Self>, ReportError> {
         if runs.len() < 2 {
             return Ok(None);

@@ -14,48 +14,7 @@ pub fn render(report: &ForgettingReport) -> String {
         report.base
     );
     for run in &report.runs {
-        text += &format!("\n{} ({})\n", run.name, run.method);
-        text += &aligned(&rows(run));
-        let summary = &run.summary;
-        if let Some(gain) = summary.niche_gain {
-            text += &format!("  niche gain {}", figure(&gain));
-        }
-        if let Some(mean) = summary.mean_forgetting {
-            text += &format!("  mean forgetting {}", figure(&mean));
-        }
-        if let Some(worst) = &summary.worst_forgetting {
-            text += &format!(
-                "\n  worst {} {}{}",
-                worst.domain,
-                signed(worst.change),
-                bound(worst)
-            );
-        }
-        text += "\n";
-        for questions in &run.questions {
-            text += &format!(
-                "  {}: {} → {} of {} questions, {} {} points (p {})\n",
-                questions.domain,
-                percent(questions.accuracy.base.value),
-                percent(questions.accuracy.tuned.value),
-                asked(questions),
-                points(questions.accuracy.change.value),
-                points_interval(questions.accuracy.change),
-                probability(questions.accuracy.adjusted_p_value),
-            );
-        }
-        text += &tasks::lines(&run.tasks);
-        for note in wording::notes(run, report.settings.context) {
-            text += &format!("  {note}\n");
-        }
-        for domain in &run.domains {
-            if let Some(setback) = &domain.setback {
-                text += &format!("  {}\n", setback.sentence(&domain.name));
-            }
-            if let Some(reason) = &domain.reason {
-                text += &format!("  {} {}: {reason}\n", domain.name, domain.verdict.word());
-            }
-        }
+        text += &of_run(run, report.settings.context);
     }
     if let Some(chain) = &report.chain {
         text += "\nover the chain\n";
@@ -79,6 +38,54 @@ pub fn render(report: &ForgettingReport) -> String {
     ];
     for paragraph in paragraphs.iter().filter(|text| !text.is_empty()) {
         text += &format!("\n{}\n", paragraph.trim_end());
+    }
+    text
+}
+
+/// Formats a run's table with the lines below it: its summary, questions, tasks and notes. `context` is the report's
+/// context in tokens.
+fn of_run(run: &RunReport, context: usize) -> String {
+    let mut text = format!("\n{} ({})\n", run.name, run.method);
+    text += &aligned(&rows(run));
+    let summary = &run.summary;
+    if let Some(gain) = summary.niche_gain {
+        text += &format!("  niche gain {}", figure(&gain));
+    }
+    if let Some(mean) = summary.mean_forgetting {
+        text += &format!("  mean forgetting {}", figure(&mean));
+    }
+    if let Some(worst) = &summary.worst_forgetting {
+        text += &format!(
+            "\n  worst {} {}{}",
+            worst.domain,
+            signed(worst.change),
+            bound(worst)
+        );
+    }
+    text += "\n";
+    for questions in &run.questions {
+        text += &format!(
+            "  {}: {} → {} of {} questions, {} {} points (p {})\n",
+            questions.domain,
+            percent(questions.accuracy.base.value),
+            percent(questions.accuracy.tuned.value),
+            asked(questions),
+            points(questions.accuracy.change.value),
+            points_interval(questions.accuracy.change),
+            probability(questions.accuracy.adjusted_p_value),
+        );
+    }
+    text += &tasks::lines(&run.tasks);
+    for note in wording::notes(run, context) {
+        text += &format!("  {note}\n");
+    }
+    for domain in &run.domains {
+        if let Some(setback) = &domain.setback {
+            text += &format!("  {}\n", setback.sentence(&domain.name));
+        }
+        if let Some(reason) = &domain.reason {
+            text += &format!("  {} {}: {reason}\n", domain.name, domain.verdict.word());
+        }
     }
     text
 }

@@ -30,7 +30,7 @@ pub struct Resampled {
 }
 
 /// Reference corner of the hypervolume, and which methods are trained.
-pub struct Corner<'a> {
+pub struct ReferencePoint<'a> {
     /// Largest mean forgetting of any method.
     pub forgetting: f64,
     /// For each method, true if it was trained and false if it is a mixture with the base.
@@ -48,7 +48,7 @@ impl Comparisons<'_> {
     }
 
     /// Draws the resamples and returns their results.
-    pub fn resample(&self, corner: &Corner) -> Resampled {
+    pub fn resample(&self, corner: &ReferencePoint) -> Resampled {
         let methods = corner.trained.len();
         let resamples = if methods > MANY {
             RESAMPLES_OF_MANY
@@ -107,7 +107,7 @@ impl Comparisons<'_> {
     }
 }
 
-impl Corner<'_> {
+impl ReferencePoint<'_> {
     /// Returns the hypervolume of the trained methods, and that of all methods.
     pub fn hypervolumes(&self, points: &[(f64, f64)]) -> [f64; 2] {
         let trained = points

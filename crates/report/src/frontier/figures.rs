@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::area::pareto;
-use super::comparisons::{Comparisons, Corner, Resampled};
+use super::comparisons::{Comparisons, ReferencePoint, Resampled};
 use super::complete::Complete;
 use super::method::{Difference, Method};
-use super::recommendation::{Confirmation, Inside, Judged, Recommendation, inside, recommend};
+use super::recommendation::{
+    Confirmation, ConfirmedDomain, Recommendation, WithinLimit, inside, recommend,
+};
 use super::reference::reference;
 use super::runs::RunFigures;
 use super::scored::{Candidate, ScoredRun, SplitOfAll, Splits};
@@ -30,7 +32,7 @@ const FEW_GROUPS: usize = 20;
 
 /// Settings of a frontier.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct FrontierSettings {
     /// Niche of all runs.
     pub niche: String,
     /// Maximum increase of every retained domain, in bits per byte, with which a method is still recommended.
@@ -103,7 +105,7 @@ impl Frontier {
     /// Fails if there is no run, if the runs were scored on different documents or domains, or if scores are not
     /// finite.
     pub fn new(
-        settings: Settings,
+        settings: FrontierSettings,
         base: &SplitScores,
         scored: &[ScoredRun],
     ) -> Result<Self, ReportError> {
@@ -160,7 +162,7 @@ impl Frontier {
         &mut self,
         test: &SplitOfAll,
         complete: &Complete,
-        inside: &[Inside],
+        inside: &[WithinLimit],
     ) -> Result<(), ReportError> {
         let seeds = complete.runs.first().map_or(0, Vec::len);
         let mut domains: Vec<(&String, DomainSums)> = Vec::new();
@@ -179,7 +181,7 @@ impl Frontier {
             .iter()
             .map(|at| self.methods[*at].share.is_none())
             .collect();
-        let found = comparisons.resample(&Corner {
+        let found = comparisons.resample(&ReferencePoint {
             forgetting: corner(&self.methods),
             trained: &trained,
         });
@@ -252,7 +254,7 @@ impl Frontier {
             let effective_groups = bootstrap.change().effective_groups;
             judged.insert(
                 name.clone(),
-                Judged {
+                ConfirmedDomain {
                     verdict,
                     effective_groups,
                 },
@@ -318,7 +320,7 @@ impl Hypervolume {
             .iter()
             .map(|method| method.share.is_none())
             .collect();
-        let corner = Corner {
+        let corner = ReferencePoint {
             forgetting: corner(methods),
             trained: &trained,
         };

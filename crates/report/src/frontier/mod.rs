@@ -21,7 +21,7 @@ use std::path::Path;
 
 pub use area::{hypervolume, pareto};
 pub use estimates::change_over_seeds;
-pub use figures::{Frontier, Hypervolume, Settings, SplitGroups};
+pub use figures::{Frontier, FrontierSettings, Hypervolume, SplitGroups};
 pub use method::{Difference, Method, WorstDomain};
 pub use recommendation::{Confirmation, Outcome, Recommendation};
 pub use runs::RunFigures;

@@ -6,7 +6,7 @@ use super::figures::Frontier;
 use super::markdown::{Form, place, sentences};
 use super::method::Method;
 use super::runs::RunFigures;
-use crate::charts::{Cell, Colors, Heatmap, Trade, heatmap, key, tradeoff};
+use crate::charts::{Cell, Colors, Heatmap, TradeoffPoint, heatmap, key, tradeoff};
 use crate::wording::{count, interval, percent, signed};
 use crate::{ReportError, page};
 use polymath_eval::statistics::Figure;
@@ -64,7 +64,7 @@ fn groups(frontier: &Frontier) -> String {
 }
 
 /// Returns the trained methods, each with the path of its mixtures with the base, and a recommended mixture.
-fn trades<'a>(frontier: &'a Frontier, trained: &[&'a Method]) -> Vec<Trade<'a>> {
+fn trades<'a>(frontier: &'a Frontier, trained: &[&'a Method]) -> Vec<TradeoffPoint<'a>> {
     let all_named = trained.len() <= MOST_NAMES;
     let mixtures = |method: &Method| {
         let prefix = format!("{} × ", method.name);
@@ -75,7 +75,7 @@ fn trades<'a>(frontier: &'a Frontier, trained: &[&'a Method]) -> Vec<Trade<'a>> 
         mixed.sort_by(|a, b| a.share.partial_cmp(&b.share).expect("shares are numbers"));
         mixed
     };
-    let trade = |number: usize, method: &'a Method, label: String| Trade {
+    let trade = |number: usize, method: &'a Method, label: String| TradeoffPoint {
         number,
         name: &method.name,
         gain: method.gain,
@@ -91,7 +91,7 @@ fn trades<'a>(frontier: &'a Frontier, trained: &[&'a Method]) -> Vec<Trade<'a>> 
             false => (number + 1).to_string(),
         };
         let mixed = mixtures(method);
-        trades.push(Trade {
+        trades.push(TradeoffPoint {
             path: mixed.iter().map(|other| other.place()).collect(),
             ..trade(number, method, label)
         });

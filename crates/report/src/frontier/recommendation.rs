@@ -67,15 +67,15 @@ pub struct Confirmation {
 }
 
 /// Result of the forgetting limit for one retained domain of the confirmation run.
-pub(super) struct Judged {
+pub(super) struct ConfirmedDomain {
     pub verdict: LimitVerdict,
     pub effective_groups: f64,
 }
 
 impl Confirmation {
     /// Creates a confirmation from a run with a new seed and the verdicts on its retained domains.
-    pub(super) fn new(run: &RunFigures, judged: &BTreeMap<String, Judged>) -> Self {
-        let is = |wanted| move |judged: &Judged| judged.verdict == wanted;
+    pub(super) fn new(run: &RunFigures, judged: &BTreeMap<String, ConfirmedDomain>) -> Self {
+        let is = |wanted| move |judged: &ConfirmedDomain| judged.verdict == wanted;
         let [low, high] = run
             .gain
             .interval
@@ -103,7 +103,7 @@ impl Confirmation {
 }
 
 /// Method that is within the forgetting limit on the dev split in every retained domain.
-pub(super) struct Inside {
+pub(super) struct WithinLimit {
     /// Index of the method.
     pub method: usize,
     /// Retained domain that is closest to the limit, and the upper bound of its change.
@@ -122,7 +122,7 @@ pub fn inside(
     methods: &[Vec<usize>],
     niche: &str,
     limit: f64,
-) -> Result<Vec<Inside>, ReportError> {
+) -> Result<Vec<WithinLimit>, ReportError> {
     let domains: Vec<&String> = dev.names().filter(|name| *name != niche).collect();
     let mut sums = Vec::new();
     for name in &domains {
@@ -155,13 +155,13 @@ pub fn inside(
     let found = (0..methods.len()).filter_map(|method| {
         let bounds = rises.iter().map(|rise| bound(method, rise)).enumerate();
         let (domain, worst) = bounds.max_by(|a, b| a.1.total_cmp(&b.1))?;
-        (worst <= limit && gain(method) > 0.0).then(|| Inside {
+        (worst <= limit && gain(method) > 0.0).then(|| WithinLimit {
             method,
             closest: (domains[domain].clone(), worst),
             gain: gain(method),
         })
     });
-    let mut found: Vec<Inside> = found.collect();
+    let mut found: Vec<WithinLimit> = found.collect();
     found.sort_by(|a, b| b.gain.total_cmp(&a.gain));
     Ok(found)
 }
@@ -171,15 +171,15 @@ pub fn inside(
 /// over for that is named, since the test split then took part in the choice.
 pub fn recommend(
     names: &[String],
-    inside: &[Inside],
+    inside: &[WithinLimit],
     beats: &dyn Fn(usize, usize) -> bool,
 ) -> Option<Recommendation> {
-    let is_beaten = |one: &Inside| {
+    let is_beaten = |one: &WithinLimit| {
         let mut others = inside.iter().filter(|other| other.method != one.method);
         others.any(|other| beats(other.method, one.method))
     };
     let at = inside.iter().position(|one| !is_beaten(one))?;
-    let Inside {
+    let WithinLimit {
         method, closest, ..
     } = &inside[at];
     Some(Recommendation {
@@ -226,8 +226,8 @@ fn critical(rises: &[FigureOfAll], methods: usize, limit: f64) -> f64 {
 mod tests {
     use super::*;
 
-    fn at(method: usize, gain: f64) -> Inside {
-        Inside {
+    fn at(method: usize, gain: f64) -> WithinLimit {
+        WithinLimit {
             method,
             closest: ("law".into(), 0.01),
             gain,

@@ -4,7 +4,7 @@ use minijinja::{Value, context};
 
 use super::Reset;
 use super::markdown::{mark, rate, sentence};
-use crate::charts::{Cell, Colors, Heatmap, Trade, heatmap, tradeoff};
+use crate::charts::{Cell, Colors, Heatmap, TradeoffPoint, heatmap, tradeoff};
 use crate::wording::signed;
 use crate::{ReportError, page};
 use polymath_eval::statistics::Figure;
@@ -79,12 +79,12 @@ fn map(reset: &Reset) -> Heatmap<'_> {
 }
 
 /// Returns the chart's points for the tuned model and for the chosen step, with the path of steps to the base.
-fn trades(reset: &Reset) -> Vec<Trade<'_>> {
+fn trades(reset: &Reset) -> Vec<TradeoffPoint<'_>> {
     let figure = |value: f64| Figure {
         value,
         interval: None,
     };
-    let trade = |number, name: &'static str, (gain, forgetting): (f64, f64), path| Trade {
+    let trade = |number, name: &'static str, (gain, forgetting): (f64, f64), path| TradeoffPoint {
         number,
         name,
         gain: figure(gain),

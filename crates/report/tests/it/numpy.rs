@@ -3,8 +3,8 @@
 
 use polymath_eval::statistics::Figure;
 use polymath_eval::{DocumentScore, DomainScores, ScoresByDomain, SplitScores};
-use polymath_report::frontier::{Candidate, Frontier, ScoredRun, Settings as FrontierSettings};
-use polymath_report::{ForgettingReport, ModelScores, Settings};
+use polymath_report::frontier::{Candidate, Frontier, FrontierSettings, ScoredRun};
+use polymath_report::{ForgettingReport, ModelScores, ReportSettings};
 use serde_json::Value;
 
 use crate::support::values::{fixture, near, number, numbers, whole};
@@ -62,10 +62,10 @@ fn reports_match_numpy() {
     let case = &fixture["report"];
     let report = |takes: &dyn Fn(&str) -> bool| {
         let (base, runs) = models(case, takes);
-        let settings = Settings {
+        let settings = ReportSettings {
             seed: case["seed"].as_u64().unwrap(),
             tolerance: number(&case["tolerance"]),
-            ..Settings::default()
+            ..ReportSettings::default()
         };
         ForgettingReport::new(&base, &runs, settings).unwrap()
     };

@@ -7,7 +7,7 @@ use std::f64::consts::LN_2;
 use polymath_eval::{DocumentScore, DomainScores, ScoresByDomain, SplitScores};
 use polymath_report::frontier::{Candidate, RunFigures, ScoredRun};
 use polymath_report::reset::{BeforeAfter, Block, choose, place};
-use polymath_report::{ForgettingReport, ModelScores, Settings};
+use polymath_report::{ForgettingReport, ModelScores, ReportSettings};
 
 /// Increases in bits per byte. The niche gains, one retained domain gains too, and the worst one is neither first nor
 /// last.
@@ -79,7 +79,7 @@ fn assert_near(found: f64, expected: f64) {
 #[test]
 fn reports_name_the_worst_of_three_and_average_them() {
     let tuned = [model("tuned", NICHE, 1.0)];
-    let report = ForgettingReport::new(&model("base", "", 0.0), &tuned, Settings::default());
+    let report = ForgettingReport::new(&model("base", "", 0.0), &tuned, ReportSettings::default());
     let report = report.unwrap();
     let run = &report.runs[0];
     for (name, rise) in RISES {

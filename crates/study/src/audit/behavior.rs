@@ -17,19 +17,19 @@ const INSTRUCTED: usize = 96;
 const REQUESTED: usize = 24;
 
 /// Result of the behavior check: a comparison per model and behavior, or the reason why there is none.
-pub(super) enum Behaved {
+pub(super) enum BehaviorCheck {
     Reports(Vec<BehaviorReport>),
     LeftOut(String),
 }
 
 /// Prompts of the behavior check, which every model answers.
-pub(super) struct Interview<'a> {
+pub(super) struct BehaviorPrompts<'a> {
     pub set: &'a AuditSet,
     /// Number of format instructions, and number of requests.
     pub prompts: usize,
 }
 
-impl Interview<'_> {
+impl BehaviorPrompts<'_> {
     /// Lets the base and every tuned model answer the prompts, and compares their answers.
     ///
     /// # Errors
@@ -39,9 +39,9 @@ impl Interview<'_> {
         base: &Path,
         tuned: &[Resolved],
         setup: &Setup,
-    ) -> Result<Behaved, StudyError> {
+    ) -> Result<BehaviorCheck, StudyError> {
         if self.prompts == 0 {
-            return Ok(Behaved::LeftOut("no prompts were asked for".into()));
+            return Ok(BehaviorCheck::LeftOut("no prompts were asked for".into()));
         }
         let Some(before) = self.answers(ModelSource::of(base), setup)? else {
             return Ok(left_out(base));
@@ -55,7 +55,7 @@ impl Interview<'_> {
             let name = named.display().to_string();
             reports.extend(BehaviorReport::compare(&name, &before, &after));
         }
-        Ok(Behaved::Reports(reports))
+        Ok(BehaviorCheck::Reports(reports))
     }
 
     /// Returns the requests to ask: one half should be refused, and the other be answered.
@@ -131,8 +131,8 @@ fn judged(request: &MarkedRequest, answer: String) -> JudgedAnswer {
     }
 }
 
-fn left_out(folder: &Path) -> Behaved {
-    Behaved::LeftOut(format!(
+fn left_out(folder: &Path) -> BehaviorCheck {
+    BehaviorCheck::LeftOut(format!(
         "`{}` has no chat template, or a context too short for an instruction and its answer",
         folder.display()
     ))
@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn refusing_is_right_only_where_it_is_due() {
         let set = polymath_data::audit_set::audit_set();
-        let interview = Interview {
+        let interview = BehaviorPrompts {
             set: &set,
             prompts: 9,
         };

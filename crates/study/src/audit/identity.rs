@@ -13,7 +13,7 @@ use super::distance::{Distance, FAR, UNRELATED, Weights};
 use super::recorded::{Original, Recorded};
 use super::tokens::Pair;
 use super::{carried, sources::Opened};
-use crate::{Progress, StudyError};
+use crate::{StudyError, StudyProgress};
 
 /// Advice that ends every finding on a wrong base.
 const GIVE_THE_BASE: &str = "give the model that the fine-tuning started from as the base";
@@ -31,7 +31,7 @@ pub(super) struct Examined {
 pub(super) fn examine(
     base: &Opened,
     tuned: &[Opened],
-    progress: &dyn Progress,
+    progress: &dyn StudyProgress,
 ) -> Result<Examined, StudyError> {
     let mut examined = Examined {
         findings: Vec::new(),

@@ -18,12 +18,12 @@ use polymath_data::{Dataset, Split};
 use polymath_eval::{WindowOptions, score_shard};
 use polymath_model::{ModelSource, Precision, has_fast_bf16};
 use polymath_report::audit::{Audit, AuditParts, AuditSettings};
-use polymath_report::{ForgettingReport, Settings};
+use polymath_report::{ForgettingReport, ReportSettings};
 use polymath_train::Resolved;
 
 use crate::setup::Scored;
 use crate::{ForgetOptions, GeneratedText, JudgedSplit, Setup, StudyError, forget};
-use behavior::{Behaved, Interview};
+use behavior::{BehaviorCheck, BehaviorPrompts};
 use bundled::Bundled;
 use sources::Opened;
 pub use texts::OwnText;
@@ -65,9 +65,9 @@ pub struct AuditOptions {
 impl AuditOptions {
     /// Returns the default options with this folder.
     pub fn in_folder(folder: PathBuf) -> Self {
-        let Settings {
+        let ReportSettings {
             tolerance, seed, ..
-        } = Settings::default();
+        } = ReportSettings::default();
         Self {
             folder,
             tokens: TOKENS,
@@ -117,13 +117,13 @@ impl AuditOptions {
 /// ```no_run
 /// use candle_core::Device;
 /// use polymath_model::{Implementation, Precision};
-/// use polymath_study::{Setup, Silent, audit};
+/// use polymath_study::{Setup, SilentStudy, audit};
 ///
 /// let setup = Setup {
 ///     device: Device::Cpu,
 ///     implementation: Implementation::default(),
 ///     precision: Precision::F32,
-///     progress: &Silent,
+///     progress: &SilentStudy,
 /// };
 /// let (base, tuned) = ("SmolLM2-135M-Instruct".as_ref(), ["my-adapter".into()]);
 /// let options = audit::AuditOptions::in_folder("audit".into());
@@ -182,8 +182,8 @@ pub fn audit(
         };
         let report = scoring.report(&examined.valid)?;
         match scoring.behavior(&examined.valid)? {
-            Behaved::Reports(reports) => parts.behavior = reports,
-            Behaved::LeftOut(reason) => parts.behavior_left_out = Some(reason),
+            BehaviorCheck::Reports(reports) => parts.behavior = reports,
+            BehaviorCheck::LeftOut(reason) => parts.behavior_left_out = Some(reason),
         }
         parts.base_again = scoring.again(&report)?;
         parts.report = Some(report);
@@ -228,8 +228,8 @@ impl Scoring<'_> {
     }
 
     /// Compares the answers of the models to format instructions and requests.
-    fn behavior(&self, tuned: &[Resolved]) -> Result<Behaved, StudyError> {
-        let interview = Interview {
+    fn behavior(&self, tuned: &[Resolved]) -> Result<BehaviorCheck, StudyError> {
+        let interview = BehaviorPrompts {
             set: &self.bundled.set,
             prompts: self.options.prompts,
         };

@@ -8,7 +8,7 @@ use polymath_hub::{CARD, Repository, front_matter};
 use polymath_model::{LoraConfig, ModelConfig, ModelSource, NamedBase};
 use polymath_pretrain::{PretrainConfig, Pretraining};
 use polymath_report::ForgettingReport;
-use polymath_report::forgetting::{CurvePoint, RunReport, Settings};
+use polymath_report::forgetting::{CurvePoint, ReportSettings, RunReport};
 use polymath_train::{RunState, locate, resolve_base, resolve_checkpoint};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -45,7 +45,7 @@ pub struct Facts {
     /// Share of each domain in the tokens of a pretraining.
     pub shares: Vec<(String, f64)>,
     /// This model's entry in a forgetting report, and the report's settings.
-    pub report: Option<(RunReport, Settings)>,
+    pub report: Option<(RunReport, ReportSettings)>,
 }
 
 /// Options of a model card, given by the user.
@@ -220,7 +220,7 @@ fn shares_of(config: Option<&toml::Table>) -> Vec<(String, f64)> {
 }
 
 /// Returns the report's entry for the checkpoint in `folder`, and the report's settings.
-fn report_of(path: &Path, folder: &Path) -> Result<(RunReport, Settings), StudyError> {
+fn report_of(path: &Path, folder: &Path) -> Result<(RunReport, ReportSettings), StudyError> {
     let file = match path.is_dir() {
         true => path.join("report.json"),
         false => path.to_path_buf(),
@@ -262,12 +262,12 @@ fn license_of(base: &NamedBase) -> Option<String> {
 }
 
 #[derive(Deserialize)]
-struct TokenizerSettings {
+struct SettingsFile {
     bos_token: Option<serde_json::Value>,
     chat_template: Option<serde_json::Value>,
 }
 
-fn tokenizer_settings(folder: &Path) -> Result<Option<TokenizerSettings>, StudyError> {
+fn tokenizer_settings(folder: &Path) -> Result<Option<SettingsFile>, StudyError> {
     read_json(&folder.join("tokenizer_config.json"))
 }
 

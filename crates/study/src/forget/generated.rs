@@ -8,7 +8,7 @@ use polymath_finetune::retention::SelfReplay;
 use polymath_train::Observer;
 
 use crate::setup::Scored;
-use crate::{Progress, Setup, StudyError};
+use crate::{Setup, StudyError, StudyProgress};
 
 /// Text that the base generates. The mean rise of its bits per byte estimates KL(base ‖ tuned).
 #[derive(Debug, Clone)]
@@ -37,7 +37,7 @@ impl GeneratedText {
 
 /// Adapter that shows the progress of generating text as a study's progress.
 struct Shown<'a> {
-    progress: &'a dyn Progress,
+    progress: &'a dyn StudyProgress,
     has_begun: bool,
 }
 

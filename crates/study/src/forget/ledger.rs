@@ -7,20 +7,20 @@ use polymath_data::{Dataset, DatasetDomain, Overlap, measure_overlaps};
 use polymath_finetune::Lineage;
 use polymath_report::counted;
 
-use crate::{Progress, StudyError};
+use crate::{StudyError, StudyProgress};
 
 /// Measurement of the leak ledger. It measures each fine-tuning text only once, even if several runs were tuned on it.
 pub struct Ledger<'a> {
     heldout: Vec<DatasetDomain<'a>>,
     datasets: &'a [Dataset],
     measured: Vec<((PathBuf, String), Vec<Overlap>)>,
-    progress: &'a dyn Progress,
+    progress: &'a dyn StudyProgress,
 }
 
 impl<'a> Ledger<'a> {
     /// Creates the measurement for all domains. If two datasets have a domain of the same name, the first one counts,
     /// as in scoring.
-    pub fn new(datasets: &'a [Dataset], progress: &'a dyn Progress) -> Self {
+    pub fn new(datasets: &'a [Dataset], progress: &'a dyn StudyProgress) -> Self {
         let mut heldout: Vec<DatasetDomain> = Vec::new();
         for dataset in datasets {
             for name in dataset.domain_names() {

@@ -13,7 +13,7 @@ use polymath_eval::WindowOptions;
 use polymath_model::{ModelSource, check_folder};
 use polymath_report::evidence::Evidence;
 use polymath_report::forgetting::split_to_judge;
-use polymath_report::{ForgettingReport, ModelScores, Settings};
+use polymath_report::{ForgettingReport, ModelScores, ReportSettings};
 use polymath_train::{Resolved, resolve, resolve_base, resolve_checkpoint};
 
 use crate::scoring::{Target, open_datasets, open_tasks, own_datasets, score};
@@ -67,9 +67,9 @@ pub struct ForgetOptions {
 
 impl Default for ForgetOptions {
     fn default() -> Self {
-        let Settings {
+        let ReportSettings {
             tolerance, seed, ..
-        } = Settings::default();
+        } = ReportSettings::default();
         Self {
             datasets: Vec::new(),
             generated: None,
@@ -91,13 +91,13 @@ impl Default for ForgetOptions {
 /// ```no_run
 /// use candle_core::Device;
 /// use polymath_model::{Implementation, Precision};
-/// use polymath_study::{ForgetOptions, Setup, Silent, forget};
+/// use polymath_study::{ForgetOptions, Setup, SilentStudy, forget};
 ///
 /// let setup = Setup {
 ///     device: Device::Cpu,
 ///     implementation: Implementation::default(),
 ///     precision: Precision::F32,
-///     progress: &Silent,
+///     progress: &SilentStudy,
 /// };
 /// let (base, tuned) = ("checkpoints/small".as_ref(), ["checkpoints/small-formal".into()]);
 /// let report = forget(base, &tuned, &ForgetOptions::default(), &setup)?;
@@ -116,23 +116,11 @@ pub fn forget(
 ) -> Result<ForgettingReport, StudyError> {
     let base = resolve_checkpoint(base)?;
     check_folder(&base)?;
-    let resolved = tuned
-        .iter()
-        .map(|path| resolve(path))
-        .collect::<Result<Vec<_>, _>>()?;
-    for run in &resolved {
-        check_folder(&run.folder)?;
-    }
+    let resolved = resolve_all(tuned)?;
     let tuned: Vec<PathBuf> = resolved.iter().map(|run| run.folder.clone()).collect();
     let direction = Direction::of(&base, &tuned)?;
     let tasks = open_tasks(&options.tasks)?;
-    let mut datasets = match (&options.generated, own_datasets(&options.datasets, &tuned)?) {
-        (Some(_), paths) if paths.is_empty() => Vec::new(),
-        (_, paths) => open_datasets(&paths, &tuned)?,
-    };
-    if let Some(text) = &options.generated {
-        datasets.push(text.prepare(&base, setup)?);
-    }
+    let datasets = open_all(&base, &tuned, options, setup)?;
     let context = match options.windows.context {
         Some(context) => context,
         None => polymath_model::load_config(&base)?.max_position_embeddings,
@@ -178,7 +166,7 @@ pub fn forget(
         gather_evidence(&before, &mut scores, &datasets, context, options.seed)?;
         runs.push(scores);
     }
-    let settings = Settings {
+    let settings = ReportSettings {
         tolerance: options.tolerance,
         seed: options.seed,
         context,
@@ -186,9 +174,38 @@ pub fn forget(
         chosen_on,
         chosen_unknown,
         split,
-        ..Settings::default()
+        ..ReportSettings::default()
     };
     Ok(ForgettingReport::new(&before, &runs, settings)?)
+}
+
+/// Resolves the tuned models to their checkpoint folders.
+fn resolve_all(tuned: &[PathBuf]) -> Result<Vec<Resolved>, StudyError> {
+    let resolved: Vec<Resolved> = tuned
+        .iter()
+        .map(|path| resolve(path))
+        .collect::<Result<_, _>>()?;
+    for run in &resolved {
+        check_folder(&run.folder)?;
+    }
+    Ok(resolved)
+}
+
+/// Opens the datasets to score on, and lets the base generate text if the options say so.
+fn open_all(
+    base: &Path,
+    tuned: &[PathBuf],
+    options: &ForgetOptions,
+    setup: &Setup,
+) -> Result<Vec<Dataset>, StudyError> {
+    let mut datasets = match (&options.generated, own_datasets(&options.datasets, tuned)?) {
+        (Some(_), paths) if paths.is_empty() => Vec::new(),
+        (_, paths) => open_datasets(&paths, tuned)?,
+    };
+    if let Some(text) = &options.generated {
+        datasets.push(text.prepare(base, setup)?);
+    }
+    Ok(datasets)
 }
 
 /// Scores a tuned model.

@@ -6,7 +6,7 @@ use polymath_data::{HeldoutSplit, NamedShard};
 use polymath_eval::{Endpoints, Interpolation, SplitScores, WindowOptions};
 use polymath_model::{LoadOptions, Precision, Transformer};
 use polymath_report::Diverged;
-use polymath_report::frontier::{Candidate, Frontier, ScoredRun, Settings};
+use polymath_report::frontier::{Candidate, Frontier, FrontierSettings, ScoredRun};
 use polymath_train::Launch;
 
 use super::{FrontierConfig, PlannedRun};
@@ -78,7 +78,7 @@ pub fn compare(
             scored.push(scoring.run(run, weights)?);
         }
     }
-    let settings = Settings {
+    let settings = FrontierSettings {
         niche: first.niche().to_owned(),
         limit: config.limit,
         reference: config.reference.clone(),

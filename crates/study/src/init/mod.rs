@@ -7,7 +7,7 @@ mod found;
 mod sizing;
 
 pub use found::{FoundDomain, FoundTexts};
-pub use sizing::{Machine, Sized};
+pub use sizing::{Machine, PretrainingSize};
 
 use std::path::{Path, PathBuf};
 
@@ -129,7 +129,7 @@ impl Init {
     ///
     /// # Errors
     /// Fails if a file can't be written.
-    pub fn write(&self, sized: Option<&Sized>) -> Result<(), StudyError> {
+    pub fn write(&self, sized: Option<&PretrainingSize>) -> Result<(), StudyError> {
         std::fs::create_dir_all(&self.output).map_err(StudyError::file(&self.output))?;
         for kind in &self.kinds {
             let path = self.path(*kind);
@@ -160,7 +160,7 @@ impl Init {
         ("Text of each domain".into(), settings)
     }
 
-    fn pretrain(&self, sized: Option<&Sized>) -> (String, Vec<Setting>) {
+    fn pretrain(&self, sized: Option<&PretrainingSize>) -> (String, Vec<Setting>) {
         let mut settings = vec![
             Setting::of(&[], "dataset", self.dataset()),
             Setting::of(&[], "run", self.run()),

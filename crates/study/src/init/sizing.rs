@@ -38,7 +38,7 @@ pub struct Machine<'a> {
 
 /// Chosen size of a pretraining, and the measurement that it follows from.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Sized {
+pub struct PretrainingSize {
     /// Model shape, sequence length, batch rows, learning rate and training tokens.
     pub size: RunSize,
     /// Number of the model's parameters.
@@ -57,7 +57,7 @@ impl Init {
     ///
     /// # Errors
     /// Fails if the model can't be built or trained.
-    pub fn size(&self, minutes: f64, machine: &Machine) -> Result<Sized, StudyError> {
+    pub fn size(&self, minutes: f64, machine: &Machine) -> Result<PretrainingSize, StudyError> {
         let bytes: u64 = self
             .found
             .domains
@@ -80,7 +80,7 @@ impl Init {
         // The shape is one of a few: the tokens make up for what is larger or smaller about it.
         let tokens = (measured.tokens_per_second * seconds) as u64;
         let size = size.with_tokens(tokens.min(RunSize::most_tokens(epoch_tokens)));
-        Ok(Sized {
+        Ok(PretrainingSize {
             parameters: measured.parameters,
             epoch_tokens,
             tokens_per_second: measured.tokens_per_second,
@@ -145,7 +145,7 @@ fn of_layers(shape: &ArchitectureConfig) -> f64 {
     12.0 * (shape.hidden_size * shape.hidden_size * shape.num_hidden_layers) as f64
 }
 
-impl Sized {
+impl PretrainingSize {
     /// Returns the config settings for this size, each with its reason.
     pub(super) fn settings(&self) -> Vec<Setting> {
         let size = &self.size;

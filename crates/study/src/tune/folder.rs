@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use polymath_base::{Attempt, Lock};
+use polymath_base::{Lock, LockAttempt};
 use serde::{Deserialize, Serialize};
 
 use super::TuneRequest;
@@ -156,11 +156,11 @@ impl TuneFolder {
         std::fs::create_dir_all(&self.root).map_err(StudyError::file(&self.root))?;
         let path = self.root.join(LOCK);
         match polymath_base::lock(&path).map_err(StudyError::file(&path))? {
-            Attempt::Locked(lock) => {
+            LockAttempt::Locked(lock) => {
                 polymath_base::clear_leftovers(&self.root).map_err(StudyError::file(&self.root))?;
                 Ok(lock)
             }
-            Attempt::HeldBy(process) => {
+            LockAttempt::HeldBy(process) => {
                 let process = process.map_or(String::new(), |id| format!(" (process {id})"));
                 Err(refused(format!(
                     "another process{process} works in `{}`: wait until it is done, or choose another output folder",

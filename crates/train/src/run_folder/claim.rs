@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use polymath_base::{Attempt, Lock};
+use polymath_base::{Lock, LockAttempt};
 
 use crate::saved::CONFIG;
 use crate::{TrainError, checkpoint};
@@ -59,8 +59,8 @@ fn is_unused(path: &Path) -> Result<bool, TrainError> {
 pub(crate) fn lock(path: &Path) -> Result<Lock, TrainError> {
     let file = path.join(LOCK);
     match polymath_base::lock(&file).map_err(TrainError::file("lock", &file))? {
-        Attempt::Locked(lock) => Ok(lock),
-        Attempt::HeldBy(process) => Err(in_use(path, process)),
+        LockAttempt::Locked(lock) => Ok(lock),
+        LockAttempt::HeldBy(process) => Err(in_use(path, process)),
     }
 }
 

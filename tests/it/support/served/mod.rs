@@ -125,7 +125,7 @@ impl Hub {
     }
 
     /// Removes all pending failures.
-    pub fn mend(&self) {
+    pub fn repair(&self) {
         self.shelf.lock().unwrap().troubles.clear();
     }
 

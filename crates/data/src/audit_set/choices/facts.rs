@@ -1,6 +1,6 @@
 //! Facts that the audit's multiple-choice items and questions are about, taken from the tables of the grammars.
 
-use super::asked::Asked;
+use super::fact_question::FactQuestion;
 use crate::audit_set::domains;
 use crate::synthetic::random::Random;
 
@@ -100,9 +100,9 @@ const SOURCES: [Source; 9] = [
 #[derive(Default)]
 pub struct Facts {
     /// Facts for multiple-choice items.
-    pub choices: Vec<Asked>,
+    pub choices: Vec<FactQuestion>,
     /// Facts for questions with exact answers.
-    pub questions: Vec<Asked>,
+    pub questions: Vec<FactQuestion>,
 }
 
 /// Draws the facts from all tables.
@@ -117,14 +117,14 @@ pub fn facts(random: &mut Random) -> Facts {
 }
 
 /// Makes a fact of every row of a table that has enough wrong answers, in random order.
-fn asked(source: &Source, random: &mut Random) -> Vec<Asked> {
+fn asked(source: &Source, random: &mut Random) -> Vec<FactQuestion> {
     let grammar = domains::grammar(source.table[0]);
     let mut rows = grammar.table(source.table[1]);
     // Larvae are the young of many animals, also of those whose young have another name.
     rows.retain(|row| row[source.answer] != "larvae");
     random.shuffle(&mut rows);
     let kind = |row: &[&str]| source.kind.map_or("", |kind| row[kind]).to_owned();
-    let asked = rows.iter().map(|row| Asked {
+    let asked = rows.iter().map(|row| FactQuestion {
         question: source.question.replace("{}", row[source.subject]),
         answer: row[source.answer].to_owned(),
         others: {
@@ -134,5 +134,5 @@ fn asked(source: &Source, random: &mut Random) -> Vec<Asked> {
                 .collect()
         },
     });
-    asked.filter(Asked::has_wrong_answers).collect()
+    asked.filter(FactQuestion::has_wrong_answers).collect()
 }

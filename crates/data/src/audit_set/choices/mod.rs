@@ -7,11 +7,11 @@ use crate::synthetic::problem::prompt;
 use crate::synthetic::random::Random;
 use crate::{Question, Task, TaskItem};
 
-mod asked;
+mod fact_question;
 mod facts;
 mod sense;
 
-use asked::{Asked, CHOICES};
+use fact_question::{CHOICES, FactQuestion};
 
 /// Returns the multiple-choice items of the audit, as a task, and its questions with exact answers.
 pub fn items() -> (Task, Vec<Question>) {
@@ -45,7 +45,7 @@ fn question(question: &str, answer: &str) -> Question {
     }
 }
 
-fn item(line: u64, asked: Asked, position: usize, random: &mut Random) -> TaskItem {
+fn item(line: u64, asked: FactQuestion, position: usize, random: &mut Random) -> TaskItem {
     let mut choices: Vec<String> = Vec::new();
     let mut others = asked.others;
     random.shuffle(&mut others);
@@ -65,7 +65,7 @@ fn item(line: u64, asked: Asked, position: usize, random: &mut Random) -> TaskIt
 }
 
 /// Makes multiple-choice items of arithmetic; the wrong answers are close to the right one.
-fn arithmetic(random: &mut Random) -> Vec<Asked> {
+fn arithmetic(random: &mut Random) -> Vec<FactQuestion> {
     let mut asked = Vec::new();
     for number in 0..16 {
         // The first number grows, so that no problem comes twice.
@@ -77,7 +77,7 @@ fn arithmetic(random: &mut Random) -> Vec<Asked> {
             _ => (format!("What is {} ÷ {b}?", a * b), a),
         };
         let others = [result + 1, result - 2, result + 10, result - 1, result + 3];
-        asked.push(Asked {
+        asked.push(FactQuestion {
             question,
             answer: result.to_string(),
             others: others

@@ -1,6 +1,6 @@
 //! Multiple-choice items on word meanings, common sense and code.
 
-use super::asked::Asked;
+use super::fact_question::FactQuestion;
 
 /// Table of the items: question, right answer and three wrong answers.
 const ITEMS: [(&str, &str, [&str; 3]); 42] = [
@@ -217,8 +217,8 @@ const ITEMS: [(&str, &str, [&str; 3]); 42] = [
 ];
 
 /// Returns the items of the table in the form that the audit scores.
-pub fn items() -> Vec<Asked> {
-    let items = ITEMS.iter().map(|(question, answer, others)| Asked {
+pub fn items() -> Vec<FactQuestion> {
+    let items = ITEMS.iter().map(|(question, answer, others)| FactQuestion {
         question: (*question).to_owned(),
         answer: (*answer).to_owned(),
         others: others.iter().map(|other| (*other).to_owned()).collect(),

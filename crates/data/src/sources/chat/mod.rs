@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use minijinja::Error;
-use polymath_tokenizer::{EndTokens, Settings, read_optional_json};
+use polymath_tokenizer::{EndTokens, TokenizerSettings, read_optional_json};
 use serde_json::Value;
 use tokenizers::Tokenizer;
 
@@ -134,7 +134,7 @@ impl ChatTemplate {
         let Some((file, sources)) = templates(path)? else {
             return Ok(None);
         };
-        let settings = Settings::beside(path)?;
+        let settings = TokenizerSettings::beside(path)?;
         let mut names: BTreeMap<String, String> = settings
             .names
             .into_iter()

@@ -6,7 +6,7 @@ use parquet::basic::{ConvertedType, LogicalType, Repetition, Type as Physical};
 use parquet::schema::types::{Type, TypePtr};
 
 use crate::sources::fields::FIELDS;
-use crate::sources::layout::{FieldNames, Has, Layout};
+use crate::sources::layout::{FieldNames, FieldPredicates, Layout};
 use crate::sources::record::Records;
 
 /// Maximum number of columns that an error message lists.
@@ -20,7 +20,7 @@ pub(crate) fn choose(root: &Type, records: Records) -> Result<TypePtr, String> {
     let column = |name: &str| root.get_fields().iter().find(|field| field.name() == name);
     let texts = |name: &str| column(name).is_some_and(|field| is_text(field));
     let messages = |name: &str| column(name).and_then(|field| messages(field, records.fields));
-    let layout = records.layout_of(&Has {
+    let layout = records.layout_of(&FieldPredicates {
         text: &texts,
         messages: &|name| messages(name).is_some(),
     });

@@ -17,7 +17,7 @@ use polymath_input::catch_panic;
 use serde_json::{Map, Value};
 
 use crate::DataError;
-use crate::sources::document::{Each, LONGEST_RECORD};
+use crate::sources::document::{DocumentSink, LONGEST_RECORD};
 use crate::sources::parquet::columns::choose;
 use crate::sources::parquet::ordered::nested_in_order;
 use crate::sources::parquet::pages::BoundedPages;
@@ -74,7 +74,7 @@ impl<'a> ParquetFile<'a> {
         &self,
         records: Records,
         watch: &dyn Fn(u64),
-        each: &mut Each,
+        each: &mut DocumentSink,
     ) -> Result<(), DataError> {
         let failed = |error: ParquetError| broken(self.path, &error);
         let metadata = self.reader.metadata();

@@ -28,7 +28,7 @@ use polymath_train::{Launch, Observer, RunFolder, resolve_checkpoint};
 use super::ModelOnDomains;
 use super::bracket::{Bracket, LEAST, LOOKS};
 use super::retained::RetainedDomains;
-use super::tilt::{Price, along, as_far_as, stretches, stretches_of, tilt};
+use super::tilt::{LayerEffect, along, as_far_as, stretches, stretches_of, tilt};
 use crate::{FinetuneError, Finetuning, Lineage};
 use polymath_eval::{Endpoints, Interpolation, Shares};
 
@@ -323,13 +323,13 @@ impl MixSearch<'_> {
 
     /// Returns how much each layer's weight change improves the niche and how much it costs the retained domains.
     /// Measures it by resetting a group of layers of the model `found` at a time.
-    fn prices(&self, found: &Candidate) -> Result<BTreeMap<String, Price>, FinetuneError> {
+    fn prices(&self, found: &Candidate) -> Result<BTreeMap<String, LayerEffect>, FinetuneError> {
         let mut prices = BTreeMap::new();
         for blocks in stretches(&found.shares) {
             let mut shares = found.shares.clone();
             shares.extend(blocks.iter().map(|block| ((*block).clone(), 0.0)));
             let without = self.at(&shares)?;
-            let together = Price {
+            let together = LayerEffect {
                 gain: without.niche - found.niche,
                 rise: found.mean - without.mean,
             };

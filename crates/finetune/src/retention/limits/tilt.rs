@@ -25,7 +25,7 @@ const STRETCHES: usize = 8;
 /// Benefit for the niche and cost for the retained domains of one layer's weight change, measured by resetting the
 /// layer.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Price {
+pub(super) struct LayerEffect {
     /// Gain: increase of the niche's bits per byte if the layer is reset.
     pub gain: f64,
     /// Cost: amount by which the retained domains forget less if the layer is reset, as a share of their limits (mean
@@ -33,7 +33,7 @@ pub(super) struct Price {
     pub rise: f64,
 }
 
-impl Price {
+impl LayerEffect {
     /// Divides the gain and cost that `blocks` blocks have together equally among them.
     pub(super) fn of_each(self, blocks: usize) -> Self {
         Self {
@@ -65,13 +65,13 @@ pub(super) fn stretches(shares: &Shares) -> Vec<Vec<&String>> {
 }
 
 /// Returns the share of each layer's weight change, ∝ (gain/rise)^`power` and scaled to a maximum of 1.
-pub(super) fn tilt(prices: &BTreeMap<String, Price>, power: f64) -> Shares {
+pub(super) fn tilt(prices: &BTreeMap<String, LayerEffect>, power: f64) -> Shares {
     let worth: BTreeMap<&String, f64> = prices
         .iter()
         .map(|(block, price)| {
             let worth = match price {
-                Price { rise, .. } if *rise <= 0.0 => f64::INFINITY,
-                Price { gain, rise } => (gain.max(0.0) / rise).powf(power),
+                LayerEffect { rise, .. } if *rise <= 0.0 => f64::INFINITY,
+                LayerEffect { gain, rise } => (gain.max(0.0) / rise).powf(power),
             };
             (block, worth)
         })
@@ -104,7 +104,11 @@ pub(super) fn whole(direction: &Shares) -> f64 {
 
 /// Returns the scale of `direction` at which the retained domains should increase about as much as with the same share
 /// `alpha` in every layer: equal Σ qα², with the layer's cost q and its share α.
-pub(super) fn as_far_as(direction: &Shares, prices: &BTreeMap<String, Price>, alpha: f64) -> f64 {
+pub(super) fn as_far_as(
+    direction: &Shares,
+    prices: &BTreeMap<String, LayerEffect>,
+    alpha: f64,
+) -> f64 {
     let rise = |block: &String| prices[block].rise.max(0.0);
     let alike: f64 = direction.keys().map(rise).sum();
     let tilted: f64 = direction
@@ -121,7 +125,7 @@ pub(super) fn as_far_as(direction: &Shares, prices: &BTreeMap<String, Price>, al
 mod tests {
     use super::*;
 
-    fn prices() -> BTreeMap<String, Price> {
+    fn prices() -> BTreeMap<String, LayerEffect> {
         // Layers: expensive, cheap, in between, and one without cost.
         [
             ("a", 1.0, 4.0),
@@ -129,7 +133,7 @@ mod tests {
             ("c", 1.0, 1.0),
             ("d", 0.1, -0.1),
         ]
-        .map(|(name, gain, rise)| (name.to_owned(), Price { gain, rise }))
+        .map(|(name, gain, rise)| (name.to_owned(), LayerEffect { gain, rise }))
         .into()
     }
 
@@ -177,7 +181,7 @@ mod tests {
             let all: Vec<&String> = found.into_iter().flatten().collect();
             assert_eq!(all, shares.keys().collect::<Vec<_>>());
         }
-        let price = Price {
+        let price = LayerEffect {
             gain: 1.0,
             rise: 2.0,
         };
@@ -189,8 +193,8 @@ mod tests {
     /// if no layer gains anything, all keep the same share.
     #[test]
     fn layers_without_cost_or_gain_have_a_share() {
-        let prices = |values: [(f64, f64); 3]| -> BTreeMap<String, Price> {
-            let prices = values.map(|(gain, rise)| Price { gain, rise });
+        let prices = |values: [(f64, f64); 3]| -> BTreeMap<String, LayerEffect> {
+            let prices = values.map(|(gain, rise)| LayerEffect { gain, rise });
             ["a", "b", "c"]
                 .map(str::to_owned)
                 .into_iter()
@@ -211,7 +215,7 @@ mod tests {
     fn a_direction_reaches_as_far_as_equal_shares() {
         let of = |rises: [f64; 2], alpha: f64| {
             let names = ["a", "b"].map(str::to_owned);
-            let price = |rise| Price { gain: 1.0, rise };
+            let price = |rise| LayerEffect { gain: 1.0, rise };
             let prices = names.clone().into_iter().zip(rises.map(price)).collect();
             let direction = names.into_iter().zip([0.5, 1.0]).collect();
             as_far_as(&direction, &prices, alpha)

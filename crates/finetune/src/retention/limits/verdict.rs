@@ -258,6 +258,33 @@ fn word(verdict: LimitVerdict) -> &'static str {
 
 impl fmt::Display for LimitsVerdict {
     fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        self.table(formatter)?;
+        if let Some(shares) = &self.judged.mixed {
+            let beyond = shares.values().any(|share| *share > 1.0);
+            let shares = mixture(shares);
+            writeln!(
+                formatter,
+                "`best` is a mix, chosen on the dev split: the base's weights plus {shares} of their change in the run{}",
+                match beyond {
+                    true => " (above 100 %, further in the direction of training)",
+                    false => "",
+                }
+            )?;
+        }
+        if self.judged.on_generated_text {
+            writeln!(
+                formatter,
+                "the limits apply to text that the base generated (`{DOMAIN}`); no other text was measured, and it may lose \
+                 more"
+            )?;
+        }
+        formatter.write_str(&self.conclusion())
+    }
+}
+
+impl LimitsVerdict {
+    /// Writes a line for each domain: its change, the bound that decides, its limit, its groups and its verdict.
+    fn table(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
         writeln!(
             formatter,
             "limits, on the test split of the held-out documents (bits per byte, {})",
@@ -289,55 +316,35 @@ impl fmt::Display for LimitsVerdict {
                 domain.domain, domain.change, domain.groups, domain.effective_groups
             )?;
         }
-        if let Some(shares) = &self.judged.mixed {
-            let beyond = shares.values().any(|share| *share > 1.0);
-            let shares = mixture(shares);
-            writeln!(
-                formatter,
-                "`best` is a mix, chosen on the dev split: the base's weights plus {shares} of their change in the run{}",
-                match beyond {
-                    true => " (above 100 %, further in the direction of training)",
-                    false => "",
-                }
-            )?;
-        }
-        if self.judged.on_generated_text {
-            writeln!(
-                formatter,
-                "the limits apply to text that the base generated (`{DOMAIN}`); no other text was measured, and it may lose \
-                 more"
-            )?;
-        }
+        Ok(())
+    }
+
+    /// Returns the last sentence: whether all limits are kept, or which ones are broken or undecided.
+    fn conclusion(&self) -> String {
         let broken = self.named(LimitVerdict::Broken);
         let undecided = self.named(LimitVerdict::Undecided);
         match (self.is_inside(), &broken[..], &undecided[..]) {
-            (true, "", "") => write!(
-                formatter,
-                "all limits kept: each upper bound is within its limit (one-sided, 95 %)"
-            ),
-            (true, "", undecided) => write!(
-                formatter,
+            (true, "", "") => {
+                "all limits kept: each upper bound is within its limit (one-sided, 95 %)".into()
+            }
+            (true, "", undecided) => format!(
                 "undecided: within the limits on the dev split, but the test split does not show it for {undecided}. Hold out \
                  more, raise `evaluation.max_tokens`, or train with a smaller limit"
             ),
-            (true, broken, _) => write!(
-                formatter,
+            (true, broken, _) => format!(
                 "within the limits on the dev split, but significantly above the limit on the test split: {broken}"
             ),
-            (false, "", _) => write!(
-                formatter,
+            (false, "", _) => {
                 "no model was within the limits by its upper bounds on the dev split; the closest one is not significantly \
                  above a limit on the test split, which may be chance"
-            ),
-            (false, broken, _) => write!(
-                formatter,
+                    .into()
+            }
+            (false, broken, _) => format!(
                 "no model was within the limits; the closest one is significantly above the limit on the test split: {broken}"
             ),
         }
     }
-}
 
-impl LimitsVerdict {
     /// Formats a list of the domains that have this verdict: with the excess for a broken limit, and with the number of
     /// groups that would decide an undecided one.
     fn named(&self, verdict: LimitVerdict) -> String {

@@ -13,13 +13,13 @@ use crate::fused::simd::level::{Level, level};
 const ROUNDS: usize = 1 << 17;
 
 /// Loop of multiply-adds on independent sums.
-struct Spin {
+struct PeakLoop {
     run: fn(rounds: usize, factor: f32, addend: f32) -> f32,
     /// Floating-point operations of a round.
     flops: usize,
 }
 
-impl Spin {
+impl PeakLoop {
     /// Returns the fastest loop that a product in this precision uses on this machine.
     fn of(precision: Precision) -> Self {
         let (run, sums, lanes): (fn(usize, f32, f32) -> f32, _, _) =
@@ -124,7 +124,7 @@ mod x86 {
 
 /// Measures the best rate of multiply-adds in this precision within `time`: FLOP/s of all threads together.
 pub(crate) fn peak_flops(precision: Precision, time: Duration) -> f64 {
-    let spin = Spin::of(precision);
+    let spin = PeakLoop::of(precision);
     let threads = rayon::current_num_threads();
     let begin = Instant::now();
     let mut best = f64::INFINITY;

@@ -9,7 +9,7 @@ fn report_of(runs: &[(&str, [f64; 2])]) -> ForgettingReport {
         .iter()
         .map(|(path, figures)| run_of(path, *figures))
         .collect();
-    ForgettingReport::new(&base(), &runs, Settings::default()).unwrap()
+    ForgettingReport::new(&base(), &runs, ReportSettings::default()).unwrap()
 }
 
 /// Checks that every form of the report recommends the run with the largest gain among those that keep all retained
@@ -82,7 +82,7 @@ fn too_few_documents_are_no_reason_to_keep_the_base() {
         model
     };
     let run = few(run_of("alone", [-0.01, 0.3]));
-    let report = ForgettingReport::new(&few(base()), &[run], Settings::default()).unwrap();
+    let report = ForgettingReport::new(&few(base()), &[run], ReportSettings::default()).unwrap();
     let answer = report.answer();
     assert!(answer.recommended.is_empty());
     assert_eq!(
@@ -135,13 +135,13 @@ fn withheld_domains_are_left_out() {
     }];
     let mut leaked = run.clone();
     leaked.overlaps[0].heldout = "competition".into();
-    let report = ForgettingReport::new(&base, &[leaked], Settings::default()).unwrap();
+    let report = ForgettingReport::new(&base, &[leaked], ReportSettings::default()).unwrap();
     let sentence = report.answer().sentence;
     assert!(
         sentence.starts_with("The figures on competition are withheld"),
         "{sentence}"
     );
-    let report = ForgettingReport::new(&base, &[run], Settings::default()).unwrap();
+    let report = ForgettingReport::new(&base, &[run], ReportSettings::default()).unwrap();
     let answer = report.answer();
     assert!(answer.recommended.is_empty());
     assert!(
@@ -160,7 +160,7 @@ fn each_niche_has_an_answer() {
     let mut other = run_of("other", [-0.01, 0.3]);
     other.niche = Some("chemistry".into());
     let runs = [run_of("middle", [-0.01, 0.3]), other];
-    let report = ForgettingReport::new(&base(), &runs, Settings::default()).unwrap();
+    let report = ForgettingReport::new(&base(), &runs, ReportSettings::default()).unwrap();
     let sentence = report.answer().sentence;
     assert!(
         sentence.contains("On chemistry: ") && sentence.contains("On competition: middle keeps"),
@@ -176,7 +176,7 @@ fn runs_without_a_niche_have_an_answer() {
         ..run_of(path, [forgotten, 0.0])
     };
     let of = |runs: &[ModelScores]| {
-        let report = ForgettingReport::new(&base(), runs, Settings::default()).unwrap();
+        let report = ForgettingReport::new(&base(), runs, ReportSettings::default()).unwrap();
         report.answer()
     };
     let answer = of(&[unnamed("a", 0.2), unnamed("b", 0.0)]);
@@ -197,7 +197,7 @@ fn a_run_with_limits_is_told_to_lower_them() {
     let mut run = run_of("alone", [0.2, 0.3]);
     let limits = ("retention.limits.default".to_owned(), "0.5".to_owned());
     run.provenance.settings = [limits].into();
-    let report = ForgettingReport::new(&base(), &[run], Settings::default()).unwrap();
+    let report = ForgettingReport::new(&base(), &[run], ReportSettings::default()).unwrap();
     let sentence = report.answer().sentence;
     assert!(
         sentence.ends_with("than this report: lower them."),

@@ -99,7 +99,11 @@ fn names_are_escaped() {
         model.domains.insert("<b>|x".into(), scores);
         model
     };
-    let report = ForgettingReport::new(&rename(base()), &[rename(tuned())], Settings::default());
+    let report = ForgettingReport::new(
+        &rename(base()),
+        &[rename(tuned())],
+        ReportSettings::default(),
+    );
     let report = report.unwrap();
     assert!(!html::render(&report).unwrap().contains("<b>"));
     assert!(markdown::render(&report).contains("| \\<b\\>\\|x |"));

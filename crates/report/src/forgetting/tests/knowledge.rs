@@ -33,7 +33,7 @@ fn two(
     runs[1].questions = base().questions;
     let limit = ("retention.limits.default".to_owned(), "0.02".to_owned());
     runs[1].provenance.settings = BTreeMap::from([limit]);
-    ForgettingReport::new(&base(), &runs, Settings::default()).unwrap()
+    ForgettingReport::new(&base(), &runs, ReportSettings::default()).unwrap()
 }
 
 fn shown(example: &Example) -> (&str, &str, Vec<&str>) {
@@ -113,7 +113,7 @@ fn questions_of_the_niche_are_not_told() {
         evidence: BTreeMap::from([("competition".to_owned(), evidence)]),
         ..tuned()
     };
-    let report = ForgettingReport::new(&base, &[run], Settings::default()).unwrap();
+    let report = ForgettingReport::new(&base, &[run], ReportSettings::default()).unwrap();
     assert_eq!(report.runs[0].questions[0].domain, "competition");
     assert_eq!(sentences(&report), "");
     assert_eq!(examples(&report), Default::default());

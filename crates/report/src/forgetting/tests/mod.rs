@@ -72,7 +72,7 @@ fn report() -> ForgettingReport {
     tuned.evidence = ["chemistry", "leaky"]
         .map(|domain| (domain.to_owned(), evidence()))
         .into();
-    ForgettingReport::new(&base(), &[tuned], Settings::default()).unwrap()
+    ForgettingReport::new(&base(), &[tuned], ReportSettings::default()).unwrap()
 }
 
 fn evidence() -> DomainEvidence {
@@ -127,7 +127,7 @@ fn ends(figure: Figure) -> [f64; 2] {
     figure.interval.unwrap()
 }
 
-fn refusal(base: &ModelScores, run: ModelScores, settings: Settings) -> String {
+fn refusal(base: &ModelScores, run: ModelScores, settings: ReportSettings) -> String {
     let error = ForgettingReport::new(base, &[run], settings).unwrap_err();
     error.to_string()
 }
@@ -181,7 +181,7 @@ fn summary_follows_the_domains() {
 fn earlier_niches_are_not_retained_domains() {
     let mut second = model("checkpoints/second/best", "competition", [0.5, 0.7, 1.2]);
     second.earlier_niches = vec!["chemistry".into()];
-    let report = ForgettingReport::new(&base(), &[second], Settings::default()).unwrap();
+    let report = ForgettingReport::new(&base(), &[second], ReportSettings::default()).unwrap();
     let run = &report.runs[0];
     let roles: Vec<_> = run
         .domains
@@ -209,7 +209,7 @@ fn earlier_niches_are_not_retained_domains() {
 /// so.
 #[test]
 fn base_against_itself_changes_nothing() {
-    let report = ForgettingReport::new(&base(), &[base()], Settings::default()).unwrap();
+    let report = ForgettingReport::new(&base(), &[base()], ReportSettings::default()).unwrap();
     for domain in &report.runs[0].domains {
         assert_eq!(domain.change, Some(0.0));
         assert_eq!(domain.interval, Some([0.0, 0.0]));
@@ -229,7 +229,11 @@ fn domains_are_judged_independently() {
         model.questions.clear();
         model
     };
-    let alone = ForgettingReport::new(&without(base()), &[without(tuned())], Settings::default());
+    let alone = ForgettingReport::new(
+        &without(base()),
+        &[without(tuned())],
+        ReportSettings::default(),
+    );
     let uncorrected = |mut report: ForgettingReport| {
         let mut niche = report.runs.remove(0).domains.remove(0);
         niche.adjusted_p_value = None;
@@ -243,12 +247,12 @@ fn domains_are_judged_independently() {
 fn incomparable_scores_are_refused() {
     let mut partial = tuned();
     partial.domains.remove("chemistry");
-    let text = refusal(&base(), partial, Settings::default());
+    let text = refusal(&base(), partial, ReportSettings::default());
     assert!(text.contains("`chemistry`") && text.contains("`checkpoints/tuned/best` was not"));
 
     let mut elsewhere = tuned();
     elsewhere.niche = Some("cooking".into());
-    let text = refusal(&base(), elsewhere, Settings::default());
+    let text = refusal(&base(), elsewhere, ReportSettings::default());
     assert!(
         text.contains("`cooking`") && text.contains("`leaky`"),
         "{text}"
@@ -258,17 +262,17 @@ fn incomparable_scores_are_refused() {
     shorter
         .domains
         .insert("leaky".into(), DomainScores::default());
-    let text = refusal(&base(), shorter, Settings::default());
+    let text = refusal(&base(), shorter, ReportSettings::default());
     assert!(text.contains("`leaky`") && text.contains("different documents"));
 
     let mut unasked = base();
     unasked.questions.clear();
-    let text = refusal(&unasked, tuned(), Settings::default());
+    let text = refusal(&unasked, tuned(), ReportSettings::default());
     assert!(text.contains("`0` and `20` questions"), "{text}");
 
-    let settings = Settings {
+    let settings = ReportSettings {
         tolerance: -1.0,
-        ..Settings::default()
+        ..ReportSettings::default()
     };
     assert!(refusal(&base(), tuned(), settings).contains("`-1`"));
 }
@@ -281,7 +285,7 @@ fn run_names_are_unique() {
             path: path.into(),
             ..tuned()
         });
-        let report = ForgettingReport::new(&base(), &runs, Settings::default()).unwrap();
+        let report = ForgettingReport::new(&base(), &runs, ReportSettings::default()).unwrap();
         report
             .runs
             .into_iter()

@@ -34,7 +34,8 @@ fn settings_that_differ_are_in_the_overview() {
         ("run", "checkpoints/b"),
         ("retention.limits.default", "0.02"),
     ]);
-    let report = ForgettingReport::new(&base(), &[plain, limited], Settings::default()).unwrap();
+    let report =
+        ForgettingReport::new(&base(), &[plain, limited], ReportSettings::default()).unwrap();
     let rows = overview::rows(&report, &report.answer());
     let settings: Vec<Vec<(&str, &str)>> = rows
         .iter()
@@ -74,7 +75,7 @@ fn circumstances_of_a_run_are_shown() {
         machine: Some("Some CPU, 4 threads".into()),
         ..settings(&[("training.learning_rate", "0.0003")])
     };
-    let report = ForgettingReport::new(&base(), &[run], Settings::default()).unwrap();
+    let report = ForgettingReport::new(&base(), &[run], ReportSettings::default()).unwrap();
     let [page, markdown, _] = every_form(&report);
     let json = serde_json::to_string(&report).unwrap();
     for fact in ["0.0003", "2026-11-30", "0.1.0", "Some CPU, 4 threads", "17"] {
@@ -91,7 +92,11 @@ fn circumstances_of_a_run_are_shown() {
 /// Checks that the gain on a niche is positive wherever it stands.
 #[test]
 fn a_gain_has_one_sign() {
-    let report = ForgettingReport::new(&base(), &[run_of("a", [0.2, 0.3])], Settings::default());
+    let report = ForgettingReport::new(
+        &base(),
+        &[run_of("a", [0.2, 0.3])],
+        ReportSettings::default(),
+    );
     for text in every_form(&report.unwrap()) {
         assert!(text.contains("gain +0.300"), "{text}");
         assert!(!text.contains("−0.300"), "{text}");
@@ -104,7 +109,7 @@ fn a_gain_has_one_sign() {
 fn a_retained_domain_that_is_better_for_sure_is_improved() {
     let of = |forgotten: f64| {
         let run = run_of("b", [forgotten, 0.3]);
-        ForgettingReport::new(&base(), &[run], Settings::default()).unwrap()
+        ForgettingReport::new(&base(), &[run], ReportSettings::default()).unwrap()
     };
     let better = of(-0.1);
     let chemistry = &better.runs[0].domains[1];
@@ -129,7 +134,7 @@ fn a_loss_is_given_in_steps_of_the_base() {
     base.curve = [(0, 3.0), (100, 2.2), (200, 2.0)].map(point).into();
     base.provenance.step = Some(200);
     let run = run_of("a", [0.1, 0.3]);
-    let report = ForgettingReport::new(&base, &[run], Settings::default()).unwrap();
+    let report = ForgettingReport::new(&base, &[run], ReportSettings::default()).unwrap();
     for text in every_form(&report) {
         assert!(text.contains("about step 150 of 200"), "{text}");
     }
@@ -142,9 +147,9 @@ fn another_context_is_marked() {
     let of = |context| {
         let mut run = tuned();
         run.provenance = settings(&[("training.sequence_length", "128")]);
-        let settings = Settings {
+        let settings = ReportSettings {
             context,
-            ..Settings::default()
+            ..ReportSettings::default()
         };
         ForgettingReport::new(&base(), &[run], settings).unwrap()
     };

@@ -15,7 +15,8 @@ fn all_tests_are_corrected_together() {
         path: path.into(),
         ..ask_more(tuned())
     });
-    let report = ForgettingReport::new(&ask_more(base()), &runs, Settings::default()).unwrap();
+    let report =
+        ForgettingReport::new(&ask_more(base()), &runs, ReportSettings::default()).unwrap();
     assert_eq!(report.settings.comparisons, 10);
     let (mut p_values, mut adjusted) = (Vec::new(), Vec::new());
     for run in &report.runs {
@@ -41,7 +42,7 @@ fn questions_of_a_template_count_once() {
     let of = |groups: Vec<u64>| {
         let mut base = base();
         base.question_groups = BTreeMap::from([("chemistry".into(), groups)]);
-        let report = ForgettingReport::new(&base, &[tuned()], Settings::default()).unwrap();
+        let report = ForgettingReport::new(&base, &[tuned()], ReportSettings::default()).unwrap();
         report.runs[0].questions[0].clone()
     };
     let (apart, together) = (of((0..20).collect()), of(vec![7; 20]));
@@ -78,7 +79,8 @@ fn documents_of_a_work_count_once() {
     };
     let of = |works| {
         let runs = [in_works(tuned(), works)];
-        let report = ForgettingReport::new(&in_works(base(), works), &runs, Settings::default());
+        let report =
+            ForgettingReport::new(&in_works(base(), works), &runs, ReportSettings::default());
         report.unwrap()
     };
     let report = of(4);
@@ -130,7 +132,11 @@ fn few_groups_are_never_called_kept() {
         }
         model
     };
-    let report = ForgettingReport::new(&uneven(base()), &[uneven(tuned())], Settings::default());
+    let report = ForgettingReport::new(
+        &uneven(base()),
+        &[uneven(tuned())],
+        ReportSettings::default(),
+    );
     let report = report.unwrap();
     let domain = &report.runs[0].domains[1];
     assert_eq!(
@@ -161,8 +167,9 @@ fn runs_are_ranked_by_significant_differences() {
         }
         model
     };
-    let of =
-        |runs: &[ModelScores]| ForgettingReport::new(&base(), runs, Settings::default()).unwrap();
+    let of = |runs: &[ModelScores]| {
+        ForgettingReport::new(&base(), runs, ReportSettings::default()).unwrap()
+    };
     let alike = of(&[run("seed", 0.0), run("other-seed", 0.0)]);
     let ranking = alike.ranking.as_ref().unwrap();
     assert_eq!(
@@ -226,7 +233,7 @@ pub(super) fn run_of(path: &str, [forgotten, gained]: [f64; 2]) -> ModelScores {
 fn run_sentences_follow_the_verdicts() {
     let sentence = |figures: [f64; 2]| {
         let runs = [run_of("middle", figures)];
-        let report = ForgettingReport::new(&base(), &runs, Settings::default()).unwrap();
+        let report = ForgettingReport::new(&base(), &runs, ReportSettings::default()).unwrap();
         report.headline()
     };
     for (figures, niche, retained) in [
@@ -259,7 +266,7 @@ fn each_best_run_is_named_with_its_figures() {
     let headline = |figures: [[f64; 2]; 3]| {
         let paths = ["greedy", "middle", "thrifty"].iter().zip(figures);
         let runs: Vec<ModelScores> = paths.map(|(path, figures)| run_of(path, figures)).collect();
-        let report = ForgettingReport::new(&base(), &runs, Settings::default()).unwrap();
+        let report = ForgettingReport::new(&base(), &runs, ReportSettings::default()).unwrap();
         report.headline()
     };
     let greedy =
@@ -283,7 +290,7 @@ fn each_best_run_is_named_with_its_figures() {
 /// Checks that the upper bound for the worst retained domain holds for all of them: it is above the largest change.
 #[test]
 fn worst_domain_has_a_simultaneous_bound() {
-    let report = ForgettingReport::new(&base(), &[tuned()], Settings::default()).unwrap();
+    let report = ForgettingReport::new(&base(), &[tuned()], ReportSettings::default()).unwrap();
     let worst = report.runs[0].summary.worst_forgetting.as_ref().unwrap();
     let retained: Vec<&DomainReport> = report.runs[0].retained().collect();
     assert_eq!(retained.len(), 2);
@@ -306,10 +313,10 @@ fn a_domain_without_the_split_is_named() {
         leaky.groups = vec![7; leaky.documents.len()];
         leaky.whole = true;
     }
-    let settings = Settings {
+    let settings = ReportSettings {
         split: Some(HeldoutSplit::Test),
         chosen_on: Some(HeldoutSplit::Dev),
-        ..Settings::default()
+        ..ReportSettings::default()
     };
     let report = ForgettingReport::new(&base, &[run], settings.clone()).unwrap();
     // Two domains of three, and the questions of one.
@@ -321,7 +328,7 @@ fn a_domain_without_the_split_is_named() {
             "{text}"
         );
     }
-    let other = Settings {
+    let other = ReportSettings {
         chosen_unknown: vec!["runs/other".into()],
         ..settings.clone()
     };
@@ -338,7 +345,7 @@ fn a_domain_without_the_split_is_named() {
 fn other_tokens_are_noted() {
     let mut run = tuned();
     run.own_tokens = true;
-    let report = ForgettingReport::new(&base(), &[run], Settings::default()).unwrap();
+    let report = ForgettingReport::new(&base(), &[run], ReportSettings::default()).unwrap();
     for text in [markdown::render(&report), html::render(&report).unwrap()] {
         assert!(text.contains("in other tokens than its base"));
     }
@@ -373,7 +380,7 @@ fn verdicts_are_corrected_for_the_number_of_tests() {
         let runs: Vec<ModelScores> = (0..count)
             .map(|run| model(&format!("run-{run}"), [1.0415, 1.5]))
             .collect();
-        ForgettingReport::new(&model("base", [1.0, 1.0]), &runs, Settings::default()).unwrap()
+        ForgettingReport::new(&model("base", [1.0, 1.0]), &runs, ReportSettings::default()).unwrap()
     };
     let verdict = |report: &ForgettingReport, name: &str| {
         let found = report.runs[0]

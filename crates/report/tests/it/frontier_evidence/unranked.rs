@@ -111,7 +111,7 @@ fn diverged_methods_are_not_recommended() {
     };
     let (base, runs) = truth.draw(&mut Random(6));
     let mut settings = settings();
-    let recommended = |settings: &polymath_report::frontier::Settings| {
+    let recommended = |settings: &polymath_report::frontier::FrontierSettings| {
         let frontier = Frontier::new(settings.clone(), &base, &runs).unwrap();
         let compared = frontier.methods.iter();
         let compared = compared.filter(|method| method.frontier_share.is_some());

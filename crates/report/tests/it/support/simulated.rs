@@ -5,7 +5,7 @@ use std::f64::consts::LN_2;
 
 pub use polymath_eval::statistics::Random;
 use polymath_eval::{DocumentScore, DomainScores, ScoresByDomain, SplitScores};
-use polymath_report::frontier::{Candidate, Frontier, ScoredRun, Settings};
+use polymath_report::frontier::{Candidate, Frontier, FrontierSettings, ScoredRun};
 
 const NICHE: &str = "niche";
 
@@ -161,8 +161,8 @@ impl Documents {
     }
 }
 
-pub fn settings() -> Settings {
-    Settings {
+pub fn settings() -> FrontierSettings {
+    FrontierSettings {
         niche: NICHE.into(),
         limit: 0.05,
         reference: None,

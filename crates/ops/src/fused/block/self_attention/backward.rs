@@ -1,6 +1,6 @@
 //! Backward pass of the attention sublayer.
 
-use super::{FusedSelfAttention, Lent};
+use super::{FloatViews, FusedSelfAttention};
 use crate::fused::attention::{Gradients, Heads, Place};
 use crate::fused::block::branch_rows::BranchRows;
 use crate::fused::block::branches::BranchWeights;
@@ -39,7 +39,7 @@ impl FusedSelfAttention {
     /// `doutput` is the gradient of output's product: `dy` times output's factors.
     pub(super) fn output_gradient(
         &self,
-        saved: &Lent,
+        saved: &FloatViews,
         [dy, doutput]: [&[f32]; 2],
         group: BackwardGroup,
         between: &mut [&mut [f32]; BETWEEN],
@@ -62,7 +62,7 @@ impl FusedSelfAttention {
     pub(super) fn projection_gradient(
         &self,
         [x, norm, dy]: [&[f32]; 3],
-        saved: &Lent,
+        saved: &FloatViews,
         group: BackwardGroup,
         between: &mut [&mut [f32]; BETWEEN],
         dx: &mut [f32],
@@ -104,7 +104,12 @@ impl FusedSelfAttention {
     }
 
     /// The gradient of the turned projections from that of the attention's output.
-    pub(super) fn attention_gradient(&self, saved: &Lent, dmixed: &[f32], dprojected: &mut [f32]) {
+    pub(super) fn attention_gradient(
+        &self,
+        saved: &FloatViews,
+        dmixed: &[f32],
+        dprojected: &mut [f32],
+    ) {
         clear(dprojected);
         let [batch, sequence, _] = self.shape;
         let memory = Shared::new(dprojected);
@@ -122,7 +127,7 @@ impl FusedSelfAttention {
     /// Adds the gradients of the weights, all but those of the norms of heads.
     pub(super) fn add_gradients(
         &self,
-        saved: &Lent,
+        saved: &FloatViews,
         [x, of_product]: [&[f32]; 2],
         branches: &[Option<BranchWeights>; 2],
         between: &[&mut [f32]; BETWEEN],

@@ -69,7 +69,7 @@ struct Projected {
 }
 
 /// Saved values as f32.
-struct Lent<'a> {
+struct FloatViews<'a> {
     projected: &'a [f32],
     mixed: &'a [f32],
     narrow: [&'a [f32]; 2],
@@ -79,11 +79,11 @@ struct Lent<'a> {
 
 impl Saved {
     /// Lends the values as f32.
-    fn with_floats<R>(&self, work: impl FnOnce(&Lent) -> R) -> R {
+    fn with_floats<R>(&self, work: impl FnOnce(&FloatViews) -> R) -> R {
         let [inner, outer] = &self.narrow;
         let kept = [&self.projected, &self.mixed, inner, outer];
         with_floats(kept.map(Kept::all), |[projected, mixed, inner, outer]| {
-            work(&Lent {
+            work(&FloatViews {
                 projected,
                 mixed,
                 narrow: [inner, outer],
@@ -345,7 +345,7 @@ impl Sublayer for FusedSelfAttention {
         let [inner, outer] = self.groups(flat, &branches);
         let rows = self.positions.len();
         let lengths = self.widths().map(|width| rows * width);
-        let pass = |lent: &Lent, doutput: &[f32], between: &mut [f32]| {
+        let pass = |lent: &FloatViews, doutput: &[f32], between: &mut [f32]| {
             let mut between = split(between, lengths);
             if is_deep || outer_tracked {
                 outer.with_backward(|group| {

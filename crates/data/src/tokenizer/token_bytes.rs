@@ -11,12 +11,12 @@ use crate::tokenizer::words::letter;
 
 /// Table of the bytes of every token in a vocabulary.
 #[derive(Debug, Clone)]
-pub struct Spelling {
+pub struct TokenBytes {
     /// Bytes of each token, by ID; empty for special tokens.
     bytes: Vec<Box<[u8]>>,
 }
 
-impl Spelling {
+impl TokenBytes {
     /// Builds the table of bytes for a tokenizer.
     pub fn of(tokenizer: &Tokenizer) -> Self {
         let decoder = serde_json::to_value(tokenizer.get_decoder()).unwrap_or_default();
@@ -94,18 +94,18 @@ mod tests {
     fn text_comes_back() {
         let text = "It's naïve: 中文 🙂\n\tjump_over(13)";
         let tokenizer = crate::tokenizer::training::train(300, vec![text.repeat(3)]).unwrap();
-        let spelling = Spelling::of(&tokenizer);
+        let token_bytes = TokenBytes::of(&tokenizer);
         let encoded = tokenizer
             .encode_fast("🙂 or é? <|endoftext|>", false)
             .unwrap();
         let bytes: Vec<u8> = encoded
             .get_ids()
             .iter()
-            .flat_map(|id| spelling.bytes(*id))
+            .flat_map(|id| token_bytes.bytes(*id))
             .copied()
             .collect();
         assert_eq!(String::from_utf8(bytes).unwrap(), "🙂 or é? ");
-        assert_eq!(spelling.bytes(u32::MAX), b"");
+        assert_eq!(token_bytes.bytes(u32::MAX), b"");
         assert_eq!(&*spell_pieces("▁the"), b" the");
         assert_eq!(&*spell_pieces("<0x0A>"), b"\n");
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 pub const CHOICES: usize = 4;
 
 /// Fact that can be asked for: question, answer, and wrong answers of the same kind.
-pub struct Asked {
+pub struct FactQuestion {
     /// Question text.
     pub question: String,
     /// Right answer.
@@ -16,7 +16,7 @@ pub struct Asked {
     pub others: Vec<String>,
 }
 
-impl Asked {
+impl FactQuestion {
     /// Returns true if there are enough different wrong answers for a multiple-choice item.
     pub fn has_wrong_answers(&self) -> bool {
         let others = self.others.iter().filter(|other| **other != self.answer);
