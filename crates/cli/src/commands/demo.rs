@@ -282,16 +282,16 @@ mod tests {
         let prepared: PrepareConfig = toml::from_str(&text).unwrap();
         assert_eq!((prepared.seed, prepared.output), (7, root.join("data")));
         let names: Vec<&str> = prepared.domains.keys().map(String::as_str).collect();
-        let mut expected = school::DOMAINS.to_vec();
+        let mut expected = synthetic::DOMAINS.to_vec();
         expected.sort_unstable();
         assert_eq!(names, expected);
-        let same = school::SchoolConfig {
+        let same = synthetic::SyntheticConfig {
             seed: 7,
             bytes_per_domain: 1_000_000,
         };
         let beside = folder.path().join("beside");
-        school::write(&same, &beside).unwrap();
-        for name in school::DOMAINS {
+        synthetic::write(&same, &beside).unwrap();
+        for name in synthetic::DOMAINS {
             let path = &prepared.domains[name].paths[0];
             let file = Path::new(path).strip_prefix(root.join("raw")).unwrap();
             let text = std::fs::read(path).unwrap();
@@ -307,9 +307,9 @@ mod tests {
         let base = root.join("checkpoints/base");
         assert_eq!(pretraining["run"].as_str(), base.to_str());
         let weights = pretraining["mixture"]["weights"].as_table().unwrap();
-        assert!(!weights.contains_key(school::NICHE) && weights.len() == 4);
+        assert!(!weights.contains_key(synthetic::NICHE) && weights.len() == 4);
         for (name, weight) in weights {
-            let expected = if school::has_knowledge(name) {
+            let expected = if synthetic::has_knowledge(name) {
                 0.3
             } else {
                 0.2

@@ -141,18 +141,18 @@ mod tests {
             runs: vec![
                 run(
                     "full",
-                    Progress::ToDo,
+                    RunProgress::ToDo,
                     Some(first),
                     [300_000_000, 7_000_000],
                 ),
                 run(
                     "lora",
-                    Progress::ToDo,
+                    RunProgress::ToDo,
                     Some(second),
                     [200_000_000, 2_000_000],
                 ),
-                run("frozen", Progress::Done, None, [100_000_000, 0]),
-                run("wild", Progress::Diverged, None, [100_000_000, 0]),
+                run("frozen", RunProgress::Done, None, [100_000_000, 0]),
+                run("wild", RunProgress::Diverged, None, [100_000_000, 0]),
             ],
             after: cost(&[("scoring of 5 models", 5, 30.0)]),
         };

@@ -125,7 +125,7 @@ fn existing(
             }
             Err(DataError::content(
                 output,
-                "holds a dataset made from other text or settings: choose another folder, remove this one, or let \
+                "holds a dataset made from other text or settings, or by an earlier version: choose another folder, remove this one, or let \
                  `prepare --force` replace it",
             ))
         }

@@ -15,7 +15,7 @@ use crate::{DataError, DomainConfig, GroupBy, GroupKind, Grouping, PrepareConfig
 
 /// Version of the way in which datasets are prepared: increased when the same sources and settings begin to give
 /// another dataset.
-const METHOD: u32 = 6;
+const METHOD: u32 = 7;
 
 /// Source files of a domain.
 pub(crate) struct Files {
