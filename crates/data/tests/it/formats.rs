@@ -42,7 +42,7 @@ fn any_text_is_read() {
         "their kind is not supported: `.epub` 1, `.pdf` 1, `.png` 1",
         "1 `.pdf` can be converted: `pdftotext FILE.pdf`",
         "1 `.epub` can be converted: `pandoc",
-        "no known fields (`fields` names them): `.json` 1",
+        "no known fields (name them with `fields`): `.json` 1",
         "hidden files and folders left out: `.env` 1, `.git` 1",
     ] {
         assert!(lines.contains(said), "{said}\n{lines}");

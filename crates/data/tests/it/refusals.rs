@@ -118,7 +118,7 @@ fn bad_input_is_named() {
     );
     check(
         &|desk| _ = desk.domain("../x", &["none"]),
-        &["`domains.../x`", "folder"],
+        &["`domains.\"../x\"`", "folder"],
     );
     let empty = |desk: &mut Desk| {
         desk.file("empty/a.txt", "");

@@ -194,7 +194,7 @@ fn runs_are_ranked_by_significant_differences() {
     assert!(
         apart
             .headline()
-            .contains("significantly against every other run. Other seeds")
+            .contains("significantly against every other run. With other seeds")
     );
     assert_eq!(ranking.pairs.len(), 3);
     let mut elsewhere = run("elsewhere", 0.0);
