@@ -147,3 +147,26 @@ fn synthetic(shape: BatchShape, vocabulary: u32, step: u64) -> Batch {
         domains: vec![0; rows],
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks that each row is one document, that a target is the next token, and that steps have tokens of their own.
+    #[test]
+    fn rows_of_a_step_are_documents() {
+        let shape = BatchShape {
+            rows: 2,
+            sequence_length: 5,
+        };
+        let [first, second] = [1, 2].map(|step| synthetic(shape, 50, step));
+        for batch in [&first, &second] {
+            assert_eq!((batch.rows, &batch.domains[..]), (2, &[0, 0][..]));
+            assert_eq!(batch.document_starts, vec![0; 10]);
+            assert_eq!(batch.input_ids[1..], batch.targets[..9]);
+            assert!(batch.input_ids.iter().all(|token| *token < 50));
+        }
+        assert_eq!(first.targets[9], second.input_ids[0]);
+        assert_ne!(first.input_ids, second.input_ids);
+    }
+}

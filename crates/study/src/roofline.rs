@@ -266,3 +266,98 @@ impl Sizes {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use polymath_model::{ArchitectureConfig, EndTokens};
+
+    use super::*;
+
+    /// Returns the least work of a step of 3 rows of 4 tokens.
+    fn work(layers: usize, precision: Precision) -> Vec<LeastWork> {
+        let shape = serde_json::json!({
+            "hidden_size": 8, "num_hidden_layers": layers, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 4,
+            "intermediate_size": 16
+        });
+        let shape: ArchitectureConfig = serde_json::from_value(shape).unwrap();
+        let config = shape
+            .resolve(32, 4, EndTokens { begin: 0, end: 0 })
+            .unwrap();
+        let shape = StepShape {
+            rows: 3,
+            sequence: 4,
+            precision,
+        };
+        least_work(&config, shape)
+    }
+
+    fn sum(work: &[LeastWork], of: fn(&LeastWork) -> f64) -> f64 {
+        work.iter().map(of).sum()
+    }
+
+    /// Checks the operations by hand: six for each weight of a product and each token, and seven times the attention's
+    /// products with half of the keys.
+    #[test]
+    fn operations_are_those_of_the_shape() {
+        // Queries, keys and values; their output; the three of the feed-forward.
+        let weights = 8 * 16 + 8 * 8 + 3 * 8 * 16;
+        for layers in [1, 2, 5] {
+            let products = 6 * 12 * (layers * weights + 8 * 32);
+            let attention = 7 * 12 * layers * (2 * 8 * 2);
+            for precision in [Precision::F32, Precision::Bf16] {
+                let found = sum(&work(layers, precision), |work| work.flops);
+                assert_eq!(found, (products + attention) as f64, "{layers} layers");
+            }
+        }
+    }
+
+    /// Checks that each layer moves as many bytes as another, fewer with factors of half the size, and that what lies
+    /// outside of the layers is counted once.
+    #[test]
+    fn layers_move_the_same_bytes() {
+        let bytes = |layers, precision| sum(&work(layers, precision), |work| work.bytes);
+        let f32 = |layers| bytes(layers, Precision::F32);
+        let (first, second, third) = (f32(1), f32(2), f32(3));
+        assert!((third - second - (second - first)).abs() < 1e-6);
+        let outside = 2.0 * first - second;
+        assert!(outside > 0.0 && outside < first, "{outside} of {first}");
+        let named = |layers: usize, name: &str| {
+            let all = work(layers, Precision::F32).into_iter();
+            let of: Vec<f64> = all
+                .filter(|work| work.name == name)
+                .map(|work| work.bytes)
+                .collect();
+            of.iter().sum::<f64>()
+        };
+        // For each of 12 tokens, a row of the table is read and written and its gradient read; then the gradient of the
+        // table.
+        assert_eq!(named(1, "embedding"), (12 * 12 * 8 + 4 * 32 * 8) as f64);
+        for name in [
+            "attention, forward",
+            "attention, backward",
+            "rotary positions",
+            "activations",
+        ] {
+            assert!(named(1, name) > 0.0, "{name}");
+            assert_eq!(named(2, name), 2.0 * named(1, name), "{name}");
+        }
+    }
+
+    /// Checks the time of work on a GPU: that of its bytes or of its operations, whichever is longer, at the rate of
+    /// the number type.
+    #[test]
+    fn work_takes_the_longer_of_its_times() {
+        let gpu = Gpu {
+            name: "made up",
+            bandwidth: 100.0,
+            bf16: 40.0,
+            tf32: 20.0,
+            f32: 10.0,
+            source: "",
+        };
+        assert_eq!(gpu.seconds(1000.0, 40.0, Unit::Bf16), 10.0);
+        for (unit, seconds) in [(Unit::Bf16, 20.0), (Unit::Tf32, 40.0), (Unit::F32, 80.0)] {
+            assert_eq!(gpu.seconds(1000.0, 800.0, unit), seconds, "{unit:?}");
+        }
+    }
+}

@@ -2,8 +2,9 @@
 
 use std::ops::ControlFlow;
 
+use candle_core::Device;
 use polymath_chat::*;
-use polymath_model::SamplingConfig;
+use polymath_model::{LoadOptions, ModelSource, Ops, Precision, SamplingConfig};
 use serde_json::{Value, json};
 
 use crate::support::{TEMPLATE, model};
@@ -325,4 +326,35 @@ fn texts_are_scored_and_continued() {
     let mut engine = Engine::new(&model);
     let same = engine.answer(Prompt::Text("ab"), &greedy(4), &mut ignore);
     assert_eq!(said, same.unwrap().text);
+}
+
+/// Checks that a formatted conversation begins with the begin token unless the settings beside the tokenizer say that
+/// there is none, and that no other absent token counts for it.
+#[test]
+fn settings_without_a_begin_token_are_respected() {
+    let folder = tempfile::tempdir().unwrap();
+    let tokens = |settings: Value| {
+        model(folder.path(), Some("{{ messages[0].content }}"), json!({}));
+        let place = folder.path().join("model");
+        std::fs::write(place.join("tokenizer_config.json"), settings.to_string()).unwrap();
+        let options = LoadOptions::frozen(&Device::Cpu, Ops::fused(Precision::F32));
+        let model = ChatModel::open(ModelSource::of(&place), &options).unwrap();
+        let mut engine = Engine::new(&model);
+        let answer = engine.answer(
+            Prompt::Messages(&[ChatMessage::new("user", "abc")]),
+            &greedy(1),
+            &mut ignore,
+        );
+        answer.unwrap().prompt_tokens
+    };
+    let both = json!({"bos_token": "<|begin|>", "eos_token": "<|end|>"});
+    assert_eq!(tokens(both), 4);
+    assert_eq!(
+        tokens(json!({"bos_token": null, "eos_token": "<|end|>"})),
+        3
+    );
+    assert_eq!(
+        tokens(json!({"bos_token": "<|begin|>", "eos_token": null})),
+        4
+    );
 }

@@ -267,3 +267,38 @@ fn list(texts: &[String]) -> String {
     let texts = texts.iter().cloned().map(Value::String);
     Value::Array(texts.collect()).to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks how many groups a niche of each size holds out: a tenth of its documents from 4 to 32, 10 where these are
+    /// a quarter of it, and the usual share where that is as much.
+    #[test]
+    fn a_small_niche_holds_out_a_tenth() {
+        let of = |documents: u64, heldout_groups| {
+            let niche = DomainConfig {
+                heldout_groups,
+                ..DomainConfig::default()
+            };
+            held_out_of_niche(&niche, documents)
+        };
+        for (documents, wanted) in [
+            (20, None),
+            (39, None),
+            (40, Some(10)),
+            (99, Some(10)),
+            (110, Some(11)),
+            (320, Some(32)),
+            (600, Some(32)),
+            (640, None),
+            (1000, None),
+        ] {
+            let expected = wanted.map_or(String::new(), |wanted| {
+                format!("heldout_groups = {wanted}  # of about {documents}\n")
+            });
+            assert_eq!(of(documents, None), expected, "{documents} documents");
+        }
+        assert_eq!(of(110, Some(3)), "");
+    }
+}
