@@ -82,7 +82,8 @@ if [ "$mode" = time ]; then
     took=$(($(date +%s) - begin))
     cat "$work/plain.txt"
     echo "audit of the model and an adapter: $took s"
-    [ "$took" -le 120 ] || { echo "longer than two minutes" >&2; exit 1; }
+    # The faults are planted all the same.
+    late=$((took > 120))
     grep -q '"findings": \[\]' "$work/plain/audit.json" || { echo "a finding on a valid pair" >&2; exit 1; }
 
     rm -rf "$work/merged"
@@ -129,7 +130,8 @@ PYTHON
     named laden adapter_on_base
     audit 5 itself "$work/base" "$work/base"
     named itself same_weights
-    exit
+    [ "$late" = 0 ] || echo "the audit took longer than two minutes" >&2
+    exit "$late"
 fi
 
 model "${2:-}"
