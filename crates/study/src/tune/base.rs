@@ -61,9 +61,8 @@ impl TuneBase {
         let mut own_datasets =
             polymath_finetune::datasets_of(&folder).map_err(StudyError::refused)?;
         own_datasets.retain(|dataset| dataset.join("dataset.json").is_file());
-        let template = polymath_data::chat_template(&tokenizer).map_err(StudyError::refused)?;
         Ok(Self {
-            has_template: template.is_some(),
+            has_template: has_template(&tokenizer)?,
             own_datasets,
             begin: token(config.bos_token_id)?,
             end: token(config.eos_token_id)?,
@@ -71,4 +70,10 @@ impl TuneBase {
             tokenizer,
         })
     }
+}
+
+/// Returns true if the tokenizer at `tokenizer` has a chat template.
+pub(super) fn has_template(tokenizer: &Path) -> Result<bool, StudyError> {
+    let template = polymath_data::chat_template(tokenizer).map_err(StudyError::refused)?;
+    Ok(template.is_some())
 }

@@ -8,7 +8,7 @@ use polymath_finetune::{Ending, FinetuneConfig, Finetuning};
 use polymath_model::ModelSource;
 use polymath_report::ForgettingReport;
 
-use super::base::TuneBase;
+use super::base::{TuneBase, has_template};
 use super::configs::{Configs, Written};
 use super::ending::{self, TuneEnd};
 use super::request::Retained;
@@ -302,9 +302,7 @@ pub(super) fn relative(folder: &TuneFolder, model: &Path) -> PathBuf {
 
 /// Returns true if a model has a chat template: its base's, or that of the conversations that it was trained on.
 fn chats(model: &Path) -> Result<bool, StudyError> {
-    let tokenizer = polymath_model::tokenizer_in(model).map_err(StudyError::refused)?;
-    let template = polymath_data::chat_template(&tokenizer).map_err(StudyError::refused)?;
-    Ok(template.is_some())
+    has_template(&polymath_model::tokenizer_in(model).map_err(StudyError::refused)?)
 }
 
 /// Returns true if prompts of the niche end in a line break that was put between them and their responses.
