@@ -262,6 +262,44 @@ fn a_removal_passes_over_runs_in_use_and_broken_ones() {
     assert_eq!(listed(at, &["runs/used"])["runs/used"]["state"], "running");
 }
 
+/// Checks that a removal leaves the checkpoints that a run inside of another run's folder, and one behind a link, were
+/// made from, and that such an inner run is listed.
+#[cfg(unix)]
+#[test]
+fn bases_of_inner_and_linked_runs_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    prepare(at);
+    polymath(at)
+        .args(["pretrain", "pretrain.toml", "run=runs/long"])
+        .args(["checkpoint.every=5", "checkpoint.keep=99"])
+        .assert()
+        .success();
+    let far = tempfile::tempdir().unwrap();
+    let tuned = far.path().join("tuned").display().to_string();
+    for (base, run) in [
+        ("runs/long/step-000005", "runs/long/tuned"),
+        ("runs/long/step-000010", &tuned),
+    ] {
+        let base = at.join(base).display().to_string();
+        finetune(at, "none", &["training.steps=1"])
+            .args([format!("base={base}"), format!("run={run}")])
+            .assert()
+            .success();
+    }
+    std::os::unix::fs::symlink(far.path(), at.join("linked")).unwrap();
+    assert!(listed(at, &["runs/long"]).contains_key("runs/long/tuned"));
+    polymath(at)
+        .args(["runs", "runs/long", "--prune", "--yes"])
+        .assert()
+        .success()
+        .stdout(
+            contains("`runs/long/tuned` came from it").and(contains("linked/tuned` came from it")),
+        );
+    let left = ["step-000005", "step-000010", "step-000030"];
+    assert_eq!(steps(&at.join("runs/long")), left);
+}
+
 /// Checks that runs are listed by the names of their folders, that a removal takes each checkpoint from its own run,
 /// and that it leaves the best one where the newest is another.
 #[test]

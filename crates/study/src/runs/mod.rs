@@ -114,7 +114,7 @@ pub fn runs(folders: &[PathBuf], check: Check) -> Result<Vec<Run>, StudyError> {
     let mut found = Vec::new();
     for folder in folders {
         let before = found.len();
-        for run in walk::walk(folder)?.runs {
+        for run in walk::walk(folder, walk::Links::Skip)?.runs {
             if !found.contains(&run) {
                 found.push(run);
             }

@@ -11,7 +11,7 @@ use polymath_finetune::Lineage;
 use polymath_train::{Check, Inspection, StoredCheckpoint, linked, locate, project_of};
 use serde::Serialize;
 
-use super::walk::{self, Walk};
+use super::walk::{self, Links, Walk};
 use super::{Run, RunCondition};
 use crate::StudyError;
 
@@ -228,7 +228,7 @@ impl Needed {
             {
                 continue;
             }
-            let Walk { runs, models } = walk::walk(&scope)?;
+            let Walk { runs, models } = walk::walk(&scope, Links::Follow)?;
             needed.searched.push(scope);
             for folder in runs.into_iter().chain(models) {
                 let is_new = folder
