@@ -32,7 +32,7 @@ mod tasks;
 pub use divergence::{ModelPair, divergence};
 pub use error::EvalError;
 pub use interpolation::{Endpoints, Interpolation, Shares};
-pub use questions::{answer_questions, generate_answers};
+pub use questions::{answer_questions, check_questions, generate_answers};
 pub use scoring::{
     DocumentScore, DomainScores, HeldoutEvaluator, ProgressResult, ScoredGroups, ScoresByDomain,
     SplitScores, TokenScores, WindowOptions, score_shard, score_tokens, scored_groups,

@@ -27,6 +27,51 @@ impl Ending {
     }
 }
 
+/// Checks that every question fits the context of a model with this configuration, together with its answer. Call
+/// this before the model is loaded, since other scores of it may take hours.
+///
+/// # Errors
+/// Fails if the tokenizer can't be read, or if questions are too long; the error quotes the first one.
+pub fn check_questions(
+    config: &ModelConfig,
+    tokenizer: &Path,
+    questions: &[Question],
+) -> Result<(), EvalError> {
+    if questions.is_empty() {
+        return Ok(());
+    }
+    let tokenizer = polymath_tokenizer::open(tokenizer)?;
+    let mut long = Vec::new();
+    for (at, question) in questions.iter().enumerate() {
+        let row = row(config, &tokenizer, question, Ending::Text("\n"))?;
+        if row.inputs() > config.max_position_embeddings {
+            long.push((at, row.inputs()));
+        }
+    }
+    match long.first() {
+        None => Ok(()),
+        Some((first, tokens)) => Err(EvalError::Scores(format!(
+            "{} of {} questions too long for the model's context of {} tokens; the first is number {}, of {tokens} tokens \
+             with its answer: `{}`; remove them",
+            long.len(),
+            questions.len(),
+            config.max_position_embeddings,
+            first + 1,
+            beginning(&questions[*first].prompt)
+        ))),
+    }
+}
+
+/// Returns the beginning of a prompt, for an error message.
+fn beginning(prompt: &str) -> String {
+    const SHOWN: usize = 60;
+    let mut text: String = prompt.chars().take(SHOWN).collect();
+    if text.len() < prompt.len() {
+        text.push('…');
+    }
+    text
+}
+
 /// Returns for each question whether greedy decoding generates exactly its answer, followed by the end of the line or
 /// of the text.
 ///
@@ -41,20 +86,19 @@ pub fn answer_questions(
     tokenizer: &Path,
     questions: &[Question],
 ) -> Result<Vec<bool>, EvalError> {
+    check_questions(model.config(), tokenizer, questions)?;
     let tokenizer = polymath_tokenizer::open(tokenizer)?;
     let mut right = vec![false; questions.len()];
     // Wrong rows of each question, cut after the first wrong token. Any row with the same beginning is wrong too.
     let mut wrong: Vec<Vec<Vec<u32>>> = vec![Vec::new(); questions.len()];
-    for (attempt, ending) in Ending::all(model.config()).into_iter().enumerate() {
+    for ending in Ending::all(model.config()) {
         let mut asked = Vec::new();
         for (at, question) in questions.iter().enumerate().filter(|(at, _)| !right[*at]) {
             let row = row(model.config(), &tokenizer, question, ending)?;
             let known = wrong[at].iter().any(|begin| row.tokens.starts_with(begin));
-            if row.inputs() > model.config().max_position_embeddings {
-                if attempt == 0 {
-                    return Err(too_long(model.config(), question, &row));
-                }
-            } else if !known {
+            // A longer ending may not fit.
+            let fits = row.inputs() <= model.config().max_position_embeddings;
+            if fits && !known {
                 asked.push((at, row));
             }
         }
@@ -112,16 +156,6 @@ pub fn generate_answers(
                 .to_owned())
         })
         .collect()
-}
-
-fn too_long(config: &ModelConfig, question: &Question, row: &Row) -> EvalError {
-    EvalError::Scores(format!(
-        "the question `{}` with its answer has {} tokens, but the model's context is {}: remove it, or pretrain \
-         with a longer `max_position_embeddings`",
-        question.prompt,
-        row.inputs(),
-        config.max_position_embeddings
-    ))
 }
 
 /// Encodes a question as one row: begin token, prompt, answer and ending.

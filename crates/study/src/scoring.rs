@@ -8,8 +8,8 @@ use polymath_data::{
     Dataset, Question, RetokenizedDataset, Split, Task, TokenShard, question_groups, read_tasks,
 };
 use polymath_eval::{
-    EncodedTask, TaskEncoder, TaskScores, WindowOptions, answer_questions, generate_answers,
-    score_task,
+    EncodedTask, TaskEncoder, TaskScores, WindowOptions, answer_questions, check_questions,
+    generate_answers, score_task,
 };
 use polymath_finetune::Lineage;
 use polymath_model::{ModelConfig, ModelSource, Transformer};
@@ -138,6 +138,36 @@ fn holds_same(one: &TokenShard, other: &TokenShard) -> bool {
         || one.documents() == other.documents() && (0..one.documents()).all(is_same)
 }
 
+/// Checks that contexts, tasks and questions fit a checkpoint (or an adapter with its base), without loading it.
+///
+/// # Errors
+/// Fails if the context, a task or a question is too long for the model.
+pub fn check_fit(source: ModelSource, target: &Target) -> Result<(), StudyError> {
+    let tokenizer = source.tokenizer()?;
+    let config = source.config()?;
+    let longest = config.max_position_embeddings;
+    if let Some(context) = target.windows.context.filter(|context| *context > longest) {
+        return Err(StudyError::refused(format!(
+            "`{}` reads at most {longest} tokens, and the context is {context}: give `--context {longest}`, or less",
+            source.folder.display()
+        )));
+    }
+    encode_tasks(target, &tokenizer, &config)?;
+    for dataset in target.datasets {
+        for name in dataset.domain_names() {
+            let questions = dataset.questions(name)?;
+            check_questions(&config, &tokenizer, &questions).map_err(|error| {
+                StudyError::refused(format!(
+                    "`{}`, domain `{name}`, for `{}`: {error} from its `questions`, and prepare it again",
+                    dataset.path().display(),
+                    source.folder.display()
+                ))
+            })?;
+        }
+    }
+    Ok(())
+}
+
 /// Scores a checkpoint (or an adapter with its base) on datasets and tasks, with the model's tokenizer. Data that do
 /// not fit are refused before the model is loaded.
 ///
@@ -148,15 +178,9 @@ pub fn score(
     target: &Target,
     setup: &Setup,
 ) -> Result<ModelScores, StudyError> {
+    check_fit(source, target)?;
     let tokenizer = source.tokenizer()?;
     let config = source.config()?;
-    let longest = config.max_position_embeddings;
-    if let Some(context) = target.windows.context.filter(|context| *context > longest) {
-        return Err(StudyError::refused(format!(
-            "`{}` reads at most {longest} tokens, and the context is {context}: give `--context {longest}`, or less",
-            source.folder.display()
-        )));
-    }
     let ends = config.document_ends();
     let readings = target
         .datasets

@@ -7,8 +7,8 @@ use polymath_data::{
     TokenShard,
 };
 use polymath_eval::{
-    HeldoutEvaluator, ScoredGroups, WindowOptions, answer_questions, generate_answers, score_shard,
-    score_tokens, scored_groups,
+    HeldoutEvaluator, ScoredGroups, WindowOptions, answer_questions, check_questions,
+    generate_answers, score_shard, score_tokens, scored_groups,
 };
 
 use crate::support::machine::{Machine, VOCABULARY};
@@ -255,8 +255,20 @@ fn questions_are_answered_by_the_most_likely_tokens() {
         answer: "b".into(),
         group: None,
     };
-    let error = answer_questions(&machine.model(), &tokenizer, &[too_long]).unwrap_err();
-    assert!(error.to_string().contains("context"), "{error}");
+    let mut asked = questions[..3].to_vec();
+    asked.extend([too_long.clone(), too_long]);
+    let config = machine.model().config().clone();
+    for error in [
+        answer_questions(&machine.model(), &tokenizer, &asked).unwrap_err(),
+        check_questions(&config, &tokenizer, &asked).unwrap_err(),
+    ] {
+        let error = error.to_string();
+        let cut = format!("answer: `{}…`", "a".repeat(60));
+        for part in ["2 of 5 questions too long", "number 4", &cut] {
+            assert!(error.contains(part), "{error}");
+        }
+    }
+    check_questions(&config, &tokenizer, &questions).unwrap();
 }
 
 /// Checks that an answer may end with the line, an empty line or a token that ends a text, and with nothing else.

@@ -16,7 +16,7 @@ use polymath_report::forgetting::split_to_judge;
 use polymath_report::{ForgettingReport, ModelScores, ReportSettings};
 use polymath_train::{Resolved, resolve, resolve_base, resolve_checkpoint};
 
-use crate::scoring::{Target, open_datasets, open_tasks, own_datasets, score};
+use crate::scoring::{Target, check_fit, open_datasets, open_tasks, own_datasets, score};
 use crate::{Setup, StudyError};
 pub(crate) use describe::Direction;
 use describe::describe;
@@ -143,6 +143,16 @@ pub fn forget(
         keep: KEPT_TOKENS,
         base_answers: None,
     };
+    // The last model is scored hours after the first one, so that all of them are checked now.
+    check_fit(ModelSource::of(&base), &target)?;
+    for run in &resolved {
+        let over = resolve_base(&run.folder, options.adapter_base.as_deref())?;
+        let source = ModelSource {
+            folder: &run.folder,
+            base: over.as_deref(),
+        };
+        check_fit(source, &target)?;
+    }
     let before = score_base(&direction, &target, setup)?;
     let target = Target {
         base_answers: Some(&before.questions),
