@@ -134,6 +134,70 @@ fn pairs_are_read_as_those_of_json_lines() {
     }
 }
 
+/// Checks that a row whose text is null is read by its prompt and response, as the same record of `.jsonl` is, and that
+/// the columns of pairs are not read where every row has a text.
+#[test]
+fn rows_without_text_are_read_by_their_pairs() {
+    let schema = "message m {
+        optional binary text (STRING); optional binary prompt (STRING); optional binary response (STRING);
+    }";
+    let is_text = |row: usize| row % 3 > 0;
+    let optional = |is_there: &dyn Fn(usize) -> bool, what: &str| {
+        let cell = |row: usize| is_there(row).then(|| format!("{what} {row} is {}.", row * 7));
+        (0..60).map(cell).collect::<Vec<_>>()
+    };
+    let cells = [
+        optional(&is_text, "Text"),
+        optional(&|row| row % 6 != 3, "Prompt"),
+        optional(&|row| row % 6 != 3, "Response"),
+    ];
+    let lines: String = (0..60)
+        .map(|row| {
+            let [text, prompt, response] = [0, 1, 2].map(|column: usize| &cells[column][row]);
+            json!({ "text": text, "prompt": prompt, "response": response }).to_string() + "\n"
+        })
+        .collect();
+    let expected = prepared("a.jsonl", lines.as_bytes(), &|_| ());
+    assert_eq!(expected.1, (60, 10));
+    let columns = cells.clone().map(Column::Texts);
+    let content = table(schema, &columns, &Style::default());
+    assert_eq!(prepared("a.parquet", &content, &|_| ()), expected);
+
+    let full = [
+        Column::texts((0..60).map(sentence)),
+        Column::Texts(cells[1].clone()),
+        Column::Texts(cells[2].clone()),
+    ];
+    let mut desk = Desk::new();
+    desk.file("a.parquet", table(schema, &full, &Style::default()));
+    desk.domain("d", &["a.parquet"]);
+    let dataset = desk.prepare().unwrap();
+    let notes = &dataset.manifest().domains["d"].notes;
+    let unused: Vec<(&str, u64)> = notes
+        .unused_keys
+        .iter()
+        .map(|(key, count)| (key.as_str(), *count))
+        .collect();
+    assert_eq!(unused, [("prompt", 60), ("response", 60)]);
+}
+
+/// Checks that fields of a type that is not read are counted by their path.
+#[test]
+fn fields_of_messages_that_are_not_read_are_counted() {
+    let schema = CONVERSATIONS.replace("optional binary tools (STRING);", "optional binary photo;");
+    let (columns, _) = conversations(40);
+    let style = Style {
+        rows_a_group: 1000,
+        ..Style::default()
+    };
+    let mut desk = Desk::new();
+    desk.file("a.parquet", table(&schema, &columns, &style));
+    desk.domain("d", &["a.parquet"]);
+    let dataset = desk.prepare().unwrap();
+    let unused = &dataset.manifest().domains["d"].notes.unused_keys;
+    assert_eq!(unused["messages.photo"], 40);
+}
+
 /// Returns the columns of conversations, and the same in JSON Lines. Most rows have two messages, a few have none or
 /// null; `tools` is always null.
 fn conversations(rows: usize) -> (Vec<Column>, String) {

@@ -12,32 +12,58 @@ use crate::sources::record::Records;
 /// Maximum number of columns that an error message lists.
 const LISTED: usize = 16;
 
-/// Returns the columns of `root` that hold the records' text, as a schema of their own.
+/// Returns the columns of `root` that hold the records' text, as a schema of their own. Where a row may have nulls in
+/// all columns of a layout (by `has_nulls`), it is read by another layout, so that the columns of that are needed too.
 ///
 /// # Errors
 /// Fails if there is no such column or it has another type; the error lists the columns and their types.
-pub(crate) fn choose(root: &Type, records: Records) -> Result<TypePtr, String> {
+pub(crate) fn choose(
+    root: &Type,
+    records: Records,
+    has_nulls: &dyn Fn(&str) -> bool,
+) -> Result<TypePtr, String> {
     let column = |name: &str| root.get_fields().iter().find(|field| field.name() == name);
     let texts = |name: &str| column(name).is_some_and(|field| is_text(field));
     let messages = |name: &str| column(name).and_then(|field| messages(field, records.fields));
-    let layout = records.layout_of(&FieldPredicates {
-        text: &texts,
-        messages: &|name| messages(name).is_some(),
-    });
-    let Some(layout) = layout else {
-        return Err(missing(root, records));
-    };
-    let names = layout.names();
-    let chosen = names.iter().filter_map(|name| match texts(name) {
-        true => column(name).cloned(),
-        false => messages(name),
-    });
-    let mut chosen: Vec<TypePtr> = chosen.collect();
-    if let Layout::Messages(fields) = layout {
-        // The tools of a conversation are read with its messages.
-        chosen.extend(column(fields.tools).and_then(readable));
+    let mut chosen: Vec<TypePtr> = Vec::new();
+    let mut hidden: Vec<String> = Vec::new();
+    loop {
+        let is_open = |name: &str| !hidden.iter().any(|other| other == name);
+        let layout = records.layout_of(&FieldPredicates {
+            text: &|name| is_open(name) && texts(name),
+            messages: &|name| is_open(name) && messages(name).is_some(),
+        });
+        let Some(layout) = layout else {
+            break;
+        };
+        let names = layout.names();
+        let mut columns: Vec<TypePtr> = names
+            .iter()
+            .filter_map(|name| match texts(name) {
+                true => column(name).cloned(),
+                false => messages(name),
+            })
+            .collect();
+        if let Layout::Messages(fields) = layout {
+            // The tools of a conversation are read with its messages.
+            columns.extend(column(fields.tools).and_then(readable));
+        }
+        for column in columns {
+            if !chosen.iter().any(|other| other.name() == column.name()) {
+                chosen.push(column);
+            }
+        }
+        let with_nulls = names.iter().find(|name| has_nulls(name));
+        match with_nulls {
+            Some(name) => hidden.push((*name).to_owned()),
+            None => break,
+        }
     }
-    if let Some(name) = records.group_field.filter(|name| !names.contains(name)) {
+    if chosen.is_empty() {
+        return Err(missing(root, records));
+    }
+    let is_new = |name: &&str| !chosen.iter().any(|column| column.name() == *name);
+    if let Some(name) = records.group_field.filter(is_new) {
         chosen.push(naming(root, name)?);
     }
     group(root, chosen).ok_or_else(|| missing(root, records))

@@ -3,13 +3,15 @@
 //! Only the columns that make the text are read, page by page. Memory holds one page of each column, whose size is
 //! limited, and a few rows, for files and row groups of any size.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use parquet::basic::Compression;
+use parquet::basic::{Compression, Repetition};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::ColumnChunkMetaData;
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::file::statistics::Statistics;
 use parquet::record::reader::TreeBuilder;
 use parquet::record::{Field, Row};
 use parquet::schema::types::{SchemaDescPtr, SchemaDescriptor};
@@ -18,6 +20,7 @@ use serde_json::{Map, Value};
 
 use crate::DataError;
 use crate::sources::document::{DocumentSink, LONGEST_RECORD};
+use crate::sources::notes::LayoutWatch;
 use crate::sources::parquet::columns::choose;
 use crate::sources::parquet::ordered::nested_in_order;
 use crate::sources::parquet::pages::BoundedPages;
@@ -25,6 +28,16 @@ use crate::sources::record::{Records, emit};
 
 /// Number of values taken out of a page at once. It is small, because a text may be long.
 const VALUES_AT_ONCE: usize = 32;
+/// Names of the levels that a list or a map adds to the path of a column.
+const LIST_LEVELS: [&str; 7] = [
+    "list",
+    "element",
+    "item",
+    "array",
+    "bag",
+    "array_element",
+    "key_value",
+];
 /// Maximum characters of an error of the parquet library, which quotes all invalid bytes.
 const LONGEST_REASON: usize = 300;
 
@@ -54,7 +67,9 @@ impl<'a> ParquetFile<'a> {
         let reader = guarded(path, || SerializedFileReader::new(BoundedPages(file)))?;
         let reader = reader.map_err(|error| broken(path, &error))?;
         let root = reader.metadata().file_metadata().schema();
-        let columns = choose(root, records).map_err(|message| DataError::content(path, message))?;
+        let has_nulls = |name: &str| has_nulls(reader.metadata(), name);
+        let columns = choose(root, records, &has_nulls);
+        let columns = columns.map_err(|message| DataError::content(path, message))?;
         let opened = Self {
             path,
             columns: Arc::new(SchemaDescriptor::new(columns)),
@@ -80,6 +95,7 @@ impl<'a> ParquetFile<'a> {
         let metadata = self.reader.metadata();
         let rows = metadata.file_metadata().num_rows().max(1) as u128;
         self.note_unread(records);
+        let mut layouts = LayoutWatch::new(self.path, records.notes);
         let (mut number, mut told) = (0, 0);
         let tree = TreeBuilder::new().with_batch_size(VALUES_AT_ONCE);
         for index in 0..metadata.num_row_groups() {
@@ -96,7 +112,10 @@ impl<'a> ParquetFile<'a> {
                 let record = self.record(row);
                 let record = record.and_then(|row| records.read(&row, in_order.as_deref()));
                 match record {
-                    Ok(record) => emit(record, number as u64, each)?,
+                    Ok(record) => {
+                        layouts.see(&record.read_by, number as u64);
+                        emit(record, number as u64, each)?;
+                    }
                     Err(message) => each(Err(at_row(message)))?,
                 }
                 // Progress counts the bytes of all columns of a row, including those that are not read.
@@ -109,16 +128,35 @@ impl<'a> ParquetFile<'a> {
         Ok(())
     }
 
-    /// Counts the columns that are not read, once per row.
+    /// Counts the columns that are not read, once per row: whole ones, and fields of those that are read, of a type
+    /// that JSON lacks.
     fn note_unread(&self, records: Records) {
         let metadata = self.reader.metadata().file_metadata();
         let read = self.columns.root_schema().get_fields();
-        let columns = metadata.schema().get_fields().iter();
         let rows = u64::try_from(metadata.num_rows()).unwrap_or_default();
-        for column in
-            columns.filter(|column| !read.iter().any(|field| field.name() == column.name()))
-        {
-            records.note_unused(column.name(), rows);
+        let leaves = |schema: &SchemaDescriptor| -> Vec<Vec<String>> {
+            let columns = schema.columns().iter();
+            columns
+                .map(|column| column.path().parts().to_vec())
+                .collect()
+        };
+        let read_leaves = leaves(&self.columns);
+        let mut unread = BTreeSet::new();
+        for leaf in leaves(metadata.schema_descr()) {
+            let Some((column, inner)) = leaf.split_first() else {
+                continue;
+            };
+            if !read.iter().any(|field| field.name() == column) {
+                unread.insert(column.clone());
+            } else if !read_leaves.contains(&leaf) {
+                let is_named = |part: &&String| !LIST_LEVELS.contains(&part.as_str());
+                let inner = inner.iter().filter(is_named).map(String::as_str);
+                let path: Vec<&str> = [column.as_str()].into_iter().chain(inner).collect();
+                unread.insert(path.join("."));
+            }
+        }
+        for name in unread {
+            records.note_unused(&name, rows);
         }
     }
 
@@ -175,6 +213,29 @@ impl<'a> ParquetFile<'a> {
         }
         Ok(())
     }
+}
+
+/// Returns true unless the file says that no row has a null in a column.
+fn has_nulls(metadata: &ParquetMetaData, name: &str) -> bool {
+    let fields = metadata.file_metadata().schema().get_fields();
+    let column = fields.iter().find(|field| field.name() == name);
+    let is_required = column.is_some_and(|column| {
+        let info = column.get_basic_info();
+        info.has_repetition() && info.repetition() == Repetition::REQUIRED
+    });
+    let mut chunks = metadata
+        .row_groups()
+        .iter()
+        .flat_map(|group| group.columns());
+    !is_required
+        && chunks.any(|chunk| {
+            chunk
+                .column_path()
+                .parts()
+                .first()
+                .is_some_and(|first| first == name)
+                && chunk.statistics().and_then(Statistics::null_count_opt) != Some(0)
+        })
 }
 
 /// Returns true if a column's pages are within a file of `size` bytes.
