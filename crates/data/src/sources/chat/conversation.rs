@@ -4,6 +4,7 @@ use minijinja::value::Serde;
 use serde_json::{Value, json};
 
 use super::message::Message;
+use super::ordered::parse_in_order;
 use super::roles::ASSISTANT;
 use super::segments::MARKS;
 use crate::RecordNotes;
@@ -28,8 +29,10 @@ impl Conversation {
         fields: &MessageFields,
         notes: &mut RecordNotes,
     ) -> Result<Self, String> {
-        let ordered = line.and_then(|line| serde_json::from_str::<minijinja::Value>(line).ok());
-        let ordered = ordered.unwrap_or_else(|| minijinja::Value::from(Serde(record)));
+        let ordered = match line {
+            Some(line) => parse_in_order(line)?,
+            None => minijinja::Value::from(Serde(record)),
+        };
         let field = |key: &str| ordered.get_attr(key).unwrap_or_default();
         let messages = record[fields.list]
             .as_array()
@@ -104,7 +107,7 @@ fn read_tools(
                 format!("has `tools` that are not JSON ({error}): expected a list")
             };
             let list: Value = serde_json::from_str(text).map_err(wrong)?;
-            (list, serde_json::from_str(text).map_err(wrong)?)
+            (list, parse_in_order(text)?)
         }
         tools => (tools.clone(), ordered),
     };

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::ValueKind;
-use minijinja::{Environment, Error, ErrorKind, escape_formatter};
+use minijinja::{Environment, Error, ErrorKind, State, Value, escape_formatter};
+use minijinja_contrib::pycompat::unknown_method_callback;
 
 use super::python_json::{python_float, to_json};
 use super::segments::{GENERATION_BEGIN, GENERATION_END};
@@ -62,7 +63,7 @@ pub(super) fn environment(
         .build()?;
     environment.set_syntax(syntax);
     environment.set_fuel(Some(FUEL));
-    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+    environment.set_unknown_method_callback(call_method);
     environment.add_function(
         "raise_exception",
         |message: String| -> Result<String, Error> {
@@ -74,6 +75,7 @@ pub(super) fn environment(
         format!("{GENERATION_BEGIN}{text}{GENERATION_END}")
     });
     environment.add_test("iterable", is_iterable);
+    environment.add_test("sequence", is_sequence);
     environment.set_formatter(|out, state, value| {
         let number = (value.kind() == ValueKind::Number && !value.is_integer())
             .then(|| f64::try_from(value.clone()).ok())
@@ -116,7 +118,66 @@ fn with_marked_generation(source: &str) -> String {
     text + rest
 }
 
+/// Calls a method of Python on a value.
+fn call_method(
+    state: &mut State,
+    value: &Value,
+    method: &str,
+    arguments: &[Value],
+) -> Result<Value, Error> {
+    match (value.as_str(), method, arguments) {
+        (Some(text), "title", []) => Ok(title(text).into()),
+        _ => unknown_method_callback(state, value, method, arguments),
+    }
+}
+
+/// Returns a text in title case as Python's `str.title` does: each run of letters begins with a capital, also after an
+/// apostrophe.
+fn title(text: &str) -> String {
+    let mut titled = String::with_capacity(text.len());
+    let mut in_word = false;
+    for letter in text.chars() {
+        match in_word {
+            true => titled.extend(letter.to_lowercase()),
+            false => titled.extend(letter.to_uppercase()),
+        }
+        in_word = letter.is_alphabetic();
+    }
+    titled
+}
+
+/// Returns true if a value is a sequence for Jinja in Python, which counts texts and maps as well.
+fn is_sequence(value: &Value) -> bool {
+    matches!(
+        value.kind(),
+        ValueKind::Seq | ValueKind::Map | ValueKind::String
+    )
+}
+
 /// Returns true if a value is iterable as in Python: `none` is not, although templates here may loop over it.
-fn is_iterable(value: &minijinja::Value) -> bool {
+fn is_iterable(value: &Value) -> bool {
     !value.is_none() && minijinja::tests::is_iterable(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks expressions whose values are those of Jinja in Python, and differ in the engine alone.
+    #[test]
+    fn expressions_have_the_values_of_python() {
+        for (expression, expected) in [
+            ("\"they're o'neill\".title()", "They'Re O'Neill"),
+            ("'two WORDS'.title()", "Two Words"),
+            ("'a' is sequence", "True"),
+            ("{'a': 1} is sequence", "True"),
+            ("[1] is sequence and (1, 2) is sequence", "True"),
+            ("1 is sequence or none is sequence", "False"),
+        ] {
+            let source = format!("{{{{ {expression} }}}}");
+            let environment = environment(&[("t", source)]).unwrap();
+            let rendered = environment.get_template("t").unwrap().render(()).unwrap();
+            assert_eq!(rendered, expected, "{expression}");
+        }
+    }
 }

@@ -80,7 +80,7 @@ impl Message {
 }
 
 /// Map that keeps the order of its keys, as a Jinja value.
-struct Pairs(Vec<(String, minijinja::Value)>);
+pub(super) struct Pairs(pub(super) Vec<(String, minijinja::Value)>);
 
 impl Serialize for Pairs {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -4,6 +4,7 @@
 mod conversation;
 mod environment;
 mod message;
+mod ordered;
 mod plain;
 mod prompt;
 mod python_json;
