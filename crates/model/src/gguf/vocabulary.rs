@@ -59,8 +59,9 @@ impl Vocabulary {
         template: Option<&str>,
     ) -> Result<Self, ModelError> {
         let refuse = |message: String| ModelError::content(path, message);
+        // The settings beside the tokenizer can make tokens special, and change their flags.
         let tokenizer =
-            polymath_tokenizer::open_alone(path).map_err(|error| refuse(error.to_string()))?;
+            polymath_tokenizer::open(path).map_err(|error| refuse(error.to_string()))?;
         let json = serde_json::to_value(&tokenizer).map_err(|error| refuse(error.to_string()))?;
         let scheme = Scheme::of(&json).map_err(&refuse)?;
         let (tokens, kinds) = tokens(&tokenizer, &scheme, config.vocab_size).map_err(&refuse)?;

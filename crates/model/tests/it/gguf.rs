@@ -305,9 +305,9 @@ fn keys_and_tensors_are_those_that_llama_cpp_requires() {
         .iter()
         .map(|kind| kind.to_i32().unwrap())
         .collect();
-    // One special token at each end, one user-defined token, and four fillers.
+    // A special token at each end, one that the settings make special, and four fillers.
     assert_eq!(kinds[..2], [3, 1]);
-    assert_eq!(kinds[337..], [1, 3, 4, 5, 5, 5, 5]);
+    assert_eq!(kinds[337..], [1, 3, 3, 5, 5, 5, 5]);
     assert_eq!(
         list("tokenizer.ggml.tokens")[343].to_string().unwrap(),
         "[PAD343]"

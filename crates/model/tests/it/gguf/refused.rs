@@ -109,6 +109,26 @@ fn missing_normalization_is_noted() {
     assert_eq!(ids(place.path(), ODD, false), ids(&back, ODD, false));
 }
 
+/// Checks that flags of tokens which only the settings beside the tokenizer have are noted: llama.cpp ignores them.
+#[test]
+fn flags_in_the_settings_are_noted() {
+    let place = tempfile::tempdir().unwrap();
+    write(place.path(), &llama(), &tokenizer("smollm"));
+    let file = place.path().join("model.gguf");
+    let notes = export_gguf(place.path(), &file, &options(GgufType::F32)).unwrap();
+    assert_eq!(notes, [""; 0]);
+    std::fs::remove_file(&file).unwrap();
+    let token = json!({"content": "<tool>", "lstrip": true, "special": false});
+    let settings = json!({"added_tokens_decoder": {"339": token}});
+    let path = place.path().join("tokenizer_config.json");
+    std::fs::write(path, settings.to_string()).unwrap();
+    let notes = export_gguf(place.path(), &file, &options(GgufType::F32)).unwrap();
+    assert!(
+        notes[0].contains("does not strip white space around the tokens `<tool>`"),
+        "{notes:?}"
+    );
+}
+
 /// Checks that neither a file nor a folder is overwritten.
 #[test]
 fn nothing_is_overwritten() {
