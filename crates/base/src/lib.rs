@@ -14,6 +14,7 @@
 //! ```
 
 mod batch;
+mod counted;
 mod digest;
 mod lock;
 mod place;
@@ -24,6 +25,7 @@ mod space;
 mod staged;
 
 pub use batch::{Batch, IGNORED};
+pub use counted::counted;
 pub use digest::{fnv1a, hexadecimal, sha256_of_bytes, sha256_of_file};
 pub use lock::{Lock, LockAttempt, holder, lock};
 pub use place::{clear_leftovers, is_leftover, remove, sync_folder};

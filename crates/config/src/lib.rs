@@ -17,12 +17,14 @@
 
 mod by_key;
 mod count;
+mod folder;
 mod missing;
 mod overrides;
 mod source;
 
 pub use by_key::{toml_key, values_by_key};
 pub use count::optional_count;
+pub use folder::folder;
 pub use source::Source;
 
 use std::path::{Path, PathBuf};

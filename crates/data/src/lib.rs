@@ -53,7 +53,7 @@ pub use error::DataError;
 pub use polymath_base::{Batch, IGNORED};
 pub use polymath_tokenizer::EndTokens;
 pub use preparation::config::{
-    DomainConfig, OnBadRecord, PairForm, PrepareConfig, TokenizerConfig,
+    DomainConfig, OnBadRecord, PairForm, PrepareConfig, TokenizerConfig, is_domain_name,
 };
 pub use preparation::ledger::measure_overlaps;
 pub use preparation::prepare::prepare;

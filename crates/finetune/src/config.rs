@@ -14,6 +14,7 @@ use crate::{FinetuneError, FrozenConfig, Method, RetentionConfig};
 #[serde(deny_unknown_fields)]
 pub struct FinetuneConfig {
     /// Checkpoint to start from: a model folder, a run folder (its best checkpoint), or `owner/name` on the hub.
+    #[serde(deserialize_with = "polymath_config::folder")]
     pub base: PathBuf,
     /// Prepared dataset that contains the niche. Set either `dataset` or `texts`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -51,6 +52,7 @@ pub struct FinetuneConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heldout_groups: Option<u64>,
     /// Folder of the run.
+    #[serde(deserialize_with = "polymath_config::folder")]
     pub run: PathBuf,
     /// Prepared dataset of the retained domains, whose forgetting is measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]

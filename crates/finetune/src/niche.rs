@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use polymath_base::counted;
 use polymath_data::{
     Dataset, DatasetDomain, DomainConfig, NamedShard, PreparationProgress, RetokenizedDataset,
-    Split, Texts, TokenShard, prepare_texts_as,
+    Split, Texts, TokenShard, is_domain_name, prepare_texts_as,
 };
 use polymath_model::EndTokens;
 
@@ -135,7 +136,8 @@ fn legal(path: &Path) -> String {
     let name = name.trim_matches(|letter: char| letter == '.' || letter == '-' || letter == ' ');
     match &name[..name.floor_char_boundary(LONGEST_NAME)] {
         "" => TEXTS.to_owned(),
-        name => name.to_owned(),
+        name if is_domain_name(name) => name.to_owned(),
+        name => format!("{name}-{TEXTS}"),
     }
 }
 
@@ -320,6 +322,38 @@ impl NicheData {
             watched,
         })
     }
+
+    /// Describes the retained domains whose held-out text is also text of the niche, by the hashes of their groups. A
+    /// field that names groups says nothing about their text.
+    pub fn shared_text(&self) -> Vec<String> {
+        let Some((niche, retained)) = self.watched.split_first() else {
+            return Vec::new();
+        };
+        let mut said = Vec::new();
+        for domain in retained {
+            let held: BTreeSet<u64> = groups(&domain.shard).collect();
+            let own = groups(&self.train).chain(groups(&niche.shard));
+            let shared: BTreeSet<u64> = own.filter(|group| held.contains(group)).collect();
+            if !shared.is_empty() {
+                said.push(format!(
+                    "`retain`: {} of {} of `{}` also in the text of the niche `{}`, so that what it forgets can't be measured \
+                     on them: leave that text out of one of the two",
+                    shared.len(),
+                    counted(held.len() as u64, "held-out group"),
+                    domain.name,
+                    niche.name
+                ));
+            }
+        }
+        said
+    }
+}
+
+/// Returns the hash of each document's group; nothing if a field names the groups.
+fn groups(shard: &TokenShard) -> impl Iterator<Item = u64> {
+    let is_named = shard.grouping().field.is_some();
+    let documents = if is_named { 0 } else { shard.documents() };
+    (0..documents).filter_map(|index| shard.group_of(index))
 }
 
 #[cfg(test)]
@@ -348,6 +382,8 @@ mod tests {
             (vec!["a:b.csv".into()], "a-b"),
             (vec!["hf://datasets/owner/law@main/train".into()], "law"),
             (vec!["…".into()], TEXTS),
+            (vec!["mean.txt".into()], "mean-niche"),
+            (vec!["chat.json.txt".into()], "chat.json-niche"),
         ] {
             assert_eq!(name_of_texts(&patterns), name, "{patterns:?}");
         }

@@ -125,6 +125,10 @@ impl Finetuning {
         let base = polymath_model::load_config(&finetuning.base.folder)?;
         finetuning.check_limited_groups(&base)?;
         finetuning.note_chat_template();
+        if !finetuning.config.control {
+            let shared = finetuning.data.shared_text();
+            finetuning.config.choices.extend(shared);
+        }
         if continues {
             let kept = finetuning.config.training.kept();
             finetuning.config.choices.push(kept);

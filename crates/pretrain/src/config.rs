@@ -14,8 +14,10 @@ use crate::RunSize;
 #[serde(deny_unknown_fields)]
 pub struct PretrainConfig {
     /// Folder of the prepared dataset.
+    #[serde(deserialize_with = "polymath_config::folder")]
     pub dataset: PathBuf,
     /// Folder of the run, which is created.
+    #[serde(deserialize_with = "polymath_config::folder")]
     pub run: PathBuf,
     /// Seed of the initial weights and of the order of the data.
     #[serde(default = "default_seed")]

@@ -140,8 +140,8 @@ fn groups(name: &str, domain: &DomainManifest) -> String {
         field: domain.group_field.clone(),
     };
     let mut text = format!(
-        "  {name}: {} groups ({}) to train on, {held} held out\n",
-        domain.train.groups,
+        "  {name}: {} ({}) to train on, {held} held out\n",
+        counted(domain.train.groups, "group"),
         grouping.plural()
     );
     if domain.group == GroupKind::Section {
@@ -234,7 +234,8 @@ fn heldout_split(name: &str, domain: &DomainManifest) -> String {
     }
     if domain.tail_held_out {
         text += &format!(
-            "  {name}: its only document is cut; the tail is held out, in {held} pieces\n"
+            "  {name}: its only document is cut; the tail is held out, in {}\n",
+            counted(held, "piece")
         );
     } else if domain.heldout_cut > 0 {
         text += &format!(

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use polymath_base::counted;
+
 use crate::TokenShard;
 use crate::batches::cuts::{Cut, needed};
 use crate::batches::packed::pack;
@@ -78,8 +80,9 @@ impl fmt::Display for Packing {
         let share = |part: u64, all: u64| part as f64 * 100.0 / all.max(1) as f64;
         write!(
             formatter,
-            "{} examples with prompts, the longest of {} tokens; ",
-            self.examples, self.longest
+            "{} with prompts, the longest of {}; ",
+            counted(self.examples, "example"),
+            counted(self.longest, "token")
         )?;
         if self.cut == 0 && self.lost_prompts == 0 {
             write!(formatter, "rows of {} cut none", self.sequence_length)?;

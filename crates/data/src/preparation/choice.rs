@@ -122,9 +122,10 @@ fn say_held_out_again(chosen: &Chosen, known: &GroupFacts<'_>) {
     let again = again.count();
     if again > 0 {
         tracing::warn!(
-            "domain `{}`: {again} documents that the dataset before was trained on are held out now, since it has no \
-             others: a model that was trained on them looks better on them than it is",
-            known.name
+            "domain `{}`: {} of the dataset before's training text held out now, since it has no others: a model that was \
+             trained on such text looks better on it than it is",
+            known.name,
+            polymath_base::counted(again as u64, "document")
         );
     }
 }

@@ -5,6 +5,8 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use polymath_base::counted;
+
 use crate::preparation::collected::Collected;
 use crate::preparation::duplicates::Duplicates;
 use crate::preparation::near_duplicates::{self, Remedy};
@@ -18,8 +20,8 @@ use crate::sources::files::Files;
 use crate::sources::format::{self, Format};
 use crate::sources::record::Records;
 use crate::{
-    DataError, DomainManifest, GroupBy, GroupKind, OnBadRecord, PreparationProgress, PrepareConfig,
-    Split,
+    DataError, DomainConfig, DomainManifest, GroupBy, GroupKind, OnBadRecord, PreparationProgress,
+    PrepareConfig, RecordNotes, Split,
 };
 
 /// Tokenizer settings that affect the text of documents: the chat template and the end token.
@@ -109,6 +111,7 @@ fn read(
         }
         reader.say_end(name);
         let mut domain = reader.domain;
+        say_unused_keys(name, &config.domains[name], &notes.borrow());
         domain.manifest.notes = notes.into_inner().settled();
         domain.manifest.notes.add(files.notes.clone());
         collected.push(domain);
@@ -117,6 +120,21 @@ fn read(
     skipped.say();
     drop_duplicates(duplicates, &mut collected)?;
     Ok(files.keys().cloned().zip(collected).collect())
+}
+
+/// Warns about keys of a domain that had no effect on any of its documents.
+fn say_unused_keys(name: &str, domain: &DomainConfig, notes: &RecordNotes) {
+    if let Some(mark) = domain.separator.as_ref().filter(|_| notes.separators == 0) {
+        tracing::warn!(
+            "domain `{name}`: its text files do not contain the separator {mark:?}, so that each of them is one document; \
+             records of other files are not split by it"
+        );
+    }
+    if domain.longest_conversation.is_some() && notes.templated == 0 {
+        tracing::warn!(
+            "domain `{name}`: `longest_conversation` has no effect, since no chat template renders its documents"
+        );
+    }
 }
 
 /// Finishes the split of a domain: decides between training and held-out for each group, and cuts documents if few are
@@ -176,8 +194,8 @@ fn find_beside_named(name: &str, domain: &mut Collected) -> Result<(), DataError
     domain.manifest.near_duplicates_left = left;
     if left > 0 {
         tracing::warn!(
-            "domain `{name}`: {left} documents of `heldout_paths` have near-duplicates in `paths`: scores on them say little of new \
-             text"
+            "domain `{name}`: {} of `heldout_paths` with near-duplicates in `paths`: scores on such text say little of new text",
+            counted(left, "document")
         );
     }
     found.keep(domain)
@@ -206,12 +224,10 @@ fn summary_of_groups(collected: &BTreeMap<String, Collected>) -> String {
     let near: Vec<String> = near
         .map(|(count, what)| format!("{count} {what}"))
         .collect();
+    let heldout = counted(heldout, "document");
     match near.is_empty() {
-        true => format!("{heldout} documents held out"),
-        false => format!(
-            "{heldout} documents held out; near-duplicates: {}",
-            near.join(", ")
-        ),
+        true => format!("{heldout} held out"),
+        false => format!("{heldout} held out; near-duplicates: {}", near.join(", ")),
     }
 }
 
@@ -226,6 +242,7 @@ fn drop_duplicates(duplicates: Duplicates, collected: &mut [Collected]) -> Resul
         domain.manifest.duplicates_dropped += 1;
         if duplicate.kept.domain() != place.domain() {
             domain.manifest.duplicates_across_domains += 1;
+            domain.kept_in.insert(duplicate.kept.domain());
         }
         domain
             .spool(place.split())
@@ -241,7 +258,22 @@ fn summary(collected: &BTreeMap<String, Collected>) -> String {
         duplicates += domain.manifest.duplicates_dropped;
     }
     let text = polymath_base::bytes_text(bytes);
-    format!("{documents} documents, {text} of text, {duplicates} duplicates dropped")
+    format!(
+        "{}, {text} of text, {} dropped",
+        counted(documents, "document"),
+        counted(duplicates, "duplicate")
+    )
+}
+
+/// Names the other domains that keep copies of a domain's documents; empty if there are none.
+fn elsewhere(config: &PrepareConfig, domain: &Collected) -> String {
+    let names = config.domains.keys().enumerate();
+    let names = names.filter(|(number, _)| domain.kept_in.contains(number));
+    let names: Vec<String> = names.map(|(_, name)| format!("`{name}`")).collect();
+    match domain.manifest.duplicates_across_domains {
+        0 => String::new(),
+        copies => format!(" ({copies} of documents of {})", names.join(", ")),
+    }
 }
 
 fn refuse_empty(config: &PrepareConfig, name: &str, domain: &Collected) -> Result<(), DataError> {
@@ -250,8 +282,12 @@ fn refuse_empty(config: &PrepareConfig, name: &str, domain: &Collected) -> Resul
     let found = &domain.manifest;
     let left = |side: &str, advice: &str| {
         let mut message = format!(
-            "no {side} documents: its {} files hold {} documents, of which {} are empty and {} repeat others; {advice}",
-            found.files, found.read, found.empty_dropped, found.duplicates_dropped
+            "no {side} documents: {} with {} read, {} of them empty and {} left out as copies of others{}; {advice}",
+            counted(found.files, "file"),
+            counted(found.read, "document"),
+            found.empty_dropped,
+            found.duplicates_dropped,
+            elsewhere(config, domain)
         );
         for line in found.notes.lines() {
             message += &format!("\n  {line}");
@@ -259,6 +295,12 @@ fn refuse_empty(config: &PrepareConfig, name: &str, domain: &Collected) -> Resul
         Err(DataError::domain(name, message))
     };
     if domain.train.documents == 0 && domain.heldout.documents == 0 {
+        if found.duplicates_across_domains > 0 {
+            return left(
+                "training",
+                "a text belongs to one domain only: leave it out of the other, or this domain altogether",
+            );
+        }
         let side = match is_only_scored {
             true => "held-out",
             false => "training",

@@ -1,6 +1,6 @@
 //! Result of the first pass of `prepare` for one domain: its documents in temporary files, by split.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use crate::preparation::sides::Sides;
@@ -22,6 +22,8 @@ pub(crate) struct Collected {
     /// Held-out groups to join because they hold near-duplicates of each other; maps each group to the group that
     /// replaces it.
     pub(crate) joined: HashMap<u64, u64>,
+    /// Numbers of the other domains that keep documents of which this domain had copies.
+    pub(crate) kept_in: BTreeSet<usize>,
 }
 
 impl Collected {
@@ -38,6 +40,7 @@ impl Collected {
             field: grouping.field.clone(),
             grouping,
             joined: HashMap::new(),
+            kept_in: BTreeSet::new(),
         })
     }
 

@@ -12,6 +12,28 @@ use crate::{DataError, FieldNames, GroupBy};
 /// number.
 const MOST_GROUPS: u64 = 2000;
 
+/// Maximum size of a vocabulary to train: four times the largest in use.
+const MOST_TOKENS: usize = 1 << 20;
+/// Names that a domain can't have, each with its other meaning.
+const RESERVED: [(&str, &str); 2] = [
+    ("mean", "the mean over all domains in scores"),
+    (
+        "default",
+        "every domain without a limit of its own in `retention.limits`",
+    ),
+];
+/// Endings of the dataset's own files, such as `tokenizer.json`, which a domain's name can't have.
+const OWN_ENDINGS: [&str; 2] = [".json", ".jinja"];
+
+/// Returns true if a domain can have this name, which is also that of a folder in the dataset.
+pub fn is_domain_name(name: &str) -> bool {
+    let legal = |letter: char| letter.is_alphanumeric() || "-_ .".contains(letter);
+    let is_file = OWN_ENDINGS.iter().any(|end| name.ends_with(end));
+    let is_reserved = RESERVED.iter().any(|(reserved, _)| name == *reserved);
+    let is_hidden = name.is_empty() || name.starts_with('.');
+    !(is_file || is_reserved || is_hidden) && name.chars().all(legal)
+}
+
 /// Sources of a dataset and settings of its preparation. The file can also have `on_bad_record` at its top level, for
 /// all domains that do not set it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -19,9 +41,9 @@ const MOST_GROUPS: u64 = 2000;
 pub struct PrepareConfig {
     /// Folder of the dataset.
     pub output: PathBuf,
-    /// Share of each domain's documents that is held out, chosen by a hash of their content. A small domain holds out
-    /// at least this share and at least one or two documents. If a domain has one document only, the end of that
-    /// document is held out.
+    /// Share of each domain's documents that is held out, at most 0.5, chosen by a hash of their content. A small
+    /// domain holds out at least this share and at least one or two documents. If a domain has one document only, the
+    /// end of that document is held out.
     pub heldout_fraction: f64,
     /// Seed of the split. Another seed holds out other documents.
     pub seed: u64,
@@ -35,6 +57,7 @@ pub struct PrepareConfig {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PrepareFile {
+    #[serde(deserialize_with = "polymath_config::folder")]
     output: PathBuf,
     #[serde(default = "default_heldout_fraction")]
     heldout_fraction: f64,
@@ -205,8 +228,11 @@ impl PrepareConfig {
                 "more than 32 domains: put some together",
             ));
         }
-        if !(self.heldout_fraction > 0.0 && self.heldout_fraction < 1.0) {
-            let message = format!("`{}` is not a share between 0 and 1", self.heldout_fraction);
+        if !(self.heldout_fraction > 0.0 && self.heldout_fraction <= 0.5) {
+            let message = format!(
+                "`{}` is not a share above 0 and up to 0.5: at most half of a domain is held out",
+                self.heldout_fraction
+            );
             return Err(DataError::config("heldout_fraction", message));
         }
         self.tokenizer.validate()?;
@@ -244,6 +270,12 @@ impl TokenizerConfig {
                 "`0` leaves nothing to train on",
             ));
         }
+        if self.vocab_size() > MOST_TOKENS {
+            return Err(DataError::config(
+                "tokenizer.vocab_size",
+                format!("`{}`: expected at most {MOST_TOKENS}", self.vocab_size()),
+            ));
+        }
         if self.vocab_size() < 257 {
             return Err(DataError::config(
                 "tokenizer.vocab_size",
@@ -262,11 +294,12 @@ impl DomainConfig {
 
     /// Checks the table of the domain `name`.
     fn validate(&self, name: &str) -> Result<(), DataError> {
-        let legal = |letter: char| letter.is_alphanumeric() || "-_ .".contains(letter);
         let table = format!("domains.{}", toml_key(name));
-        // The dataset's folder has files of its own, such as `tokenizer.json`.
-        let is_file = [".json", ".jinja"].iter().any(|end| name.ends_with(end));
-        if name.is_empty() || name.starts_with('.') || is_file || !name.chars().all(legal) {
+        if let Some((_, meaning)) = RESERVED.iter().find(|(reserved, _)| name == *reserved) {
+            let message = format!("the name stands for {meaning}: choose another");
+            return Err(DataError::config(table, message));
+        }
+        if !is_domain_name(name) {
             return Err(DataError::config(
                 table,
                 "a domain's name is also a folder's in the dataset: use letters, digits, `-` and `_`, and no ending such as \

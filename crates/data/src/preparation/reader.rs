@@ -107,9 +107,9 @@ impl DomainReader<'_> {
     pub(super) fn say_end(&self, name: &str) {
         if self.with_end > 0 {
             tracing::warn!(
-                "domain `{name}`: the text `{end}` occurs in {} documents. It is the name of the token that ends a document, but \
+                "domain `{name}`: the text `{end}` occurs in {}. It is the name of the token that ends a document, but \
                  in text it is learned as letters: if it separates documents, set `separator = \"{end}\"`",
-                self.with_end,
+                polymath_base::counted(self.with_end, "document"),
                 end = self.end
             );
         }

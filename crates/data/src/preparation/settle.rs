@@ -10,6 +10,8 @@
 
 use std::collections::BTreeSet;
 
+use polymath_base::counted;
+
 use crate::preparation::choice::{ENOUGH, FEWEST_BYTES, GroupFacts};
 use crate::preparation::collected::Collected;
 use crate::preparation::links::Links;
@@ -179,9 +181,10 @@ fn say_left(known: &GroupFacts<'_>, domain: &mut Collected, found: &NearDuplicat
     domain.manifest.near_duplicates_left = left;
     if left > 0 {
         tracing::warn!(
-            "domain `{}`: {left} groups are held out although near-duplicates of them are training text, since there are no \
-             others: scores on them say little of new text",
-            known.name
+            "domain `{}`: {} held out with near-duplicates in the training text, since there are no others: scores on such text \
+             say little of new text",
+            known.name,
+            counted(left, "group")
         );
     }
 }
@@ -191,14 +194,16 @@ fn say_changes(name: &str, before: &Sides, now: &Sides) {
     let released = before.heldout.intersection(&now.trained).count();
     if released > 0 {
         tracing::warn!(
-            "domain `{name}`: {released} groups of documents that the dataset before held out are training text now, since others are \
-             held out instead; none that was trained on is held out, so scores of the two datasets are of other documents"
+            "domain `{name}`: {} of documents that the dataset before held out moved to the training text, since others are \
+             held out instead; none that was trained on is held out, so scores of the two datasets are of other documents",
+            counted(released as u64, "group")
         );
     }
     let taken = before.trained.intersection(&now.heldout).count();
     if taken > 0 {
         tracing::warn!(
-            "domain `{name}`: {taken} groups of documents that were training text are held out now"
+            "domain `{name}`: {} of documents from the training text held out now",
+            counted(taken as u64, "group")
         );
     }
 }

@@ -136,6 +136,10 @@ impl<'a> Search<'a> {
             count(&mut self.notes.borrow_mut().unlisted_files, &ending(path));
             return Ok(false);
         }
+        if let Some(name) = kind::of_tokenizer(path) {
+            count(&mut self.notes.borrow_mut().tokenizer_files, name);
+            return Ok(false);
+        }
         if is_usual(path) {
             return Ok(true);
         }

@@ -15,7 +15,7 @@ use crate::{DataError, DomainConfig, GroupBy, GroupKind, Grouping, PrepareConfig
 
 /// Version of the way in which datasets are prepared: increased when the same sources and settings begin to give
 /// another dataset.
-const METHOD: u32 = 7;
+const METHOD: u32 = 8;
 
 /// Source files of a domain.
 pub(crate) struct Files {
@@ -69,10 +69,14 @@ pub(crate) fn find(config: &PrepareConfig) -> Result<BTreeMap<String, Files>, Da
                 "none of the domain's files holds records: set a `separator`, or leave it out";
             return Err(DataError::config(key("group"), message));
         }
-        if domain.fields.is_some() && !records() {
+        let named = [
+            ("fields", domain.fields.is_some()),
+            ("text_field", domain.text_field.is_some()),
+        ];
+        if let Some((name, _)) = named.iter().find(|(_, is_set)| *is_set && !records()) {
             let message =
                 "none of the domain's files holds records, which have fields: leave it out";
-            return Err(DataError::config(key("fields"), message));
+            return Err(DataError::config(key(name), message));
         }
         all.insert(name.clone(), files);
     }

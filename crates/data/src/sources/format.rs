@@ -31,7 +31,11 @@ pub(crate) fn read(
     match FileKind::of(path) {
         FileKind::Text => {
             let bytes = polymath_input::open(path, watch)?;
-            text_file::read(path, bytes, format.separator, each)
+            let found = text_file::read(path, bytes, format.separator, each)?;
+            if let Some(notes) = format.records.notes {
+                notes.borrow_mut().separators += found;
+            }
+            Ok(())
         }
         FileKind::JsonLines => {
             let lines = polymath_input::open(path, watch)?;

@@ -34,6 +34,11 @@ const CONVERTED: [(&[&str], &str); 7] = [
     ),
 ];
 
+/// Files of a tokenizer that look like text.
+const OF_TOKENIZERS: [&str; 3] = ["merges.txt", "vocab.txt", "chat_template.jinja"];
+/// Files beside which these belong to a tokenizer.
+const TOKENIZERS: [&str; 3] = ["tokenizer.json", "tokenizer_config.json", "vocab.json"];
+
 /// Kind of a file, which decides how it is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FileKind {
@@ -89,6 +94,14 @@ pub(crate) fn ends<T: AsRef<str>>(path: &Path, endings: &[T]) -> bool {
     let names = [Some(name.as_str()), plain];
     let mut names = names.into_iter().flatten();
     names.any(|name| endings.iter().any(|end| name.ends_with(end.as_ref())))
+}
+
+/// Returns the name of a file that belongs to a tokenizer in the same folder, such as its merges; `None` for others.
+pub(crate) fn of_tokenizer(path: &Path) -> Option<&'static str> {
+    let name = path.file_name()?;
+    let known = OF_TOKENIZERS.into_iter().find(|known| name == *known)?;
+    let mut tokenizers = TOKENIZERS.iter().map(|file| path.with_file_name(file));
+    tokenizers.any(|file| file.is_file()).then_some(known)
 }
 
 /// Returns the extension of a file as text for messages.

@@ -59,6 +59,9 @@ pub struct RecordNotes {
     /// The first of these files, each with its error.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub broken: Vec<String>,
+    /// Number of files in folders that were skipped because they belong to a tokenizer, such as its merges, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tokenizer_files: BTreeMap<String, u64>,
     /// Number of skipped hidden files and folders, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub hidden: BTreeMap<String, u64>,
@@ -83,6 +86,9 @@ pub struct RecordNotes {
     /// Number of conversations that the chat template rendered.
     #[serde(skip_serializing_if = "is_zero")]
     pub templated: u64,
+    /// Number of separators between documents that were found in text files.
+    #[serde(skip)]
+    pub separators: u64,
     /// Number of conversations that are written as lines `role: content`, because the tokenizer has no chat template.
     #[serde(skip_serializing_if = "is_zero")]
     pub plain_conversations: u64,
@@ -147,6 +153,7 @@ impl RecordNotes {
             (&mut self.unlisted_files, others.unlisted_files),
             (&mut self.recordless_files, others.recordless_files),
             (&mut self.broken_files, others.broken_files),
+            (&mut self.tokenizer_files, others.tokenizer_files),
             (&mut self.hidden, others.hidden),
             (&mut self.read_by, others.read_by),
         ];
@@ -163,6 +170,7 @@ impl RecordNotes {
         self.pairs += others.pairs;
         self.parted_pairs += others.parted_pairs;
         self.templated += others.templated;
+        self.separators += others.separators;
         self.plain_conversations += others.plain_conversations;
         self.mixed.extend(others.mixed);
         self.mixed.truncate(MOST_MIXED);
@@ -267,6 +275,10 @@ impl RecordNotes {
                 &self.recordless_files,
             ),
             listed("files that `extensions` leaves out", &self.unlisted_files),
+            listed(
+                "files of a tokenizer left out (name them in `paths` to read them as text)",
+                &self.tokenizer_files,
+            ),
             listed("hidden files and folders left out", &self.hidden),
         ]
         .into_iter()

@@ -12,7 +12,8 @@ use crate::sources::pieces::{LONGEST, cut, first_cut};
 /// Bytes of text that are examined together: enough to determine the first piece of a long document.
 const WINDOW: usize = 3 * LONGEST;
 
-/// Streams a file and calls `each` with its documents; a very long one is passed in pieces.
+/// Streams a file and calls `each` with its documents; a very long one is passed in pieces. Returns the number of
+/// separators that were found.
 ///
 /// # Errors
 /// Fails if the file can't be read, if a long document has bytes that are not UTF-8 after its first piece, or if
@@ -22,9 +23,10 @@ pub(crate) fn read(
     mut bytes: impl BufRead,
     separator: Option<&str>,
     each: &mut DocumentSink,
-) -> Result<(), DataError> {
+) -> Result<u64, DataError> {
     let mut cutter = Cutter {
-        separator,
+        separator: separator.map(str::to_owned),
+        found: 0,
         record: u64::from(separator.is_some()),
         piece: 0,
         each,
@@ -38,23 +40,30 @@ pub(crate) fn read(
         let text = match decode(path, line, &window, ended) {
             Ok(text) => text,
             // No piece of this document was passed on yet, so the rest of the file can be skipped as a bad record.
-            Err(error) if cutter.piece == 0 => return (cutter.each)(Err(error.into())),
+            Err(error) if cutter.piece == 0 => {
+                (cutter.each)(Err(error.into()))?;
+                return Ok(cutter.found);
+            }
             Err(error) => return Err(error.into()),
         };
         if is_start && has_many_zeros(text) {
             let message = "has zero bytes throughout: it is UTF-16 without a byte order mark, or no text; convert it, for \
                            example with `iconv -f utf-16le -t utf-8`, or leave it out";
-            return (cutter.each)(Err(DataError::line(path, line, message)));
+            (cutter.each)(Err(DataError::line(path, line, message)))?;
+            return Ok(cutter.found);
         }
         let text = match is_start {
             true => text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text),
             false => text,
         };
+        if let Some(mark) = separator.filter(|_| is_start) {
+            cutter.separator = Some(with_line_breaks_of(text, mark));
+        }
         is_start = false;
         let from = text.as_ptr() as usize - window.as_ptr() as usize;
         let taken = from + cutter.take(text, ended)?;
         if ended {
-            return Ok(());
+            return Ok(cutter.found);
         }
         line += window[..taken]
             .iter()
@@ -62,6 +71,15 @@ pub(crate) fn read(
             .count() as u64;
         window.drain(..taken);
     }
+}
+
+/// Returns a separator with the kind of line breaks (`\n` or `\r\n`) with which the text contains it.
+fn with_line_breaks_of(text: &str, separator: &str) -> String {
+    let unix = separator.replace("\r\n", "\n");
+    let dos = unix.replace('\n', "\r\n");
+    let mut forms = [separator.to_owned(), unix, dos].into_iter();
+    let found = forms.find(|form| text.contains(form));
+    found.unwrap_or_else(|| separator.to_owned())
 }
 
 /// Returns true if a tenth of the bytes are zero: text in UTF-16 is half zeros where it is English, and a text has
@@ -73,7 +91,9 @@ fn has_many_zeros(text: &str) -> bool {
 
 /// Cutter of streamed text into documents and pieces.
 struct Cutter<'a, 'b> {
-    separator: Option<&'a str>,
+    separator: Option<String>,
+    /// Number of separators found so far.
+    found: u64,
     /// Number of the current text between separators, from 1; 0 if the file is one document.
     record: u64,
     /// Number of pieces of the current document that were passed on.
@@ -89,10 +109,12 @@ impl Cutter<'_, '_> {
             let rest = &text[at..];
             let found = self
                 .separator
-                .and_then(|mark| Some((rest.find(mark)?, mark)));
-            if let Some((end, mark)) = found {
+                .as_deref()
+                .and_then(|mark| Some((rest.find(mark)?, mark.len())));
+            if let Some((end, length)) = found {
+                self.found += 1;
                 self.finish(&rest[..end])?;
-                at += end + mark.len();
+                at += end + length;
             } else if ended {
                 self.finish(rest)?;
                 return Ok(text.len());
@@ -108,7 +130,7 @@ impl Cutter<'_, '_> {
 
     /// Passes on the last piece of a document.
     fn finish(&mut self, text: &str) -> Result<(), DataError> {
-        let text = match self.separator {
+        let text = match &self.separator {
             Some(_) => text.trim_end_matches(['\n', '\r']),
             None => text,
         };
@@ -124,7 +146,7 @@ impl Cutter<'_, '_> {
     }
 
     fn hand_on(&mut self, text: &str) -> Result<(), DataError> {
-        let text = match self.separator {
+        let text = match &self.separator {
             Some(_) if self.piece == 0 => text.trim_start_matches(['\n', '\r']),
             _ => text,
         };
@@ -138,6 +160,35 @@ impl Cutter<'_, '_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Checks that a separator with line breaks is found in text with the other kind of line breaks, and that those
+    /// found are counted.
+    #[test]
+    fn a_separator_is_found_with_any_line_breaks() {
+        for mark in ["\n---\n", "\r\n---\r\n"] {
+            for (text, expected) in [
+                ("one\ntwo\n---\nthree\n---\n", &["one\ntwo", "three"][..]),
+                (
+                    "one\r\ntwo\r\n---\r\nthree\r\n---\r\n",
+                    &["one\r\ntwo", "three"],
+                ),
+                ("one --- two\r\n", &["one --- two"]),
+            ] {
+                let mut documents = Vec::new();
+                let found = read(
+                    Path::new("a.txt"),
+                    text.as_bytes(),
+                    Some(mark),
+                    &mut |document| {
+                        documents.push(document.unwrap().text());
+                        Ok(())
+                    },
+                );
+                assert_eq!(documents, expected, "{mark:?} in {text:?}");
+                assert_eq!(found.unwrap(), text.matches("\n---").count() as u64);
+            }
+        }
+    }
 
     /// Checks that UTF-16 without a byte order mark is refused, and that a text with a stray zero byte is not.
     #[test]

@@ -5,6 +5,41 @@ use polymath_data::{FieldNames, OnBadRecord};
 use crate::support::desk::Desk;
 use crate::support::documents::{each, notes, texts};
 
+/// Checks that the files of a tokenizer in a folder of texts are not learned as text, unless they are named or no
+/// tokenizer is there.
+#[test]
+fn files_of_a_tokenizer_are_no_text() {
+    let mut desk = Desk::new();
+    for number in 0..6 {
+        desk.file(
+            &format!("all/{number}.txt"),
+            format!("Text number {number}."),
+        );
+    }
+    for name in ["merges.txt", "vocab.txt", "chat_template.jinja"] {
+        desk.file(&format!("all/tokenizer/{name}"), "#version: 0.2\na b\n");
+        desk.file(
+            &format!("all/other/{name}"),
+            format!("A text by the name of {name}."),
+        );
+    }
+    desk.file("all/tokenizer/tokenizer.json", "{\"version\": \"1.0\"}");
+    desk.domain("all", &["all"]);
+    let dataset = desk.prepare().unwrap();
+    assert_eq!(texts(&dataset, "all").len(), 9);
+    let lines = notes(&dataset, "all").lines().join("\n");
+    let said = "files of a tokenizer left out (name them in `paths` to read them as text): `chat_template.jinja` 1, `merges.txt` 1, \
+                `vocab.txt` 1";
+    assert!(lines.contains(said), "{lines}");
+    desk.config.domains.clear();
+    desk.config.output = desk.folder.path().join("named");
+    desk.domain(
+        "all",
+        &["all/0.txt", "all/1.txt", "all/tokenizer/merges.txt"],
+    );
+    assert_eq!(texts(&desk.prepare().unwrap(), "all").len(), 3);
+}
+
 /// Checks that any text file in a folder becomes a document, with any file name, and that binary files, files of other
 /// programs and hidden files are skipped and counted.
 #[test]

@@ -85,6 +85,23 @@ fn broken_data_sets_are_named() {
     assert!(open().contains("tokenizer.json"), "{}", open());
 }
 
+/// Checks that no more than half of a domain can be held out, since a split would not hold out more.
+#[test]
+fn at_most_half_is_held_out() {
+    let mut desk = Desk::new();
+    desk.file("a.jsonl", sentences("Bird", 60));
+    desk.domain("birds", &["a.jsonl"]);
+    desk.config.heldout_fraction = 0.6;
+    let refused = refusal(&desk);
+    for part in ["`heldout_fraction`", "`0.6`", "up to 0.5"] {
+        assert!(refused.contains(part), "{refused}");
+    }
+    desk.config.heldout_fraction = 0.5;
+    let dataset = desk.prepare().unwrap();
+    let held = dataset.manifest().domains["birds"].heldout.documents;
+    assert!((20..=40).contains(&held), "{held}");
+}
+
 /// Checks that unusable input is refused with the key, the file or the domain and a remedy, and that nothing is left
 /// that looks complete.
 #[test]
@@ -130,10 +147,36 @@ fn bad_input_is_named() {
         &empty,
         &[
             "domain `x`: no training documents",
-            "3 files",
-            "3 are empty",
+            "3 files with 3 documents read",
+            "3 of them empty",
         ],
     );
+    let twice = |desk: &mut Desk| {
+        desk.file("a.jsonl", sentences("Bird", 60));
+        desk.domain("birds", &["a.jsonl"]);
+        desk.domain("fowl", &["a.jsonl"]);
+    };
+    check(
+        &twice,
+        &[
+            "domain `fowl`: no training documents: 1 file with 60 documents read",
+            "60 left out as copies of others (60 of documents of `birds`)",
+            "a text belongs to one domain only",
+        ],
+    );
+    let field = |desk: &mut Desk| {
+        desk.file("a.txt", "One text.");
+        desk.domain("x", &["a.txt"]).text_field = Some("body".into());
+    };
+    check(&field, &["`domains.x.text_field`", "holds records"]);
+    for name in ["mean", "default"] {
+        let named = |desk: &mut Desk| {
+            desk.file("a.jsonl", sentences("Bird", 60));
+            desk.domain(name, &["a.jsonl"]);
+        };
+        let table = format!("`domains.{name}`");
+        check(&named, &[&table, "the name stands for"]);
+    }
     let few = |desk: &mut Desk| {
         desk.file("few.jsonl", "{\"text\": \"one\"}\n");
         desk.domain("x", &["few.jsonl"]);

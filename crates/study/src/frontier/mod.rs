@@ -22,6 +22,7 @@ use crate::StudyError;
 #[serde(deny_unknown_fields)]
 pub struct FrontierConfig {
     /// Folder of the runs and of the report.
+    #[serde(deserialize_with = "polymath_config::folder")]
     pub output: PathBuf,
     /// Random seeds. Each method is trained once with each seed; two or more seeds are needed for a comparison.
     #[serde(default = "default_seeds")]

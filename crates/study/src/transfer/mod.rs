@@ -24,6 +24,7 @@ use crate::StudyError;
 #[serde(deny_unknown_fields)]
 pub struct TransferConfig {
     /// Folder of the runs and of the report.
+    #[serde(deserialize_with = "polymath_config::folder")]
     pub output: PathBuf,
     /// Prepared datasets. All their domains are scored.
     pub datasets: Vec<PathBuf>,
