@@ -78,6 +78,8 @@ fn the_answer_goes_to_standard_output_alone() {
     assert_eq!(plain(&["--prompt-file", "prompt.txt"], "").0, answer);
     assert_eq!(plain(&["--prompt-file", "-"], "1 2 3\n").0, answer);
     assert_eq!(plain(&["--prompt", "-"], "1 2 3").0, answer);
+    // A byte order mark and line ends of Windows are no part of the prompt.
+    assert_eq!(plain(&["--prompt", "-"], "\u{feff}1 2 3\r\n").0, answer);
     let (echoed, _) = plain(&["--echo", "--prompt", "1 2 3"], "");
     assert_eq!(echoed, format!("1 2 3{answer}"));
     // A stop text that occurs in the answer ends it.
@@ -234,6 +236,7 @@ fn messages_are_answered_in_turn() {
         "{answers}"
     );
     assert!(answers.len() > 2 * first.len(), "{answers}");
+    assert_eq!(talk(&["chatty"], "\u{feff}1 2 3\r\n").0, first);
     assert!(
         noted.contains("/save FILE") && noted.contains("a new conversation"),
         "{noted}"

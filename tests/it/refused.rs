@@ -272,3 +272,99 @@ fn domains_of_one_name_must_be_the_same() {
         );
     }
 }
+
+/// Checks that keys of a domain that affect none of its documents are named.
+#[test]
+fn keys_without_effect_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    std::fs::create_dir(at.join("texts")).unwrap();
+    for number in 0..20 {
+        let text = format!("Text number {number} is here.\n===\nAnd more of {number}.\n");
+        std::fs::write(at.join(format!("texts/{number}.txt")), text).unwrap();
+    }
+    let config =
+        "output = \"data\"\n[tokenizer]\nvocab_size = 300\n[domains.x]\npaths = [\"texts\"]\n";
+    std::fs::write(at.join("prepare.toml"), config).unwrap();
+    let prepared = |key: &str, output: &str| {
+        let settings = [format!("output={output}"), format!("domains.x.{key}")];
+        let mut command = polymath(at);
+        command.args(["prepare", "prepare.toml"]).args(settings);
+        command.assert().success()
+    };
+    prepared("separator=\"---\"", "absent").stderr(contains(
+        "domain `x`: its text files do not contain the separator \"---\"",
+    ));
+    prepared("longest_conversation=9", "plain")
+        .stderr(contains("domain `x`: `longest_conversation` has no effect"));
+    let told = prepared("separator=\"===\"", "split");
+    let said = String::from_utf8(told.get_output().stderr.clone()).unwrap();
+    assert!(!said.contains("separator"), "{said}");
+}
+
+/// Checks that a retained domain whose held-out text is learned by the niche is named at the start, and no other.
+#[test]
+fn a_text_that_is_learned_and_retained_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    prepare(at);
+    let tuned = |texts: &str, run: &str| {
+        let settings = ["base=runs/base", "retain=data", "training.steps=1"];
+        let mut command = polymath(at);
+        command.arg("finetune").args(settings);
+        command.args([
+            format!("texts=[\"raw/{texts}.jsonl\"]"),
+            format!("run=runs/{run}"),
+        ]);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        let told = said
+            .lines()
+            .filter(|line| line.contains("in the text of the niche"));
+        told.map(str::to_owned).collect::<Vec<String>>()
+    };
+    let told = tuned("letters", "letters");
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(
+        told[0].contains("held-out groups of `letters` also in the text"),
+        "{told:?}"
+    );
+    let lines = std::fs::read_to_string(at.join("raw/letters.jsonl")).unwrap();
+    std::fs::write(at.join("raw/other.jsonl"), lines.replace("bcd", "xyz")).unwrap();
+    assert_eq!(tuned("other", "other"), [""; 0]);
+}
+
+/// Checks that questions which are too long for a model are counted, and the first one quoted with its dataset and
+/// domain, before any model is scored.
+#[test]
+fn long_questions_are_refused_before_scoring() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    prepare(at);
+    let question = |prompt: &str| serde_json::json!({ "prompt": prompt, "answer": "b" });
+    let long = question(&"ab ".repeat(90));
+    let lines = format!("{}\n{long}\n{long}\n", question("a"));
+    std::fs::write(at.join("questions.jsonl"), lines).unwrap();
+    let asked = "domains.letters.questions=\"questions.jsonl\"";
+    succeed(at, &["prepare", "prepare.toml", "output=asked", asked]);
+    let said = [
+        "`asked`, domain `letters`, for `runs/base",
+        "2 of 3 questions too long for the model's context of 48 tokens; the first is number 2",
+        "remove them from its `questions`",
+    ];
+    for command in [
+        &["evaluate", "runs/base"][..],
+        &["report", "runs/base", "runs/base", "-o", "report"],
+    ] {
+        let mut command_line = polymath(at);
+        command_line.args(command).args(["--dataset", "asked"]);
+        let output = command_line.output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success());
+        for part in said {
+            assert!(error.contains(part), "{error}");
+        }
+        assert!(!error.contains("bits per byte"), "{error}");
+    }
+}

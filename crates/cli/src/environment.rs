@@ -11,6 +11,9 @@ use crate::console::StudyConsole;
 use crate::failure::Failure;
 use crate::lines::{self, Log};
 
+/// Maximum of `--threads`, more than any processor has. Tens of thousands of threads take minutes to begin.
+const MOST_THREADS: usize = 1024;
+
 /// Global arguments, resolved.
 pub struct Environment {
     /// Device to compute on.
@@ -26,9 +29,9 @@ impl Environment {
     pub fn new(global: &Global) -> Result<Self, Failure> {
         start_log(global);
         if let Some(threads) = global.threads {
-            if threads == 0 {
+            if !(1..=MOST_THREADS).contains(&threads) {
                 return Err(Failure::usage(anyhow!(
-                    "`--threads 0`: expected at least 1"
+                    "`--threads {threads}`: expected 1 to {MOST_THREADS}"
                 )));
             }
             rayon::ThreadPoolBuilder::new()

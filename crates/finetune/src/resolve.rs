@@ -104,6 +104,10 @@ impl FinetuneConfig {
             true => Some(self.lora.clone().unwrap_or_default()),
             false => self.lora.clone(),
         };
+        let checkpoint = self.checkpoint.resolve(&evaluation);
+        let mut choices = self.choices(&training, facts);
+        choices.extend(training.without_effect());
+        choices.extend(checkpoint.unreached(total));
         Ok(ResolvedFinetune {
             base: self.base.clone(),
             dataset: self.dataset.clone(),
@@ -126,10 +130,10 @@ impl FinetuneConfig {
             frozen: self.frozen.clone(),
             lora,
             retention,
-            checkpoint: self.checkpoint.resolve(&evaluation),
+            checkpoint,
             evaluation,
             free: self.free_keys(is_limited),
-            choices: self.choices(&training, facts),
+            choices,
             training,
         })
     }

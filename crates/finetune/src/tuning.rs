@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use polymath_data::{Dataset, DomainManifest, HeldoutSplit, NamedShard};
 use polymath_model::{LoraConfig, ModelConfig, TokenizerFiles};
-use polymath_train::{DiskPlan, Plan, Training, resolve_checkpoint, step_name};
+use polymath_train::{DiskPlan, EvaluationCounts, Plan, Training, resolve_checkpoint, step_name};
 use tempfile::TempDir;
 
 use crate::base::PinnedBase;
@@ -124,13 +124,11 @@ impl Finetuning {
 
     /// Returns the disk space that the run's checkpoints take. A run with limits may write one more model at its end.
     pub fn disk(&self) -> DiskPlan {
-        let kept = &self.config.checkpoint;
-        let mut disk = DiskPlan::new(
-            &self.training_plan(),
-            self.adapter.is_some(),
-            kept,
-            &self.config.run,
-        );
+        let (evaluation, kept) = (&self.config.evaluation, &self.config.checkpoint);
+        let saved = EvaluationCounts::of(self.total_steps(), (evaluation, kept), true);
+        let plan = self.training_plan();
+        let disk = DiskPlan::new(&plan, self.adapter.is_some(), kept, &self.config.run);
+        let mut disk = disk.at_most(&saved);
         disk.checkpoints += u64::from(self.config.retention.limits.is_some());
         disk
     }

@@ -1,5 +1,6 @@
 //! Estimate of a pretraining's duration, measured on a few steps before it starts. Writes only to a temporary folder.
 
+use polymath_base::counted;
 use polymath_model::{LoadOptions, Transformer};
 use polymath_train::{
     Check, Cost, EvaluationCounts, Inspection, LanguageModel, Launch, TrainError, TrainingTask,
@@ -46,16 +47,12 @@ impl Pretraining {
         let all = EvaluationCounts::of(total, kept, false);
         let share = |of_all: u64| (of_all * left).div_ceil(total.max(1));
         let mut cost = Cost::default();
-        cost.add(format!("{left} steps"), left, time.step);
+        cost.add(counted(left, "step"), left, time.step);
         let evaluations = share(all.evaluations);
-        cost.add(
-            format!("{evaluations} evaluations"),
-            evaluations,
-            evaluation,
-        );
+        cost.add(counted(evaluations, "evaluation"), evaluations, evaluation);
         let checkpoints = share(all.checkpoints);
         cost.add(
-            format!("{checkpoints} checkpoints"),
+            counted(checkpoints, "checkpoint"),
             checkpoints,
             time.checkpoint,
         );

@@ -29,8 +29,8 @@ use polymath_data::{Dataset, HeldoutSplit, MixtureShare, MixtureStream, NamedSha
 use polymath_eval::{HeldoutEvaluator, WindowOptions};
 use polymath_model::{EndTokens, LoadOptions, ModelConfig, TokenizerFiles, Transformer};
 use polymath_train::{
-    DiskPlan, Fit, LanguageModel, Launch, Observer, Outcome, Plan, RunFolder, TrainingTask, fit,
-    saved_config,
+    DiskPlan, EvaluationCounts, Fit, LanguageModel, Launch, Observer, Outcome, Plan, RunFolder,
+    TrainingTask, fit, saved_config,
 };
 
 use corpus::Corpus;
@@ -125,12 +125,10 @@ impl Pretraining {
 
     /// Returns the disk space of the run's checkpoints.
     pub fn disk(&self) -> DiskPlan {
-        DiskPlan::new(
-            &self.plan(),
-            false,
-            &self.config.checkpoint,
-            &self.config.run,
-        )
+        let plan = self.plan();
+        let (evaluation, kept) = (&self.config.evaluation, &self.config.checkpoint);
+        let saved = EvaluationCounts::of(plan.steps, (evaluation, kept), false);
+        DiskPlan::new(&plan, false, kept, &self.config.run).at_most(&saved)
     }
 
     /// Returns the configuration with every default filled in, as saved with the run.

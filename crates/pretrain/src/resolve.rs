@@ -143,7 +143,11 @@ impl PretrainConfig {
                 training.batch_size, training.sequence_length, training.learning_rate
             ));
         }
-        let evaluation = self.evaluation.resolve(training.total_steps(facts.padding));
+        let total = training.total_steps(facts.padding);
+        let evaluation = self.evaluation.resolve(total);
+        let checkpoint = self.checkpoint.resolve(&evaluation);
+        choices.extend(training.without_effect());
+        choices.extend(checkpoint.unreached(total));
         Ok(ResolvedPretrain {
             dataset: self.dataset.clone(),
             run: self.run.clone(),
@@ -151,7 +155,7 @@ impl PretrainConfig {
             mixture: self.mixture.filled(),
             model: shape.filled(&architecture),
             training,
-            checkpoint: self.checkpoint.resolve(&evaluation),
+            checkpoint,
             evaluation,
             architecture,
             choices,
@@ -281,6 +285,19 @@ mod tests {
             assert_eq!(chosen.choices.len(), 3);
         }
         assert!(width >= 128);
+    }
+
+    /// Checks that a milestone after the last step is told at the start.
+    #[test]
+    fn unreached_milestones_are_told() {
+        let told = |milestone: u64| {
+            let text = format!("[training]\nsteps = 40\n[checkpoint]\nmilestones = [{milestone}]");
+            let choices = resolved(&text, 100_000).choices;
+            choices
+                .iter()
+                .any(|said| said.contains("checkpoint.milestones"))
+        };
+        assert!(told(41) && !told(40));
     }
 
     /// Checks the rule of the learning rate: 3e-3 up to a width of 128, and beyond it less in proportion to the width.

@@ -41,6 +41,10 @@ const COMMON: [&str; 11] = [
     "stream_options",
 ];
 
+/// Names of the keys of `stream_options`. Padding against eavesdroppers (`include_obfuscation`) is never added, which
+/// affects no answer.
+const STREAM_OPTIONS: [&str; 2] = ["include_usage", "include_obfuscation"];
+
 /// Prompt of a request: a conversation or a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Question {
@@ -113,7 +117,17 @@ impl Parameters {
         check_model(&fields, name)?;
         let stream_usage = match fields.get("stream_options") {
             None => false,
-            Some(Value::Object(options)) => flag(options, "include_usage")?,
+            Some(Value::Object(options)) => {
+                if let Some(name) = options
+                    .keys()
+                    .find(|name| !STREAM_OPTIONS.contains(&name.as_str()))
+                {
+                    let name = format!("stream_options.{name}");
+                    let message = format!("`{name}`: unknown parameter");
+                    return Err(ApiError::parameter(&name, message).with_code("unknown_parameter"));
+                }
+                flag(options, "include_usage")?
+            }
             Some(other) => return Err(wrong("stream_options", other, "an object")),
         };
         Ok(Self {
@@ -333,6 +347,8 @@ mod tests {
             assert!(message.contains(part), "{message}");
         }
         assert_eq!(chat("model", json!("other")).2, 404);
+        let (parameter, ..) = chat("stream_options", json!({"include_usage": true, "speed": 1}));
+        assert_eq!(parameter.unwrap(), "stream_options.speed");
         assert!(chat("temperature", json!(-1)).1.contains("temperature -1"));
         let (parameter, ..) = chat("messages", json!([{"role": "user", "content": 1}]));
         assert_eq!(parameter.unwrap(), "messages[0].content");

@@ -122,6 +122,20 @@ pub struct Checkpointing {
     pub milestones: Vec<u64>,
 }
 
+impl Checkpointing {
+    /// Describes the milestones that a run of `total` steps does not reach; `None` if it reaches all of them.
+    pub fn unreached(&self, total: u64) -> Option<String> {
+        let beyond = self.milestones.iter().filter(|step| **step > total);
+        let beyond: Vec<String> = beyond.map(u64::to_string).collect();
+        (!beyond.is_empty()).then(|| {
+            format!(
+                "milestones: the run ends after step {total}, before {} of `checkpoint.milestones`, where nothing is saved",
+                beyond.join(", ")
+            )
+        })
+    }
+}
+
 impl EvaluationConfig {
     /// Returns the settings of evaluations for a run of `total` steps, with every default filled in.
     pub fn resolve(&self, total: u64) -> Evaluation {
@@ -165,6 +179,17 @@ impl CheckpointConfig {
     /// # Errors
     /// Fails with the key whose value is out of range.
     pub fn validate(&self) -> Result<(), TrainError> {
+        if self.milestones.contains(&0) {
+            return Err(TrainError::Config(
+                "`checkpoint.milestones` has `0`: expected steps from 1 on, since nothing is saved before the first"
+                    .into(),
+            ));
+        }
+        if self.keep == 0 {
+            return Err(TrainError::Config(
+                "`checkpoint.keep` = `0`: expected at least 1, since a run continues from its newest checkpoint".into(),
+            ));
+        }
         self.every
             .map_or(Ok(()), |every| every.validate("checkpoint.every"))
     }
@@ -185,6 +210,27 @@ mod tests {
         assert_eq!(config.resolve(&evaluation).every, Interval::Steps(7));
         let own: CheckpointConfig = toml::from_str("every = 3").unwrap();
         assert_eq!(own.resolve(&evaluation).every, Interval::Steps(3));
+    }
+
+    /// Checks that milestones after the last step are told, and that one before the first step is refused.
+    #[test]
+    fn milestones_beyond_the_run_are_told() {
+        let evaluation = EvaluationConfig::default().resolve(20);
+        let read = |text: &str| toml::from_str::<CheckpointConfig>(text).unwrap();
+        let unreached = |text: &str| read(text).resolve(&evaluation).unreached(20);
+        assert_eq!(unreached("milestones = [1, 20]"), None);
+        let told = unreached("milestones = [5, 21, 500]").unwrap();
+        assert!(
+            told.contains("after step 20, before 21, 500 of `checkpoint.milestones`"),
+            "{told}"
+        );
+        let error = read("milestones = [3, 0]")
+            .validate()
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("`checkpoint.milestones` has `0`"), "{error}");
+        let error = read("keep = 0").validate().unwrap_err().to_string();
+        assert!(error.contains("`checkpoint.keep` = `0`"), "{error}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::{Check, Checkpointing, Inspection, Plan, TrainError};
+use crate::{Check, Checkpointing, EvaluationCounts, Inspection, Plan, TrainError};
 
 /// Bytes of one f32 number: an element of a parameter or of one of AdamW's two moments.
 const NUMBER: u64 = 4;
@@ -34,8 +34,19 @@ impl DiskPlan {
         Self {
             run: run.to_path_buf(),
             checkpoint_bytes: NUMBER * (saved + 2 * plan.trainable_parameters),
-            checkpoints: (kept.keep.max(1) + kept.milestones.len()) as u64 + 2,
+            checkpoints: (kept.keep.max(1).saturating_add(kept.milestones.len()) as u64)
+                .saturating_add(2),
             stored_bytes: stored.map(|checkpoint| size(&checkpoint.path)).sum(),
+        }
+    }
+
+    /// Lowers the number of checkpoints to those that the run saves in all, and one that is saved because of a stop:
+    /// `checkpoint.keep` may be larger.
+    #[must_use]
+    pub fn at_most(self, all: &EvaluationCounts) -> Self {
+        Self {
+            checkpoints: self.checkpoints.min(all.checkpoints + 1),
+            ..self
         }
     }
 
@@ -137,6 +148,13 @@ mod tests {
             (64, 36)
         );
         assert_eq!((of(false).checkpoints, of(false).bytes()), (7, 448));
+        // A run that saves three checkpoints never keeps more, and one that is saved at a stop.
+        let all = |checkpoints| EvaluationCounts {
+            evaluations: 9,
+            checkpoints,
+        };
+        let checkpoints = |saved| of(false).at_most(&all(saved)).checkpoints;
+        assert_eq!([3, 6, 99].map(checkpoints), [4, 7, 7]);
     }
 
     /// Checks that the free space of the disk counts, where it is known, and that files in the folder of a checkpoint

@@ -100,6 +100,33 @@ impl Training {
             Length::Tokens(tokens) => tokens.div_ceil(positions),
         }
     }
+
+    /// Describes the keys that differ from their default and have no effect with these settings; `None` if there are
+    /// none.
+    pub fn without_effect(&self) -> Option<String> {
+        let usual = TrainingConfig::default();
+        let is_wsd = self.schedule == Schedule::Wsd;
+        let decays = self.schedule != Schedule::Constant;
+        let ratio = self.minimum_learning_rate_ratio != usual.minimum_learning_rate_ratio;
+        let is_muon = self.optimizer == OptimizerChoice::Muon;
+        let unused = [
+            (
+                "`training.decay_fraction` (only with `schedule = \"wsd\"`)",
+                self.decay_fraction != usual.decay_fraction && !is_wsd,
+            ),
+            (
+                "`training.minimum_learning_rate_ratio` (not with `schedule = \"constant\"`)",
+                ratio && !decays,
+            ),
+            (
+                "`training.momentum` (only with `optimizer = \"muon\"`)",
+                self.momentum != usual.momentum && !is_muon,
+            ),
+        ];
+        let named = unused.iter().filter(|(_, is_unused)| *is_unused);
+        let named: Vec<&str> = named.map(|(key, _)| *key).collect();
+        (!named.is_empty()).then(|| format!("without effect: {}", named.join(", ")))
+    }
 }
 
 impl TrainingConfig {
@@ -192,6 +219,26 @@ mod tests {
         assert_eq!(steps("steps = 7", 0.25), 7);
         assert_eq!(steps("epochs = 0.5", 0.0), 8);
         assert_eq!(steps("", 0.0), 3);
+    }
+
+    /// Checks that keys which belong to another schedule or optimizer are named, and no others.
+    #[test]
+    fn keys_without_effect_are_named() {
+        let named = |text: &str| read(text, 0.0).without_effect().unwrap_or_default();
+        let decay = named("decay_fraction = 0.5");
+        assert!(decay.contains("`training.decay_fraction`"), "{decay}");
+        assert_eq!(named("decay_fraction = 0.5\nschedule = \"wsd\""), "");
+        let both = named(
+            "schedule = \"constant\"\nminimum_learning_rate_ratio = 0.5\nmomentum = 0.5\noptimizer = \"adamw\"",
+        );
+        assert!(
+            both.contains("_ratio`") && both.contains("`training.momentum`"),
+            "{both}"
+        );
+        assert_eq!(
+            named("minimum_learning_rate_ratio = 0.5\nmomentum = 0.5"),
+            ""
+        );
     }
 
     /// Checks that by default, the rows of a step are divided into the fewest equal parts of at most `tokens_at_once`

@@ -53,10 +53,22 @@ fn bad_input_is_explained() {
     refused(&["finetune", "finetune.toml"], 2, "runs/base/best");
     refused(&["evaluate", "data"], 1, "data");
     refused(
-        &["generate", "x", "--threads", "0"],
+        &["serve", "x", "--queue", "18446744073709551615"],
         2,
-        "expected at least 1",
+        "expected at most 1000000",
     );
+    refused(
+        &["prepare", "prepare.toml", "tokenizer.vocab_size=9000000000"],
+        2,
+        "expected at most 1048576",
+    );
+    for threads in ["0", "100000"] {
+        refused(
+            &["generate", "x", "--threads", threads],
+            2,
+            "expected 1 to 1024",
+        );
+    }
     write(at, "raw/latin1.txt", "");
     std::fs::write(at.join("raw/latin1.txt"), b"caf\xe9").unwrap();
     refused(

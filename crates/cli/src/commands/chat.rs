@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::anyhow;
 use polymath_chat::{ChatModel, Request, Session};
+use polymath_input::BYTE_ORDER_MARK;
 
 use super::answers;
 use crate::arguments;
@@ -127,6 +128,10 @@ impl Conversation<'_> {
     fn line(&mut self, bytes: &[u8], number: usize) -> Result<ControlFlow<()>, Failure> {
         let line = std::str::from_utf8(bytes)
             .map_err(|_| Failure::usage(anyhow!("line {number} of standard input is not UTF-8")))?;
+        let line = match number {
+            1 => line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line),
+            _ => line,
+        };
         let line = line.trim_end_matches(['\n', '\r']);
         if line.trim().is_empty() {
             return Ok(ControlFlow::Continue(()));

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::anyhow;
 use polymath_chat::{Answer, ChatMessage, ChatModel, Engine, Prompt, Request};
+use polymath_input::BYTE_ORDER_MARK;
 
 use super::answers;
 use crate::arguments;
@@ -53,8 +54,10 @@ fn prompt(arguments: &arguments::Generate) -> Result<Option<String>, Failure> {
         (None, Some(file)) => polymath_input::read_text(file).map_err(Failure::usage)?,
         (None, None) => return Ok(None),
     };
+    // Files lose their byte order mark when they are read; standard input may be a file of Windows as well.
+    let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&text);
     // The newline at the end of the last line belongs to the file, not to the prompt.
-    let line = text.strip_suffix('\n').unwrap_or(&text);
+    let line = text.strip_suffix('\n').unwrap_or(text);
     Ok(Some(line.strip_suffix('\r').unwrap_or(line).to_owned()))
 }
 

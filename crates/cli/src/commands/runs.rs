@@ -171,7 +171,7 @@ fn state(run: &Run) -> String {
 fn condition(condition: &RunCondition) -> String {
     let of = |of: &Option<u64>| of.map_or(String::new(), |of| format!(" of {of}"));
     match condition {
-        RunCondition::Finished { step } => format!("finished, {step} steps"),
+        RunCondition::Finished { step } => format!("finished, {}", counted(*step, "step")),
         RunCondition::Running {
             step,
             of: all,
@@ -183,7 +183,7 @@ fn condition(condition: &RunCondition) -> String {
         RunCondition::Interrupted { step, of: all } => {
             format!("interrupted, step {step}{}", of(all))
         }
-        RunCondition::Unjudged { step } => format!("{step} steps, limits not judged"),
+        RunCondition::Unjudged { step } => format!("{}, limits not judged", counted(*step, "step")),
         RunCondition::NotBegun => "no checkpoint".into(),
         RunCondition::Diverged { .. } => "diverged".into(),
         RunCondition::Broken { .. } => "broken".into(),

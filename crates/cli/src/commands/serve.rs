@@ -12,8 +12,17 @@ use crate::failure::Failure;
 use crate::signals::StopSignal;
 use crate::{arguments, lines};
 
+/// Maximum of `--queue`: as many requests, each of them in memory, are never meant.
+const MOST_WAITING: usize = 1_000_000;
+
 /// Serves the model until a signal stops it.
 pub fn run(arguments: &arguments::Serve, environment: &Environment) -> Result<(), Failure> {
+    if arguments.queue > MOST_WAITING {
+        return Err(Failure::usage(anyhow!(
+            "`--queue {}`: expected at most {MOST_WAITING}",
+            arguments.queue
+        )));
+    }
     // The port is bound before the model is loaded, which may take minutes.
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, arguments.port)).map_err(|error| {
         Failure::usage(anyhow!(

@@ -52,6 +52,19 @@ fn a_config_of_three_lines_suffices() {
     assert_eq!(large.lora, Some(LoraConfig::default()));
 }
 
+/// Checks that a milestone after the last step is told at the start.
+#[test]
+fn unreached_milestones_are_told() {
+    let told = |milestone: u64| {
+        let text = format!("[training]\nsteps = 40\n[checkpoint]\nmilestones = [{milestone}]");
+        let choices = read(&text).resolve(&FACTS).unwrap().choices;
+        choices
+            .iter()
+            .any(|said| said.contains("checkpoint.milestones"))
+    };
+    assert!(told(41) && !told(40));
+}
+
 /// Checks that a config that sets tokens or steps gets the fixed default batch size, for any base and niche, and
 /// the same learning rate as a config that sets no length.
 #[test]

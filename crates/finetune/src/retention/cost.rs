@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use polymath_base::counted;
 use polymath_data::{HeldoutSplit, MixturePart, MixtureStream, NamedShard, ReplayStream};
 use polymath_eval::{Endpoints, HeldoutEvaluator, Interpolation, WindowOptions};
 use polymath_model::{DocumentSampler, LoadOptions, Ops, Precision, Transformer};
@@ -86,15 +87,11 @@ impl Finetuning {
             // The base is scored before the first step.
             evaluations += 1;
         }
-        cost.add(format!("{} steps", total - done), total - done, time.step);
-        cost.add(
-            format!("{evaluations} evaluations"),
-            evaluations,
-            evaluation,
-        );
+        cost.add(counted(total - done, "step"), total - done, time.step);
+        cost.add(counted(evaluations, "evaluation"), evaluations, evaluation);
         let checkpoints = left(all.checkpoints);
         cost.add(
-            format!("{checkpoints} checkpoints"),
+            counted(checkpoints, "checkpoint"),
             checkpoints,
             time.checkpoint,
         );

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
+use polymath_base::counted;
 use polymath_data::{HeldoutSplit, NamedShard};
 use polymath_eval::{EvalError, WindowOptions, score_shard};
 use polymath_model::Transformer;
@@ -139,14 +140,15 @@ fn describe(worst: &WorstDomain) -> String {
     } else {
         "inside"
     };
+    let of_documents = format!("{} of documents", counted(*groups as u64, "group"));
     let bounded = match bound.is_finite() {
         true => format!("upper bound {bound:+.4} of {limit} allowed: {place}"),
-        false => format!("no upper bound on {groups} groups of documents: {place}"),
+        false => format!("no upper bound on {of_documents}: {place}"),
     };
     match worst.has_too_few() {
         true => format!(
-            "limits: {domain} {bounded}, though it did not get worse ({change:+.4}): its {groups} groups of documents are too few, and \
-             the run is not restrained for it"
+            "limits: {domain} {bounded}, though it did not get worse ({change:+.4}): {of_documents} can't show more, and the \
+             run is not restrained for it"
         ),
         false => format!("limits: {domain} {bounded} (change {change:+.4} bits per byte)"),
     }
@@ -185,7 +187,7 @@ mod tests {
     fn too_few_documents_are_said() {
         let few = describe(&worst(-0.06, 0.031));
         assert!(
-            few.contains("did not get worse (-0.0600): its 6 groups of documents are too few"),
+            few.contains("did not get worse (-0.0600): 6 groups of documents can't show more"),
             "{few}"
         );
         assert!(describe(&worst(-0.06, f64::INFINITY)).contains("no upper bound on 6 groups"));

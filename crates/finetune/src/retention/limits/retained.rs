@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use polymath_base::counted;
 use polymath_data::{HeldoutSplit, NamedShard, TokenShard};
 use polymath_eval::ScoresByDomain;
 use polymath_eval::statistics::{
@@ -255,12 +256,13 @@ pub(super) fn refuse_few(
 fn too_few(domain: &NamedShard, dev: usize, test: usize) -> FinetuneError {
     let NamedShard { name, shard } = domain;
     FinetuneError::Config(format!(
-        "`retention.limits`: of `{name}`'s {} held-out documents, {dev} independent groups of the dev split and {test} of the test \
-         split are scored, where a limit needs {FEWEST_GROUPS} of each to know how much they differ (and 15 to be shown to be \
+        "`retention.limits`: of `{name}`'s {} held-out documents, {} in the dev split and {test} in the test split can be \
+         scored, where a limit needs {FEWEST_GROUPS} of each to know how much they differ (and 15 to be shown to be \
          kept): prepare `{name}` again with `heldout_groups = 40` (at most half of its groups can be held out), more text, \
          `heldout_paths`, or a `separator` that splits its files into documents; raise `evaluation.max_tokens` if more \
          groups are held out than are scored; or give it no limit",
         shard.documents(),
+        counted(dev as u64, "independent group"),
     ))
 }
 

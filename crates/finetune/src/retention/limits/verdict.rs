@@ -4,6 +4,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use polymath_base::counted;
 use polymath_data::{HeldoutSplit, TokenShard};
 use polymath_eval::statistics::{
     Against, FEWEST_EFFECTIVE, LEVEL, LimitVerdict, PairedBootstrap, Side, holm,
@@ -356,7 +357,10 @@ impl LimitsVerdict {
             if verdict != LimitVerdict::Undecided {
                 return Some(format!("{name} by {:.4}", domain.change - limited.limit));
             }
-            let mut facts = vec![format!("{} groups of documents", domain.groups)];
+            let mut facts = vec![format!(
+                "{} of documents",
+                counted(domain.groups as u64, "group")
+            )];
             if domain.change <= limited.limit && domain.effective_groups < FEWEST_EFFECTIVE {
                 let (found, needed) = (domain.effective_groups, FEWEST_EFFECTIVE);
                 facts.push(format!(
