@@ -282,7 +282,7 @@ fn refuse_empty(config: &PrepareConfig, name: &str, domain: &Collected) -> Resul
     let found = &domain.manifest;
     let left = |side: &str, advice: &str| {
         let mut message = format!(
-            "no {side} documents: {} with {} read, {} of them empty and {} left out as copies of others{}; {advice}",
+            "no {side} documents: {} with {} read; left out: {} empty, {} copies of others{}; {advice}",
             counted(found.files, "file"),
             counted(found.read, "document"),
             found.empty_dropped,

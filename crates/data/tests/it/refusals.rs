@@ -147,8 +147,8 @@ fn bad_input_is_named() {
         &empty,
         &[
             "domain `x`: no training documents",
-            "3 files with 3 documents read",
-            "3 of them empty",
+            "3 files with 2 documents read",
+            "left out: 3 empty",
         ],
     );
     let twice = |desk: &mut Desk| {
@@ -160,7 +160,7 @@ fn bad_input_is_named() {
         &twice,
         &[
             "domain `fowl`: no training documents: 1 file with 60 documents read",
-            "60 left out as copies of others (60 of documents of `birds`)",
+            "60 copies of others (60 of documents of `birds`)",
             "a text belongs to one domain only",
         ],
     );
