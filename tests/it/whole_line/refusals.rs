@@ -59,7 +59,7 @@ fn bad_input_is_explained() {
     );
     refused(
         &["prepare", "prepare.toml", "tokenizer.vocab_size=9000000000"],
-        1,
+        2,
         "expected at most 1048576",
     );
     for threads in ["0", "100000"] {

@@ -41,9 +41,9 @@ pub fn is_domain_name(name: &str) -> bool {
 pub struct PrepareConfig {
     /// Folder of the dataset.
     pub output: PathBuf,
-    /// Share of each domain's documents that is held out, at most 0.5, chosen by a hash of their content. A small
-    /// domain holds out at least this share and at least one or two documents. If a domain has one document only, the
-    /// end of that document is held out.
+    /// Share of each domain's documents that is held out, chosen by a hash of their content. A small domain holds out
+    /// at least this share and at least one or two documents. If a domain has one document only, the end of that
+    /// document is held out.
     pub heldout_fraction: f64,
     /// Seed of the split. Another seed holds out other documents.
     pub seed: u64,
@@ -228,11 +228,8 @@ impl PrepareConfig {
                 "more than 32 domains: put some together",
             ));
         }
-        if !(self.heldout_fraction > 0.0 && self.heldout_fraction <= 0.5) {
-            let message = format!(
-                "`{}` is not a share above 0 and up to 0.5: at most half of a domain is held out",
-                self.heldout_fraction
-            );
+        if !(self.heldout_fraction > 0.0 && self.heldout_fraction < 1.0) {
+            let message = format!("`{}` is not a share between 0 and 1", self.heldout_fraction);
             return Err(DataError::config("heldout_fraction", message));
         }
         self.tokenizer.validate()?;

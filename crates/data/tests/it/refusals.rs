@@ -85,23 +85,6 @@ fn broken_data_sets_are_named() {
     assert!(open().contains("tokenizer.json"), "{}", open());
 }
 
-/// Checks that no more than half of a domain can be held out, since a split would not hold out more.
-#[test]
-fn at_most_half_is_held_out() {
-    let mut desk = Desk::new();
-    desk.file("a.jsonl", sentences("Bird", 60));
-    desk.domain("birds", &["a.jsonl"]);
-    desk.config.heldout_fraction = 0.6;
-    let refused = refusal(&desk);
-    for part in ["`heldout_fraction`", "`0.6`", "up to 0.5"] {
-        assert!(refused.contains(part), "{refused}");
-    }
-    desk.config.heldout_fraction = 0.5;
-    let dataset = desk.prepare().unwrap();
-    let held = dataset.manifest().domains["birds"].heldout.documents;
-    assert!((20..=40).contains(&held), "{held}");
-}
-
 /// Checks that unusable input is refused with the key, the file or the domain and a remedy, and that nothing is left
 /// that looks complete.
 #[test]
