@@ -241,6 +241,51 @@ pub fn scored_groups(
     })
 }
 
+/// Parts of the scored tokens that [`sample_windows`] tries, as divisors, smallest part first.
+const SAMPLES: [u64; 2] = [4, 2];
+
+/// Returns windows that score a sample of the documents that [`score_shard`] scores with `windows`: about a quarter of
+/// their tokens, or half of them, whichever is smaller and has at least `fewest` effective groups by size. Returns
+/// `windows` if neither has that many.
+///
+/// # Errors
+/// Fails if the context is longer than the model's.
+pub fn sample_windows(
+    model: &ModelConfig,
+    shard: &TokenShard,
+    windows: WindowOptions,
+    fewest: f64,
+) -> Result<WindowOptions, EvalError> {
+    let tokens = scored_tokens(model, shard, windows)?;
+    for part in SAMPLES {
+        let sample = WindowOptions {
+            max_tokens: Some(tokens / part),
+            ..windows
+        };
+        if scored_groups(model, shard, sample)?.by_size >= fewest {
+            return Ok(sample);
+        }
+    }
+    Ok(windows)
+}
+
+/// Returns the number of stored tokens of the documents that [`score_shard`] scores with these windows.
+///
+/// # Errors
+/// Fails if the context is longer than the model's.
+pub fn scored_tokens(
+    model: &ModelConfig,
+    shard: &TokenShard,
+    windows: WindowOptions,
+) -> Result<u64, EvalError> {
+    let batches = ScoringBatches::new(shard, scoring_options(model, shard, windows)?);
+    let stored = shard.stored();
+    let tokens = batches.documents().iter();
+    Ok(tokens
+        .map(|document| stored.document(*document as usize).len() as u64)
+        .sum())
+}
+
 /// Returns the options for cutting documents into windows for a model.
 pub(crate) fn scoring_options(
     model: &ModelConfig,

@@ -15,6 +15,8 @@ pub struct BaseFacts {
     pub fitting: Option<usize>,
     /// Number of training tokens in the niche.
     pub epoch_tokens: u64,
+    /// Number of held-out tokens that an evaluation scores, by the config.
+    pub scored_tokens: u64,
     /// Share of padding among the positions of a batch.
     pub padding: f64,
 }

@@ -54,6 +54,9 @@ impl FinetuneConfig {
         training.weight_decay = training.weight_decay.or(saved.weight_decay);
         training.learning_rate = training.learning_rate.or(saved.learning_rate);
         training.accumulation_steps = training.accumulation_steps.or(saved.accumulation_steps);
+        let evaluation = &mut self.evaluation;
+        evaluation.every = evaluation.every.or(begun.evaluation.every);
+        evaluation.max_tokens = evaluation.max_tokens.or(begun.evaluation.max_tokens);
         let saved = begun.retention.replay.as_ref();
         let tokens = saved.and_then(|replay| replay.tokens);
         if let Some(replay) = self.generated_replay() {

@@ -23,6 +23,7 @@ mod config;
 mod durable;
 mod ending;
 mod error;
+mod evaluation_defaults;
 mod evaluator;
 mod lineage;
 mod models;

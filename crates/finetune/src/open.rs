@@ -87,6 +87,7 @@ impl Finetuning {
             .has_loss_mask()
             .then(|| fitting_length(&data.train, DEFAULT_SEQUENCE, facts.context));
         facts.epoch_tokens = data.train.tokens();
+        facts.scored_tokens = config.scored_tokens(&opened.model, &data.watched)?;
         let saved = saved_config::<FinetuneConfig>(&config.run);
         let continues = saved.is_some_and(|saved| {
             config
@@ -257,6 +258,7 @@ impl OpenedModel {
             optimizer: base_optimizer(&self.base.folder)?,
             fitting: None,
             epoch_tokens: 1,
+            scored_tokens: 0,
             padding: 0.0,
         })
     }

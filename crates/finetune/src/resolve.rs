@@ -96,10 +96,7 @@ impl FinetuneConfig {
         let total = training.total_steps(facts.padding);
         retention.fill_in_tokens(&training, total);
         let is_limited = retention.limits.is_some();
-        let evaluation = match is_limited {
-            true => limits::schedule(&self.evaluation, total),
-            false => self.evaluation.resolve(total),
-        };
+        let evaluation = self.evaluation(&training, total, facts);
         let lora = match self.method.adapts() {
             true => Some(self.lora.clone().unwrap_or_default()),
             false => self.lora.clone(),

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use polymath_data::MixtureConfig;
 use polymath_model::{ArchitectureConfig, EndTokens, ModelConfig};
-use polymath_train::{BATCH_SIZE, Checkpointing, Evaluation, Length, Training, TrainingDefaults};
+use polymath_train::{
+    BATCH_SIZE, Checkpointing, EVALUATIONS, Evaluation, Length, Training, TrainingDefaults,
+};
 use serde::Serialize;
 
 use crate::{PretrainConfig, PretrainError};
@@ -144,7 +146,7 @@ impl PretrainConfig {
             ));
         }
         let total = training.total_steps(facts.padding);
-        let evaluation = self.evaluation.resolve(total);
+        let evaluation = self.evaluation.resolve(total, EVALUATIONS);
         let checkpoint = self.checkpoint.resolve(&evaluation);
         choices.extend(training.without_effect());
         choices.extend(checkpoint.unreached(total));

@@ -57,11 +57,13 @@ impl Interval {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EvaluationConfig {
-    /// Steps between two evaluations, or `"never"` for a single one at the end; default: a twentieth of the run.
+    /// Steps between two evaluations, or `"never"` for a single one at the end; default: a twentieth of the run. A
+    /// fine-tuning is evaluated less often if its evaluations would take more than a quarter of the training's time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub every: Option<Interval>,
     /// Maximum number of held-out tokens of each domain that are scored: on the dev split during the run, and on the
-    /// test split for the verdict on limits. (The report scores all of them.) Default: 20 000, or 40 000 with limits.
+    /// test split for the verdict on limits. (The report scores all of them.) With limits, most evaluations score a
+    /// sample of them. Default: 20 000, or 40 000 with limits.
     #[serde(
         deserialize_with = "polymath_config::optional_count",
         skip_serializing_if = "Option::is_none"
@@ -69,10 +71,10 @@ pub struct EvaluationConfig {
     pub max_tokens: Option<u64>,
 }
 
-/// Approximate number of evaluations of a run, by default.
-const POINTS: u64 = 20;
-/// Default maximum number of held-out tokens of each domain.
-const MAX_TOKENS: u64 = 20_000;
+/// Usual number of evaluations of a run.
+pub const EVALUATIONS: u64 = 20;
+/// Default maximum number of held-out tokens of each domain that an evaluation scores.
+pub const SCORED_TOKENS: u64 = 20_000;
 /// Default number of recent checkpoints to keep.
 const KEEP: usize = 2;
 
@@ -137,12 +139,13 @@ impl Checkpointing {
 }
 
 impl EvaluationConfig {
-    /// Returns the settings of evaluations for a run of `total` steps, with every default filled in.
-    pub fn resolve(&self, total: u64) -> Evaluation {
-        let every = (total / POINTS).max(1);
+    /// Returns the settings of evaluations for a run of `total` steps, with every default filled in. By default, there
+    /// are about `evaluations` of them, at least.
+    pub fn resolve(&self, total: u64, evaluations: u64) -> Evaluation {
+        let every = (total / evaluations).max(1);
         Evaluation {
             every: self.every.unwrap_or(Interval::Steps(every)),
-            max_tokens: self.max_tokens.unwrap_or(MAX_TOKENS),
+            max_tokens: self.max_tokens.unwrap_or(SCORED_TOKENS),
         }
     }
 

@@ -89,7 +89,10 @@ mod tensorboard;
 mod timing;
 mod training;
 
-pub use cadence::{CheckpointConfig, Checkpointing, Evaluation, EvaluationConfig, Interval, Never};
+pub use cadence::{
+    CheckpointConfig, Checkpointing, EVALUATIONS, Evaluation, EvaluationConfig, Interval, Never,
+    SCORED_TOKENS,
+};
 pub use changes::changed_key;
 pub use checkpoint::{Best, Checkpoint, RunState, chosen_on, sha256_of, verify};
 pub use checkpoints::{finished, is_finished, step_name};

@@ -110,3 +110,43 @@ fn sizes_are_those_of_the_split() {
     };
     assert!(has(&alone, split(true)) && !has(&alone, split(false)));
 }
+
+/// Checks the sample of a domain by hand: a quarter of the tokens if these are enough groups, half of them if only
+/// these are, and otherwise all. The sampled documents are among those that the whole windows score.
+#[test]
+fn a_sample_has_enough_groups() {
+    let sizes = r#"{"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}"#;
+    let shape: polymath_model::ArchitectureConfig = serde_json::from_str(sizes).unwrap();
+    let ends = polymath_model::EndTokens { begin: 3, end: 0 };
+    let model = shape.resolve(10, 64, ends).unwrap();
+    let of = |lengths: &[usize], windows: WindowOptions| {
+        let shard = shard(lengths);
+        let sample = sample_windows(&model, &shard, windows, 15.0).unwrap();
+        let documents = |windows| {
+            let options = scoring_options(&model, &shard, windows).unwrap();
+            ScoringBatches::new(&shard, options).documents().to_vec()
+        };
+        let (all, few) = (documents(windows), documents(sample));
+        assert!(few.iter().all(|document| all.contains(document)));
+        assert_eq!(
+            scored_tokens(&model, &shard, windows).unwrap(),
+            all.iter().map(|at| lengths[*at as usize] as u64).sum::<u64>()
+        );
+        (few.len(), all.len())
+    };
+    let all = WindowOptions::default();
+    assert_eq!(of(&[4; 60], all), (15, 60));
+    assert_eq!(of(&[4; 59], all), (29, 59));
+    assert_eq!(of(&[4; 30], all), (15, 30));
+    assert_eq!(of(&[4; 29], all), (29, 29));
+    // Of 120 documents, 80 are scored at all.
+    let limited = WindowOptions {
+        max_tokens: Some(320),
+        ..all
+    };
+    assert_eq!(of(&[4; 120], limited), (20, 80));
+    // One document that has most of the text leaves too few effective groups in any part.
+    let mut uneven = vec![4; 99];
+    uneven.push(4000);
+    assert_eq!(of(&uneven, all).0, 100);
+}

@@ -6,6 +6,7 @@ const FACTS: BaseFacts = BaseFacts {
     optimizer: Some(OptimizerChoice::Muon),
     fitting: None,
     epoch_tokens: 100_000,
+    scored_tokens: 0,
     padding: 0.0,
 };
 

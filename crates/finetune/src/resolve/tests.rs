@@ -11,6 +11,7 @@ const FACTS: BaseFacts = BaseFacts {
     optimizer: None,
     fitting: None,
     epoch_tokens: 100_000,
+    scored_tokens: 0,
     padding: 0.0,
 };
 
@@ -124,6 +125,7 @@ fn a_resolved_config_resolves_to_itself() {
             parameters: 135_000_000,
             optimizer: Some(OptimizerChoice::Muon),
             epoch_tokens: 7,
+            scored_tokens: 99_000,
             padding: 0.5,
             fitting: Some(64),
             ..FACTS

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use polymath_base::counted;
 use polymath_data::{HeldoutSplit, MixturePart, MixtureStream, NamedShard, ReplayStream};
-use polymath_eval::{Endpoints, HeldoutEvaluator, Interpolation, WindowOptions};
+use polymath_eval::{Endpoints, HeldoutEvaluator, Interpolation, WindowOptions, scored_tokens};
 use polymath_model::{DocumentSampler, LoadOptions, Ops, Precision, Transformer};
 use polymath_train::{
     BatchSource, Check, Cost, EvaluationCounts, Inspection, LanguageModel, Launch, Penalty,
@@ -15,6 +15,7 @@ use super::{
     Base, Distillation, Ewc, L2sp, ReplaySource, RetentionObjective, Sample, Squares, TeacherPool,
     limits,
 };
+use super::limits::{DevPart, UsualScorings};
 use crate::evaluator::NicheEvaluator;
 use crate::{FinetuneError, Finetuning};
 
@@ -77,7 +78,11 @@ impl Finetuning {
             batches: batches.source(),
         };
         let time = time_steps(&self.config.training, timed, ops, &scratch)?;
-        let evaluation = time_evaluation(&mut self.timed_evaluator(&transformer))?;
+        let mut evaluation = time_evaluation(&mut self.timed_evaluator(&transformer))?;
+        let sampled = self.sampled_share()?;
+        if self.is_limited() {
+            evaluation *= sampled;
+        }
         let (total, done) = (self.total_steps(), self.steps_done());
         let kept = (&self.config.evaluation, &self.config.checkpoint);
         let all = EvaluationCounts::of(total, kept, true);
@@ -96,16 +101,42 @@ impl Finetuning {
             time.checkpoint,
         );
         if self.is_limited() {
-            let scorings = limits::usual_scorings(self.model.num_hidden_layers);
+            let UsualScorings {
+                sampled: on_sample,
+                whole,
+            } = limits::usual_scorings(self.model.num_hidden_layers);
             drop(task);
             drop(transformer);
+            let look = self.time_look(launch)?;
             cost.add(
-                format!("the search and the verdict of the limits, about {scorings} models scored"),
-                scorings,
-                self.time_look(launch)?,
+                format!(
+                    "the search of the limits, about {on_sample} models scored on a sample of the dev split"
+                ),
+                on_sample,
+                look * sampled,
+            );
+            cost.add(
+                format!("the result and the verdict of the limits, about {whole} models scored"),
+                whole,
+                look,
             );
         }
         Ok(cost)
+    }
+
+    /// Returns the share of the scored tokens of the dev split that is in the sample of a run with limits.
+    fn sampled_share(&self) -> Result<f64, FinetuneError> {
+        let tokens = |part: DevPart| {
+            let of = |domain: &NamedShard| {
+                let windows =
+                    part.windows(&self.model, &domain.shard, self.limited_windows())?;
+                scored_tokens(&self.model, &domain.shard, windows)
+            };
+            let all: Result<u64, _> = self.data.watched.iter().map(of).sum();
+            all
+        };
+        let whole = tokens(DevPart::Whole)?.max(1);
+        Ok(tokens(DevPart::Sample)? as f64 / whole as f64)
     }
 
     /// Returns the duration in seconds of scoring one candidate in the search of forgetting limits: interpolates a

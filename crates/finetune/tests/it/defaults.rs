@@ -31,6 +31,7 @@ fn update(
         optimizer: Some(base),
         fitting: None,
         epoch_tokens: 100,
+        scored_tokens: 0,
         padding: 0.0,
     };
     let training = config.resolve(&facts).unwrap().training;

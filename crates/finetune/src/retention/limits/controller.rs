@@ -15,11 +15,22 @@ const SHARES: (f64, f64) = (0.005, 0.5);
 
 const FILE: &str = "control.json";
 
+/// Version of the rule that chooses the documents by which the controller is steered. Version 1, which was not recorded,
+/// scored the whole dev split; version 2 scores a sample of it.
+const RULE: u32 = 2;
+
 /// State of the controller, stored as `control.json` in a checkpoint.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct ControllerState {
+    /// Version of the rule that chooses the documents ([`RULE`]).
+    #[serde(default = "first_rule")]
+    rule: u32,
     /// Every change of the level so far, ordered by step.
     changes: Vec<LevelChange>,
+}
+
+fn first_rule() -> u32 {
+    1
 }
 
 /// Level of the controller and replay weights of the domains, valid from one step until the next change.
@@ -102,7 +113,7 @@ impl LimitController {
     /// Restores the state from the `control.json` of a checkpoint.
     ///
     /// # Errors
-    /// Fails if the file can't be read.
+    /// Fails if the file can't be read, or if the run was steered by another rule.
     pub fn resume(&mut self, checkpoint: &Path) -> Result<(), TrainError> {
         let path = checkpoint.join(FILE);
         let text = polymath_base::read(&path).map_err(TrainError::file("read", &path))?;
@@ -112,6 +123,15 @@ impl LimitController {
                 path.display()
             ))
         })?;
+        if state.rule != RULE {
+            return Err(TrainError::Run(format!(
+                "the checkpoint `{}` is of a version of Polymath that steers runs with limits by rule {}, where this one has \
+                 rule {RULE}: it would continue on other held-out documents. Finish the run with the program that started it, \
+                 or choose another `run` and train again; its checkpoints can still be evaluated",
+                checkpoint.display(),
+                state.rule
+            )));
+        }
         self.changes = state.changes;
         Ok(())
     }
@@ -198,6 +218,7 @@ impl polymath_train::Controller for LimitController {
     fn save(&self, checkpoint: &Path) -> Result<(), TrainError> {
         let path = checkpoint.join(FILE);
         let state = ControllerState {
+            rule: RULE,
             changes: self.changes.clone(),
         };
         let text = serde_json::to_string(&state).expect("a state is numbers");
@@ -262,14 +283,23 @@ mod tests {
         assert_eq!(resumed.changes, whole.changes);
     }
 
-    /// Checks that controller states written by earlier versions can be read, and that a domain that uses more of its
-    /// limit is replayed more.
+    /// Checks that a state by another rule is refused with both rules named, that the names of the format's keys are
+    /// read, and that a domain that uses more of its limit is replayed more.
     #[test]
-    fn the_state_of_earlier_versions_is_read() {
+    fn a_state_of_the_same_rule_is_read() {
         let folder = tempfile::tempdir().unwrap();
-        let text =
-            r#"{"changes":[{"step":5,"level":1.0,"strain":1.5,"leaning":{"a":1.0,"b":-1.0}}]}"#;
-        std::fs::write(folder.path().join(FILE), text).unwrap();
+        let changes =
+            r#""changes":[{"step":5,"level":1.0,"strain":1.5,"leaning":{"a":1.0,"b":-1.0}}]"#;
+        let write = |rule: &str| {
+            std::fs::write(folder.path().join(FILE), format!("{{{rule}{changes}}}")).unwrap();
+        };
+        for (rule, named) in [("", "by rule 1"), (r#""rule":3,"#, "by rule 3")] {
+            write(rule);
+            let mut controller = LimitController::new(None, Allowance::default());
+            let said = controller.resume(folder.path()).unwrap_err().to_string();
+            assert!(said.contains(named) && said.contains("has rule 2"), "{said}");
+        }
+        write(r#""rule":2,"#);
         let domain = |name: &str| ReplayedDomain {
             name: name.into(),
             weight: 0.5,

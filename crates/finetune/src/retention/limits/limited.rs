@@ -1,25 +1,24 @@
-//! Evaluator of a run with limits. Measures on the dev split how much of its limit each domain uses, which decides on
-//! the best checkpoint.
+//! Evaluator of a run with limits. Measures on a sample of the dev split how much of its limit each domain uses, which
+//! decides on the best checkpoint.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use polymath_base::counted;
-use polymath_data::{HeldoutSplit, NamedShard};
-use polymath_eval::{EvalError, WindowOptions, score_shard};
+use polymath_data::HeldoutSplit;
+use polymath_eval::EvalError;
 use polymath_model::Transformer;
 use polymath_train::{Evaluator, Score, TrainError};
 
-use super::retained::{LimitUse, RetainedDomains, WorstDomain};
+use super::dev_set::DevSet;
+use super::retained::{LimitUse, WorstDomain};
 use crate::FinetuneError;
 
 /// Evaluator of a run with limits. A model within the limits is scored by its bits per byte on the niche; a model
 /// beyond them, by its largest share of a limit.
 pub(crate) struct Limited<'a> {
     transformer: &'a Transformer,
-    windows: WindowOptions,
-    niche: NamedShard,
-    retained: RetainedDomains,
+    documents: DevSet,
     limit_use: LimitUse,
     /// True if the last evaluation differs from the one before in the worst domain, or in whether that domain is within
     /// its limit.
@@ -28,17 +27,10 @@ pub(crate) struct Limited<'a> {
 
 impl<'a> Limited<'a> {
     /// Makes the evaluator of a run that has not been evaluated yet.
-    pub fn new(
-        transformer: &'a Transformer,
-        windows: WindowOptions,
-        niche: NamedShard,
-        retained: RetainedDomains,
-    ) -> Self {
+    pub fn new(transformer: &'a Transformer, documents: DevSet) -> Self {
         Self {
             transformer,
-            windows,
-            niche,
-            retained,
+            documents,
             limit_use: LimitUse::default(),
             is_new: false,
         }
@@ -48,17 +40,8 @@ impl<'a> Limited<'a> {
         &mut self,
         progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
     ) -> Result<BTreeMap<String, f64>, FinetuneError> {
-        let NamedShard { name: niche, shard } = &self.niche;
-        let all = std::iter::once((niche.as_str(), &**shard)).chain(self.retained.shards());
-        let domains = 1 + self.retained.shards().len() as u64;
-        let mut scores = BTreeMap::new();
-        for (number, (name, shard)) in (0u64..).zip(all) {
-            // Domains count as equally long for the progress, since each is scored up to the same number of tokens.
-            let mut told = |done, all| progress(number * all + done, domains * all);
-            let found = score_shard(self.transformer, shard, self.windows, &mut told)?;
-            scores.insert(name.to_owned(), found);
-        }
-        let found = self.retained.limit_use(&scores)?;
+        let scores = self.documents.score(self.transformer, progress)?;
+        let found = self.documents.retained.limit_use(&scores)?;
         self.is_new = place(&found) != place(&self.limit_use);
         self.limit_use = found;
         let bits = scores.into_iter();
@@ -80,24 +63,24 @@ impl Evaluator for Limited<'_> {
     }
 
     fn chosen_on(&self) -> Option<HeldoutSplit> {
-        self.windows.split
+        Some(HeldoutSplit::Dev)
     }
 
     fn warning(&self) -> Option<String> {
-        self.retained.warning()
+        self.documents.retained.warning()
     }
 
     fn score(&self, bits_per_byte: &BTreeMap<String, f64>) -> Score {
         match self.limit_use.share() {
             share_of_limit if share_of_limit > 1.0 => Score::Outside { share_of_limit },
-            _ => Score::within(bits_per_byte[&self.niche.name]),
+            _ => Score::within(bits_per_byte[&self.documents.niche.name]),
         }
     }
 
     fn score_name(&self) -> String {
         match self.limit_use.share() > 1.0 {
             true => "nearness to the limits".into(),
-            false => self.niche.name.clone(),
+            false => self.documents.niche.name.clone(),
         }
     }
 

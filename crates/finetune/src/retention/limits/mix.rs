@@ -6,7 +6,8 @@
 //! 2022](https://arxiv.org/abs/2109.01903)). If the last checkpoint is within the limits and does not use them up,
 //! extrapolating beyond it does. The search uses the dev split, like the choice of the best checkpoint. It begins
 //! with one share of the weight change for all layers, and continues with larger shares for those layers whose change
-//! costs the retained domains least (see `tilt`).
+//! costs the retained domains least (see `tilt`). It scores a sample of the split; the result, and the best checkpoint,
+//! are then scored on the whole split (see `dev_set`).
 //!
 //! Along one direction, the farthest model within the limits needs no correction for multiple evaluations: since the
 //! increase grows along the direction, a model beyond the limit can only seem to be within it if the one at the limit
@@ -15,41 +16,51 @@
 //! does need one: it uses bounds that hold jointly, with which the chosen direction is searched again.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use polymath_base::StagedFolder;
-use polymath_data::{HeldoutSplit, NamedShard};
-use polymath_eval::ScoresByDomain;
-use polymath_eval::score_shard;
-use polymath_model::{LoadOptions, Precision};
+use polymath_eval::{Endpoints, EvalError, Interpolation, ScoresByDomain, Shares};
+use polymath_model::{LoadOptions, Precision, Transformer};
 use polymath_train::{Launch, Observer, RunFolder, resolve_checkpoint};
 
-use super::ModelOnDomains;
 use super::bracket::{Bracket, LEAST, LOOKS};
-use super::retained::RetainedDomains;
+use super::dev_set::{DevPart, DevSet};
 use super::tilt::{LayerEffect, along, as_far_as, stretches, stretches_of, tilt};
 use crate::{FinetuneError, Finetuning, Lineage};
-use polymath_eval::{Endpoints, Interpolation, Shares};
 
 /// Exponents p of the tilted directions: layer shares ∝ (gain / cost)ᵖ, see `tilt`.
 const TILTS: [f64; 2] = [0.5, 1.0];
 /// Name of the folder in the run's folder that holds the model found by the search.
 pub(super) const FOLDER: &str = "mixed";
 
-/// Returns the usual number of model evaluations after the training of a run with limits, for a model of `layers`
-/// layers. The search scores both ends of the line, one model for each group of layers and a few along each direction;
-/// the verdict scores base and result on the test split.
-pub(crate) fn usual_scorings(layers: usize) -> u64 {
-    const ENDS: u64 = 4;
-    const USUAL_LOOKS: u64 = 4;
-    const TESTED: u64 = 2;
-    let directions = 1 + TILTS.len() as u64;
-    ENDS + stretches_of(layers) as u64 + 2 + directions * USUAL_LOOKS + TESTED
+/// Usual number of models that are scored after the training of a run with limits.
+pub(crate) struct UsualScorings {
+    /// Models that the search scores on a sample of the dev split.
+    pub sampled: u64,
+    /// Models that the search scores on the whole dev split, and that the verdict scores on the test split.
+    pub whole: u64,
 }
 
-/// Model made of the base and a share of each layer's weight change, with its scores. A share above 1 extrapolates
-/// beyond the last checkpoint.
+/// Returns the usual number of models that are scored after the training of a run with limits, for a model of `layers`
+/// layers. The search scores both ends of the line, one model for each group of layers and a few along each direction
+/// on the sample; base, best checkpoint and a few models along the chosen direction on the whole split; and the verdict
+/// scores base and result on the test split.
+pub(crate) fn usual_scorings(layers: usize) -> UsualScorings {
+    const ENDS: u64 = 2;
+    const USUAL_LOOKS: u64 = 4;
+    const CONFIRMED: u64 = 4;
+    const TESTED: u64 = 2;
+    let directions = 1 + TILTS.len() as u64;
+    UsualScorings {
+        sampled: ENDS + stretches_of(layers) as u64 + 2 + directions * USUAL_LOOKS,
+        whole: CONFIRMED + TESTED,
+    }
+}
+
+/// Model made of the base and a share of each layer's weight change, with its scores on a part of the dev split. A share
+/// above 1 extrapolates beyond the last checkpoint.
 #[derive(Debug, Clone)]
 struct Candidate {
     shares: Shares,
@@ -57,9 +68,9 @@ struct Candidate {
     worst: f64,
     /// Mean over the domains of their increase divided by their limit.
     mean: f64,
-    /// Bits per byte of the niche on the dev split.
+    /// Bits per byte of the niche.
     niche: f64,
-    /// Scores of the niche and of all retained domains on the dev split.
+    /// Scores of the niche and of all retained domains.
     scores: ScoresByDomain,
 }
 
@@ -78,13 +89,21 @@ pub(super) struct RunCheckpoints<'a> {
     pub last: &'a Path,
 }
 
+/// Result of the search.
+pub(super) struct FoundInside {
+    /// True if the best checkpoint of training is within the limits on the whole dev split.
+    pub is_best_inside: bool,
+    /// Share of the weight change in each layer of the model that was found, if it is better than the best checkpoint.
+    pub mixed: Option<Shares>,
+}
+
 /// Search between base and last checkpoint (and beyond) for the model that is best for the niche and within the limits.
 struct MixSearch<'a> {
-    tuning: &'a Finetuning,
     launch: &'a Launch,
     between: Interpolation<'a>,
     ended_as_adapter: bool,
-    retained: RetainedDomains,
+    sample: DevSet,
+    whole: DevSet,
     /// True once the search has begun, which it does not for an adapter that ended within the limits.
     searched: bool,
 }
@@ -92,43 +111,23 @@ struct MixSearch<'a> {
 impl Finetuning {
     /// Searches the line from the base through the run's last weights for the model that is best for the niche with
     /// every retained domain within its limit. If that model is better than the run's best checkpoint within the
-    /// limits, writes it to [`FOLDER`] and returns its share of the weight change in each layer; otherwise returns
-    /// `None`. Can be called again after a stop. If the run trained an adapter that ended within the limits, keeps the
-    /// adapter, since the found model would not be one.
+    /// limits, writes it to [`FOLDER`]. Can be called again after a stop. If the run trained an adapter that ended
+    /// within the limits, keeps the adapter, since the found model would not be one.
     pub(super) fn mix_inside(
         &self,
         launch: &Launch,
         ends: RunCheckpoints,
         run: &RunFolder,
         observer: &mut dyn Observer,
-    ) -> Result<Option<Shares>, FinetuneError> {
+    ) -> Result<FoundInside, FinetuneError> {
         let limits = self.config.retention.limits.clone().unwrap_or_default();
-        let windows = self.limited_windows();
         let base = self.load_tuned(launch, false)?;
-        let read = ModelOnDomains {
-            model: &base,
-            domains: &self.data.watched_by_base[1..],
-        };
-        let watched = &self.data.watched[1..];
-        let retained = RetainedDomains::score(read, watched, &limits, windows)?;
+        let sample = self.dev_set(&base, &limits, DevPart::Sample)?;
+        let whole = self.dev_set(&base, &limits, DevPart::Whole)?;
         drop(base);
         let last = resolve_checkpoint(ends.last)?;
-        // Scores in f32 like the mixtures, since the run may have scored it in bf16.
-        let best = match ends.best_inside {
-            Some(folder) => {
-                let model = self.load_checkpoint(launch, folder)?;
-                let score = |NamedShard { name, shard }: &NamedShard| {
-                    let scores = score_shard(&model, shard, windows, &mut |_, _| ())?;
-                    Ok((name.clone(), scores))
-                };
-                let scores = self.data.watched.iter().map(score);
-                Some(scores.collect::<Result<ScoresByDomain, FinetuneError>>()?)
-            }
-            None => None,
-        };
         let options = LoadOptions::frozen(&launch.device, launch.ops(Precision::F32));
         let mut search = MixSearch {
-            tuning: self,
             launch,
             ended_as_adapter: polymath_model::is_adapter(&last),
             between: Interpolation::open(
@@ -137,19 +136,28 @@ impl Finetuning {
                     tuned: &last,
                 },
                 &self.data.watched,
-                windows,
+                self.limited_windows(),
                 options,
             )?,
-            retained,
+            sample,
+            whole,
             searched: false,
         };
-        let shares = search.run(best, observer)?;
-        if let Some(shares) = &shares {
+        let best = match ends.best_inside {
+            Some(folder) => search.best_inside(&self.load_checkpoint(launch, folder)?)?,
+            None => None,
+        };
+        let is_best_inside = best.is_some();
+        let mixed = search.run(best, observer)?;
+        if let Some(shares) = &mixed {
             self.write_mixture(&search.between, shares, run.path())?;
         } else if search.searched {
             observer.message("the search found no better model than the run's checkpoints");
         }
-        Ok(shares)
+        Ok(FoundInside {
+            is_best_inside,
+            mixed,
+        })
     }
 
     /// Writes the model that has the given share of each layer's weight change, with its lineage, into a folder of the
@@ -174,16 +182,25 @@ impl Finetuning {
     }
 }
 
+/// Scores of the run's best checkpoint, which is within the limits on the whole dev split. They are of the model in
+/// f32, like those of the mixtures, even if the run computes in bf16.
+struct BestInside {
+    sampled: ScoresByDomain,
+    /// Bits per byte of the niche on the whole dev split.
+    niche: f64,
+}
+
 impl MixSearch<'_> {
     /// Returns the shares of the weight change that give the best model for the niche within the limits. Returns `None`
-    /// if that model is no better than the base and the run's best checkpoint, whose scores are `best`.
+    /// if that model is no better than the base and the run's best checkpoint.
     fn run(
         &mut self,
-        best: Option<ScoresByDomain>,
+        best: Option<BestInside>,
         observer: &mut dyn Observer,
     ) -> Result<Option<Shares>, FinetuneError> {
-        let end = self.at(&self.between.alike(1.0))?;
-        if end.worst <= 1.0 && self.ended_as_adapter {
+        let direction = self.between.alike(1.0);
+        let end = self.at(&direction, DevPart::Sample)?;
+        if self.ended_as_adapter && self.on_whole(&end)?.worst <= 1.0 {
             return Ok(None);
         }
         self.searched = true;
@@ -191,76 +208,144 @@ impl MixSearch<'_> {
             true => "the last weights are beyond the limits: searching for a model within them, between base and last weights",
             false => "the last weights are within the limits: searching for a better model, beyond the last weights",
         });
-        let direction = end.shares.clone();
         let mut bracket = Bracket::new(&direction, 1.0);
         bracket.take(1.0, end.worst);
-        let Some(even) = self.farthest(&direction, bracket, Some((1.0, end)))? else {
+        let Some(even) = self.farthest(&direction, bracket, Some((1.0, end)), DevPart::Sample)?
+        else {
             return Ok(None);
         };
         let mut finalists = self.tilted(even)?;
-        let mut compared: Vec<ScoresByDomain> = finalists
-            .iter()
-            .map(|one| one.found.scores.clone())
-            .collect();
-        compared.extend(best.clone());
-        self.retained.correct_for_choice(&compared)?;
+        self.correct_for_choice(&finalists, best.as_ref())?;
         finalists.sort_by(|a, b| a.found.niche.total_cmp(&b.found.niche));
-        let Some(found) = self.retest(finalists.swap_remove(0))? else {
+        let Some(found) = self.confirm(finalists.swap_remove(0))? else {
             return Ok(None);
         };
         if found.shares == direction {
             return Ok(None);
         }
-        let niche = |scores: &ScoresByDomain| scores[&self.tuning.niche].bits_per_byte();
-        let untouched = self.at(&self.between.alike(0.0))?.niche;
-        let best = best.as_ref().map_or(f64::INFINITY, niche);
-        Ok((found.niche < best.min(untouched)).then_some(found.shares))
+        let base = self.between.model(&self.between.alike(0.0))?;
+        let base = self.whole.niche_bits(&base)?;
+        let best = best.map_or(f64::INFINITY, |best| best.niche);
+        Ok((found.niche < best.min(base)).then_some(found.shares))
     }
 
-    /// Checks the model of the chosen direction again with the wider confidence bounds that hold for all candidates
-    /// together. If it is beyond the limits by these bounds, searches the direction again.
-    fn retest(&self, chosen: Farthest) -> Result<Option<Candidate>, FinetuneError> {
+    /// Scores the best checkpoint of training. Returns `None` if it is beyond the limits on the whole dev split.
+    fn best_inside(&self, model: &Transformer) -> Result<Option<BestInside>, FinetuneError> {
+        let whole = self.score(model, DevPart::Whole)?;
+        let is_inside = self.whole.retained.limit_use(&whole)?.share() <= 1.0;
+        let sampled = match self.is_whole_sampled() {
+            true => whole.clone(),
+            false => self.score(model, DevPart::Sample)?,
+        };
+        Ok(is_inside.then(|| BestInside {
+            niche: whole[&self.whole.niche.name].bits_per_byte(),
+            sampled,
+        }))
+    }
+
+    /// Widens the confidence bounds so that they hold jointly for the finalists and the best checkpoint.
+    fn correct_for_choice(
+        &mut self,
+        finalists: &[Farthest],
+        best: Option<&BestInside>,
+    ) -> Result<(), FinetuneError> {
+        let finalists = finalists.iter().map(|one| &one.found.scores);
+        let compared: Vec<&ScoresByDomain> = finalists
+            .chain(best.map(|best| &best.sampled))
+            .collect();
+        let factors = self.sample.retained.choice_factors(&compared)?;
+        self.whole.retained.widen(&factors);
+        Ok(())
+    }
+
+    /// Searches the chosen direction again on the whole dev split, with the wider confidence bounds that hold for all
+    /// candidates together, beginning with the model that was found on the sample.
+    fn confirm(&self, chosen: Farthest) -> Result<Option<Candidate>, FinetuneError> {
         let Farthest {
             direction,
             scale,
-            mut found,
+            found,
         } = chosen;
-        found.worst = self.retained.limit_use(&found.scores)?.share();
-        if found.worst <= 1.0 {
+        let found = self.on_whole(&found)?;
+        if found.worst <= 1.0 && self.is_whole_sampled() {
             return Ok(Some(found));
         }
         let mut bracket = Bracket::new(&direction, scale);
         bracket.take(scale, found.worst);
-        let farthest = self.farthest(&direction, bracket, None)?;
+        let known = Some((scale, found));
+        let farthest = self.farthest(&direction, bracket, known, DevPart::Whole)?;
         Ok(farthest.map(|farthest| farthest.found))
     }
 
-    /// Scores the model that has the given share of each layer's weight change, on the dev split.
-    fn at(&self, shares: &Shares) -> Result<Candidate, FinetuneError> {
-        if self.launch.stop.load(Ordering::SeqCst) {
-            return Err(FinetuneError::Stopped);
+    /// Returns the candidate with its scores on the whole dev split.
+    fn on_whole(&self, candidate: &Candidate) -> Result<Candidate, FinetuneError> {
+        match self.is_whole_sampled() {
+            true => self.judged(
+                candidate.shares.clone(),
+                candidate.scores.clone(),
+                DevPart::Whole,
+            ),
+            false => self.at(&candidate.shares, DevPart::Whole),
         }
-        let scores = self.between.scores(shares, HeldoutSplit::Dev)?;
-        let niche = scores[&self.tuning.niche].bits_per_byte();
+    }
+
+    /// Returns true if the sample contains every document of the dev split.
+    fn is_whole_sampled(&self) -> bool {
+        self.sample.has_documents_of(&self.whole)
+    }
+
+    fn part(&self, part: DevPart) -> &DevSet {
+        match part {
+            DevPart::Sample => &self.sample,
+            DevPart::Whole => &self.whole,
+        }
+    }
+
+    /// Scores a model on a part of the dev split. Fails if the run is being stopped.
+    fn score(&self, model: &Transformer, part: DevPart) -> Result<ScoresByDomain, FinetuneError> {
+        let mut told = |_, _| match self.launch.stop.load(Ordering::SeqCst) {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        };
+        match self.part(part).score(model, &mut told) {
+            Err(EvalError::Stopped) => Err(FinetuneError::Stopped),
+            scores => Ok(scores?),
+        }
+    }
+
+    /// Scores the model that has the given share of each layer's weight change, on a part of the dev split.
+    fn at(&self, shares: &Shares, part: DevPart) -> Result<Candidate, FinetuneError> {
+        let scores = self.score(&self.between.model(shares)?, part)?;
+        self.judged(shares.clone(), scores, part)
+    }
+
+    /// Compares scores on a part of the dev split with the limits.
+    fn judged(
+        &self,
+        shares: Shares,
+        scores: ScoresByDomain,
+        part: DevPart,
+    ) -> Result<Candidate, FinetuneError> {
         // Weights far beyond the last checkpoint can give a model that is not finite.
         if !scores
             .values()
             .all(|scores| scores.bits_per_byte().is_finite())
         {
             return Ok(Candidate {
-                shares: shares.clone(),
+                shares,
                 worst: f64::INFINITY,
                 mean: f64::INFINITY,
                 niche: f64::INFINITY,
                 scores,
             });
         }
-        let limit_use = self.retained.limit_use(&scores)?;
+        let documents = self.part(part);
+        let limit_use = documents.retained.limit_use(&scores)?;
         Ok(Candidate {
-            shares: shares.clone(),
+            shares,
             worst: limit_use.share(),
             mean: limit_use.mean,
-            niche,
+            niche: scores[&documents.niche.name].bits_per_byte(),
             scores,
         })
     }
@@ -278,18 +363,20 @@ impl MixSearch<'_> {
                 continue;
             }
             let bracket = Bracket::new(&direction, as_far_as(&direction, &prices, alpha));
-            all.extend(self.farthest(&direction, bracket, None)?);
+            all.extend(self.farthest(&direction, bracket, None, DevPart::Sample)?);
         }
         Ok(all)
     }
 
     /// Returns the model within the limits along `direction` that is best for the niche, after at most [`LOOKS`]
-    /// evaluations. `known` is a scored model that the bracket already contains, with its scale.
+    /// evaluations on a part of the dev split. `known` is a scored model that the bracket already contains, with its
+    /// scale.
     fn farthest(
         &self,
         direction: &Shares,
         mut bracket: Bracket,
         known: Option<(f64, Candidate)>,
+        part: DevPart,
     ) -> Result<Option<Farthest>, FinetuneError> {
         let mut best = known.filter(|(_, found)| found.worst <= 1.0);
         for _ in 0..LOOKS {
@@ -297,7 +384,7 @@ impl MixSearch<'_> {
                 break;
             }
             let scale = bracket.next();
-            let found = self.at(&along(direction, scale))?;
+            let found = self.at(&along(direction, scale), part)?;
             bracket.take(scale, found.worst);
             if found.worst > 1.0 {
                 if scale <= LEAST {
@@ -328,7 +415,7 @@ impl MixSearch<'_> {
         for blocks in stretches(&found.shares) {
             let mut shares = found.shares.clone();
             shares.extend(blocks.iter().map(|block| ((*block).clone(), 0.0)));
-            let without = self.at(&shares)?;
+            let without = self.at(&shares, DevPart::Sample)?;
             let together = LayerEffect {
                 gain: without.niche - found.niche,
                 rise: found.mean - without.mean,

@@ -2,14 +2,15 @@
 //! limits.
 //!
 //! `recipe` fills in method and schedule if the config does not set them, `retained` compares the retained domains
-//! with the base on the dev split, `limited` evaluates the run and chooses the best checkpoint, `control_rules` has
-//! the update rules of the `controller`, `mix` searches the line through base and last checkpoint for the model that
-//! uses the limits best, `bracket` finds the limit along a direction, `tilt` distributes the change over the layers,
-//! `verdict` judges on the test split, and `run` combines them.
+//! with the base on the dev split, `dev_set` chooses how much of that split is scored, `limited` evaluates the run and
+//! chooses the best checkpoint, `control_rules` has the update rules of the `controller`, `mix` searches the line through
+//! base and last checkpoint for the model that uses the limits best, `bracket` finds the limit along a direction, `tilt`
+//! distributes the change over the layers, `verdict` judges on the test split, and `run` combines them.
 
 mod bracket;
 mod control_rules;
 mod controller;
+mod dev_set;
 mod limited;
 mod mix;
 mod recipe;
@@ -24,8 +25,11 @@ use std::collections::BTreeMap;
 
 pub use control_rules::Allowance;
 pub use controller::{ControlledReplay, LimitController, ReplayedDomain};
-pub(crate) use mix::usual_scorings;
-pub(crate) use recipe::{fill_in_method, schedule, without_text};
+pub(crate) use dev_set::DevPart;
+pub(crate) use mix::{UsualScorings, usual_scorings};
+pub(crate) use recipe::{
+    EVALUATIONS, FEWEST_EVALUATIONS, MAX_TOKENS, fill_in_method, schedule, without_text,
+};
 pub use verdict::{DomainVerdict, Judged, LimitedDomain, LimitsVerdict};
 
 use polymath_config::toml_key;

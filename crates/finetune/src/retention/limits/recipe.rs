@@ -9,13 +9,14 @@ const SHARE: f64 = 1.0 / 3.0;
 /// Default initial strength of the distillation in a run with limits. At a strength of 1, training on the niche exceeds
 /// the limits within a few steps. From 16 on, most of the niche is learned without an increase of the retained domains.
 const STRENGTH: f64 = 16.0;
-/// Minimum number of evaluations in a run with limits. The controller acts only at evaluations, and can't keep a limit
-/// with few of them.
-const LOOKS: u64 = 16;
+/// Usual and minimum number of evaluations in a run with limits. The controller acts only at evaluations, and can't keep
+/// a limit with few of them.
+pub(crate) const EVALUATIONS: u64 = 16;
+pub(crate) const FEWEST_EVALUATIONS: u64 = 8;
 /// Maximum number of steps between two evaluations of a run with limits, unless the config sets an interval.
 const MOST_STEPS: u64 = 200;
 /// Default maximum number of held-out tokens of each domain that an evaluation scores in a run with limits.
-const MAX_TOKENS: u64 = 40_000;
+pub(crate) const MAX_TOKENS: u64 = 40_000;
 
 /// Returns the default retention of a run for a base whose own training text is not available: the base generates text,
 /// which is replayed in addition to the niche's rows and on which the base's predictions are distilled.
@@ -63,14 +64,15 @@ fn hold(retention: &mut RetentionConfig, has_text: bool) {
 }
 
 /// Fills in an evaluation interval and a number of scored tokens that suffice for limits, in a run of `total` steps.
-/// Limits apply to the upper end of a confidence interval, which is wide if few documents are scored.
-pub fn schedule(config: &EvaluationConfig, total: u64) -> Evaluation {
-    let often = (total / LOOKS).max(1);
+/// Limits apply to the upper end of a confidence interval, which is wide if few documents are scored. There are at least
+/// `evaluations` of them, or [`FEWEST_EVALUATIONS`] if the config sets a longer interval.
+pub(crate) fn schedule(config: &EvaluationConfig, total: u64, evaluations: u64) -> Evaluation {
+    let often = |evaluations: u64| (total / evaluations).max(1);
     Evaluation {
-        every: config
-            .every
-            .unwrap_or(Interval::Steps(MOST_STEPS))
-            .at_most(often),
+        every: match config.every {
+            Some(every) => every.at_most(often(FEWEST_EVALUATIONS)),
+            None => Interval::Steps(MOST_STEPS.min(often(evaluations))),
+        },
         max_tokens: config.max_tokens.unwrap_or(MAX_TOKENS),
     }
 }
@@ -79,13 +81,13 @@ pub fn schedule(config: &EvaluationConfig, total: u64) -> Evaluation {
 mod tests {
     use super::*;
 
-    /// Checks the interval and the tokens of an evaluation in a run with limits: sixteen evaluations at least, 200
-    /// steps between two at most unless the config says otherwise.
+    /// Checks the interval and the tokens of an evaluation in a run with limits: the given number of evaluations at
+    /// least, 200 steps between two at most, and eight evaluations at least whatever interval the config sets.
     #[test]
-    fn a_run_with_limits_is_looked_at_often() {
-        let of = |text: &str, total| {
+    fn a_run_with_limits_is_evaluated_often() {
+        let of = |text: &str, total, evaluations| {
             let config: EvaluationConfig = toml::from_str(text).unwrap();
-            let found = schedule(&config, total);
+            let found = schedule(&config, total, evaluations);
             (found.every, found.max_tokens)
         };
         for (total, steps) in [
@@ -96,15 +98,22 @@ mod tests {
             (3200, 200),
             (3216, 200),
         ] {
-            assert_eq!(of("", total), (Interval::Steps(steps), 40_000), "{total}");
+            assert_eq!(
+                of("", total, 16),
+                (Interval::Steps(steps), 40_000),
+                "{total}"
+            );
         }
+        assert_eq!(of("", 320, 9), (Interval::Steps(35), 40_000));
         let set = "every = 500\nmax_tokens = 9";
-        assert_eq!(of(set, 16_000), (Interval::Steps(500), 9));
-        assert_eq!(of(set, 1600), (Interval::Steps(100), 9));
-        assert_eq!(
-            of("every = \"never\"", 1600),
-            (Interval::Steps(100), 40_000)
-        );
+        for evaluations in [8, 16] {
+            assert_eq!(of(set, 16_000, evaluations), (Interval::Steps(500), 9));
+            assert_eq!(of(set, 1600, evaluations), (Interval::Steps(200), 9));
+            assert_eq!(
+                of("every = \"never\"", 1600, evaluations),
+                (Interval::Steps(200), 40_000)
+            );
+        }
     }
 
     /// Checks that limits alone get replay and distillation, from the data where there are some, and that a config

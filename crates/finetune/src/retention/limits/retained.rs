@@ -12,6 +12,7 @@ use polymath_eval::statistics::{
 use polymath_eval::{DomainScores, ScoredGroups, WindowOptions, score_shard, scored_groups};
 use polymath_model::ModelConfig;
 
+use super::dev_set::DevPart;
 use super::verdict::TWO_SIDED;
 use super::{LimitsConfig, ModelOnDomains, limit_of};
 use crate::FinetuneError;
@@ -23,9 +24,12 @@ const RESAMPLES: usize = 1000;
 pub(super) struct RetainedDomain {
     pub name: String,
     pub shard: Arc<TokenShard>,
+    /// Windows that choose the scored documents of the dev split.
+    pub windows: WindowOptions,
     pub limit: Option<f64>,
     pub base: DomainScores,
-    /// Factor ≥ 1 by which the distance between the measured change and its upper confidence bound is multiplied.
+    /// Factor by which the distance between the measured change and its upper confidence bound is multiplied. At least
+    /// 1 for the whole dev split. Below 1 for a sample of it, whose bound predicts that of the whole split.
     pub widening: f64,
     /// Groups of documents in the test split, on which the limits are judged after training.
     pub test: ScoredGroups,
@@ -79,13 +83,14 @@ impl LimitUse {
 }
 
 impl RetainedDomains {
-    /// Scores the base on the dev split of the retained domains, in the base's tokens. `watched` holds the same domains
-    /// in the run's tokens. [`refuse_few`] has checked that they have enough groups.
+    /// Scores the base on `part` of the dev split of the retained domains, in the base's tokens. `watched` holds the
+    /// same domains in the run's tokens. [`refuse_few`] has checked that they have enough groups.
     pub fn score(
         base: ModelOnDomains,
         watched: &[NamedShard],
         limits: &LimitsConfig,
         windows: WindowOptions,
+        part: DevPart,
     ) -> Result<Self, FinetuneError> {
         let ModelOnDomains {
             model: base,
@@ -94,20 +99,26 @@ impl RetainedDomains {
         let domain = |(watched, read): (&NamedShard, &NamedShard)| {
             let limit = limit_of(limits, &watched.name);
             let read = &read.shard;
-            let groups = |split| {
+            let groups = |split, windows| {
                 let windows = WindowOptions {
                     split: Some(split),
                     ..windows
                 };
                 scored_groups(base.config(), read, windows)
             };
-            let (dev, test) = (groups(HeldoutSplit::Dev)?, groups(HeldoutSplit::Test)?);
+            let (dev, test) = (
+                groups(HeldoutSplit::Dev, windows)?,
+                groups(HeldoutSplit::Test, windows)?,
+            );
+            let windows = part.windows(base.config(), read, windows)?;
+            let scored = groups(HeldoutSplit::Dev, windows)?;
             Ok(RetainedDomain {
                 name: watched.name.clone(),
                 shard: Arc::clone(&watched.shard),
+                windows,
                 limit,
                 base: score_shard(base, read, windows, &mut |_, _| ())?,
-                widening: widening_for(dev.count, test.count),
+                widening: widening_for(dev.count, test.count) * narrowing_for(scored, dev),
                 test,
             })
         };
@@ -117,12 +128,6 @@ impl RetainedDomains {
             .map(domain)
             .collect::<Result<_, _>>()
             .map(Self)
-    }
-
-    /// Returns the names and held-out documents of the retained domains.
-    pub fn shards(&self) -> impl ExactSizeIterator<Item = (&str, &TokenShard)> {
-        let domains = self.0.iter();
-        domains.map(|domain| (domain.name.as_str(), &*domain.shard))
     }
 
     /// Returns a warning that names the domains whose test split is too small to show that their limits are kept, for
@@ -182,15 +187,16 @@ impl RetainedDomains {
         Ok(limit_use)
     }
 
-    /// Widens the domains' confidence bounds so that they hold jointly for several candidate models, since the
-    /// candidate with the best bound may seem to be within the limits by chance. Uses the maximum statistic over joint
-    /// resamples (max-T), which accounts for the correlation of models on the same documents: candidates that hardly
-    /// differ hardly widen the bounds.
-    pub fn correct_for_choice(
-        &mut self,
-        candidates: &[ScoresByDomain],
-    ) -> Result<(), FinetuneError> {
-        for domain in self.0.iter_mut().filter(|domain| domain.limit.is_some()) {
+    /// Returns for each domain with a limit the factor ≥ 1 by which its confidence bound must be widened to hold jointly
+    /// for several candidate models, since the candidate with the best bound may seem to be within the limits by
+    /// chance. Uses the maximum statistic over joint resamples (max-T), which accounts for the correlation of models on
+    /// the same documents: candidates that hardly differ hardly widen the bounds.
+    pub fn choice_factors(
+        &self,
+        candidates: &[&ScoresByDomain],
+    ) -> Result<BTreeMap<String, f64>, FinetuneError> {
+        let mut factors = BTreeMap::new();
+        for domain in self.0.iter().filter(|domain| domain.limit.is_some()) {
             let compared = |scores| {
                 vec![Compared {
                     domain: &domain.name,
@@ -203,19 +209,32 @@ impl RetainedDomains {
                 .map(|scores| compared(&scores[&domain.name]))
                 .collect();
             let together = Family::of_means(&all, RESAMPLES, 0)?;
-            let mut price = 1.0f64;
+            let mut factor = 1.0f64;
             let bounds = together.upper_bounds(LEVEL);
             for (found, bound) in together.comparisons().iter().zip(bounds) {
                 let alone = Family::new(vec![found.clone()])?.upper_bounds(LEVEL);
                 let (reach, alone) = (bound - found.value, alone[0] - found.value);
                 if alone > 0.0 {
-                    price = price.max(reach / alone);
+                    factor = factor.max(reach / alone);
                 }
             }
-            domain.widening *= price;
+            factors.insert(domain.name.clone(), factor);
         }
-        Ok(())
+        Ok(factors)
     }
+
+    /// Widens the confidence bound of each domain by its factor.
+    pub fn widen(&mut self, factors: &BTreeMap<String, f64>) {
+        for domain in &mut self.0 {
+            domain.widening *= factors.get(&domain.name).unwrap_or(&1.0);
+        }
+    }
+}
+
+/// Returns the factor ≤ 1 that turns the confidence bound of a sample into a prediction of the bound of the `whole`
+/// split: the distance of a bound from the mean decreases with the root of the effective number of groups.
+fn narrowing_for(sample: ScoredGroups, whole: ScoredGroups) -> f64 {
+    (sample.by_size / whole.by_size).sqrt().min(1.0)
 }
 
 /// Returns the factor ≥ 1 that widens a confidence bound measured on `dev` groups, so that it also predicts the result

@@ -5,9 +5,10 @@ use polymath_eval::WindowOptions;
 use polymath_model::{LoadOptions, ModelConfig, Ops, Transformer};
 use polymath_train::{Evaluator, Launch, Observer, RunFolder, resolve_checkpoint, step_name};
 
+use super::dev_set::{DevPart, DevSet};
 use super::limited::Limited;
 use super::mix::{FOLDER, RunCheckpoints};
-use super::retained::{RetainedDomains, refuse_few};
+use super::retained::refuse_few;
 use super::verdict::{FILE, Judged};
 use super::{LimitsConfig, LimitsVerdict, ModelOnDomains};
 use crate::{FinetuneError, Finetuning};
@@ -24,23 +25,35 @@ impl Finetuning {
         let windows = self.limited_windows();
         let base = self.load_base(&LoadOptions::frozen(&launch.device, ops))?;
         // The niche is the first domain.
-        let (niche, watched) = (self.data.watched[0].clone(), &self.data.watched[1..]);
+        let niche = &self.data.watched[0];
         for split in [HeldoutSplit::Dev, HeldoutSplit::Test] {
             split.check(&niche.name, &niche.shard)?;
         }
-        let read = ModelOnDomains {
-            model: &base,
-            domains: &self.data.watched_by_base[1..],
-        };
         // Text that the base generates is known only now.
-        refuse_few(base.config(), read.domains, limits, windows)?;
-        let retained = RetainedDomains::score(read, watched, limits, windows)?;
-        Ok(Box::new(Limited::new(
-            transformer,
-            windows,
-            niche,
-            retained,
-        )))
+        let retained = &self.data.watched_by_base[1..];
+        refuse_few(base.config(), retained, limits, windows)?;
+        let documents = self.dev_set(&base, limits, DevPart::Sample)?;
+        Ok(Box::new(Limited::new(transformer, documents)))
+    }
+
+    /// Chooses the documents of a part of the dev split, and scores the base on them.
+    pub(super) fn dev_set(
+        &self,
+        base: &Transformer,
+        limits: &LimitsConfig,
+        part: DevPart,
+    ) -> Result<DevSet, FinetuneError> {
+        let base = ModelOnDomains {
+            model: base,
+            domains: &self.data.watched_by_base,
+        };
+        DevSet::new(
+            base,
+            &self.data.watched,
+            limits,
+            self.limited_windows(),
+            part,
+        )
     }
 
     /// Returns the settings of the scoring windows on the dev split, in a run with limits. The test split is scored
@@ -105,8 +118,8 @@ impl Finetuning {
     }
 
     /// Makes the verdict on the limits of a run that has done all its steps, on the test split of the held-out
-    /// documents. Can be called again after a stop. If no checkpoint was within the limits, the link `best` is replaced
-    /// by `closest`. If the search between base and last checkpoint finds a model within the limits that is better for
+    /// documents. Can be called again after a stop. If the best checkpoint is not within the limits on the whole dev
+    /// split, the link `best` is replaced by `closest`. If the search between base and last checkpoint finds a model within the limits that is better for
     /// the niche, `best` is that model.
     pub(crate) fn verdict(
         &self,
@@ -132,12 +145,14 @@ impl Finetuning {
         // Restores the links as training left them, since an earlier call may have been killed after it moved one.
         point(run, &judged, best.step)?;
         let in_training = path.join(step_name(best.step));
-        let inside = judged.inside_on_the_way.then_some(&*in_training);
+        let best_inside = judged.inside_on_the_way.then_some(&*in_training);
         let ends = RunCheckpoints {
-            best_inside: inside,
+            best_inside,
             last: &path.join(step_name(last)),
         };
-        judged.mixed = self.mix_inside(launch, ends, run, observer)?;
+        let found = self.mix_inside(launch, ends, run, observer)?;
+        judged.inside_on_the_way = found.is_best_inside;
+        judged.mixed = found.mixed;
         let name = point(run, &judged, best.step)?;
         judged.checkpoint = path.join(name);
         let folder = resolve_checkpoint(&match &judged.mixed {

@@ -14,6 +14,16 @@ fn a_small_test_split_widens_the_bound() {
     assert_eq!(widening_for(10, 40), 1.0);
 }
 
+/// Checks the factor by which the bound of a sample is narrowed to predict that of the whole split: a quarter of the
+/// effective groups has twice the distance from the mean. A sample is never widened.
+#[test]
+fn the_bound_of_a_sample_predicts_that_of_the_whole() {
+    let groups = |by_size| ScoredGroups { count: 99, by_size };
+    assert_eq!(narrowing_for(groups(16.0), groups(64.0)), 0.5);
+    assert_eq!(narrowing_for(groups(30.0), groups(30.0)), 1.0);
+    assert_eq!(narrowing_for(groups(31.0), groups(30.0)), 1.0);
+}
+
 /// Returns scored documents that all change by `change` from 2 bits per byte. Without variance, the confidence
 /// interval shrinks to the change itself.
 fn scored(change: f64) -> DomainScores {
@@ -38,6 +48,7 @@ fn domain((name, limit): (&str, Option<f64>), (count, by_size): (usize, f64)) ->
     RetainedDomain {
         name: name.to_owned(),
         shard: Arc::new(TokenShard::open(&path).unwrap()),
+        windows: WindowOptions::default(),
         limit,
         base: scored(0.0),
         widening: 1.0,
