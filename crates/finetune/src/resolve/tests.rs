@@ -102,6 +102,34 @@ fn passes_choose_rows_by_the_niche() {
     assert_eq!(rows("[training]\nepochs = 1\nbatch_size = 2"), 2);
 }
 
+/// Checks how often a run of 400 steps of 16 rows of 64 tokens is evaluated by default: twenty times if an evaluation is
+/// cheap, five times if it takes long, and as often as a quarter of the time allows in between. With limits it is sixteen
+/// and eight times. An interval that the config sets is kept.
+#[test]
+fn expensive_evaluations_are_rare() {
+    let every = |scored_tokens: u64, text: &str| {
+        let facts = BaseFacts {
+            scored_tokens,
+            ..FACTS
+        };
+        let lines = format!("[training]\nsteps = 400\nsequence_length = 64\n{text}");
+        read(&lines).resolve(&facts).unwrap().evaluation.every
+    };
+    let limits = "[retention.limits]\ndefault = 0.02";
+    // 3 · 409 600 tokens make a quarter of 307 200; an evaluation of 25 920 tokens and a checkpoint of 1800 fit 11 times.
+    for (scored, text, steps) in [
+        (0, "", 20),
+        (25_920, "", 36),
+        (900_000, "", 80),
+        (0, limits, 25),
+        (25_920, limits, 36),
+        (900_000, limits, 50),
+        (900_000, "[evaluation]\nevery = 3", 3),
+    ] {
+        assert_eq!(every(scored, text), Interval::Steps(steps), "{scored} {text}");
+    }
+}
+
 /// Checks that a saved config contains every default, so that resolving it again changes nothing, for any base and
 /// data, and also for a run with limits.
 #[test]
