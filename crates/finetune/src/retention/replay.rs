@@ -31,7 +31,7 @@ pub struct ReplayConfig {
     /// Share of each batch's rows that are replayed.
     pub share: f64,
     /// Number of tokens that the base generates, with `source = "self"`; default: as many as the run replays, from
-    /// 25 000 to 200 000.
+    /// 6250 to 200 000.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokens: Option<u64>,
     /// Temperature. With `source = "data"`, the share of a domain is ∝ tokens^temperature, with a temperature from 0

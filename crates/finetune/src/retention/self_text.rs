@@ -15,7 +15,7 @@ use crate::{FinetuneError, Finetuning};
 
 /// Minimum and maximum of the default number of tokens to generate. The default is the minimum times a power of two, so
 /// that runs of about the same length can share the text.
-const TOKENS: (u64, u64) = (25_000, 200_000);
+const TOKENS: (u64, u64) = (6_250, 200_000);
 /// Default number of tokens to generate if the text is only scored to measure forgetting, and not replayed.
 const MEASURED_TOKENS: u64 = 50_000;
 /// Maximum length in tokens of a generated document that is only scored to measure forgetting.

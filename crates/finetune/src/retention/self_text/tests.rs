@@ -31,6 +31,8 @@ fn as_much_is_generated_as_is_replayed() {
     };
     let tokens = |steps, holds_out| default_tokens(&training, steps, &replay, holds_out);
     // Eight rows of 256 tokens beside the sixteen of a step.
+    assert_eq!(tokens(1, false), 6250);
+    assert_eq!(tokens(4, false), 12_500);
     assert_eq!(tokens(10, false), 25_000);
     assert_eq!(tokens(20, false), 50_000);
     assert_eq!(tokens(30, false), 100_000);
