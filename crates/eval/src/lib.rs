@@ -35,7 +35,7 @@ pub use interpolation::{Endpoints, Interpolation, Shares};
 pub use questions::{answer_questions, check_questions, generate_answers};
 pub use scoring::{
     DocumentScore, DomainScores, HeldoutEvaluator, ProgressResult, ScoredGroups, ScoresByDomain,
-    SplitScores, TokenScores, WindowOptions, sample_windows, score_shard, score_tokens, scored_groups,
-    scored_tokens,
+    SplitScores, TokenScores, WindowOptions, sample_windows, score_shard, score_tokens,
+    scored_groups, scored_tokens,
 };
 pub use tasks::{EncodedTask, ItemScore, TaskEncoder, TaskScores, score_task};

@@ -130,7 +130,9 @@ fn a_sample_has_enough_groups() {
         assert!(few.iter().all(|document| all.contains(document)));
         assert_eq!(
             scored_tokens(&model, &shard, windows).unwrap(),
-            all.iter().map(|at| lengths[*at as usize] as u64).sum::<u64>()
+            all.iter()
+                .map(|at| lengths[*at as usize] as u64)
+                .sum::<u64>()
         );
         (few.len(), all.len())
     };

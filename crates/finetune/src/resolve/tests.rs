@@ -126,7 +126,11 @@ fn expensive_evaluations_are_rare() {
         (900_000, limits, 50),
         (900_000, "[evaluation]\nevery = 3", 3),
     ] {
-        assert_eq!(every(scored, text), Interval::Steps(steps), "{scored} {text}");
+        assert_eq!(
+            every(scored, text),
+            Interval::Steps(steps),
+            "{scored} {text}"
+        );
     }
 }
 

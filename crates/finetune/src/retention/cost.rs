@@ -11,11 +11,11 @@ use polymath_train::{
     TrainingTask, time_evaluation, time_steps,
 };
 
+use super::limits::{DevPart, UsualScorings};
 use super::{
     Base, Distillation, Ewc, L2sp, ReplaySource, RetentionObjective, Sample, Squares, TeacherPool,
     limits,
 };
-use super::limits::{DevPart, UsualScorings};
 use crate::evaluator::NicheEvaluator;
 use crate::{FinetuneError, Finetuning};
 
@@ -128,8 +128,7 @@ impl Finetuning {
     fn sampled_share(&self) -> Result<f64, FinetuneError> {
         let tokens = |part: DevPart| {
             let of = |domain: &NamedShard| {
-                let windows =
-                    part.windows(&self.model, &domain.shard, self.limited_windows())?;
+                let windows = part.windows(&self.model, &domain.shard, self.limited_windows())?;
                 scored_tokens(&self.model, &domain.shard, windows)
             };
             let all: Result<u64, _> = self.data.watched.iter().map(of).sum();

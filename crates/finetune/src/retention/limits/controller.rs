@@ -297,7 +297,10 @@ mod tests {
             write(rule);
             let mut controller = LimitController::new(None, Allowance::default());
             let said = controller.resume(folder.path()).unwrap_err().to_string();
-            assert!(said.contains(named) && said.contains("has rule 2"), "{said}");
+            assert!(
+                said.contains(named) && said.contains("has rule 2"),
+                "{said}"
+            );
         }
         write(r#""rule":2,"#);
         let domain = |name: &str| ReplayedDomain {

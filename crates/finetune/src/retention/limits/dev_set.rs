@@ -9,9 +9,7 @@ use std::ops::ControlFlow;
 
 use polymath_data::{NamedShard, TokenShard};
 use polymath_eval::statistics::FEWEST_EFFECTIVE;
-use polymath_eval::{
-    EvalError, ProgressResult, ScoresByDomain, WindowOptions, sample_windows, score_shard,
-};
+use polymath_eval::{EvalError, ScoresByDomain, WindowOptions, sample_windows, score_shard};
 use polymath_model::{ModelConfig, Transformer};
 
 use super::retained::RetainedDomains;
@@ -106,7 +104,8 @@ impl DevSet {
         let windows = |set: &Self| {
             let retained = set.retained.0.iter();
             let most = retained.map(|domain| domain.windows.max_tokens);
-            most.chain([set.niche_windows.max_tokens]).collect::<Vec<_>>()
+            most.chain([set.niche_windows.max_tokens])
+                .collect::<Vec<_>>()
         };
         windows(self) == windows(whole)
     }

@@ -217,7 +217,14 @@ impl MixSearch<'_> {
         let mut finalists = self.tilted(even)?;
         self.correct_for_choice(&finalists, best.as_ref())?;
         finalists.sort_by(|a, b| a.found.niche.total_cmp(&b.found.niche));
-        let Some(found) = self.confirm(finalists.swap_remove(0))? else {
+        let mut found = None;
+        for finalist in finalists {
+            found = self.confirm(finalist)?;
+            if found.is_some() {
+                break;
+            }
+        }
+        let Some(found) = found else {
             return Ok(None);
         };
         if found.shares == direction {
@@ -250,9 +257,8 @@ impl MixSearch<'_> {
         best: Option<&BestInside>,
     ) -> Result<(), FinetuneError> {
         let finalists = finalists.iter().map(|one| &one.found.scores);
-        let compared: Vec<&ScoresByDomain> = finalists
-            .chain(best.map(|best| &best.sampled))
-            .collect();
+        let compared: Vec<&ScoresByDomain> =
+            finalists.chain(best.map(|best| &best.sampled)).collect();
         let factors = self.sample.retained.choice_factors(&compared)?;
         self.whole.retained.widen(&factors);
         Ok(())

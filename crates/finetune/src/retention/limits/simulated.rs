@@ -182,7 +182,10 @@ fn a_sample_predicts_the_bound_of_the_whole() {
     }
     // The distance is 1.66 · 0.02 / √120 by Student's t, 0.15 of the limit.
     assert!((measured - 1.15).abs() < 0.04, "{measured}");
-    assert!((predicted - measured).abs() < 0.03, "{predicted} {measured}");
+    assert!(
+        (predicted - measured).abs() < 0.03,
+        "{predicted} {measured}"
+    );
 }
 
 /// Checks the joint confidence bound for choosing among eight models whose true increase equals the limit. The lowest
@@ -207,7 +210,9 @@ fn the_joint_bound_covers_the_choice_among_candidates() {
             .iter()
             .map(|one| [("law".to_owned(), one.clone())].into())
             .collect();
-        let factors = retained.choice_factors(&all.iter().collect::<Vec<_>>()).unwrap();
+        let factors = retained
+            .choice_factors(&all.iter().collect::<Vec<_>>())
+            .unwrap();
         retained.widen(&factors);
         paid += usize::from(least(&retained) <= 1.0);
     }
