@@ -1,6 +1,7 @@
 //! Tests of forgetting limits through the binary: kept, broken, killed and resumed, and refused.
 
 mod generated;
+mod sampled;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -141,7 +141,7 @@ fn a_sample_has_enough_groups() {
     assert_eq!(of(&[4; 59], all), (29, 59));
     assert_eq!(of(&[4; 30], all), (15, 30));
     assert_eq!(of(&[4; 29], all), (29, 29));
-    // Of 120 documents, 80 are scored at all.
+    // The maximum leaves 80 of 120 documents.
     let limited = WindowOptions {
         max_tokens: Some(320),
         ..all

@@ -102,9 +102,9 @@ fn passes_choose_rows_by_the_niche() {
     assert_eq!(rows("[training]\nepochs = 1\nbatch_size = 2"), 2);
 }
 
-/// Checks how often a run of 400 steps of 16 rows of 64 tokens is evaluated by default: twenty times if an evaluation is
-/// cheap, five times if it takes long, and as often as a quarter of the time allows in between. With limits it is sixteen
-/// and eight times. An interval that the config sets is kept.
+/// Checks how often a run of 400 steps of 16 rows of 64 tokens is evaluated by default: twenty times if an evaluation
+/// is cheap, five times if it takes long, and as often as a quarter of the time allows in between. With limits it is
+/// sixteen and eight times. An interval that the config sets is kept.
 #[test]
 fn expensive_evaluations_are_rare() {
     let every = |scored_tokens: u64, text: &str| {
@@ -116,7 +116,8 @@ fn expensive_evaluations_are_rare() {
         read(&lines).resolve(&facts).unwrap().evaluation.every
     };
     let limits = "[retention.limits]\ndefault = 0.02";
-    // 3 · 409 600 tokens make a quarter of 307 200; an evaluation of 25 920 tokens and a checkpoint of 1800 fit 11 times.
+    // 3 · 409 600 tokens make a quarter of 307 200; an evaluation of 25 920 tokens and a checkpoint of 1800 fit 11
+    // times.
     for (scored, text, steps) in [
         (0, "", 20),
         (25_920, "", 36),

@@ -15,8 +15,8 @@ const SHARES: (f64, f64) = (0.005, 0.5);
 
 const FILE: &str = "control.json";
 
-/// Version of the rule that chooses the documents by which the controller is steered. Version 1, which was not recorded,
-/// scored the whole dev split; version 2 scores a sample of it.
+/// Version of the rule that chooses the documents by which the controller is steered. Version 1, which was not
+/// recorded, scored the whole dev split; version 2 scores a sample of it.
 const RULE: u32 = 2;
 
 /// State of the controller, stored as `control.json` in a checkpoint.

@@ -59,8 +59,8 @@ pub(crate) fn usual_scorings(layers: usize) -> UsualScorings {
     }
 }
 
-/// Model made of the base and a share of each layer's weight change, with its scores on a part of the dev split. A share
-/// above 1 extrapolates beyond the last checkpoint.
+/// Model made of the base and a share of each layer's weight change, with its scores on a part of the dev split. A
+/// share above 1 extrapolates beyond the last checkpoint.
 #[derive(Debug, Clone)]
 struct Candidate {
     shares: Shares,

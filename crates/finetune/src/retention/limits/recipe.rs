@@ -9,8 +9,8 @@ const SHARE: f64 = 1.0 / 3.0;
 /// Default initial strength of the distillation in a run with limits. At a strength of 1, training on the niche exceeds
 /// the limits within a few steps. From 16 on, most of the niche is learned without an increase of the retained domains.
 const STRENGTH: f64 = 16.0;
-/// Usual and minimum number of evaluations in a run with limits. The controller acts only at evaluations, and can't keep
-/// a limit with few of them.
+/// Usual and minimum number of evaluations in a run with limits. The controller acts only at evaluations, and can't
+/// keep a limit with few of them.
 pub(crate) const EVALUATIONS: u64 = 16;
 pub(crate) const FEWEST_EVALUATIONS: u64 = 8;
 /// Maximum number of steps between two evaluations of a run with limits, unless the config sets an interval.
@@ -64,8 +64,8 @@ fn hold(retention: &mut RetentionConfig, has_text: bool) {
 }
 
 /// Fills in an evaluation interval and a number of scored tokens that suffice for limits, in a run of `total` steps.
-/// Limits apply to the upper end of a confidence interval, which is wide if few documents are scored. There are at least
-/// `evaluations` of them, or [`FEWEST_EVALUATIONS`] if the config sets a longer interval.
+/// Limits apply to the upper end of a confidence interval, which is wide if few documents are scored. There are at
+/// least `evaluations` of them, or [`FEWEST_EVALUATIONS`] if the config sets a longer interval.
 pub(crate) fn schedule(config: &EvaluationConfig, total: u64, evaluations: u64) -> Evaluation {
     let often = |evaluations: u64| (total / evaluations).max(1);
     Evaluation {
@@ -82,7 +82,8 @@ mod tests {
     use super::*;
 
     /// Checks the interval and the tokens of an evaluation in a run with limits: the given number of evaluations at
-    /// least, 200 steps between two at most, and eight evaluations at least whatever interval the config sets.
+    /// least, 200 steps between two at most, and eight evaluations at least if the config
+    /// sets a longer interval.
     #[test]
     fn a_run_with_limits_is_evaluated_often() {
         let of = |text: &str, total, evaluations| {

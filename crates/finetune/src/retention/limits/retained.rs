@@ -187,10 +187,10 @@ impl RetainedDomains {
         Ok(limit_use)
     }
 
-    /// Returns for each domain with a limit the factor ≥ 1 by which its confidence bound must be widened to hold jointly
-    /// for several candidate models, since the candidate with the best bound may seem to be within the limits by
-    /// chance. Uses the maximum statistic over joint resamples (max-T), which accounts for the correlation of models on
-    /// the same documents: candidates that hardly differ hardly widen the bounds.
+    /// Returns for each domain with a limit the factor ≥ 1 by which its confidence bound must be widened to hold
+    /// jointly for several candidate models, since the candidate with the best bound may seem to be within the limits
+    /// by chance. Uses the maximum statistic over joint resamples (max-T), which accounts for the correlation of models
+    /// on the same documents: candidates that hardly differ hardly widen the bounds.
     pub fn choice_factors(
         &self,
         candidates: &[&ScoresByDomain],

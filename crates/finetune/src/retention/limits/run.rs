@@ -119,8 +119,8 @@ impl Finetuning {
 
     /// Makes the verdict on the limits of a run that has done all its steps, on the test split of the held-out
     /// documents. Can be called again after a stop. If the best checkpoint is not within the limits on the whole dev
-    /// split, the link `best` is replaced by `closest`. If the search between base and last checkpoint finds a model within the limits that is better for
-    /// the niche, `best` is that model.
+    /// split, the link `best` is replaced by `closest`. If the search between base and last checkpoint finds a model
+    /// within the limits that is better for the niche, `best` is that model.
     pub(crate) fn verdict(
         &self,
         limits: &LimitsConfig,
