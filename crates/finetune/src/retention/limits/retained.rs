@@ -245,12 +245,14 @@ fn widening_for(dev: usize, test: usize) -> f64 {
 }
 
 /// Fails if a domain with a limit has too few groups of documents (each is one observation) to estimate the variance of
-/// its change. Needs no weights, so that it can be checked before any run starts.
+/// its change. Needs no weights, so that it can be checked before any run starts. `is_generated` says that the base
+/// generated the domain's text.
 pub(super) fn refuse_few(
     model: &ModelConfig,
     domains: &[NamedShard],
     limits: &LimitsConfig,
     windows: WindowOptions,
+    is_generated: bool,
 ) -> Result<(), FinetuneError> {
     for domain in domains {
         if limit_of(limits, &domain.name).is_none() {
@@ -265,15 +267,23 @@ pub(super) fn refuse_few(
         };
         let (dev, test) = (groups(HeldoutSplit::Dev)?, groups(HeldoutSplit::Test)?);
         if dev.min(test) < FEWEST_GROUPS {
-            return Err(too_few(domain, dev, test));
+            return Err(too_few(domain, (dev, test), is_generated));
         }
     }
     Ok(())
 }
 
-/// Makes the error for a domain that has a limit but too few groups of documents.
-fn too_few(domain: &NamedShard, dev: usize, test: usize) -> FinetuneError {
+/// Makes the error for a domain that has a limit but too few groups of documents in the dev and the test split.
+fn too_few(domain: &NamedShard, groups: (usize, usize), is_generated: bool) -> FinetuneError {
     let NamedShard { name, shard } = domain;
+    let (dev, test) = groups;
+    if is_generated {
+        return FinetuneError::Config(format!(
+            "`retention.limits`: of the text that the base generated, {dev} independent groups of documents of the dev split and {test} \
+             of the test split are scored, where a limit needs {FEWEST_GROUPS} of each: documents that repeat each other count as \
+             one. Generate more by `retention.replay.tokens`, with another `seed`, or name text to keep by `retain`"
+        ));
+    }
     FinetuneError::Config(format!(
         "`retention.limits`: of `{name}`'s {} held-out documents, {} in the dev split and {test} in the test split can be \
          scored, where a limit needs {FEWEST_GROUPS} of each to know how much they differ (and 15 to be shown to be \

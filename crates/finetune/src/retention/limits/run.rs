@@ -31,7 +31,8 @@ impl Finetuning {
         }
         // Text that the base generates is known only now.
         let retained = &self.data.watched_by_base[1..];
-        refuse_few(base.config(), retained, limits, windows)?;
+        let is_generated = self.is_limited_on_generated_text();
+        refuse_few(base.config(), retained, limits, windows, is_generated)?;
         let documents = self.dev_set(&base, limits, DevPart::Sample)?;
         Ok(Box::new(Limited::new(transformer, documents)))
     }
@@ -74,7 +75,7 @@ impl Finetuning {
         };
         // The niche is first.
         let retained = &self.data.watched_by_base[1..];
-        refuse_few(base, retained, limits, self.limited_windows())
+        refuse_few(base, retained, limits, self.limited_windows(), false)
     }
 
     /// Returns true if the run has forgetting limits, on which there is a verdict after training.

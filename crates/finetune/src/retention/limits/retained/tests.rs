@@ -224,3 +224,27 @@ fn too_few_documents_have_no_increase_and_a_far_bound() {
     assert!(of(0.0, 1.001) && of(-0.5, 2.0));
     assert!(!of(0.001, 2.0) && !of(0.0, 1.0) && !of(-0.5, 0.5));
 }
+
+/// Checks that too few groups of generated text are mended by generating more, and those of a dataset by preparing it
+/// again.
+#[test]
+fn too_few_groups_are_refused_by_their_source() {
+    let named = NamedShard {
+        name: "law".into(),
+        shard: domain(("law", Some(0.02)), (4, 4.0)).shard,
+    };
+    let said = |is_generated| too_few(&named, (4, 3), is_generated).to_string();
+    let of_dataset = said(false);
+    assert!(
+        of_dataset.contains("prepare `law` again")
+            && of_dataset.contains("4 independent groups of the dev"),
+        "{of_dataset}"
+    );
+    let generated = said(true);
+    assert!(
+        generated.contains("`retention.replay.tokens`")
+            && generated.contains("4 independent groups"),
+        "{generated}"
+    );
+    assert!(!generated.contains("prepare"), "{generated}");
+}
