@@ -225,8 +225,7 @@ fn too_few_documents_have_no_increase_and_a_far_bound() {
     assert!(!of(0.001, 2.0) && !of(0.0, 1.0) && !of(-0.5, 0.5));
 }
 
-/// Checks that too few groups of generated text are mended by generating more, and those of a dataset by preparing it
-/// again.
+/// Checks the advice for too few groups: to generate more text, or to prepare the dataset again.
 #[test]
 fn too_few_groups_are_refused_by_their_source() {
     let named = NamedShard {
