@@ -195,7 +195,10 @@ fn a_choice_among_candidates_widens_the_bound() {
         let mut retained = RetainedDomains(vec![law]);
         let scored = |scores: &DomainScores| [("law".to_owned(), scores.clone())].into();
         let candidates: Vec<ScoresByDomain> = candidates.iter().map(scored).collect();
-        retained.correct_for_choice(&candidates).unwrap();
+        let candidates: Vec<&ScoresByDomain> = candidates.iter().collect();
+        let factors = retained.choice_factors(&candidates).unwrap();
+        assert_eq!(factors.contains_key("law"), limit.is_some());
+        retained.widen(&factors);
         retained.0[0].widening
     };
     let one = spread(0.1, 0.5, 1);
