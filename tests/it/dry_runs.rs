@@ -130,7 +130,11 @@ fn every_method_is_measured_without_writing() {
                 "retention.limits.default=0.5",
                 "evaluation.max_tokens=100000",
             ],
-            &["the search and the verdict of the limits", "evaluations"],
+            &[
+                "the search of the limits",
+                "the verdict of the limits",
+                "evaluations",
+            ],
         ),
     ] {
         let mut command = finetune(at, "none", settings);

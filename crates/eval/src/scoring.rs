@@ -246,7 +246,7 @@ const SAMPLES: [u64; 2] = [4, 2];
 
 /// Returns windows that score a sample of the documents that [`score_shard`] scores with `windows`: about a quarter of
 /// their tokens, or half of them, whichever is smaller and has at least `fewest` effective groups by size. Returns
-/// `windows` if neither has that many.
+/// `windows` if neither has that many, or all documents together have not.
 ///
 /// # Errors
 /// Fails if the context is longer than the model's.
@@ -257,6 +257,10 @@ pub fn sample_windows(
     fewest: f64,
 ) -> Result<WindowOptions, EvalError> {
     let tokens = scored_tokens(model, shard, windows)?;
+    // A sample may lack a document that is most of the text.
+    if scored_groups(model, shard, windows)?.by_size < fewest {
+        return Ok(windows);
+    }
     for part in SAMPLES {
         let sample = WindowOptions {
             max_tokens: Some(tokens / part),

@@ -29,11 +29,11 @@ fn limits_need_no_retained_text() {
     };
     let (said, before) = dry();
     assert!(
-        said.contains("the base generates 25000 tokens first"),
+        said.contains("the base generates 12500 tokens first"),
         "{said}"
     );
     assert!(
-        said.contains("25000 tokens of text from the base"),
+        said.contains("12500 tokens of text from the base"),
         "{said}"
     );
     assert!(said.contains("watched: asked, self"), "{said}");
@@ -42,7 +42,7 @@ fn limits_need_no_retained_text() {
         .args(["--limits", "5"])
         .assert()
         .success()
-        .stderr(contains("generating 25000 tokens"))
+        .stderr(contains("generating 12500 tokens"))
         .stdout(contains("all limits kept").and(contains("text that the base generated")));
     let verdict = json(&at.join("runs/kept/limits.json"));
     assert_eq!(verdict["on_generated_text"], true);
