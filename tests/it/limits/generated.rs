@@ -62,7 +62,7 @@ fn limits_need_no_retained_text() {
         .unwrap()
         .parse()
         .unwrap();
-    let generated = (before - after) / (25_000.0 * parameters);
+    let generated = (before - after) / (12_500.0 * parameters);
     assert!(
         (generated - 4.0).abs() < 0.05,
         "{generated}: {after} {before}"
