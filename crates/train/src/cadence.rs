@@ -218,7 +218,7 @@ mod tests {
     /// Checks that milestones after the last step are told, and that one before the first step is refused.
     #[test]
     fn milestones_beyond_the_run_are_told() {
-        let evaluation = EvaluationConfig::default().resolve(20);
+        let evaluation = EvaluationConfig::default().resolve(20, EVALUATIONS);
         let read = |text: &str| toml::from_str::<CheckpointConfig>(text).unwrap();
         let unreached = |text: &str| read(text).resolve(&evaluation).unreached(20);
         assert_eq!(unreached("milestones = [1, 20]"), None);
