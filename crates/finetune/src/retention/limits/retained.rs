@@ -279,9 +279,10 @@ fn too_few(domain: &NamedShard, groups: (usize, usize), is_generated: bool) -> F
     let (dev, test) = groups;
     if is_generated {
         return FinetuneError::Config(format!(
-            "`retention.limits`: of the text that the base generated, {dev} independent groups of documents of the dev split and {test} \
-             of the test split are scored, where a limit needs {FEWEST_GROUPS} of each: documents that repeat each other count as \
-             one. Generate more by `retention.replay.tokens`, with another `seed`, or name text to keep by `retain`"
+            "`retention.limits`: of the text that the base generated, {} of documents in the dev split and {test} in the test split \
+             can be scored, where a limit needs {FEWEST_GROUPS} of each: documents that repeat each other count as \
+             one. Generate more by `retention.replay.tokens`, with another `seed`, or name text to keep by `retain`",
+            counted(dev as u64, "independent group")
         ));
     }
     FinetuneError::Config(format!(

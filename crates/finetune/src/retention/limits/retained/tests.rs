@@ -239,13 +239,14 @@ fn too_few_groups_are_refused_by_their_source() {
     let of_dataset = said(false);
     assert!(
         of_dataset.contains("prepare `law` again")
-            && of_dataset.contains("4 independent groups of the dev"),
+            && of_dataset.contains("4 independent groups in the dev split"),
         "{of_dataset}"
     );
     let generated = said(true);
     assert!(
         generated.contains("`retention.replay.tokens`")
-            && generated.contains("4 independent groups"),
+            && generated
+                .contains("4 independent groups of documents in the dev split and 3 in the test"),
         "{generated}"
     );
     assert!(!generated.contains("prepare"), "{generated}");
