@@ -127,10 +127,11 @@ impl Curve {
                 alpha => format!("the mixture at α = {alpha:.2}"),
             });
         let figures = format!(
-            "it gains {:+.4} bits per byte on {}, and the retained domains rise by {:+.4} on average on the test split",
+            "it gains {:+.4} bits per byte on {}, and the retained domains rise by {:+.4} on average on the test split{}",
             self.gain(&self.points[0].test, &point.test, rule),
             rule.niche,
-            point.test_mean_increase
+            point.test_mean_increase,
+            self.worst(point, rule)
         );
         let limit = rule.limit;
         let text = match (self.within_limit, point.test_mean_increase > limit) {
@@ -144,6 +145,27 @@ impl Curve {
             ),
         };
         text.replace('-', "−")
+    }
+
+    /// Returns the words on the retained domain that rises most on the test split; empty for a single retained domain.
+    /// The limit is for the mean, so that this domain may be beyond it.
+    fn worst(&self, point: &Point, rule: &Rule) -> String {
+        let base = &self.points[0].test;
+        let rises = base.iter().filter(|(name, _)| **name != rule.niche);
+        let rises: Vec<(&String, f64)> = rises
+            .map(|(name, before)| (name, point.test[name] - before))
+            .collect();
+        let worst = rises.iter().max_by(|a, b| a.1.total_cmp(&b.1));
+        match worst {
+            Some((name, rise)) if rises.len() > 1 => {
+                let alone = match *rise > rule.limit {
+                    true => ", which alone is beyond the limit",
+                    false => "",
+                };
+                format!(" ({name} most, by {rise:+.4}{alone})")
+            }
+            _ => String::new(),
+        }
     }
 
     fn gain(&self, before: &BitsPerByte, after: &BitsPerByte, rule: &Rule) -> f64 {
@@ -254,5 +276,28 @@ mod tests {
             );
             assert!(text.contains("chosen, beyond the limit on test"), "{text}");
         }
+    }
+
+    /// Checks that the sentence names the retained domain that rises most, and says if it is beyond the limit of the
+    /// mean.
+    #[test]
+    fn the_worst_domain_is_named() {
+        let said = |code: f64| {
+            let (mut found, rule) = curve(0.02, 0.015);
+            for (point, rise) in found.points.iter_mut().zip([0.0, code, 0.4]) {
+                point.test.insert("code".into(), 3.0 + rise);
+            }
+            found.sentence(&rule)
+        };
+        let beyond = said(0.025);
+        assert!(
+            beyond.contains("on the test split (code most, by +0.0250, which alone is beyond the limit), within the limit of 0.02."),
+            "{beyond}"
+        );
+        let within = said(0.005);
+        assert!(
+            within.contains("on the test split (law most, by +0.0100), within"),
+            "{within}"
+        );
     }
 }
