@@ -47,6 +47,30 @@ fn the_report_has_every_figure() {
         let value = report[key].as_f64().unwrap();
         assert!(value.is_finite() && value > 0.0, "{key}: {value}");
     }
+    // Six operations for each weight of a product, also the 64 · 32 of the output, and for each of 6 layers 6 · 32 for
+    // each of the 256 tokens of a row.
+    let weights = 6 * (4 * 32 * 32 + 3 * 32 * 88) + 64 * 32;
+    let of_token = f64::from(6 * weights + 6 * 6 * 32 * 256);
+    let number = |key: &str| report[key].as_f64().unwrap();
+    let phases = ["data", "forward", "backward", "optimizer"];
+    let phases = phases.map(|phase| number(&format!("{phase}_seconds")));
+    for (found, expected) in [
+        (
+            number("gflops") * 1e9,
+            of_token * number("tokens_per_second"),
+        ),
+        (
+            number("peak_share"),
+            number("gflops") / number("peak_gflops"),
+        ),
+        (number("tokens_per_second") * number("step_seconds"), 512.0),
+        (number("step_seconds"), phases.iter().sum()),
+    ] {
+        assert!(
+            (found / expected - 1.0).abs() < 1e-9,
+            "{found} {expected}: {report}"
+        );
+    }
 }
 
 /// Checks that `recompute = "block"` at least halves the memory of a deep model, as reported on the CPU, and that bf16

@@ -97,19 +97,33 @@ fn every_method_is_measured_without_writing() {
     let at = folder.path();
     crate::limits::prepare(at);
     let before = files(at);
+    // Weights and two moments of 36384 numbers, of two kept checkpoints, the best one and the one being written.
+    let whole = "1.7 MB  at most, for 4 checkpoints of 437 kB\n";
     for (settings, parts) in [
         (
+            // A forward pass takes two operations for each parameter and token, at half of the rate.
             &["retention.replay=self"][..],
-            &["tokens of text from the base"][..],
+            &[
+                "  25000 tokens of text from the base\n",
+                "  4.544e9  floating-point, 2.358e5 per position\n",
+                whole,
+            ][..],
         ),
         (
             // 20 steps of 4 rows of 48 tokens of the niche, and a quarter as much beside them.
             &["retention.replay.share=0.2", "retention.replay.beside=true"],
-            &["            4800"],
+            &["            4800", "  1.132e9  floating-point", whole],
         ),
         (
-            &["retention.ewc.strength=1.0", "retention.l2sp=0.1"],
-            &["Fisher information of 2 domains"],
+            &[
+                "retention.ewc.strength=1.0",
+                "retention.l2sp=0.1",
+                "retention.ewc.tokens=700",
+            ],
+            &[
+                "  Fisher information of 2 domains on 700 tokens each\n",
+                whole,
+            ],
         ),
         (
             &[
@@ -117,14 +131,22 @@ fn every_method_is_measured_without_writing() {
                 "retention.distill.strength=1.0",
                 "retention.distill.cache=top-k",
             ],
-            &["the base's predictions for "],
+            // 0.3 of 20 steps of 4 rows.
+            &["  the base's predictions for 24 rows\n"],
         ),
         (
             &["retention.replay=0.3", "retention.distill.strength=1.0"],
-            &["20 steps"],
+            &["  9.054e8  floating-point"],
         ),
-        (&["method=lora"], &["20 steps"]),
-        (&["control=true"], &["20 steps"]),
+        (
+            // 12288 numbers of the adapter.
+            &["method=lora"],
+            &[
+                "  8.277e8  floating-point",
+                "590 kB  at most, for 4 checkpoints of 147 kB\n",
+            ],
+        ),
+        (&["control=true"], &["            3840\n", whole]),
         (
             &[
                 "retention.limits.default=0.5",
@@ -134,12 +156,23 @@ fn every_method_is_measured_without_writing() {
                 "the search of the limits",
                 "the verdict of the limits",
                 "evaluations",
+                "            5760\n",
+                "2.2 MB  at most, for 5 checkpoints of 437 kB\n",
             ],
         ),
     ] {
+        let is_limited = settings[0].starts_with("retention.limits");
+        let counts = match is_limited {
+            true => ["  20 steps\n", "  22 evaluations\n", "  20 checkpoints\n"],
+            false => ["  20 steps\n", "  3 evaluations\n", "  2 checkpoints\n"],
+        };
         let mut command = finetune(at, "none", settings);
         let mut assert = command.arg("--dry-run").assert().success();
-        for part in parts.iter().chain(&["checkpoints", "disk  "]) {
+        for part in parts
+            .iter()
+            .chain(&counts)
+            .chain(&["checkpoints", "disk  "])
+        {
             assert = assert.stdout(contains(*part));
         }
     }
@@ -158,7 +191,7 @@ fn sweeps_are_measured() {
         at,
         "frontier.toml",
         &format!(
-            "output = \"frontier\"\nseeds = [1, 2]\ninterpolate = [0.5]\n[runs.full]\n[runs.lora]\nmethod = \"lora\"\n\
+            "output = \"frontier\"\nseeds = [1, 2]\nconfirm_seed = 9\ninterpolate = [0.5]\n[runs.full]\n[runs.lora]\nmethod = \"lora\"\n\
              [shared]\ndataset = \"data\"\ndomain = \"asked\"\nretain = \"data\"\n{shared}"
         ),
     );
@@ -176,6 +209,34 @@ fn sweeps_are_measured() {
     ] {
         let text = dry(at, &[kind, &format!("{kind}.toml")]);
         assert_eq!(text.matches("to do, ").count(), runs, "{text}");
+        let names: Vec<String> = match kind {
+            "frontier" => ["full", "lora"]
+                .iter()
+                .flat_map(|method| [1, 2].map(|seed| format!("{method}, seed {seed}")))
+                .collect(),
+            _ => ["asked", "counting", "letters"]
+                .map(|domain| format!("{domain}, seed 1"))
+                .to_vec(),
+        };
+        // 6 steps of 4 rows of 48 tokens.
+        let lines = names
+            .iter()
+            .map(|name| format!("{name:24} {:>12} tokens  to do, ", 1152));
+        let found = text.lines().take(runs);
+        assert!(
+            found
+                .zip(lines)
+                .all(|(line, begin)| line.starts_with(&begin)),
+            "{text}"
+        );
+        // Checkpoints of 436608 bytes, of an adapter 147456: four of each run, and five where an early one is kept.
+        let disk = match kind {
+            "frontier" => "and 4.7 MB of disk\n",
+            _ => "and 6.5 MB of disk\n",
+        };
+        assert!(text.ends_with(disk), "{text}");
+        let fresh = text.contains("a run with the fresh seed, at most");
+        assert_eq!(fresh, kind == "frontier", "{text}");
         assert!(
             text.contains(models) && text.contains("all that is left"),
             "{text}"

@@ -28,7 +28,12 @@ fn evaluated(at: &Path, model: &str, more: &[&str]) -> Value {
 }
 
 fn bits(at: &Path, model: &str, split: &str) -> Bits {
-    let found = evaluated(at, model, &["--split", split]);
+    bits_with(at, model, split, &[])
+}
+
+/// Returns the bits per byte with these flags of scoring.
+fn bits_with(at: &Path, model: &str, split: &str, scoring: &[&str]) -> Bits {
+    let found = evaluated(at, model, &[&["--split", split], scoring].concat());
     let of = |name: &&str| {
         (
             (*name).to_owned(),
@@ -94,22 +99,24 @@ fn mix(at: &Path, run: &str, name: &str, share: &dyn Fn(&str) -> f64) {
 }
 
 /// Checks every field of an interpolation: each point against a model mixed by hand, and the choice by its rule, for
-/// the niche of the run and for a given one.
+/// the niche of the run and for a given one, which is scored with flags.
 #[test]
 fn interpolations_have_the_scores_of_their_mixtures() {
     let folder = prepared();
     let at = folder.path();
     let shares = [0.0, 0.25, 0.6, 1.0];
-    let mut of_shares = Vec::new();
     for share in shares {
-        let name = format!("mixed-{share}");
-        mix(at, "runs/full", &name, &|_| share);
-        of_shares.push(["dev", "test"].map(|split| bits(at, &name, split)));
+        mix(at, "runs/full", &format!("mixed-{share}"), &|_| share);
     }
-    for (niche, limit, more) in [
-        (NICHE, 0.4, &[][..]),
-        ("counting", 0.2, &["--niche", "counting"]),
+    let flags = ["--max-tokens", "900", "--context", "32", "--stride", "16"];
+    for (niche, limit, scoring, more) in [
+        (NICHE, 0.4, &[][..], &[][..]),
+        ("counting", 0.2, &flags, &["--niche", "counting"]),
     ] {
+        let of_shares = shares.map(|share| {
+            let name = format!("mixed-{share}");
+            ["dev", "test"].map(|split| bits_with(at, &name, split, scoring))
+        });
         let output = format!("interpolated-{niche}");
         let limit_text = limit.to_string();
         let arguments = [
@@ -121,7 +128,10 @@ fn interpolations_have_the_scores_of_their_mixtures() {
             "--limit",
             &limit_text,
         ];
-        succeed(at, &[&arguments[..], &["-o", &output], more].concat());
+        succeed(
+            at,
+            &[&arguments[..], &["-o", &output], scoring, more].concat(),
+        );
         let found = read_json(&at.join(&output).join("interpolation.json"));
         assert_eq!(
             (&found["niche"], &found["limit"]),
@@ -159,7 +169,7 @@ fn interpolations_have_the_scores_of_their_mixtures() {
         // The written model is the chosen point.
         assert_bits(
             &points[chosen]["test"],
-            &bits(at, &output, "test"),
+            &bits_with(at, &output, "test", scoring),
             "the written model",
         );
     }

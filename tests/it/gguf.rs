@@ -7,7 +7,7 @@ use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use serde_json::Value;
 
-use crate::support::fixture::{finetune, polymath, prepare, write};
+use crate::support::fixture::{finetune, polymath, prepare, succeed, write};
 
 /// Returns the results by which models are compared: bits per byte on the domain `letters`, and the greedy continuation
 /// of a prompt.
@@ -85,6 +85,22 @@ fn export_and_import_give_the_same_model() {
         "training.steps=2",
     ];
     finetune(at, "tuned", &settings).assert().success();
+
+    // A model of 36224 numbers in matrices, of 4, 2 or 34/32 bytes each.
+    let size = |name: &str| std::fs::metadata(at.join(name)).unwrap().len() as i64;
+    for kind in ["f16", "q8_0"] {
+        let file = format!("{kind}.gguf");
+        export(at, "runs/base", &file, kind).assert().success();
+    }
+    succeed(at, &["export", "runs/base", "--gguf", "usual.gguf"]);
+    assert_eq!(size("base.gguf") - size("f16.gguf"), 2 * 36224);
+    assert_eq!(size("usual.gguf"), size("f16.gguf"));
+    let saved = size("f16.gguf") - size("q8_0.gguf");
+    // Each tensor begins at a multiple of 32 bytes.
+    assert!(
+        (saved - (2 * 36224 - 36224 * 34 / 32)).abs() < 16 * 32,
+        "{saved}"
+    );
 
     export(at, "runs/base", "base.gguf", "f16")
         .assert()

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use predicates::prelude::PredicateBooleanExt;
 use predicates::prelude::predicate::in_iter;
-use predicates::str::contains;
+use predicates::str::{contains, is_match};
 use serde_json::json;
 
 use crate::support::fixture::{files, polymath, write};
@@ -58,9 +58,13 @@ fn configs_of_a_folder_are_accepted_as_they_are() {
         .stderr(contains("notes: 100 documents").and(contains("in 100 files (.md 100)")))
         .stderr(contains("chat: 80 prompts with answers").and(contains("`.png` 1")))
         .stderr(contains("tokens per second, measured"))
-        .stdout(contains(
-            "polymath prepare prepare.toml\n  polymath pretrain pretrain.toml",
-        ));
+        .stdout(
+            is_match(
+                "^Next, after a look at the configs:\n  polymath prepare prepare.toml\n  polymath pretrain pretrain.toml    # about \
+                 a minute\n  polymath finetune finetune.toml    # `--dry-run` says how long\n$",
+            )
+            .unwrap(),
+        );
     let text = |name: &str| std::fs::read_to_string(at.join(name)).unwrap();
     let prepared = text("prepare.toml");
     assert!(
@@ -71,6 +75,24 @@ fn configs_of_a_folder_are_accepted_as_they_are() {
         prepared.contains("\n#heldout_fraction = 0.05\n"),
         "{prepared}"
     );
+    let table = |text: &str| -> toml::Table { text.parse().unwrap() };
+    assert_eq!(
+        table(&prepared),
+        table(
+            "output = \"data/texts\"\n[domains.letters]\npaths = [\"texts/letters\"]\nheldout_groups = 40\n[domains.notes]\n\
+             paths = [\"texts/notes\"]\nheldout_groups = 40\n"
+        )
+    );
+    assert_eq!(
+        table(&text("finetune.toml")),
+        table(
+            "base = \"checkpoints/texts\"\ntexts = [\"texts/chat.jsonl\"]\nrun = \"checkpoints/texts-tuned\"\n\
+             retain = \"data/texts\"\n[retention.limits]\ndefault = 0.02\n"
+        )
+    );
+    let pretrain = table(&text("pretrain.toml"));
+    let places = ["dataset", "run"].map(|key| pretrain[key].as_str());
+    assert_eq!(places, [Some("data/texts"), Some("checkpoints/texts")]);
     for key in [
         "\n#schedule = \"cosine\"",
         "\ntokens = ",
@@ -177,10 +199,12 @@ fn one_config_is_written_where_it_is_asked_for() {
     );
     assert!(text.contains("\nsource = \"self\""), "{text}");
     let config: toml::Table = text.parse().unwrap();
-    assert_eq!(
-        config["retention"]["replay"]["beside"],
-        toml::Value::Boolean(true)
-    );
+    let expected: toml::Table = "base = \"HuggingFaceTB/SmolLM2-135M-Instruct\"\ntexts = [\"texts/chat.jsonl\"]\n\
+         run = \"checkpoints/texts-tuned\"\n[retention.replay]\nsource = \"self\"\nshare = 0.3333333333333333\nbeside = true\n\
+         [retention.distill]\nstrength = 16.0\ntemperature = 1.0\n"
+        .parse()
+        .unwrap();
+    assert_eq!(config, expected);
     std::fs::create_dir(at.join("empty")).unwrap();
     write(at, "pictures/a.png", "\u{89}PNG\0\0");
     for (folder, said) in [

@@ -190,9 +190,10 @@ fn a_removal_leaves_what_is_needed() {
     prune(&[])
         .code(2)
         .stdout(
-            contains("remove  second/runs/kept/step-000003")
-                .and(contains("remove  second/runs/kept/broken-step-000004"))
-                .and(contains("step-000006").and(contains("`checkpoint.milestones`")))
+            is_match(r"(?m)^remove  second/runs/kept/step-000003 .* kB  neither newest nor best$")
+                .unwrap()
+                .and(is_match(r"(?m)^remove  second/runs/kept/broken-step-000004 +2 B  broken, and set aside").unwrap())
+                .and(is_match(r"keep    second/runs/kept/step-000006 .*`checkpoint.milestones`").unwrap())
                 .and(is_match(r"keep    second/runs/kept/step-000018 .*`notes.md`").unwrap())
                 .and(contains("made from a checkpoint below").and(contains("second/runs/kept`")))
                 .and(
@@ -254,8 +255,12 @@ fn a_removal_passes_over_runs_in_use_and_broken_ones() {
         .assert()
         .success()
         .stdout(
-            contains("a process trains it")
-                .and(contains("it is broken"))
+            is_match(r"(?m)^keep    runs/used +a process trains it$")
+                .unwrap()
+                .and(
+                    is_match(r"(?m)^keep    runs/broken +it is broken: .*`optimizer.safetensors`")
+                        .unwrap(),
+                )
                 .and(contains("nothing to remove")),
         );
     assert_eq!([steps(&used), steps(&broken)], before);

@@ -49,7 +49,7 @@ fn levels_and_formats_are_respected() {
         "{text}"
     );
 
-    let arguments = ["--quiet", "--log-format", "json"];
+    let arguments = ["--quiet", "--log-format", "json", "--threads", "2"];
     let lines: Vec<Value> = log(at, Some("polymath=debug"), &arguments)
         .lines()
         .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("no object: {line}")))
@@ -61,6 +61,10 @@ fn levels_and_formats_are_respected() {
             .count()
     };
     assert_eq!(of("DEBUG", "step"), 2);
+    let started = |line: &&Value| line["fields"]["message"] == "started";
+    let started: Vec<&Value> = lines.iter().filter(started).collect();
+    assert_eq!(started.len(), 1, "{started:?}");
+    assert_eq!(started[0]["fields"]["threads"], 2);
     assert_eq!((of("INFO", "evaluation"), of("INFO", "dataset")), (1, 1));
     assert!(
         lines

@@ -46,6 +46,7 @@ mod signals;
 mod support;
 mod sweeps;
 mod tasks;
+mod told;
 mod tune;
 mod vocabulary;
 mod whole_line;

@@ -10,7 +10,7 @@ use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 
 use crate::support::fixture;
-use crate::support::served::{Hub, PRIVATE_TOKEN, Trouble, output};
+use crate::support::served::{COMMIT, Hub, PRIVATE_TOKEN, Trouble, output};
 
 fn export(hub: &Hub, at: &Path, arguments: &[&str]) -> Command {
     let mut command = hub.polymath(at);
@@ -28,6 +28,23 @@ fn names(hub: &Hub, repository: &str) -> Vec<String> {
 
 fn card(hub: &Hub, repository: &str) -> String {
     String::from_utf8(hub.files(repository).unwrap()["README.md"].clone()).unwrap()
+}
+
+/// Returns the list of the files of a checkpoint that `tester/tuned` gets, and of a card of this length.
+fn listed(folder: &Path, gets: &str, card: usize) -> String {
+    let files = [
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ];
+    let size = |name: &str| std::fs::metadata(folder.join(name)).unwrap().len() as f64;
+    let mut text = format!("`tester/tuned` {gets}:\n");
+    for name in files {
+        text += &format!("  {name:32} {:>10.3} MB\n", size(name) / 1e6);
+    }
+    text + &format!("  {:32} {:>10.3} MB\n", "README.md", card as f64 / 1e6)
 }
 
 /// Writes the forgetting report of `runs/tuned` against `runs/base` to the folder `report`.
@@ -59,10 +76,27 @@ fn models_are_pushed_with_a_card() {
     let place = ["runs/tuned", "--push", "tester/tuned", "--report", "report"];
     let more = ["--private", "--license", "mit"];
     let dry = ["--dry-run", "--gguf", "tuned.gguf"];
-    let shown = output(export(&hub, at, &place).args(more).args(dry));
+    let tried = export(&hub, at, &place)
+        .args(more)
+        .args(dry)
+        .assert()
+        .success();
+    let shown = String::from_utf8(tried.get_output().stdout.clone()).unwrap();
     assert_eq!(hub.requests(), 0, "nothing is sent");
     assert!(!at.join("tuned.gguf").exists(), "nothing is written");
-    output(export(&hub, at, &place).args(more));
+    let sent = export(&hub, at, &place).args(more).assert().success();
+    let url = format!("http://hub/tester/tuned/commit/{COMMIT}\n");
+    assert_eq!(String::from_utf8_lossy(&sent.get_output().stdout), url);
+    for (ended, gets) in [(&tried, "would get"), (&sent, "gets")] {
+        let told = String::from_utf8(ended.get_output().stderr.clone()).unwrap();
+        let files = listed(&at.join("runs/tuned/best"), gets, shown.len());
+        let rest = told
+            .strip_prefix(&files)
+            .unwrap_or_else(|| panic!("{told}"));
+        let is_upload =
+            |line: &str| line.starts_with("uploading ") && line.ends_with(" MB to the hub");
+        assert!(rest.lines().all(is_upload), "{rest}");
+    }
     assert!(hub.is_private("tester/tuned"));
     assert_eq!(
         names(&hub, "tester/tuned"),
@@ -113,9 +147,25 @@ fn models_are_pushed_with_a_card() {
         .success()
         .stderr(contains("was left as it is"));
     assert_eq!(card(&hub, "tester/tuned"), readme);
-    output(export(&hub, at, &again).args(["--card", "mine.md", "--with-state"]));
+    let state = [
+        "--card",
+        "mine.md",
+        "--with-state",
+        "--message",
+        "With its state",
+    ];
+    output(export(&hub, at, &again).args(state));
     assert_eq!(card(&hub, "tester/tuned"), "my own words");
-    assert!(names(&hub, "tester/tuned").contains(&"optimizer.safetensors".to_owned()));
+    for file in ["optimizer.safetensors", "state.json"] {
+        assert!(
+            names(&hub, "tester/tuned").contains(&file.to_owned()),
+            "{file}"
+        );
+    }
+    let usual = "A checkpoint, pushed by Polymath";
+    let messages = [usual, usual, "With its state"];
+    let commits = messages.map(|message| ("tester/tuned".to_owned(), message.to_owned()));
+    assert_eq!(hub.commits(), commits);
 
     // Pushing to a new branch creates it and leaves `main` unchanged.
     let branch = [

@@ -229,6 +229,41 @@ fn a_signal_ends_the_server() {
     drop(taken);
 }
 
+/// Checks that as many requests wait as `--queue` says, and that those beyond it are refused at once.
+#[test]
+fn a_full_queue_refuses() {
+    let ask = json!({"prompt": "1 2 3", "temperature": 0, "max_tokens": 40});
+    for (queue, may_refuse) in [("1", true), ("40", false)] {
+        let server = Server::start_with("runs/base", &["--queue", queue]);
+        let round = || -> Vec<(u16, Value)> {
+            std::thread::scope(|scope| {
+                let asked = (0..32).map(|_| scope.spawn(|| server.post("/v1/completions", &ask)));
+                let asked: Vec<_> = asked.collect();
+                asked
+                    .into_iter()
+                    .map(|asked| asked.join().unwrap())
+                    .collect()
+            })
+        };
+        let mut refused = 0;
+        for _ in 0..if may_refuse { 20 } else { 2 } {
+            for (status, body) in round() {
+                if status == 503 {
+                    assert_eq!(body["error"]["code"], "queue_full", "{body}");
+                    assert_eq!(body["error"]["type"], "server_error", "{body}");
+                    refused += 1;
+                } else {
+                    assert_eq!(status, 200, "{body}");
+                }
+            }
+            if refused > 0 {
+                break;
+            }
+        }
+        assert_eq!(refused > 0, may_refuse, "--queue {queue}");
+    }
+}
+
 /// Checks that a model without a chat template serves completions but not chats.
 #[test]
 fn a_model_without_a_template_serves_completions() {

@@ -1,6 +1,7 @@
 //! Tests of `polymath tune`: from a base and text to a model that chats, also after an interruption.
 
 mod configs;
+mod told;
 
 use std::path::Path;
 
@@ -64,21 +65,12 @@ fn two_commands_lead_to_a_chat() {
     let at = folder.path();
     write_base_and_chat(at);
     let arguments = ["small", "chat.jsonl", FEW];
-    tune(at, &arguments)
-        .assert()
-        .success()
-        .stderr(contains("1/5  Base: open `small`.").and(contains("5/5  Files:")))
-        .stdout(contains("chat (niche)").and(contains("polymath chat small-chat small")))
-        .stdout(contains("FROM ./small-chat.gguf").and(contains("has only the niche")));
+    let ended = tune(at, &arguments).assert().success();
+    told::check_full(at, &ended.stdout(contains("chat (niche)")));
     let answer = says(at, "small-chat");
     assert_eq!(answer, says(at, "small-chat/run"));
     // No folder is merged of a full fine-tuning.
     assert!(!at.join("small-chat/model").exists());
-    let modelfile = std::fs::read_to_string(at.join("small-chat/Modelfile")).unwrap();
-    assert!(
-        modelfile.ends_with("FROM ./small-chat.gguf\n"),
-        "{modelfile}"
-    );
     let import = ["import", "small-chat/small-chat.gguf", "-o", "back"];
     polymath(at).args(import).assert().success();
 
@@ -110,12 +102,7 @@ fn a_gguf_file_is_tuned_by_an_adapter() {
     let export = ["export", "small", "--gguf", "base.gguf", "--type", "f32"];
     polymath(at).args(export).assert().success();
     let arguments = ["base.gguf", "chat.jsonl", FEW, "--lora", "-o", "my tune"];
-    tune(at, &arguments)
-        .assert()
-        .success()
-        .stderr(contains("import `base.gguf` into `my tune/base`"))
-        .stdout(contains("polymath chat 'my tune' 'my tune/base'"))
-        .stdout(contains("ollama create my-tune -f 'my tune/Modelfile'"));
+    told::check_adapter(at, &tune(at, &arguments).assert().success());
     assert!(at.join("my tune/model/config.json").is_file());
     assert!(!at.join("my tune/model/adapter_config.json").exists());
     assert_eq!(says(at, "my tune"), says(at, "my tune/run"));
@@ -145,6 +132,8 @@ fn retained_text_sets_a_budget() {
     let texts = [&retain[..], &["--limits", "3"]].concat();
     let ended = tune(at, &texts).assert();
     let ended = ended.stdout(contains("counting").and(contains("letters")));
+    let kept = ", and `raw/counting.jsonl`, `raw/letters.jsonl` to keep";
+    told::check_budget(&ended, "small-chat", kept, "3");
     let verdict = std::fs::read_to_string(at.join("small-chat/run/limits.json")).unwrap();
     let code = ended.get_output().status.code();
     let expected = match (
@@ -163,7 +152,8 @@ fn retained_text_sets_a_budget() {
     assert!(!config.contains("[retention.replay]"), "{config}");
     // A prepared dataset is retained as it is.
     let dataset = ["small", "chat.jsonl", "-o", "other", "--retain", "data"];
-    tune(at, &dataset).assert().code(in_iter([0, 3, 4]));
+    let ended = tune(at, &dataset).assert().code(in_iter([0, 3, 4]));
+    told::check_budget(&ended, "other", "; `data` is to be kept", "0.02");
     let config = std::fs::read_to_string(at.join("other/finetune.toml")).unwrap();
     assert!(config.contains("retain = \"data\"\n"), "{config}");
     assert!(config.contains("default = 0.02\n"), "{config}");
@@ -259,6 +249,13 @@ fn other_requests_and_folders_are_refused() {
     let begun = ["small", "chat.jsonl", FEW, "-o", "begun"];
     tune(at, &begun).assert().success();
     let before = files(&at.join("begun"));
+    let lock = std::fs::File::options()
+        .write(true)
+        .open(at.join("begun/.lock"))
+        .unwrap();
+    lock.lock().unwrap();
+    refused(&begun, "works in `begun`: wait until it is done");
+    drop(lock);
     refused(
         &["small", "chat.jsonl", FEW, "-o", "begun", "--lora"],
         "was started with method = \"full\" and not \"lora\"",

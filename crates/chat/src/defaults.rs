@@ -179,6 +179,50 @@ mod tests {
         assert_eq!(unread, ["`min_p` = 0.1", "`stop_strings` = [\"x\"]"]);
     }
 
+    /// Checks that each setting that is not read is unlisted at the value of `transformers` that has no effect, and
+    /// listed at every other.
+    #[test]
+    fn settings_without_an_effect_are_not_listed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("generation_config.json");
+        let unread = |key: &str, value: &Value| {
+            let text = serde_json::json!({ key: value }).to_string();
+            std::fs::write(&path, text).unwrap();
+            unread_settings(&path).unwrap()
+        };
+        let off = [
+            ("encoder_repetition_penalty", 1.0),
+            ("epsilon_cutoff", 0.0),
+            ("eta_cutoff", 0.0),
+            ("guidance_scale", 1.0),
+            ("min_length", 0.0),
+            ("min_new_tokens", 0.0),
+            ("min_p", 0.0),
+            ("no_repeat_ngram_size", 0.0),
+            ("num_beams", 1.0),
+            ("typical_p", 1.0),
+        ];
+        for (key, off) in off {
+            assert_eq!(unread(key, &off.into()), [""; 0], "{key}");
+            for other in [0.25, 1.0 - off] {
+                assert_eq!(unread(key, &other.into()).len(), 1, "{key}: {other}");
+            }
+        }
+        for key in [
+            "bad_words_ids",
+            "begin_suppress_tokens",
+            "exponential_decay_length_penalty",
+            "forced_eos_token_id",
+            "sequence_bias",
+            "stop_strings",
+            "suppress_tokens",
+        ] {
+            let listed = unread(key, &serde_json::json!([5]));
+            assert_eq!(listed, [format!("`{key}` = [5]")]);
+            assert_eq!(unread(key, &serde_json::json!([])), [""; 0], "{key}");
+        }
+    }
+
     /// Checks that the error for a wrong value names the file and the key.
     #[test]
     fn wrong_values_are_named() {

@@ -199,14 +199,7 @@ impl Observer for TrainingConsole {
     }
 
     fn after_step(&mut self, metrics: &StepMetrics) {
-        let share = metrics.flops_per_second(self.flops_per_token) / self.peak;
-        let line = format!(
-            "loss {:.3}  {:.0} tokens/s  {:.0} % of peak  {} left",
-            metrics.loss,
-            metrics.tokens_per_second,
-            share * 100.0,
-            duration(metrics.seconds_left)
-        );
+        let line = pace(metrics, self.flops_per_token, self.peak);
         if self.draws {
             self.bar.set_position(metrics.step);
             self.bar.set_message(line);
@@ -236,6 +229,19 @@ impl Observer for TrainingConsole {
     fn message(&mut self, text: &str) {
         self.say(text);
     }
+}
+
+/// Returns the line about a step: its loss and throughput, and the time left. The model has `flops_per_token`, and the
+/// machine a peak rate of `peak` FLOP/s.
+fn pace(metrics: &StepMetrics, flops_per_token: f64, peak: f64) -> String {
+    let share = metrics.flops_per_second(flops_per_token) / peak;
+    format!(
+        "loss {:.3}  {:.0} tokens/s  {:.0} % of peak  {} left",
+        metrics.loss,
+        metrics.tokens_per_second,
+        share * 100.0,
+        duration(metrics.seconds_left)
+    )
 }
 
 /// Returns the line that says from which step a run was resumed.
@@ -307,4 +313,50 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template)
         .unwrap_or_else(|_| ProgressStyle::default_bar())
         .progress_chars("━╸ ")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Checks every figure of the line about a step.
+    #[test]
+    fn a_step_is_told() {
+        let mut metrics: StepMetrics = serde_json::from_value(json!({
+            "step": 7, "tokens": 900, "seconds": 11.0, "loss": 2.3456, "learning_rate": 0.5, "gradient_norm": 3.0,
+            "tokens_per_second": 450.0
+        }))
+        .unwrap();
+        metrics.seconds_left = 75.0;
+        assert_eq!(
+            pace(&metrics, 2e6, 3e9),
+            "loss 2.346  450 tokens/s  30 % of peak  1 min 15 s left"
+        );
+        assert_eq!(resumed(7, 30), "resumed after step 7 of 30");
+    }
+
+    /// Checks that an evaluation marks each lowest domain, and names the score that chose the best checkpoint.
+    #[test]
+    fn an_evaluation_is_told() {
+        let mut metrics: EvaluationMetrics = serde_json::from_value(json!({
+            "step": 7, "tokens": 900, "seconds": 11.0, "heldout_bits_per_byte": {"code": 1.25, "law": 2.5}
+        }))
+        .unwrap();
+        metrics.lowest = ["law".to_owned()].into();
+        (metrics.score_name, metrics.score) = ("code".into(), Some(Score::within(1.25)));
+        let bits = "step 7  held-out bits per byte: code 1.250  law 2.500 (best)";
+        assert_eq!(evaluation(&metrics, false), bits);
+        assert_eq!(
+            evaluation(&metrics, true),
+            format!("{bits}; best checkpoint, by code")
+        );
+        (metrics.score_name, metrics.score) = ("mean".into(), Some(Score::within(1.875)));
+        assert_eq!(evaluation(&metrics, false), format!("{bits}  mean 1.875"));
+        assert_eq!(
+            evaluation(&metrics, true),
+            format!("{bits}  mean 1.875 (best); best checkpoint, by mean")
+        );
+    }
 }

@@ -302,6 +302,37 @@ mod tests {
         assert!(told(41) && !told(40));
     }
 
+    /// Checks every sentence about what a config leaves to the program, and the shapes at their smallest number of
+    /// tokens.
+    #[test]
+    fn choices_are_told_whole() {
+        assert_eq!(
+            resolved("", 1_000_000).choices,
+            [
+                "model: 64 wide, 3 layers, since 4000000 tokens are best used by a model of about 200000 parameters (20 tokens \
+                 each; `[model]` sets another shape)",
+                "length: 4000000 tokens, 4.0 passes over the data: the most that still teach like new text, or about an hour's \
+                 work (`training.tokens` sets another)",
+                "rows: 16 of 256 tokens in a step, learning rate 3e-3",
+            ]
+        );
+        for [width, layers, heads] in [[96, 3, 3], [256, 6, 8], [768, 12, 12]] {
+            let fewest = (20 * 12 * width * width * layers) as u64;
+            let shape = chosen_shape(fewest);
+            assert_eq!(
+                [
+                    shape.hidden_size,
+                    shape.num_hidden_layers,
+                    shape.num_attention_heads
+                ],
+                [width, layers, heads]
+            );
+            assert!(chosen_shape(fewest - 1).hidden_size < width);
+        }
+        let rows = [1, 1500 * 256 * 8 + 256 * 1500, 1500 * 256 * 64, u64::MAX];
+        assert_eq!(rows.map(|tokens| chosen_rows(tokens, 256)), [8, 16, 64, 64]);
+    }
+
     /// Checks the rule of the learning rate: 3e-3 up to a width of 128, and beyond it less in proportion to the width.
     #[test]
     fn wider_models_learn_more_slowly() {

@@ -178,4 +178,46 @@ mod tests {
         drop(OutputFolder::new(&root.path().join("dropped")).unwrap());
         assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 1);
     }
+
+    /// Checks that each file that a command of this kind writes, also in an earlier version, is replaced with the rest.
+    #[test]
+    fn every_file_of_a_result_is_replaced() {
+        let root = tempfile::tempdir().unwrap();
+        for (number, name) in [
+            "adapter_config.json",
+            "adapter_model.safetensors",
+            "added_tokens.json",
+            "additional_chat_templates",
+            "base.toml",
+            "chat_template.jinja",
+            "config.json",
+            "generation_config.json",
+            "interpolation.md",
+            "model.safetensors",
+            "reset.html",
+            "reset.json",
+            "reset.md",
+            "revert.html",
+            "revert.json",
+            "revert.md",
+            "special_tokens_map.json",
+            "tokenizer.json",
+            "tokenizer_config.json",
+        ]
+        .iter()
+        .enumerate()
+        {
+            let target = root.path().join(number.to_string());
+            std::fs::create_dir(&target).unwrap();
+            for file in ["interpolation.json", *name] {
+                std::fs::write(target.join(file), "earlier").unwrap();
+            }
+            let output = OutputFolder::again(&target, &["interpolation.json"]).unwrap();
+            std::fs::write(output.path().join("config.json"), "now").unwrap();
+            output.finish().unwrap();
+            let left = std::fs::read_dir(&target).unwrap();
+            let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+            assert_eq!(left, ["config.json"], "{name}");
+        }
+    }
 }

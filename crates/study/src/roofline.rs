@@ -343,6 +343,42 @@ mod tests {
         }
     }
 
+    /// Checks the bytes of every operation by hand, for 12 tokens of width 8, 16 joined heads, sides of 32 and 856
+    /// parameters: with factors of 4 bytes, and of 2 that weights are cast to.
+    #[test]
+    fn bytes_are_those_of_the_operands() {
+        let expected = [
+            ("norms", 2304, 2112),
+            ("weights to factors", 0, 1152),
+            ("gradients to factors", 768, 576),
+            ("products", 4992 + 3456, 3328 + 2240),
+            ("rotary positions", 3072, 1920),
+            ("attention, forward", 1248, 672),
+            ("attention, backward", 2400, 1248),
+            ("norms", 2304, 2112),
+            ("weights to factors", 0, 2304),
+            ("gradients to factors", 768, 576),
+            ("products", 8832 + 5376, 5888 + 3712),
+            ("activations", 8448, 5376),
+            ("embedding", 2176, 2176),
+            ("norms", 1920, 1728),
+            ("weights to factors", 0, 1536),
+            ("products", 8832, 5888),
+            ("cross-entropy", 3072, 2304),
+            ("gradient norm", 3424, 3424),
+            ("AdamW", 23_968, 23_968),
+        ];
+        let found = |precision| -> Vec<(&str, i64)> {
+            let all = work(1, precision).into_iter();
+            all.map(|work| (work.name, work.bytes as i64)).collect()
+        };
+        let wide = expected.map(|(name, bytes, _)| (name, bytes));
+        let narrow = expected.map(|(name, _, bytes)| (name, bytes));
+        assert_eq!(found(Precision::F32), wide);
+        assert_eq!(found(Precision::Tf32), wide);
+        assert_eq!(found(Precision::Bf16), narrow);
+    }
+
     /// Checks the time of work on a GPU: that of its bytes or of its operations, whichever is longer, at the rate of
     /// the number type.
     #[test]

@@ -199,6 +199,13 @@ mod tests {
             remove_checkpoints(run, &[run.join(step)]).unwrap_err();
             assert!(run.join(step).exists());
         }
+        // Nor is any checkpoint of a run that is in use.
+        let lock = std::fs::File::create(run.join(".lock")).unwrap();
+        lock.lock().unwrap();
+        let error = remove_checkpoints(run, &[run.join("step-4")]).unwrap_err();
+        assert!(error.to_string().contains("in use"), "{error}");
+        assert!(run.join("step-4").exists());
+        drop(lock);
         remove_checkpoints(run, &[run.join("step-4")]).unwrap();
         assert!(!run.join("step-4").exists());
     }

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use super::{copy_model, models};
 use crate::support::fixture::{polymath, read_json, succeed, write};
 
-/// Checks that the bundled text begins with the base's begin token where it ends with another, and that `audit.json`
-/// has the digest of the documentation.
+/// Checks that the bundled text begins with the base's begin token where it ends with another, and that
+/// `audit.json` has the digest of the documentation and the settings of the flags.
 #[test]
 fn text_begins_as_the_base_expects() {
     let at = models();
@@ -26,6 +26,8 @@ fn text_begins_as_the_base_expects() {
         "1000",
         "--tokens",
         "2000",
+        "--seed",
+        "7",
         "-o",
         "begun-audit",
     ];
@@ -57,6 +59,9 @@ fn text_begins_as_the_base_expects() {
         ),
         (&json!(2000), &json!(1000.0))
     );
+    let report = &audited["report"];
+    let settings = ["seed", "tolerance", "max_tokens"].map(|key| report["settings"][key].clone());
+    assert_eq!(settings, [json!(7), json!(1000.0), json!(2000)]);
 }
 
 /// Checks that a GGUF file of another content is another model, though its name and the audit's folder are the same,

@@ -26,6 +26,16 @@ fn failed_downloads_are_explained() {
         &mut generate("tester/absent"),
         "there is no folder `tester/absent` here, and",
     );
+    refused(
+        &mut generate("tester/absent"),
+        "log in with `hf auth login`",
+    );
+    refused(
+        generate("tester/absent").env("HF_TOKEN", PRIVATE_TOKEN),
+        "check the name; a private one needs `HF_TOKEN`",
+    );
+    hub.trouble("tester/gemma/tree", Trouble::Status("403 Forbidden"), 1);
+    refused(&mut generate("tester/gemma"), "ask for access on its page");
     refused(&mut generate("tester/pickled"), "safe_serialization=True");
     refused(&mut generate("tester/gemma"), "`model_type` = `gemma`");
     let fetched = hub.downloads().join(" ");

@@ -107,3 +107,21 @@ fn flags_of_a_conversation_have_their_effect() {
         .code(2)
         .stderr(contains("`--system`"));
 }
+
+/// Checks that a conversation beyond the context goes on without its first turns, and says how many messages are left
+/// out each time that there are more.
+#[test]
+fn long_conversations_leave_out_their_beginning() {
+    let greedy = ["chat", "chatty", "--temperature", "0", "--max-tokens", "6"];
+    let (said, noted) = told(&greedy, &"1 2 3\n4 5 6\n7 8 9\n".repeat(2));
+    assert!(said.lines().count() >= 6, "{said:?}");
+    let lines = noted
+        .lines()
+        .filter(|line| line.contains("messages no more"));
+    let left_out = |count: usize| {
+        format!(
+            "the context is full: the model reads the first {count} messages no more; `/reset` begins a new conversation"
+        )
+    };
+    assert_eq!(lines.collect::<Vec<_>>(), [left_out(2), left_out(4)]);
+}

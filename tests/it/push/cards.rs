@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::fixture::{finetune, polymath, prepare, read_json, succeed};
+use crate::support::fixture::{finetune, polymath, prepare, read_json, records, succeed};
 
 /// Checks every line of the card of a fine-tuning: the front matter, the run, its data, the report, the commands and
 /// the config.
@@ -166,4 +166,111 @@ fn a_card_tells_the_whole_run() {
              Made with Polymath 0\\.1.0, which gives bit-identical results for the same configuration, data and machine.\n"
         )
     );
+}
+
+/// Checks the description, the shares of the training text and the scores of the cards of a pretraining and of an
+/// adapter, without a report, against manifest and metrics.
+#[test]
+fn cards_without_a_report_have_the_scores_of_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    prepare(at);
+    let lora = ["method=lora", "lora.rank=2", "training.steps=10"];
+    finetune(at, "lora", &lora).assert().success();
+    let manifest = read_json(&at.join("data/dataset.json"));
+    let count = |name: &str, key: &str| {
+        let value = &manifest["domains"][name]["train"][key];
+        value.as_f64().unwrap()
+    };
+    let trained = count("counting", "tokens") + count("letters", "tokens");
+    let share = |name: &str| {
+        let share = count(name, "tokens") / trained * 100.0;
+        format!("{share:.1} % of the training tokens")
+    };
+    let of_base = [
+        ("asked", "not trained on".to_owned()),
+        ("counting", share("counting")),
+        ("letters", share("letters")),
+    ];
+    let of_adapter = [
+        ("asked", "niche"),
+        ("counting", "retained"),
+        ("letters", "retained"),
+    ];
+    let of_adapter = of_adapter.map(|(name, role)| (name, role.to_owned()));
+    let shape = "36 thousand parameters: 2 layers of width 32, 4 query and 4 key/value heads, a vocabulary of 300 tokens, a \
+                 context of 48.";
+    // In 2 layers, two matrices of rank 2 beside each of the 3 projections between 32 and 96.
+    let adapter = 2 * 2 * 3 * (32 + 96);
+    let described = format!(
+        "A LoRA adapter of rank 2 ({adapter} parameters) for `runs/base/step-000030`, a language model of {shape} It was trained \
+         on *asked*."
+    );
+    for (run, steps, described, roles, class) in [
+        (
+            "base",
+            30,
+            format!("A language model of {shape}"),
+            of_base,
+            "AutoModelForCausalLM",
+        ),
+        (
+            "lora",
+            10,
+            described,
+            of_adapter,
+            "AutoPeftModelForCausalLM",
+        ),
+    ] {
+        let file = format!("{run}.md");
+        succeed(at, &["export", &format!("runs/{run}"), "--card", &file]);
+        let card = std::fs::read_to_string(at.join(file)).unwrap();
+        let rows: String = roles
+            .iter()
+            .map(|(name, role)| {
+                let tokens = match count(name, "tokens") {
+                    few if few < 1e4 => few.to_string(),
+                    many => format!("{:.0} thousand", many / 1e3),
+                };
+                format!(
+                    "| {name} | {role} | {:.0} kB | {tokens} | {} documents |\n",
+                    count(name, "bytes") / 1e3,
+                    manifest["domains"][*name]["heldout"]["documents"]
+                )
+            })
+            .collect();
+        let last = records(&at.join("runs").join(run)).pop().unwrap();
+        let scores: String = roles
+            .iter()
+            .map(|(name, _)| {
+                let bits = last["heldout_bits_per_byte"][*name].as_f64().unwrap();
+                format!("| {name} | {bits:.3} |\n")
+            })
+            .collect();
+        let state = read_json(&at.join("runs").join(run).join("best/state.json"));
+        let seconds = state["seconds"].as_f64().unwrap();
+        let (_, text) = card.split_once("---\n\n").unwrap();
+        let (text, usage) = text.split_once("\n## Usage\n").unwrap();
+        assert_eq!(
+            text,
+            format!(
+                "# {run}\n\n{described}\n\n## Training data\n\nThis checkpoint was saved at step {steps}, after {} tokens and \
+                 {seconds:.0} s of training, with seed 1.\n\n| domain | | training text | tokens | held-out |\n\
+                 |---|---|--:|--:|--:|\n{rows}\n## Scores\n\nBits per byte on held-out documents when the checkpoint was saved on \
+                 at most 500 held-out tokens per domain. Lower is better.\n\n| domain | bits per byte |\n|---|--:|\n{scores}",
+                steps * 4 * 48
+            )
+        );
+        let load = format!("model = {class}.from_pretrained(\"runs/{run}/best\")\n");
+        assert!(usage.contains(&load), "{usage}");
+        let library = if run == "lora" {
+            "peft"
+        } else {
+            "transformers"
+        };
+        assert!(
+            card.contains(&format!("\nlibrary_name: {library}\n")),
+            "{card}"
+        );
+    }
 }

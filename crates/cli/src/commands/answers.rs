@@ -99,3 +99,33 @@ pub fn speed(answer: &Answer) -> String {
         answer.reading.as_secs_f64()
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Checks the line about the speed of an answer: cached tokens are not read, and the first token is not timed.
+    #[test]
+    fn the_speed_of_an_answer_is_told() {
+        let mut answer = Answer {
+            text: "abc".into(),
+            end: End::MaxTokens,
+            prompt_tokens: 12,
+            reused_tokens: 5,
+            tokens: 7,
+            reading: Duration::from_millis(1250),
+            writing: Duration::from_secs(2),
+        };
+        assert_eq!(
+            speed(&answer),
+            "prompt: 7 tokens in 1.25 s (5 more were in the cache); answer: 7 tokens, 3.0 tokens/s"
+        );
+        (answer.reused_tokens, answer.tokens) = (0, 1);
+        assert_eq!(
+            speed(&answer),
+            "prompt: 12 tokens in 1.25 s; answer: 1 tokens"
+        );
+    }
+}

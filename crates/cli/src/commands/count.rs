@@ -228,4 +228,102 @@ mod tests {
         let units = [Precision::F32, Precision::Tf32, Precision::Bf16].map(unit);
         assert_eq!(units, [Unit::F32, Unit::Tf32, Unit::Bf16]);
     }
+
+    /// Returns a step of 1000 tokens: a copy of 4.078 GB and products of 3.12 TFLOP that access and move fewer bytes.
+    fn step() -> Step {
+        let count =
+            |name: &str, launches, [accessed, moved, multiply_adds]: [u64; 3]| KernelCount {
+                name: name.to_owned(),
+                launches,
+                accessed,
+                moved,
+                multiply_adds,
+                unit: Unit::Bf16,
+            };
+        let least = |bytes, flops| LeastWork {
+            name: "work",
+            bytes,
+            flops,
+        };
+        Step {
+            counts: vec![
+                count("products", 3, [7_000_000, 5_000_000, 1_560_000_000_000]),
+                count("copy", 2, [6_000_000_000, 4_078_000_000, 0]),
+            ],
+            least: vec![least(1e9, 3.12e11), least(1.039e9, 0.0)],
+            unit: Unit::Bf16,
+            tokens: 1000.0,
+        }
+    }
+
+    /// Checks the figures of the JSON by hand, for an A100 of 2.039 TB/s and 312 TFLOP/s: 10 ms and 2 ms of kernels,
+    /// and at least 1 ms and 0.51 ms.
+    #[test]
+    fn the_json_adds_up_the_kernels() {
+        let found = step().json();
+        let near = |value: &serde_json::Value, expected: f64| {
+            let found = value.as_f64().unwrap();
+            assert!((found / expected - 1.0).abs() < 1e-9, "{found} {expected}");
+        };
+        for (key, expected) in [
+            ("launches", 5.0),
+            ("accessed_bytes", 6.007e9),
+            ("moved_bytes", 4.083e9),
+            ("flops", 3.12e12),
+            ("roofline_bytes", 2.039e9),
+            ("roofline_flops", 3.12e11),
+            ("bytes_of_roofline", 4.083 / 2.039),
+        ] {
+            near(&found[key], expected);
+        }
+        let kernel = serde_json::json!({
+            "name": "products", "launches": 3, "accessed_bytes": 7_000_000, "moved_bytes": 5_000_000, "flops": 3.12e12
+        });
+        assert_eq!(found["kernels"][0], kernel);
+        let gpu = &found["forecast"][0];
+        assert_eq!(gpu["gpu"], "A100 80 GB SXM");
+        near(&gpu["step_seconds"], 0.012);
+        near(&gpu["tokens_per_second"], 1000.0 / 0.012);
+        near(&gpu["roofline_step_seconds"], 1e-3 + 1.039 / 2039.0);
+    }
+
+    /// Checks every row of the table by hand: the kernels by the bytes that they move, their sum, and the GPUs.
+    #[test]
+    fn the_table_lists_the_kernels_by_their_bytes() {
+        let config: polymath_pretrain::PretrainConfig = toml::from_str(
+            "dataset = \"d\"\nrun = \"r\"\n[model]\nhidden_size = 8\nnum_hidden_layers = 3\nnum_attention_heads = 1",
+        )
+        .unwrap();
+        let facts = polymath_pretrain::DatasetFacts {
+            vocab_size: 50,
+            ends: polymath_model::EndTokens { begin: 0, end: 0 },
+            epoch_tokens: 100,
+            padding: 0.0,
+        };
+        let resolved = config.resolve(&facts).unwrap();
+        let table = step().table(resolved.architecture());
+        let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        let lines: Vec<String> = table
+            .lines()
+            .map(words)
+            .filter(|line| !line.is_empty())
+            .collect();
+        let head = "3 layers of 8, 1000 tokens a step; forecast: nothing ran on a GPU";
+        assert_eq!(
+            lines[..9],
+            [
+                head,
+                "launches accessed GB moved GB TFLOP",
+                "copy 2 6.000 4.078 0.000",
+                "products 3 0.007 0.005 3.120",
+                "whole step 5 6.007 4.083 3.120",
+                "roofline: each operand once 2.039 0.312",
+                "bytes moved: 2.00 of the roofline's",
+                "forecast ms a step tokens/s roofline, ms",
+                "A100 80 GB SXM 12.00 83333 1.51",
+            ]
+        );
+        // H100: 4.078 / 3.35 ms and 3.12 / 989.4 s; at least 0.315 and 0.310 ms.
+        assert_eq!(lines[9], "H100 SXM 4.37 228794 0.63");
+    }
 }

@@ -94,3 +94,88 @@ fn times(cost: &Cost) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use polymath_model::EndTokens;
+    use polymath_pretrain::{DatasetFacts, PretrainConfig};
+
+    use super::*;
+
+    /// Returns the plan of a run with made-up sizes.
+    fn plan() -> Plan {
+        let config: PretrainConfig = toml::from_str(
+            "dataset = \"d\"\nrun = \"r\"\n[model]\nhidden_size = 8\nnum_hidden_layers = 1\nnum_attention_heads = 1\n\
+             [training]\nsteps = 3\nbatch_size = 2\nsequence_length = 5",
+        )
+        .unwrap();
+        let facts = DatasetFacts {
+            vocab_size: 50,
+            ends: EndTokens { begin: 0, end: 0 },
+            epoch_tokens: 100,
+            padding: 0.0,
+        };
+        let resolved = config.resolve(&facts).unwrap();
+        let mut plan = Plan::new(resolved.architecture(), &resolved.training, 0.0, &|_| true);
+        (plan.parameters, plan.trainable_parameters) = (7000, 5000);
+        (plan.steps, plan.tokens, plan.positions) = (30, 900, 1000);
+        (plan.flops_per_token, plan.preparation_flops) = (2e6, 5e8);
+        (plan.state_bytes, plan.activation_bytes) = (11_900_000, 22_000_000);
+        plan.retention_bytes = 33_000_000;
+        plan
+    }
+
+    /// Checks every line about the sizes of a run but that of the program's own memory.
+    #[test]
+    fn the_sizes_of_a_run_are_told() {
+        let disk = DiskPlan {
+            run: "r".into(),
+            checkpoint_bytes: 2_000_000,
+            checkpoints: 5,
+            stored_bytes: 1_000_000,
+        };
+        let told = |plan: &Plan, available| -> Vec<String> {
+            let text = sizes(plan, &disk, available);
+            let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+            let lines = text.lines().map(words);
+            lines
+                .filter(|line| !line.contains("MB of the program"))
+                .collect()
+        };
+        let mut plan = plan();
+        assert_eq!(
+            told(&plan, Some(44_000_000)),
+            [
+                "parameters 7000 (5000 of them trained)",
+                "steps 30",
+                "tokens 900 and 10.0 % of all positions are padding",
+                "operations 2.500e9 floating-point, 2.000e6 per position",
+                "memory 11 MB of parameters, gradients and moments",
+                "22 MB of activations and scratch memory, estimated",
+                "33 MB for retention: copies of the base and the like",
+                "44 MB available",
+                "disk 9.0 MB at most, for 5 checkpoints of 2.0 MB",
+            ]
+        );
+        (plan.positions, plan.retention_bytes) = (900, 0);
+        let lines = told(&plan, None);
+        assert_eq!(lines[2], "tokens 900");
+        let memory = lines.iter().filter(|line| line.contains(" MB "));
+        assert_eq!(memory.count(), 3, "{lines:?}");
+    }
+
+    /// Checks that the time of a run is the sum of its parts.
+    #[test]
+    fn the_time_of_a_run_is_told_by_its_parts() {
+        let mut cost = Cost::default();
+        cost.add("30 steps", 30, 2.5);
+        cost.add("2 evaluations", 2, 20.0);
+        let text = times(&cost);
+        let lines: Vec<&str> = text.lines().map(str::trim).collect();
+        assert!(
+            lines[0].starts_with("time ") && lines[0].contains(" 1 min 55 s  measured"),
+            "{text}"
+        );
+        assert_eq!(lines[1..], ["1 min 15 s  30 steps", "40 s  2 evaluations"]);
+    }
+}

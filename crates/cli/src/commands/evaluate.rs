@@ -142,3 +142,81 @@ impl arguments::Scoring {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use polymath_eval::{DocumentScore, DomainScores};
+
+    use super::*;
+
+    /// Returns the scores of two domains: `law` with 48 bits in 16 tokens of 32 bytes, and `code` with 20 bits in 5
+    /// tokens of 10 bytes.
+    fn scores() -> ModelScores {
+        let document = |bits: f64, tokens, bytes| DocumentScore {
+            nats: bits * std::f64::consts::LN_2,
+            tokens,
+            bytes,
+        };
+        let domain = |documents: &[DocumentScore]| DomainScores {
+            documents: documents.to_vec(),
+            ..DomainScores::default()
+        };
+        let law = domain(&[document(30.0, 10, 24), document(18.0, 6, 8)]);
+        let code = domain(&[document(20.0, 5, 10)]);
+        let right = vec![true, false, true, false, true];
+        ModelScores {
+            domains: [("law".to_owned(), law), ("code".to_owned(), code)].into(),
+            questions: [("law".to_owned(), right)].into(),
+            ..ModelScores::default()
+        }
+    }
+
+    /// Checks every column of the table, against values computed by hand.
+    #[test]
+    fn the_table_has_the_figures_of_its_columns() {
+        let table = domains_table(&scores());
+        let lines: Vec<String> = table
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+            .collect();
+        assert_eq!(
+            lines,
+            [
+                "domain bits per byte perplexity documents bytes questions",
+                "code 2.0000 16.000 1 10",
+                "law 1.5000 8.000 2 32 60.0 %",
+            ]
+        );
+    }
+
+    /// Checks every key of the JSON, against values computed by hand.
+    #[test]
+    fn the_json_has_the_figures_of_its_keys() {
+        let found = json(&scores());
+        let code = [
+            ("bits_per_byte", 2.0),
+            ("perplexity", 16.0),
+            ("documents", 1.0),
+            ("tokens", 5.0),
+            ("bytes", 10.0),
+        ];
+        let law = [
+            ("bits_per_byte", 1.5),
+            ("perplexity", 8.0),
+            ("documents", 2.0),
+            ("tokens", 16.0),
+            ("bytes", 32.0),
+            ("accuracy", 0.6),
+            ("questions", 5.0),
+        ];
+        for (name, expected) in [("code", &code[..]), ("law", &law)] {
+            let domain = found["domains"][name].as_object().unwrap();
+            assert_eq!(domain.len(), expected.len(), "{domain:?}");
+            for (key, value) in expected {
+                let found = domain[*key].as_f64().unwrap();
+                assert!((found - value).abs() < 1e-12, "{name}, {key}: {found}");
+            }
+        }
+        assert_eq!(found.as_object().unwrap().len(), 1, "{found}");
+    }
+}

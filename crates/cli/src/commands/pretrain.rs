@@ -191,3 +191,47 @@ pub fn conclude(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use polymath_model::EndTokens;
+    use polymath_pretrain::DatasetFacts;
+
+    use super::*;
+
+    /// Checks every figure of the sentence about a run. The program's own memory is little beside that of the plan.
+    #[test]
+    fn a_run_is_told_before_it_begins() {
+        let config: PretrainConfig = toml::from_str(
+            "dataset = \"d\"\nrun = \"r\"\n[model]\nhidden_size = 8\nnum_hidden_layers = 1\nnum_attention_heads = 1\n\
+             [training]\nsteps = 3\nbatch_size = 2\nsequence_length = 5",
+        )
+        .unwrap();
+        let facts = DatasetFacts {
+            vocab_size: 50,
+            ends: EndTokens { begin: 0, end: 0 },
+            epoch_tokens: 100,
+            padding: 0.0,
+        };
+        let resolved = config.resolve(&facts).unwrap();
+        let mut plan = Plan::new(resolved.architecture(), &resolved.training, 0.0, &|_| true);
+        (plan.parameters, plan.trainable_parameters, plan.steps) = (7000, 5000, 30);
+        (plan.state_bytes, plan.activation_bytes) = (1_000_000_000_000, 20_000_000_000_000);
+        plan.retention_bytes = 300_000_000_000_000;
+        let told = |plan: &Plan| summary(Path::new("runs/a"), plan, &resolved.training);
+        let said = told(&plan);
+        let (before, memory) = said.split_once("; about ").unwrap();
+        assert_eq!(
+            before,
+            "runs/a: 7000 parameters, 5000 of them trained; 30 steps of 2 rows of 5 tokens"
+        );
+        let megabytes = memory.strip_suffix(" MB of memory").unwrap();
+        let megabytes: u64 = megabytes.parse().unwrap();
+        assert!(
+            (321_000_001..321_100_000).contains(&megabytes),
+            "{megabytes}"
+        );
+        plan.parts = 4;
+        assert!(told(&plan).contains(" rows of 5 tokens, in 4 parts; about "));
+    }
+}

@@ -209,3 +209,177 @@ fn date(time: SystemTime) -> String {
     let text = humantime::format_rfc3339_seconds(time).to_string();
     text[..16].replace('T', " ")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use polymath_study::runs::{Removal, Skipped};
+
+    use super::*;
+
+    fn run(folder: &str, condition: RunCondition) -> Run {
+        Run {
+            folder: folder.into(),
+            kind: "pretrain".into(),
+            condition,
+            broken_checkpoints: Vec::new(),
+            bytes: 7,
+            date: None,
+            base: None,
+            niche: None,
+            earlier_niches: Vec::new(),
+            last_score: None,
+        }
+    }
+
+    /// Returns the second fine-tuning of a chain, which was interrupted on 2026-03-04 at 05:06:07.
+    fn tuned() -> Run {
+        Run {
+            kind: "lora".into(),
+            broken_checkpoints: vec!["`c/step-000003`: was cut off".into()],
+            bytes: 2_345_678,
+            date: Some(UNIX_EPOCH + Duration::from_secs(1_772_600_767)),
+            base: Some("base/best".into()),
+            niche: Some("asked".into()),
+            earlier_niches: vec!["law".into(), "code".into()],
+            last_score: Some(LastScore {
+                step: 14,
+                name: "asked".into(),
+                bits_per_byte: 0.512_36,
+            }),
+            ..run(
+                "c",
+                RunCondition::Interrupted {
+                    step: 15,
+                    of: Some(20),
+                },
+            )
+        }
+    }
+
+    /// Checks every cell of the list for each state of a run, and the reasons below the list.
+    #[test]
+    fn every_state_is_listed() {
+        let step = 6;
+        let running = |of, process| RunCondition::Running { step, of, process };
+        let message = |text: &str| text.to_owned();
+        let found = [
+            run("a", RunCondition::Finished { step }),
+            run("b", RunCondition::Unjudged { step }),
+            tuned(),
+            run("d", running(Some(9), Some(42))),
+            run("e", running(None, None)),
+            run("f", RunCondition::Interrupted { step, of: None }),
+            run("g", RunCondition::NotBegun),
+            run(
+                "h",
+                RunCondition::Diverged {
+                    message: message("the loss is NaN"),
+                },
+            ),
+            run(
+                "i",
+                RunCondition::Broken {
+                    message: message("a file is gone"),
+                },
+            ),
+        ];
+        let table = table(&found);
+        let lines: Vec<Vec<&str>> = table
+            .lines()
+            .map(|line| {
+                line.split("  ")
+                    .map(str::trim)
+                    .filter(|cell| !cell.is_empty())
+            })
+            .map(Iterator::collect)
+            .collect();
+        let rest = ["7 B", "–", "pretrain", "–"];
+        let row = |folder, state| [&[folder, state][..], &rest].concat();
+        let of_tuned = "base/best → law → code → asked (lora)";
+        let expected = [
+            vec!["run", "state", "size", "date (UTC)", "from", "held-out"],
+            row("a", "finished, 6 steps"),
+            row("b", "6 steps, limits not judged"),
+            vec![
+                "c",
+                "interrupted, step 15 of 20, 1 checkpoint broken",
+                "2.3 MB",
+                "2026-03-04 05:06",
+                of_tuned,
+                "asked 0.5124",
+            ],
+            row("d", "running, saved at step 6 of 9 (process 42)"),
+            row("e", "running, saved at step 6"),
+            row("f", "interrupted, step 6"),
+            row("g", "no checkpoint"),
+            row("h", "diverged"),
+            row("i", "broken"),
+            vec!["c: `c/step-000003`: was cut off"],
+            vec!["h: the loss is NaN"],
+            vec!["i: a file is gone"],
+        ];
+        assert_eq!(lines, expected, "{table}");
+        let starts = |line: &str, cell: &str| line.find(cell).map(|at| line[..at].chars().count());
+        let [head, second] = [0, 3].map(|at| table.lines().nth(at).unwrap());
+        assert_eq!(starts(head, "size"), starts(second, "2.3 MB"), "{table}");
+    }
+
+    /// Checks every key of the JSON of a run.
+    #[test]
+    fn the_json_has_the_facts_of_a_run() {
+        assert_eq!(
+            as_json(&[tuned()]),
+            serde_json::json!([{
+                "folder": "c", "kind": "lora", "state": "interrupted", "step": 15, "of": 20,
+                "broken_checkpoints": ["`c/step-000003`: was cut off"], "bytes": 2_345_678, "base": "base/best", "niche": "asked",
+                "earlier_niches": ["law", "code"], "last_score": {"step": 14, "name": "asked", "bits_per_byte": 0.512_36},
+                "date": "2026-03-04 05:06"
+            }])
+        );
+    }
+
+    /// Checks the list of a removal: what goes and why, what stays and why, and where runs were searched for.
+    #[test]
+    fn a_removal_is_listed_whole() {
+        let removal = |path: &str, bytes, why| Removal {
+            run: "r".into(),
+            path: path.into(),
+            bytes,
+            why,
+        };
+        let mut plan = PrunePlan {
+            removals: vec![
+                removal("r/one", 1_500_000, "old"),
+                removal("r/two", 20, "torn"),
+            ],
+            kept: vec![Skipped {
+                path: "r/three".into(),
+                why: "needed".into(),
+            }],
+            searched: vec![".".into(), "other".into()],
+        };
+        let lines = |plan: &PrunePlan| -> Vec<String> {
+            let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+            list(plan).lines().map(words).collect()
+        };
+        let searched = "searched for runs and models that were made from a checkpoint below `.`, `other`; give other folders \
+                        to search there too";
+        assert_eq!(
+            lines(&plan),
+            [
+                "remove r/one 1.5 MB old",
+                "remove r/two 20 B torn",
+                "keep r/three needed",
+                searched
+            ]
+        );
+        assert_eq!(plan.bytes(), 1_500_020);
+        plan.removals.clear();
+        assert_eq!(
+            lines(&plan),
+            ["keep r/three needed", "nothing to remove", searched]
+        );
+    }
+}

@@ -114,3 +114,108 @@ impl ItemsFile {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use polymath_data::Task;
+    use polymath_eval::TaskScores;
+
+    use super::*;
+
+    /// Returns the scores of a task of 16 items, of which 12 are right, 4 by length, and 2 are cut, and of a cloze
+    /// task.
+    fn scores() -> ModelScores {
+        let item = |number: usize, cloze: bool| ItemScore {
+            line: 3 + number as u64,
+            answer: 1,
+            log_likelihoods: vec![-1.5, -0.5],
+            greedy: vec![false, true],
+            choice: usize::from(number < 12),
+            choice_normalized: (!cloze).then_some(usize::from(number < 4)),
+            right: number < 12,
+            right_normalized: (!cloze).then_some(number < 4),
+            tokens_cut: [0, 7, 0, 2].get(number).copied().unwrap_or(0),
+        };
+        let task = |name: &str, items: usize, cloze: bool| {
+            let task = Task {
+                name: name.to_owned(),
+                path: name.into(),
+                items: Vec::new(),
+            };
+            let items = (0..items).map(|number| item(number, cloze)).collect();
+            let task = Arc::new(task);
+            (name.to_owned(), TaskScores { task, items })
+        };
+        ModelScores {
+            tasks: [task("sums", 16, false), task("cloze", 20, true)].into(),
+            ..ModelScores::default()
+        }
+    }
+
+    /// Checks every column of the table: each share with its own interval.
+    #[test]
+    fn the_table_has_the_figures_of_its_columns() {
+        let scores = scores();
+        let ends = |figure: Figure| {
+            let [low, high] = figure.interval.unwrap().map(|end| end * 100.0);
+            format!("[{low:.1}, {high:.1}]")
+        };
+        let sums = &scores.tasks["sums"];
+        let by_length = ends(sums.normalized_accuracy().unwrap());
+        let of_cloze = ends(scores.tasks["cloze"].accuracy());
+        let expected = [
+            "task items cut acc acc_norm".to_owned(),
+            format!("cloze 20 2 60.0 % {of_cloze} –"),
+            format!(
+                "sums 16 2 75.0 % {} 25.0 % {by_length}",
+                ends(sums.accuracy())
+            ),
+        ];
+        let table = table(&scores);
+        let lines: Vec<String> = table
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+            .collect();
+        assert_eq!(lines, expected);
+    }
+
+    /// Checks every key of the JSON and of the file of items.
+    #[test]
+    fn the_json_has_the_figures_of_its_keys() {
+        let scores = scores();
+        let found = json(&scores);
+        assert_eq!(found["sums"]["acc"]["value"], 0.75);
+        assert_eq!(found["sums"]["acc_norm"]["value"], 0.25);
+        assert_eq!(found["cloze"]["acc"]["value"], 0.6);
+        for (task, acc_norm) in [("sums", false), ("cloze", true)] {
+            let found = found[task].as_object().unwrap();
+            let keys: Vec<&str> = found.keys().map(String::as_str).collect();
+            assert_eq!(keys, ["acc", "acc_norm", "items", "items_cut"]);
+            assert_eq!(found["acc_norm"].is_null(), acc_norm);
+            let counts = [&found["items"], &found["items_cut"]].map(|count| count.as_u64());
+            let items = if task == "sums" { 16 } else { 20 };
+            assert_eq!(counts, [Some(items), Some(2)]);
+        }
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("items.jsonl");
+        ItemsFile::check(&path).unwrap().write(&scores).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let lines: Vec<serde_json::Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(lines.len(), 36);
+        assert_eq!(
+            lines[25],
+            serde_json::json!({
+                "task": "sums", "line": 8, "answer": 1, "log_likelihoods": [-1.5, -0.5], "greedy": [false, true], "choice": 1,
+                "choice_normalized": 0, "right": true, "right_normalized": false, "tokens_cut": 0
+            })
+        );
+        assert!(lines[0]["choice_normalized"].is_null(), "{}", lines[0]);
+        assert!(ItemsFile::check(&path).is_err());
+    }
+}

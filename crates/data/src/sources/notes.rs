@@ -323,23 +323,4 @@ fn add(counts: &mut BTreeMap<String, u64>, name: &str, number: u64) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Checks that names are listed with their counts, up to the maximum number.
-    #[test]
-    fn names_are_counted() {
-        let mut notes = RecordNotes::default();
-        assert!(notes.is_empty() && notes.lines().is_empty());
-        for number in 0..100 {
-            count(&mut notes.unused_keys, &format!("key{number}"));
-            count(&mut notes.renamed_roles, "gpt");
-        }
-        assert_eq!(notes.unused_keys.len(), MOST_NAMES + 1);
-        assert_eq!(notes.unused_keys[OTHERS], 36);
-        assert_eq!(
-            notes.lines()[1],
-            "roles read as another: `gpt` as `assistant` 100"
-        );
-    }
-}
+mod tests;

@@ -107,11 +107,20 @@ fn conversations_are_rendered_by_the_template() {
     assert_eq!(count, 8);
 }
 
-/// Checks that a conversation that is too long loses whole turns, and that these are counted.
+/// Checks that a conversation that is too long loses whole turns, that one of which no turn fits is dropped, and that
+/// both are counted.
 #[test]
 fn long_conversations_lose_whole_turns() {
     let (mut desk, path) = desk();
-    desk.file("chat.jsonl", conversations(20, 4));
+    let endless = |answer: &str| {
+        let question = "q ".repeat(200);
+        let messages = [("user", &*question), ("assistant", answer)];
+        let messages =
+            messages.map(|(role, content)| serde_json::json!({"role": role, "content": content}));
+        serde_json::json!({ "messages": messages }).to_string() + "\n"
+    };
+    let talks = conversations(20, 4) + &endless("first") + &endless("second");
+    desk.file("chat.jsonl", talks);
     desk.domain("chat", &["chat.jsonl"]).longest_conversation = Some(120);
     let dataset = desk.prepare().unwrap();
     let stored = stored(&dataset, &Tokenizer::from_file(path).unwrap());
@@ -122,7 +131,9 @@ fn long_conversations_lose_whole_turns() {
     let manifest = &dataset.manifest().domains["chat"];
     let dropped = manifest.train.turns_dropped + manifest.heldout.turns_dropped;
     assert!(dropped > 0 && turns > 0);
-    assert_eq!(turns as u64 + dropped, 80);
+    assert_eq!(turns as u64 + dropped, 82);
+    let whole = manifest.train.conversations_dropped + manifest.heldout.conversations_dropped;
+    assert_eq!((stored.len(), whole), (20, 2));
     assert!(
         stored
             .iter()

@@ -6,6 +6,7 @@ mod conversations;
 mod formats;
 mod groups;
 mod ledger;
+mod manifest;
 mod mixture;
 mod only_scored;
 mod packed;

@@ -217,3 +217,124 @@ fn rows_longer_than_the_context_are_refused() {
         "{error}"
     );
 }
+
+/// Checks the default learning rates of each size of a base, up to the last parameter of a size, by method and
+/// optimizer.
+#[test]
+fn rates_follow_the_size_of_the_base() {
+    let rate = |parameters, text: &str, optimizer| {
+        let facts = BaseFacts {
+            parameters,
+            optimizer,
+            ..FACTS
+        };
+        read(text).resolve(&facts).unwrap().training.learning_rate
+    };
+    let muon = Some(OptimizerChoice::Muon);
+    for (parameters, adamw, of_muon, adapter) in [
+        (10_000_000, 1e-3, 3e-3, 1e-2),
+        (10_000_001, 1e-4, 3e-4, 1e-3),
+        (200_000_000, 1e-4, 3e-4, 1e-3),
+        (200_000_001, 5e-5, 1.5e-4, 5e-4),
+    ] {
+        assert_eq!(rate(parameters, "", None), adamw, "{parameters}");
+        assert_eq!(rate(parameters, "", muon), of_muon, "{parameters}");
+        let set = "[training]\noptimizer = \"adamw\"";
+        assert_eq!(rate(parameters, set, muon), adamw, "{parameters}");
+        for method in ["method = \"lora\"", "method = \"dora\""] {
+            assert_eq!(rate(parameters, method, muon), adapter, "{parameters}");
+        }
+        let frozen = "method = \"frozen\"\n[frozen]\ntrain_last_layers = 1";
+        assert_eq!(rate(parameters, frozen, muon), of_muon, "{parameters}");
+    }
+}
+
+/// Checks the number of passes over niches of each size, up to the last token of a size.
+#[test]
+fn passes_follow_the_size_of_the_niche() {
+    for (epoch_tokens, passes) in [
+        (1_000_000, 3),
+        (1_000_001, 2),
+        (5_000_000, 2),
+        (5_000_001, 1),
+    ] {
+        let facts = BaseFacts {
+            epoch_tokens,
+            ..FACTS
+        };
+        let length = read("").resolve(&facts).unwrap().training.length;
+        assert_eq!(length, Length::Tokens(passes * epoch_tokens));
+    }
+}
+
+/// Checks every sentence about what a config leaves to the program.
+#[test]
+fn choices_are_told_whole() {
+    let told = |text: &str, optimizer| {
+        let facts = BaseFacts {
+            parameters: 1_260_000,
+            optimizer,
+            ..FACTS
+        };
+        read(text).resolve(&facts).unwrap().choices
+    };
+    let [adamw, muon] = [OptimizerChoice::Adamw, OptimizerChoice::Muon].map(Some);
+    let no_decay = "weight decay: none, since it pulls towards zero and not towards the base (`retention.l2sp` pulls towards the \
+                    base)";
+    assert_eq!(
+        told("", muon),
+        [
+            "length: 300000 tokens, 3 passes over 100000 of the niche (`training.epochs` sets another)",
+            "rows: 8 of 256 tokens in a step (`training.batch_size` sets another number)",
+            "optimizer: Muon, with which the base was trained (`training.optimizer` sets another)",
+            "learning rate: 3e-3, for `full` with Muon on a base of 1.3 million parameters (`training.learning_rate` sets another)",
+            no_decay,
+        ]
+    );
+    let set = "[training]\nsteps = 5\nlearning_rate = 0.5\n";
+    let first = |more: &str, optimizer| told(&format!("{set}{more}"), optimizer)[0].clone();
+    assert_eq!(
+        first("", None),
+        "optimizer: AdamW, since nothing beside the base says how it was trained (`training.optimizer` sets another)"
+    );
+    assert_eq!(
+        first("optimizer = \"muon\"", adamw),
+        "optimizer: Muon, as set; the base was trained with AdamW, and another optimizer forgets more (leave \
+         `training.optimizer` out to take the base's)"
+    );
+    assert_eq!(first("optimizer = \"muon\"", muon), no_decay);
+    assert_eq!(
+        told(
+            &format!("{set}optimizer = \"adamw\"\nweight_decay = 0.1"),
+            adamw
+        ),
+        [
+            "weight decay: 0.1, as set; it pulls the base's weights towards zero, and so forgets (`training.weight_decay = 0` \
+          turns it off; `retention.l2sp` pulls towards the base)"
+        ]
+    );
+    let adapter = format!("method = \"lora\"\n{set}");
+    let lora = LoraConfig::default();
+    assert_eq!(
+        told(&adapter, muon),
+        [
+            "optimizer: AdamW, which trains an adapter's matrices".to_owned(),
+            no_decay.to_owned(),
+            format!(
+                "adapter: rank {} beside {} of every layer (`[lora]` sets others)",
+                lora.rank,
+                lora.targets.join(", ")
+            ),
+        ]
+    );
+    assert_eq!(
+        told(
+            &format!("{adapter}optimizer = \"muon\"\nweight_decay = 0.1\n[lora]\nrank = 2"),
+            muon
+        ),
+        [
+            "optimizer: AdamW; `training.optimizer` = `muon` is for the base's own matrices, and an adapter's are trained by \
+          AdamW"
+        ]
+    );
+}

@@ -210,3 +210,51 @@ fn lost_refusals_break_the_audit() {
     assert!(!markdown.contains("<b>Sure"), "{markdown}");
     assert_eq!(audited(16).verdict, AuditVerdict::Kept);
 }
+
+/// Compares every form of an audit with a broken limit, a warning and lost behavior with its snapshot.
+#[test]
+fn an_audit_is_written_whole() {
+    let answers = |right: [usize; 3]| -> Vec<JudgedAnswer> {
+        let behaviors = [
+            (Behavior::FollowsFormat, right[0]),
+            (Behavior::Refuses, right[1]),
+            (Behavior::Answers, right[2]),
+        ];
+        let answers = behaviors.into_iter().flat_map(|(behavior, right)| {
+            (0..20).map(move |at| JudgedAnswer {
+                behavior,
+                prompt: format!("Request {at}"),
+                answer: format!("Answer {at} of {right}"),
+                is_right: at < right,
+            })
+        });
+        answers.collect()
+    };
+    let warning = "1 token more: `<b>`";
+    let found = Audit::new(AuditParts {
+        behavior: BehaviorReport::compare("tuned", &answers([15, 18, 19]), &answers([14, 6, 20])),
+        ..parts(
+            vec![Finding::new(
+                FindingKind::Tokenizer,
+                "models/tuned",
+                warning,
+                "save it",
+            )],
+            0.0,
+            Some(report([0.9, 1.3])),
+        )
+    });
+    let [page, markdown, table] = forms(&found);
+    insta::assert_snapshot!("audit_table", table);
+    insta::assert_snapshot!("audit_markdown", markdown);
+    // Without the styles.
+    let (head, rest) = page.split_once("<style>").unwrap();
+    let (_, rest) = rest.split_once("</style>").unwrap();
+    let lines = format!("{head}{rest}").replace("><", ">\n<");
+    let lines: Vec<&str> = lines
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    insta::assert_snapshot!("audit_page", lines.join("\n"));
+}

@@ -5,3 +5,4 @@ mod numpy;
 mod page;
 mod support;
 mod three_domains;
+mod whole_pages;

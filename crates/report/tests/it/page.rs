@@ -5,7 +5,7 @@ mod measured;
 #[path = "../../../ops/src/skipped.rs"]
 mod skipped;
 #[path = "../../examples/synthetic/mod.rs"]
-mod synthetic;
+pub mod synthetic;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -275,6 +275,32 @@ fn python(text: &str) -> String {
 mod tests {
     use super::*;
 
+    /// Checks the unit of a count: from ten thousand, a million and a billion on.
+    #[test]
+    fn counts_have_their_unit() {
+        let counts = [
+            9999,
+            10_000,
+            36_384,
+            1_000_000,
+            1_260_000,
+            1_000_000_000,
+            2_460_000_000,
+        ];
+        assert_eq!(
+            counts.map(millions),
+            [
+                "9999",
+                "10 thousand",
+                "36 thousand",
+                "1.0 million",
+                "1.3 million",
+                "1.0 billion",
+                "2.5 billion"
+            ]
+        );
+    }
+
     /// Checks that any folder name stays one shell word and one Python string.
     #[test]
     fn commands_and_scripts_are_quoted() {

@@ -274,3 +274,103 @@ fn ending(path: &Path) -> String {
         _ => String::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn domain(ending: &str, [files, bytes, documents, text_bytes]: [u64; 4]) -> FoundDomain {
+        FoundDomain {
+            name: "notes".into(),
+            paths: vec![format!("notes/*{ending}")],
+            survey: SourceSurvey {
+                files,
+                bytes,
+                documents,
+                text_bytes,
+                endings: [(ending.to_owned(), files)].into(),
+                ..SourceSurvey::default()
+            },
+        }
+    }
+
+    /// Checks every figure of the line about a domain, and that files of two kinds are added up.
+    #[test]
+    fn a_domain_is_told_and_merged_whole() {
+        let mut found = domain(".md", [1, 4_100_000, 1, 4_000_000]);
+        assert_eq!(
+            found.line(),
+            "notes: 1 document, 4.0 MB of text, in 1 file (.md 1)"
+        );
+        let mut other = domain(".txt", [2, 50, 30, 7_000_000]);
+        other.survey.endings.insert(".md".into(), 5);
+        (other.survey.is_estimated, other.survey.bad) = (true, Some("line 3".into()));
+        found.merge(other);
+        assert_eq!(
+            found.line(),
+            "notes: about 31 documents, 11.0 MB of text, in 3 files (.md 6, .txt 2)"
+        );
+        assert_eq!(found.paths, ["notes/*.md", "notes/*.txt"]);
+        assert_eq!(
+            (found.survey.bytes, found.survey.bad.as_deref()),
+            (4_100_050, Some("line 3"))
+        );
+        let mut asked = domain(".jsonl", [1, 1, 1, 900]);
+        asked.survey.has_prompts = true;
+        asked.survey.bad = Some("line 1".into());
+        assert_eq!(
+            asked.line(),
+            "notes: 1 prompts with answers, 900 B of text, in 1 file (.jsonl 1)"
+        );
+        asked.merge(found);
+        assert_eq!(asked.survey.bad.as_deref(), Some("line 1"));
+    }
+
+    /// Checks that the extension of a file is that within a compressed one, in small letters, and that a hidden file or
+    /// one without a dot has none.
+    #[test]
+    fn extensions_are_those_of_the_content() {
+        let endings = [
+            "a.TXT",
+            "a.b.md.gz",
+            "a.jsonl.zst",
+            "a.gz",
+            "README",
+            ".profile",
+        ];
+        let endings = endings.map(|name| ending(&Path::new("x.y").join(name)));
+        assert_eq!(endings, [".txt", ".md", ".jsonl", "", "", ""]);
+    }
+
+    /// Checks that what this program makes is recognized by its file, and a folder of such folders by the first.
+    #[test]
+    fn what_was_made_is_recognized() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for (number, (file, said)) in [
+            ("run.toml", "a run"),
+            ("tune.toml", "a tuning"),
+            ("dataset.json", "a dataset"),
+            ("report.json", "a report"),
+            ("config.json", "a model"),
+            ("adapter_config.json", "an adapter"),
+            (".lock", "a folder in use"),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let inner = at(&format!("all/{number}"));
+            std::fs::create_dir_all(&inner).unwrap();
+            std::fs::write(inner.join(file), "").unwrap();
+            assert_eq!(made(&inner).as_deref(), Some(said));
+        }
+        assert_eq!(
+            made(&at("all")).as_deref(),
+            Some("a folder of what was made (`0` is a run)")
+        );
+        std::fs::write(at("all/text.md"), "text").unwrap();
+        assert_eq!(made(&at("all")), None);
+        std::fs::create_dir(at("empty")).unwrap();
+        assert_eq!(made(&at("empty")), None);
+    }
+}

@@ -194,3 +194,78 @@ impl PretrainingSize {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks every setting of a size, and the sentence about it.
+    #[test]
+    fn a_size_is_told_and_written_whole() {
+        let mut size = RunSize::of(1_000_000, 1e12);
+        (size.tokens, size.batch_size, size.sequence_length) = (2_500_000, 7, 130);
+        size.learning_rate = 0.0015;
+        let model = &mut size.model;
+        (model.hidden_size, model.num_hidden_layers) = (96, 5);
+        model.num_attention_heads = 3;
+        let mut sized = PretrainingSize {
+            size,
+            parameters: 1_260_000,
+            epoch_tokens: 1_000_000,
+            tokens_per_second: 3456.7,
+            minutes: 12.4,
+        };
+        assert_eq!(
+            sized.line(),
+            "model: 96 wide, 5 layers, 1.3 million parameters; 2500000 tokens in about 12 minutes (3457 tokens per second, \
+             measured)"
+        );
+        let settings = sized.settings();
+        let settings: Vec<(String, String, &str)> = settings
+            .iter()
+            .map(|setting| {
+                let key = format!("{}.{}", setting.table.join("."), setting.key);
+                (key, setting.value.to_string(), &*setting.note)
+            })
+            .collect();
+        let setting = |key: &str, value: &str, note| (key.to_owned(), value.to_owned(), note);
+        assert_eq!(
+            settings,
+            [
+                setting("model.hidden_size", "96", "1.3 million parameters"),
+                setting("model.num_hidden_layers", "5", ""),
+                setting("model.num_attention_heads", "3", ""),
+                setting(
+                    "training.tokens",
+                    "2500000",
+                    "2.5 passes over about 1000000 tokens; about 12 minutes at 3457 tokens per second, as measured"
+                ),
+                setting("training.batch_size", "7", ""),
+                setting("training.sequence_length", "130", ""),
+                setting("training.learning_rate", "0.0015", "suits the width"),
+            ]
+        );
+        let time = |minutes: f64| {
+            sized.minutes = minutes;
+            sized.time()
+        };
+        let times = [0.2, 1.4, 1.6, 59.6].map(time);
+        let expected = [
+            "about a minute",
+            "about a minute",
+            "about 2 minutes",
+            "about 60 minutes",
+        ];
+        assert_eq!(times, expected);
+    }
+
+    /// Checks that 3.5 bytes are a token, of which 95 % are trained on, and that a layer has 12 weights for each square
+    /// of the width.
+    #[test]
+    fn sizes_are_estimated() {
+        assert_eq!(tokens_of(3500), 950);
+        let mut size = RunSize::of(1_000_000, 1e12);
+        (size.model.hidden_size, size.model.num_hidden_layers) = (10, 3);
+        assert_eq!(of_layers(&size.model), 3600.0);
+    }
+}

@@ -100,3 +100,26 @@ pub fn ollama_name(folder: &TuneFolder) -> String {
         name => name.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks that Ollama's name has only letters and signs that Ollama takes, and begins with a letter or digit.
+    #[test]
+    fn names_fit_ollama() {
+        for (folder, name) in [
+            ("out/My Tune", "my-tune"),
+            ("v1.2_b-c", "v1.2_b-c"),
+            ("__x", "x"),
+            ("über", "ber"),
+            ("--", "model"),
+        ] {
+            assert_eq!(
+                ollama_name(&TuneFolder::at(folder.as_ref())),
+                name,
+                "{folder}"
+            );
+        }
+    }
+}

@@ -42,6 +42,8 @@ struct Shelf {
     renamed: BTreeMap<String, String>,
     /// Uncompressed content that was pushed to the store for large files.
     stored: Vec<u8>,
+    /// Repository and message of every commit.
+    commits: Vec<(String, String)>,
     /// Method and path of every request.
     requests: Vec<String>,
     /// Ranges of files that were sent.
@@ -136,6 +138,11 @@ impl Hub {
 
     pub fn is_private(&self, repository: &str) -> bool {
         self.shelf.lock().unwrap().private.contains(repository)
+    }
+
+    /// Returns the repository and the message of every commit, in order.
+    pub fn commits(&self) -> Vec<(String, String)> {
+        self.shelf.lock().unwrap().commits.clone()
     }
 
     /// Returns the number of requests so far.

@@ -106,12 +106,19 @@ fn store(shelf: &mut Shelf, request: &Request, path: &str) -> Response {
 /// Applies all operations of a commit, or none of them.
 fn commit(shelf: &mut Shelf, key: &str, body: &[u8]) -> Response {
     let mut files = shelf.files[key].clone();
+    let mut message = String::new();
     for line in String::from_utf8_lossy(body).lines() {
         let operation: Value = serde_json::from_str(line).unwrap_or_default();
         let value = &operation["value"];
         let path = value["path"].as_str().unwrap_or_default().to_owned();
         let content = match operation["key"].as_str() {
-            Some("header") => continue,
+            Some("header") => {
+                value["summary"]
+                    .as_str()
+                    .unwrap_or_default()
+                    .clone_into(&mut message);
+                continue;
+            }
             Some("file") => {
                 let content = value["content"].as_str().unwrap_or_default();
                 base64::engine::general_purpose::STANDARD
@@ -128,6 +135,7 @@ fn commit(shelf: &mut Shelf, key: &str, body: &[u8]) -> Response {
         files.insert(path, content);
     }
     shelf.files.insert(key.to_owned(), files);
+    shelf.commits.push((key.to_owned(), message));
     let url = format!("http://hub/{key}/commit/{COMMIT}");
     Response::json(&json!({ "success": true, "commitOid": COMMIT, "commitUrl": url }))
 }

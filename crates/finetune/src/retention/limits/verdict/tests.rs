@@ -125,3 +125,120 @@ fn shares_of_a_mix_are_percentages() {
     assert_eq!(found, "from 6.2 % (c) to 131.2 % (b)");
     assert_eq!(mixture(&shares(&[])), "nothing");
 }
+
+/// Returns a domain whose change, bound, limit, groups and verdict differ from those of others.
+fn measured(name: &str, change: f64, limited: Option<(f64, f64, LimitVerdict)>) -> DomainVerdict {
+    DomainVerdict {
+        domain: name.into(),
+        change,
+        interval: None,
+        groups: 40,
+        effective_groups: 31.26,
+        limited: limited.map(|(limit, bound, verdict)| LimitedDomain {
+            limit,
+            verdict,
+            bound: Some(bound),
+            deciding_groups: (verdict == LimitVerdict::Undecided).then_some(90),
+        }),
+    }
+}
+
+/// Checks every line that a verdict prints, and every key of its file.
+#[test]
+fn a_verdict_is_told_whole() {
+    use LimitVerdict::{Broken, Kept, Undecided};
+    let said = LimitsVerdict {
+        judged: Judged {
+            checkpoint: "runs/a/mixed".into(),
+            inside_on_the_way: false,
+            on_generated_text: true,
+            mixed: Some(Shares::from([
+                ("layer 000".into(), 0.25),
+                ("layer 001".into(), 1.5),
+            ])),
+        },
+        domains: vec![
+            measured("asked", -0.5, None),
+            measured("code", 0.01, Some((0.02, 0.018, Kept))),
+            measured("law", 0.05, Some((0.03, 0.034, Broken))),
+            measured("notes", 0.015, Some((0.04, 0.06, Undecided))),
+        ],
+    };
+    let text = said.to_string();
+    let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    let lines: Vec<String> = text.lines().map(words).collect();
+    assert_eq!(
+        lines,
+        [
+            "limits, on the test split of the held-out documents (bits per byte, runs/a/mixed)",
+            "domain change deciding bound limit groups effective",
+            "asked -0.5000 40 31.3",
+            "code +0.0100 at most +0.0180 0.02 40 31.3 kept",
+            "law +0.0500 at least +0.0340 0.03 40 31.3 broken",
+            "notes +0.0150 at most +0.0600 0.04 40 31.3 undecided",
+            "`best` is a mix, chosen on the dev split: the base's weights plus from 25.0 % (layer 000) to 150.0 % (layer 001) of \
+             their change in the run (above 100 %, further in the direction of training)",
+            "the limits apply to text that the base generated (`self`); no other text was measured, and it may lose more",
+            "within the limits on the dev split, but significantly above the limit on the test split: law by 0.0200",
+        ]
+    );
+    let folder = tempfile::tempdir().unwrap();
+    said.write(folder.path()).unwrap();
+    let text = std::fs::read_to_string(folder.path().join(FILE)).unwrap();
+    let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let domain = |name: &str, change: f64| serde_json::json!({"domain": name, "change": change, "groups": 40, "effective_groups": 31.26});
+    let mut domains = [
+        domain("asked", -0.5),
+        domain("code", 0.01),
+        domain("law", 0.05),
+        domain("notes", 0.015),
+    ];
+    for (domain, (limit, verdict, bound)) in domains[1..].iter_mut().zip([
+        (0.02, "kept", 0.018),
+        (0.03, "broken", 0.034),
+        (0.04, "undecided", 0.06),
+    ]) {
+        (domain["limit"], domain["verdict"]) = (limit.into(), verdict.into());
+        domain["bound"] = bound.into();
+    }
+    domains[3]["deciding_groups"] = 90.into();
+    assert_eq!(
+        value,
+        serde_json::json!({
+            "checkpoint": "runs/a/mixed", "inside_on_the_way": false, "on_generated_text": true,
+            "mixed": {"layer 000": 0.25, "layer 001": 1.5}, "domains": domains, "verdict": "broken", "kept": false
+        })
+    );
+}
+
+/// Checks the conclusion for each combination of the dev and the test split.
+#[test]
+fn every_conclusion_is_told() {
+    use LimitVerdict::{Broken, Kept, Undecided};
+    let law = |verdict| measured("law", 0.05, Some((0.03, 0.034, verdict)));
+    let conclusion = |inside_on_the_way: bool, verdict: LimitVerdict| {
+        let said = LimitsVerdict {
+            judged: judged(inside_on_the_way, None),
+            domains: vec![measured("asked", -0.5, None), law(verdict)],
+        };
+        said.conclusion()
+    };
+    assert_eq!(
+        [
+            conclusion(true, Kept),
+            conclusion(true, Undecided),
+            conclusion(true, Broken),
+            conclusion(false, Kept),
+            conclusion(false, Broken),
+        ],
+        [
+            "all limits kept: each upper bound is within its limit (one-sided, 95 %)",
+            "undecided: within the limits on the dev split, but the test split does not show it for law (40 groups of documents, \
+             about 90 would decide). Hold out more, raise `evaluation.max_tokens`, or train with a smaller limit",
+            "within the limits on the dev split, but significantly above the limit on the test split: law by 0.0200",
+            "no model was within the limits by its upper bounds on the dev split; the closest one is not significantly above a \
+             limit on the test split, which may be chance",
+            "no model was within the limits; the closest one is significantly above the limit on the test split: law by 0.0200",
+        ]
+    );
+}
