@@ -97,15 +97,15 @@ fn every_method_is_measured_without_writing() {
     let at = folder.path();
     crate::limits::prepare(at);
     let before = files(at);
-    // Weights and two moments of 36384 numbers, of two kept checkpoints, the best one and the one being written.
-    let whole = "1.7 MB  at most, for 4 checkpoints of 437 kB\n";
+    // Weights and two moments of 36384 numbers, of the two checkpoints of the run and the one being written.
+    let whole = "1.3 MB  at most, for 3 checkpoints of 437 kB\n";
     for (settings, parts) in [
         (
             // A forward pass takes two operations for each parameter and token, at half of the rate.
             &["retention.replay=self"][..],
             &[
-                "  25000 tokens of text from the base\n",
-                "  4.544e9  floating-point, 2.358e5 per position\n",
+                "  6250 tokens of text from the base\n",
+                "  1.815e9  floating-point, 2.358e5 per position\n",
                 whole,
             ][..],
         ),
@@ -143,7 +143,7 @@ fn every_method_is_measured_without_writing() {
             &["method=lora"],
             &[
                 "  8.277e8  floating-point",
-                "590 kB  at most, for 4 checkpoints of 147 kB\n",
+                "  at most, for 3 checkpoints of 147 kB\n",
             ],
         ),
         (&["control=true"], &["            3840\n", whole]),
@@ -163,7 +163,7 @@ fn every_method_is_measured_without_writing() {
     ] {
         let is_limited = settings[0].starts_with("retention.limits");
         let counts = match is_limited {
-            true => ["  20 steps\n", "  22 evaluations\n", "  20 checkpoints\n"],
+            true => ["  20 steps\n", "  12 evaluations\n", "  10 checkpoints\n"],
             false => ["  20 steps\n", "  3 evaluations\n", "  2 checkpoints\n"],
         };
         let mut command = finetune(at, "none", settings);

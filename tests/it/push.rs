@@ -90,12 +90,7 @@ fn models_are_pushed_with_a_card() {
     for (ended, gets) in [(&tried, "would get"), (&sent, "gets")] {
         let told = String::from_utf8(ended.get_output().stderr.clone()).unwrap();
         let files = listed(&at.join("runs/tuned/best"), gets, shown.len());
-        let rest = told
-            .strip_prefix(&files)
-            .unwrap_or_else(|| panic!("{told}"));
-        let is_upload =
-            |line: &str| line.starts_with("uploading ") && line.ends_with(" MB to the hub");
-        assert!(rest.lines().all(is_upload), "{rest}");
+        assert!(told.starts_with(&files), "{told}");
     }
     assert!(hub.is_private("tester/tuned"));
     assert_eq!(

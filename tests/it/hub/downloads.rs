@@ -28,10 +28,6 @@ fn failed_downloads_are_explained() {
     );
     refused(
         &mut generate("tester/absent"),
-        "log in with `hf auth login`",
-    );
-    refused(
-        generate("tester/absent").env("HF_TOKEN", PRIVATE_TOKEN),
         "check the name; a private one needs `HF_TOKEN`",
     );
     hub.trouble("tester/gemma/tree", Trouble::Status("403 Forbidden"), 1);
