@@ -3,10 +3,10 @@
 //!
 //! `recipe` fills in method and schedule if the config does not set them, `retained` compares the retained domains with
 //! the base on the dev split, `dev_set` chooses how much of that split is scored, `limited` evaluates the run and
-//! chooses the best checkpoint, `control_rules` has the update rules of the `controller`, `mix` searches the line
-//! through base and last checkpoint for the model that uses the limits best, `bracket` finds the limit along a
-//! direction, `tilt` distributes the change over the layers, `verdict` judges on the test split, and `run` combines
-//! them.
+//! chooses the best checkpoint, `control_rules` has the update rules of the `controller`, `mix` prepares the `search`
+//! along the line through base and last checkpoint for the model that uses the limits best, `bracket` finds the limit
+//! along a direction, `tilt` distributes the change over the layers, `verdict` judges on the test split, and `run`
+//! combines them.
 
 mod bracket;
 mod control_rules;
@@ -17,6 +17,7 @@ mod mix;
 mod recipe;
 mod retained;
 mod run;
+mod search;
 #[cfg(test)]
 mod simulated;
 mod tilt;
