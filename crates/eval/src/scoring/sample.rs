@@ -50,9 +50,9 @@ pub fn scored_groups(
 /// Parts of the scored tokens that [`sample_windows`] tries, as divisors, smallest part first.
 const SAMPLES: [u64; 2] = [4, 2];
 
-/// Returns windows that score a sample of the documents that [`score_shard`](super::score_shard) scores with `windows`: about a quarter of
-/// their tokens, or half of them, whichever is smaller and has at least `fewest` effective groups by size. Returns
-/// `windows` if neither has that many, or all documents together have not.
+/// Returns windows that score a sample of the documents that [`score_shard`](super::score_shard) scores with `windows`:
+/// about a quarter of their tokens, or half of them, whichever is smaller and has at least `fewest` effective groups by
+/// size. Returns `windows` if neither has that many, or all documents together have not.
 ///
 /// # Errors
 /// Fails if the context is longer than the model's.
@@ -79,7 +79,8 @@ pub fn sample_windows(
     Ok(windows)
 }
 
-/// Returns the number of stored tokens of the documents that [`score_shard`](super::score_shard) scores with these windows.
+/// Returns the number of stored tokens of the documents that [`score_shard`](super::score_shard) scores with these
+/// windows.
 ///
 /// # Errors
 /// Fails if the context is longer than the model's.
