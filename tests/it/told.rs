@@ -324,7 +324,7 @@ fn commands_tell_what_is_in_their_files() {
 
     let lines = told(finetune(at, "tuned", &[]));
     check_training(at, "runs/tuned", &["asked"], lines);
-    // At such a rate, the first checkpoint is the best.
+    // At such a rate, an earlier checkpoint than the last is mostly the best.
     let wild = [
         "base=runs/tuned/best",
         "training.steps=4",
@@ -338,7 +338,5 @@ fn commands_tell_what_is_in_their_files() {
                 runs/full runs/tuned/best` talks with both";
     assert_eq!(lines[1].last().map(String::as_str), Some(next));
     check_training(at, "runs/full", &["asked"], lines);
-    let best = &read_json(&at.join("runs/full/latest/state.json"))["best"]["step"];
-    assert_ne!(best, 4);
     check_list(at);
 }
