@@ -32,7 +32,7 @@
 //!     let run = RunFolder::open(Path::new("checkpoints/small"), "seed = 1", resume)?;
 //!     let settings = Fit {
 //!         training,
-//!         evaluation: &EvaluationConfig::default().resolve(1000),
+//!         evaluation: &EvaluationConfig::default().resolve(1000, EVALUATIONS),
 //!         evaluate_first: true,
 //!         checkpoint: &Checkpointing {
 //!             every: Interval::Steps(100),
