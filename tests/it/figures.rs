@@ -338,15 +338,20 @@ fn resets_have_the_scores_of_their_models() {
                 mean_rise(before, &after, NICHE),
             );
             assert_near(
-                &step[split][0],
+                &step[split]["gain"],
                 gain,
                 &format!("gain of {number} on {split}"),
             );
             assert_near(
-                &step[split][1],
+                &step[split]["forgetting"],
                 forgetting,
                 &format!("forgetting of {number} on {split}"),
             );
+            for domain in DOMAINS.iter().filter(|domain| **domain != NICHE) {
+                let rise = after[*domain] - before[*domain];
+                let found = &step[split]["increases"][*domain];
+                assert_near(found, rise, &format!("{domain} of {number} on {split}"));
+            }
             if split == "dev" {
                 places.push((gain, forgetting));
             }

@@ -191,19 +191,18 @@ fn one_config_is_written_where_it_is_asked_for() {
     let names = std::fs::read_dir(at.join("configs")).unwrap();
     let names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, ["finetune.toml"]);
-    // Without an own model, a model of the hub is tuned, and generated text is replayed.
+    // Without an own model, a model of the hub is tuned, within a budget on text that it generates.
     let text = std::fs::read_to_string(at.join("configs/finetune.toml")).unwrap();
     assert!(
         text.contains("\nbase = \"HuggingFaceTB/SmolLM2-135M-Instruct\"\n"),
         "{text}"
     );
-    assert!(text.contains("\nsource = \"self\""), "{text}");
     let config: toml::Table = text.parse().unwrap();
-    let expected: toml::Table = "base = \"HuggingFaceTB/SmolLM2-135M-Instruct\"\ntexts = [\"texts/chat.jsonl\"]\n\
-         run = \"checkpoints/texts-tuned\"\n[retention.replay]\nsource = \"self\"\nshare = 0.3333333333333333\nbeside = true\n\
-         [retention.distill]\nstrength = 16.0\ntemperature = 1.0\n"
-        .parse()
-        .unwrap();
+    let expected: toml::Table =
+        "base = \"HuggingFaceTB/SmolLM2-135M-Instruct\"\ntexts = [\"texts/chat.jsonl\"]\n\
+         run = \"checkpoints/texts-tuned\"\n[retention.limits]\ndefault = 0.02\n"
+            .parse()
+            .unwrap();
     assert_eq!(config, expected);
     std::fs::create_dir(at.join("empty")).unwrap();
     write(at, "pictures/a.png", "\u{89}PNG\0\0");
@@ -223,6 +222,23 @@ fn one_config_is_written_where_it_is_asked_for() {
         .assert()
         .code(2)
         .stderr(contains("`tune` is not a config"));
+}
+
+/// Checks that a folder without conversations gets the configs of the pretraining, and a command that tunes its model.
+#[test]
+fn a_folder_without_conversations_is_tuned_on_other_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_texts(at);
+    std::fs::remove_file(at.join("texts/chat.jsonl")).unwrap();
+    polymath(at)
+        .args(["init", "texts", "--minutes", "0.05"])
+        .assert()
+        .success()
+        .stdout(contains(
+            "\n  polymath tune checkpoints/texts TEXT --retain data/texts\n",
+        ));
+    assert!(at.join("pretrain.toml").exists() && !at.join("finetune.toml").exists());
 }
 
 /// Checks that the keys of every config are printed with their types, units and defaults.

@@ -315,8 +315,8 @@ fn commands_tell_what_is_in_their_files() {
 
     let often = ["pretrain", "pretrain.toml", "evaluation.every=10"];
     let lines = told(command(at, &often));
-    let next = "next: `polymath evaluate runs/base` scores it, `polymath generate runs/base --prompt TEXT` lets it write, and a \
-                fine-tuning starts from it with `base = \"runs/base\"`";
+    let next = "next: `polymath evaluate runs/base` scores it, `polymath generate runs/base --prompt TEXT` lets it write, and \
+                `polymath tune runs/base TEXT` or `base = \"runs/base\"` in a fine-tuning config specializes it";
     assert_eq!(lines[1].last().map(String::as_str), Some(next));
     let size = "30 steps of 4 rows of 48 tokens; about ";
     assert!(lines[1][0].contains(size), "{:?}", lines[1]);

@@ -54,4 +54,4 @@ pub use error::ReportError;
 pub use forgetting::{ForgettingReport, ModelScores, ReportSettings, write};
 pub use page::check_forms;
 pub use polymath_base::bytes_text as bytes;
-pub use wording::{counted, duration};
+pub use wording::{counted, duration, worst_increase};

@@ -1,5 +1,7 @@
 //! Number formats shared by all pages, tables and sentences.
 
+use std::collections::BTreeMap;
+
 use crate::forgetting::{QuestionReport, Worst};
 use polymath_eval::statistics::Figure;
 use polymath_eval::statistics::Verdict;
@@ -44,6 +46,24 @@ pub fn relative(share: Option<f64>) -> String {
     share.map_or("–".into(), |share| {
         format!("{:+.1} %", share * 100.0).replace('-', "−")
     })
+}
+
+/// Returns the words, in parentheses, on the domain that rises most, for a limit on the mean of all; empty for a
+/// single domain. `signed` formats the rise.
+pub fn worst_increase(
+    increases: &BTreeMap<String, f64>,
+    limit: f64,
+    signed: impl Fn(f64) -> String,
+) -> String {
+    let worst = increases.iter().max_by(|a, b| a.1.total_cmp(b.1));
+    let Some((name, rise)) = worst.filter(|_| increases.len() > 1) else {
+        return String::new();
+    };
+    let alone = match *rise > limit {
+        true => ", which alone is beyond the limit",
+        false => "",
+    };
+    format!(" ({name} most, by {}{alone})", signed(*rise))
 }
 
 /// Formats a share in percent.
@@ -119,7 +139,7 @@ pub fn asked(questions: &QuestionReport) -> String {
     if questions.groups == questions.count {
         return number;
     }
-    format!("{number} in {} groups", questions.groups)
+    format!("{number} in {}", counted(questions.groups as u64, "group"))
 }
 
 /// Returns a number with its noun, whose plural ends in `s`: `1 document`, `3 documents`.

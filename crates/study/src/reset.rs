@@ -1,7 +1,9 @@
 //! Reset of single layers of a tuned model to the base's weights, without training.
 
 use polymath_data::HeldoutSplit;
-use polymath_report::reset::{BeforeAfter, Block, Reset, ResetSetting, Step, by_rate, place};
+use polymath_report::reset::{
+    BeforeAfter, Block, GainAndForgetting, Reset, ResetSetting, Step, by_rate,
+};
 
 use crate::Setup;
 use crate::StudyError;
@@ -78,15 +80,15 @@ fn search(
         }
         let dev = models.scores(&shares, HeldoutSplit::Dev)?;
         let test = models.scores(&shares, HeldoutSplit::Test)?;
-        let place = |before, after| place(niche, BeforeAfter { before, after });
+        let against = |before, after| GainAndForgetting::new(niche, BeforeAfter { before, after });
         let step = Step {
             reset,
-            dev: place(&before_dev, &dev),
-            test: place(&before_test, &test),
+            dev: against(&before_dev, &dev),
+            test: against(&before_test, &test),
         };
         say(&format!(
             "{reset} blocks reset: gain {:+.4}, mean forgetting {:+.4}",
-            step.dev.0, step.dev.1
+            step.dev.gain, step.dev.forgetting
         ));
         steps.push(step);
         all_shares.push(shares.clone());

@@ -31,16 +31,19 @@ pub fn check_full(at: &Path, ended: &Assert) {
         [
             "1/5  Base: open `small`.",
             "2/5  Text: prepare `chat.jsonl` to learn, by `small-chat/prepare.toml`.",
-            "3/5  Training: fine-tune all weights on chat, with text that the base generates beside it, on which the base's \
-             predictions are distilled, by `small-chat/finetune.toml`.",
-            "4/5  Report: score the base and the tuned model on held-out text of chat.",
+            "3/5  Training: fine-tune all weights on chat, within a forgetting budget of 0.02 bits per byte on text that the \
+             base generates, by `small-chat/finetune.toml`.",
+            "4/5  Report: score the base and the tuned model on held-out text of chat and of the text that the base generated.",
             "5/5  Files: write `small-chat/small-chat.gguf` for llama.cpp and Ollama.",
         ]
     );
+    let said = ending(ended, "small-chat/report/report.html");
+    let (verdict, said) = said.split_at(said.find("`--retain").unwrap());
+    let limited = "the limits apply to text that the base generated (`self`)";
+    assert!(verdict.contains(limited), "{verdict}");
     assert_eq!(
-        ending(ended, "small-chat/report/report.html"),
-        "\nThe report has only the niche, since no retained text was given. The model was kept close to its base on text that \
-         the base generated; `--retain TEXT` measures forgetting on text of yours.\n\n\
+        said,
+        "`--retain TEXT` applies the budget to text of yours.\n\n\
          Talk with it and its base side by side, or with it alone:\n  polymath chat small-chat small\n  \
          polymath chat small-chat\nIn llama.cpp:\n  llama-cli -m small-chat/small-chat.gguf\n\
          In Ollama (the Modelfile is one line: `FROM ./small-chat.gguf`):\n  \
@@ -53,8 +56,8 @@ pub fn check_full(at: &Path, ended: &Assert) {
         "# ollama create small-chat -f small-chat/Modelfile\nFROM ./small-chat.gguf\n"
     );
     let expected: Table = "base = \"small\"\ndataset = \"small-chat/data\"\ndomain = \"chat\"\nrun = \"small-chat/run\"\n\
-         method = \"full\"\n[retention.replay]\nsource = \"self\"\nshare = 0.3333333333333333\ntemperature = 1.0\n\
-         beside = true\ntokens = 300\n[retention.distill]\nstrength = 16.0\ntemperature = 1.0\ncache = \"live\"\n[training]\n\
+         method = \"full\"\n[retention.limits]\ndefault = 0.02\n[retention.replay]\nsource = \"self\"\n\
+         share = 0.3333333333333333\ntemperature = 1.0\nbeside = true\ntokens = 300\n[retention.distill]\nstrength = 16.0\ntemperature = 1.0\ncache = \"live\"\n[training]\n\
          steps = 6\nbatch_size = 2\nlearning_rate = 1e-2\n[evaluation]\nmax_tokens = 4000\n"
         .parse()
         .unwrap();
@@ -68,9 +71,9 @@ pub fn check_adapter(at: &Path, ended: &Assert) {
         [
             "1/5  Base: import `base.gguf` into `my tune/base`.",
             "2/5  Text: prepare `chat.jsonl` to learn, by `my tune/prepare.toml`.",
-            "3/5  Training: fine-tune an adapter on chat, with text that the base generates beside it, on which the base's \
-             predictions are distilled, by `my tune/finetune.toml`.",
-            "4/5  Report: score the base and the tuned model on held-out text of chat.",
+            "3/5  Training: fine-tune an adapter on chat, within a forgetting budget of 0.02 bits per byte on text that the \
+             base generates, by `my tune/finetune.toml`.",
+            "4/5  Report: score the base and the tuned model on held-out text of chat and of the text that the base generated.",
             "5/5  Files: merge the adapter into `my tune/model`, write `my tune/my tune.gguf` for llama.cpp and Ollama.",
         ]
     );
@@ -114,7 +117,7 @@ pub fn check_budget(ended: &Assert, folder: &str, kept: &str, budget: &str) {
         ]
     );
     let text = String::from_utf8(ended.get_output().stdout.clone()).unwrap();
-    assert!(!text.contains("has only the niche"), "{text}");
+    assert!(!text.contains("`--retain TEXT`"), "{text}");
     // A limit may also be broken by a model that was within it on the way.
     let is_closest =
         text.contains("No model was within the limits: the one in the folder is the closest.");

@@ -39,6 +39,7 @@ pub struct Arguments {
 
 /// Options that every command has.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
 pub struct Global {
     /// Device to compute on: `auto`, `cpu` or `cuda:N`.
     #[arg(long, global = true, default_value = "auto", value_name = "DEVICE")]

@@ -64,14 +64,13 @@ pub struct Tune {
     /// Folder for everything that is made; default: named after base and data, in the current folder.
     #[arg(long, short, value_name = "DIR")]
     pub output: Option<PathBuf>,
-    /// Text that the model should not forget: files or folders, a domain each, or one prepared dataset. Training then
-    /// stays within a forgetting budget on it. Default: text that the base generates, which is replayed without a
-    /// budget.
+    /// Text that the model should not forget: files or folders, a domain each, or one prepared dataset. Training stays
+    /// within a forgetting budget on it. Default: text that the base generates.
     #[arg(long, value_name = "TEXT", num_args = 1..)]
     pub retain: Vec<String>,
     /// Forgetting budget: the most that a retained domain may lose, in bits per byte. One number for all, or
-    /// `default=0.02,chemistry=0.01`; default: 0.02 with `--retain`, else none. Without `--retain`, the budget
-    /// applies to text that the base generates.
+    /// `default=0.02,chemistry=0.01`; default: 0.02. Without `--retain`, the budget applies to text that the base
+    /// generates.
     #[arg(long, value_name = "LIMITS", value_parser = limits)]
     pub limits: Option<LimitsConfig>,
     /// Train an adapter (LoRA) in place of all weights, and merge it at the end.

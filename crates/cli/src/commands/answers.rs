@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use polymath_base::counted;
 use polymath_chat::{Answer, ChatError, ChatModel, End};
 use polymath_model::{LoadOptions, ModelSource, Precision, SamplingConfig};
 
@@ -70,14 +71,14 @@ pub fn remark(model: &ChatModel, answer: &Answer) -> Option<String> {
             "the answer is empty: it begins with the stop text {stop:?}"
         )),
         End::ContextFull => Some(format!(
-            "the context is full: {} tokens of prompt and {} of answer; the model can read {}",
-            answer.prompt_tokens,
+            "the context is full: {} of prompt and {} of answer; the model can read {}",
+            counted(answer.prompt_tokens as u64, "token"),
             answer.tokens,
             model.context()
         )),
         End::MaxTokens => Some(format!(
-            "the answer was cut after {} tokens (`--max-tokens`)",
-            answer.tokens
+            "the answer was cut after {} (`--max-tokens`)",
+            counted(answer.tokens as u64, "token")
         )),
         End::EndToken(_) | End::Stop(_) | End::Interrupted => None,
     }
@@ -90,12 +91,13 @@ pub fn speed(answer: &Answer) -> String {
         0 => String::new(),
         count => format!(" ({count} more were in the cache)"),
     };
-    let written = match answer.tokens_per_second() {
-        Some(speed) => format!("{} tokens, {speed:.1} tokens/s", answer.tokens),
-        None => format!("{} tokens", answer.tokens),
-    };
+    let written = counted(answer.tokens as u64, "token");
+    let speed = answer
+        .tokens_per_second()
+        .map_or_else(String::new, |speed| format!(", {speed:.1} tokens/s"));
     format!(
-        "prompt: {read} tokens in {:.2} s{reused}; answer: {written}",
+        "prompt: {} in {:.2} s{reused}; answer: {written}{speed}",
+        counted(read as u64, "token"),
         answer.reading.as_secs_f64()
     )
 }
@@ -122,10 +124,7 @@ mod tests {
             speed(&answer),
             "prompt: 7 tokens in 1.25 s (5 more were in the cache); answer: 7 tokens, 3.0 tokens/s"
         );
-        (answer.reused_tokens, answer.tokens) = (0, 1);
-        assert_eq!(
-            speed(&answer),
-            "prompt: 12 tokens in 1.25 s; answer: 1 tokens"
-        );
+        (answer.prompt_tokens, answer.reused_tokens, answer.tokens) = (1, 0, 1);
+        assert_eq!(speed(&answer), "prompt: 1 token in 1.25 s; answer: 1 token");
     }
 }

@@ -1,6 +1,6 @@
 //! `polymath interpolate`: scores the models between a base and a tuned checkpoint, and writes the best one.
 
-use polymath_study::{BetweenOptions, InterpolateOptions, interpolate};
+use polymath_study::{BetweenOptions, InterpolateOptions, interpolate, shell_word};
 
 use crate::arguments;
 use crate::console::StudyConsole;
@@ -17,8 +17,13 @@ pub fn run(arguments: &arguments::Interpolate, environment: &Environment) -> Res
     };
     let console = StudyConsole::new(environment);
     let (curve, rule) = interpolate(&options, &environment.setup(&console))?;
-    let output = arguments.between.output.display();
-    results::announce(&format!("{}\n{output}", curve.table(&rule)));
+    let output = shell_word(&arguments.between.output.display().to_string());
+    let base = shell_word(&arguments.between.base.display().to_string());
+    results::announce(&format!(
+        "{}\nThe model is in {output}, with its curve in `interpolation.md`. Talk with it beside its base, or report on it:\n  \
+         polymath chat {output} {base}\n  polymath report {base} {output} -o report",
+        curve.table(&rule)
+    ));
     Ok(())
 }
 

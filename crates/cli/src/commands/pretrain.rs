@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context;
+use polymath_base::counted;
 use polymath_model::resident_memory;
 use polymath_pretrain::{PretrainConfig, Pretraining};
 use polymath_study::shell_word;
@@ -68,8 +69,8 @@ pub fn run(arguments: &arguments::Train, environment: &Environment) -> Result<()
     conclude(outcome, &folder, &score_name, environment)?;
     let run = shell_word(&folder.display().to_string());
     environment.say(&format!(
-        "next: `polymath evaluate {run}` scores it, `polymath generate {run} --prompt TEXT` lets it write, and a fine-tuning \
-         starts from it with `base = \"{}\"`",
+        "next: `polymath evaluate {run}` scores it, `polymath generate {run} --prompt TEXT` lets it write, and `polymath tune \
+         {run} TEXT` or `base = \"{}\"` in a fine-tuning config specializes it",
         folder.display()
     ));
     Ok(())
@@ -82,13 +83,13 @@ pub fn summary(folder: &Path, plan: &Plan, training: &Training) -> String {
         parts => format!(", in {parts} parts"),
     };
     format!(
-        "{}: {} parameters, {} of them trained; {} steps of {} rows of {} tokens{parts}; about {} MB of memory",
+        "{}: {} parameters, {} of them trained; {} of {} of {}{parts}; about {} MB of memory",
         folder.display(),
         plan.parameters,
         plan.trainable_parameters,
-        plan.steps,
-        training.batch_size,
-        training.sequence_length,
+        counted(plan.steps, "step"),
+        counted(training.batch_size as u64, "row"),
+        counted(training.sequence_length as u64, "token"),
         plan.total_bytes().saturating_add(own_memory()) / 1_000_000
     )
 }

@@ -33,10 +33,17 @@ pub fn run(arguments: &arguments::Tune, environment: &Environment) -> Result<(),
     let setup = environment.setup(&progress);
     let end = tune.run(&runner, &setup)?;
     announce(&tune, &end, environment);
-    match end.verdict.map(|verdict| verdict.verdict()) {
-        Some(LimitVerdict::Broken) => Err(Failure::LimitBroken),
-        Some(LimitVerdict::Undecided) => Err(Failure::LimitUndecided),
-        Some(LimitVerdict::Kept) | None => Ok(()),
+    let is_asked = arguments.limits.is_some() || !tune.request().retain.is_empty();
+    decide(end.verdict.map(|verdict| verdict.verdict()), is_asked)
+}
+
+/// Returns the failure that a verdict means. The verdict on the default budget, on text that the base generates, is
+/// printed alone: nobody asked for that budget, and the model is complete.
+fn decide(verdict: Option<LimitVerdict>, is_asked: bool) -> Result<(), Failure> {
+    match verdict {
+        Some(LimitVerdict::Broken) if is_asked => Err(Failure::LimitBroken),
+        Some(LimitVerdict::Undecided) if is_asked => Err(Failure::LimitUndecided),
+        _ => Ok(()),
     }
 }
 
@@ -69,21 +76,14 @@ fn request(arguments: &arguments::Tune) -> TuneRequest {
 fn announce(tune: &Tune, end: &TuneEnd, environment: &Environment) {
     let folder = tune.folder();
     let mut text = format!("{}\n{}\n", end.report.table(), end.page.display());
-    if end.has_no_text {
-        let protected = match end.verdict {
-            Some(_) => "kept within the budget",
-            None => "kept close to its base",
-        };
-        text += &format!(
-            "\nThe report has only the niche, since no retained text was given. The model was {protected} on text that the \
-             base generated; `--retain TEXT` measures forgetting on text of yours.\n"
-        );
-    }
     if let Some(verdict) = &end.verdict {
         text += &format!("\n{verdict}\n");
         if !verdict.is_inside() {
             text += "No model was within the limits: the one in the folder is the closest.\n";
         }
+    }
+    if end.has_no_text {
+        text += "`--retain TEXT` applies the budget to text of yours.\n";
     }
     let root = shell_word(&folder.root().display().to_string());
     text += &match (end.chats, end.has_parted_prompts) {
@@ -179,6 +179,21 @@ mod tests {
     use polymath_finetune::retention::LimitsConfig;
 
     use super::*;
+
+    /// Checks that a verdict is the exit code if a budget or text to keep was given, and otherwise none.
+    #[test]
+    fn a_verdict_decides_the_exit_code_where_a_budget_was_asked_for() {
+        let code =
+            |verdict, is_asked| decide(verdict, is_asked).map_or_else(|end| end.code(), |()| 0);
+        let all = [
+            LimitVerdict::Kept,
+            LimitVerdict::Undecided,
+            LimitVerdict::Broken,
+        ];
+        assert_eq!(all.map(|verdict| code(Some(verdict), true)), [0, 4, 3]);
+        assert_eq!(all.map(|verdict| code(Some(verdict), false)), [0, 0, 0]);
+        assert_eq!(code(None, true), 0);
+    }
 
     /// Checks that every argument reaches the request, settings from any position, and that a file whose name has an
     /// equals sign is a file.

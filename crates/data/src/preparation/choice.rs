@@ -53,7 +53,7 @@ impl Rule {
     /// one if nothing is held out otherwise.
     pub(super) fn choose(self, survey: &Survey, known: &GroupFacts<'_>) -> BTreeSet<u64> {
         let quota = self.quota(survey.groups);
-        let most_groups = quota.max(survey.groups / 2);
+        let most_groups = quota.max((self.share.max(0.5) * survey.groups as f64) as u64);
         let share = (self.share * survey.documents as f64).ceil() as u64;
         let most_documents = share
             .min(survey.documents.saturating_sub(1))
@@ -188,6 +188,36 @@ mod tests {
             (1, 100, 5),
         ] {
             assert_eq!(quota(least, groups), expected, "{least} of {groups}");
+        }
+    }
+    /// Checks that a share above half is held out as given, and that a smaller one never takes more than half.
+    #[test]
+    fn a_share_above_half_is_held_out_as_given() {
+        let mut survey = Survey::default();
+        for number in 0..200u64 {
+            let content = Content {
+                bytes: 500,
+                documents: 1,
+            };
+            survey
+                .contents
+                .insert(((2 * number + 1) << 55) / 200 << 8, content);
+            survey.groups += 1;
+            survey.documents += 1;
+            survey.bytes += 500;
+        }
+        let known = GroupFacts {
+            name: "notes",
+            before: None,
+            links: Links::default(),
+        };
+        for (share, expected) in [(0.3, 60), (0.5, 100), (0.8, 160)] {
+            let rule = Rule {
+                share,
+                seed: 0,
+                least_groups: 0,
+            };
+            assert_eq!(rule.choose(&survey, &known).len(), expected, "{share}");
         }
     }
 }

@@ -57,10 +57,10 @@ pub(crate) struct RetentionFacts<'a> {
 }
 
 impl RetentionConfig {
-    /// Returns the default retention of a run without a dataset of retained domains: the base generates text, which is
-    /// replayed in addition to the niche's rows and on which the base's predictions are distilled.
-    pub fn without_text() -> Self {
-        super::limits::without_text()
+    /// Returns the default retention of a run within `limits` without a dataset of retained domains: the base generates
+    /// text, which is replayed in addition to the niche's rows and on which the base's predictions are distilled.
+    pub fn without_text(limits: LimitsConfig) -> Self {
+        super::limits::without_text(limits)
     }
 
     /// Returns true if no retention method is set.

@@ -119,6 +119,20 @@ impl Finetuning {
         }
     }
 
+    /// Returns the folder of the dataset with the text that the base generated for this run's limits; `None` if the
+    /// limits apply to other text, or it has not been generated.
+    ///
+    /// # Errors
+    /// Fails if the base's files can't be read.
+    pub fn limited_text(&self) -> Result<Option<PathBuf>, FinetuneError> {
+        if !self.is_limited_on_generated_text() {
+            return Ok(None);
+        }
+        let text = self.self_replay()?;
+        let mut places = self.places(&text).into_iter();
+        Ok(places.find(|place| text.clone().at(place.clone()).exists()))
+    }
+
     /// Returns a sentence for the user about text that the base will generate before the first step, or `None` if it
     /// generates none.
     pub fn generation(&self) -> Option<String> {

@@ -12,7 +12,7 @@ use polymath_report::evidence::{
 };
 use polymath_report::forgetting::{CurvePoint, Provenance};
 use polymath_report::frontier::{Candidate, Frontier, FrontierSettings, ScoredRun};
-use polymath_report::reset::{BeforeAfter, Block, Reset, ResetSetting, Step, place};
+use polymath_report::reset::{BeforeAfter, Block, GainAndForgetting, Reset, ResetSetting, Step};
 use polymath_report::transfer::{Row, Setting, Transfer};
 use polymath_report::{ForgettingReport, ModelScores, ReportError, ReportSettings};
 
@@ -217,11 +217,11 @@ pub fn reset() -> Result<Reset, ReportError> {
             before: &base,
             after: &after,
         };
-        let place = place("competition", scores);
+        let changes = GainAndForgetting::new("competition", scores);
         Step {
             reset,
-            dev: place,
-            test: place,
+            dev: changes.clone(),
+            test: changes,
         }
     });
     let setting = ResetSetting {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use polymath_data::HeldoutSplit;
 
 use super::{DomainReport, ForgettingReport, Role};
-use crate::wording::count;
+use crate::wording::{count, counted};
 use polymath_eval::statistics::{FEWEST_EFFECTIVE, FEWEST_GROUPS, Verdict};
 
 /// Returns the terms and their explanations, in order.
@@ -106,7 +106,7 @@ fn groups(report: &ForgettingReport) -> String {
         };
         let of = match domain.groups == domain.documents {
             true => String::new(),
-            false => format!(" of {} documents", count(domain.documents)),
+            false => format!(" of {}", counted(domain.documents, "document")),
         };
         format!(
             "{}: {} {kind}{of}, {effective} effective",

@@ -30,11 +30,16 @@ pub fn render(report: &ForgettingReport) -> String {
     if report.runs.len() > 1 {
         text += &format!("\n{}", aligned(&overview(report, &answer)));
     }
+    // The answer and the table say all that the headline says of a single run.
+    let headline = match report.runs.len() {
+        1 => String::new(),
+        _ => report.headline(),
+    };
     let paragraphs = [
         answer.sentence,
         knowledge::sentences(report),
         aligned(&answers(report)),
-        report.headline(),
+        headline,
     ];
     for paragraph in paragraphs.iter().filter(|text| !text.is_empty()) {
         text += &format!("\n{}\n", paragraph.trim_end());

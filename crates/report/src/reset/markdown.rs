@@ -1,9 +1,9 @@
 //! Markdown and terminal form of a reset, and its sentence.
 
-use super::{Block, Reset};
+use super::{Block, Reset, Step};
 use crate::aligned;
 use crate::untrusted::inline;
-use crate::wording::signed;
+use crate::wording::{signed, worst_increase};
 
 /// Renders the result of a reset in Markdown: a table of single blocks and a table of cumulative resets.
 pub fn render(reset: &Reset) -> String {
@@ -33,10 +33,10 @@ pub fn render(reset: &Reset) -> String {
         text += &format!(
             "| {} | {} | {} | {} | {} | {mark} |\n",
             step.reset,
-            signed(step.dev.0),
-            signed(step.dev.1),
-            signed(step.test.0),
-            signed(step.test.1)
+            signed(step.dev.gain),
+            signed(step.dev.forgetting),
+            signed(step.test.gain),
+            signed(step.test.forgetting)
         );
     }
     text
@@ -54,13 +54,19 @@ pub fn rate(block: &Block) -> String {
 /// Returns the words that mark the chosen step in the tables, with a warning if it is beyond the limit on the test
 /// split; empty for other steps.
 pub fn mark(reset: &Reset, at: usize) -> &'static str {
-    let breaks = reset.steps[at].test.1 > reset.limit;
+    let breaks = reset.steps[at].test.forgetting > reset.limit;
     match (at == reset.chosen, reset.within_limit, breaks) {
         (false, _, _) => "",
         (true, true, false) => "take this",
         (true, true, true) => "chosen, beyond the limit on test",
         (true, false, _) => "least bad",
     }
+}
+
+/// Formats gain and forgetting of a step, on the dev split and on the test split.
+pub fn figures(step: &Step) -> [String; 4] {
+    let (dev, test) = (&step.dev, &step.test);
+    [dev.gain, dev.forgetting, test.gain, test.forgetting].map(signed)
 }
 
 /// Renders the result of a reset for a terminal: a sentence and the tables.
@@ -87,7 +93,7 @@ pub fn table(reset: &Reset) -> String {
     ];
     let mut steps: Vec<Vec<String>> = vec![of(&head)];
     for (at, step) in reset.steps.iter().enumerate() {
-        let figures = [step.dev.0, step.dev.1, step.test.0, step.test.1].map(signed);
+        let figures = figures(step);
         let [gain, forgetting, test_gain, test_forgetting] = &figures;
         let reset_blocks = step.reset.to_string();
         let row = [
@@ -120,15 +126,16 @@ pub fn sentence(reset: &Reset) -> String {
         _ => format!("Take the model with {} reset", names.join(", ")),
     };
     let figures = format!(
-        "it gains {} on {} and forgets {} on average on the test split, where the tuned model gains {} and forgets {}",
-        signed(step.test.0),
+        "it gains {} on {} and forgets {} on average on the test split{}, where the tuned model gains {} and forgets {}",
+        signed(step.test.gain),
         reset.niche,
-        signed(step.test.1),
-        signed(reset.steps[0].test.0),
-        signed(reset.steps[0].test.1)
+        signed(step.test.forgetting),
+        worst_increase(&step.test.increases, reset.limit, signed),
+        signed(reset.steps[0].test.gain),
+        signed(reset.steps[0].test.forgetting)
     );
     let limit = reset.limit;
-    match (reset.within_limit, step.test.1 > limit) {
+    match (reset.within_limit, step.test.forgetting > limit) {
         (true, false) => format!(
             "{what}: {figures}. That is the most gain with a mean forgetting of at most {limit} on the dev split, and it is within that limit \
              on the test split too."

@@ -14,7 +14,7 @@ use polymath_eval::statistics::paired_change;
 use polymath_eval::{DomainScores, Endpoints, ScoresByDomain};
 
 /// Schema version of `reset.json`.
-const SCHEMA: u32 = 2;
+const SCHEMA: u32 = 3;
 const RESAMPLES: usize = 1000;
 
 /// Effect of resetting one block of the tuned model, on the dev split.
@@ -93,34 +93,52 @@ pub fn by_rate(blocks: &mut [Block]) {
 pub struct Step {
     /// Number of blocks that are reset, the first ones in the order of [`by_rate`].
     pub reset: usize,
-    /// Gain on the niche and mean forgetting, relative to the base, on the dev split.
-    pub dev: (f64, f64),
-    /// Gain on the niche and mean forgetting, relative to the base, on the test split.
-    pub test: (f64, f64),
+    /// Gain and forgetting on the dev split.
+    pub dev: GainAndForgetting,
+    /// Gain and forgetting on the test split.
+    pub test: GainAndForgetting,
 }
 
-/// Returns the gain on the niche and the mean increase of the retained domains in bits per byte, from `before` to
-/// `after`.
-pub fn place(niche: &str, scores: BeforeAfter) -> (f64, f64) {
-    let bits = |scores: &DomainScores| scores.bits_per_byte();
-    let (mut gain, mut rises) = (0.0, Vec::new());
-    for (domain, before) in scores.before {
-        let change = bits(&scores.after[domain]) - bits(before);
-        if domain == niche {
-            gain = -change;
-        } else {
-            rises.push(change);
+/// Gain and forgetting of a model relative to the base, in bits per byte.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct GainAndForgetting {
+    /// Decrease of the niche.
+    pub gain: f64,
+    /// Mean increase of the retained domains.
+    pub forgetting: f64,
+    /// Increase of each retained domain.
+    pub increases: BTreeMap<String, f64>,
+}
+
+impl GainAndForgetting {
+    /// Compares the scores of the base (before) with those of a model (after).
+    pub fn new(niche: &str, scores: BeforeAfter) -> Self {
+        let bits = |scores: &DomainScores| scores.bits_per_byte();
+        let changes = scores.before.iter();
+        let changes = changes.map(|(domain, before)| {
+            let change = bits(&scores.after[domain]) - bits(before);
+            (domain.clone(), change)
+        });
+        let mut increases: BTreeMap<String, f64> = changes.collect();
+        // 0 − x, since −x would turn 0 into −0.
+        let gain = 0.0 - increases.remove(niche).unwrap_or(0.0);
+        Self {
+            gain,
+            forgetting: increases.values().sum::<f64>() / increases.len().max(1) as f64,
+            increases,
         }
     }
-    (gain, rises.iter().sum::<f64>() / rises.len().max(1) as f64)
 }
 
 /// Returns the index of the step with the largest gain whose forgetting is within the limit; if there is none, of the
 /// step that forgets least.
-pub fn choose(places: &[(f64, f64)], limit: f64) -> usize {
-    let inside = (0..places.len()).filter(|step| places[*step].1 <= limit);
-    let best = inside.max_by(|a, b| places[*a].0.total_cmp(&places[*b].0));
-    best.or_else(|| (0..places.len()).min_by(|a, b| places[*a].1.total_cmp(&places[*b].1)))
+fn choose(steps: &[Step], limit: f64) -> usize {
+    let by = |of: fn(&Step) -> f64| {
+        move |a: &usize, b: &usize| of(&steps[*a]).total_cmp(&of(&steps[*b]))
+    };
+    let inside = (0..steps.len()).filter(|step| steps[*step].dev.forgetting <= limit);
+    let best = inside.max_by(by(|step| step.dev.gain));
+    best.or_else(|| (0..steps.len()).min_by(by(|step| step.dev.forgetting)))
         .unwrap_or(0)
 }
 
@@ -166,15 +184,14 @@ impl Reset {
             niche,
             limit,
         } = setting;
-        let places: Vec<(f64, f64)> = steps.iter().map(|step| step.dev).collect();
-        let chosen = choose(&places, limit);
+        let chosen = choose(&steps, limit);
         Self {
             schema: SCHEMA,
             base: models.base.display().to_string(),
             tuned: models.tuned.display().to_string(),
             niche: niche.to_owned(),
             limit,
-            within_limit: places[chosen].1 <= limit,
+            within_limit: steps[chosen].dev.forgetting <= limit,
             chosen,
             blocks,
             steps,
@@ -221,6 +238,22 @@ mod tests {
         }
     }
 
+    /// Returns a step with the given gain and mean forgetting of two retained domains, one of which loses nothing.
+    fn step(reset: usize, dev: (f64, f64), test: (f64, f64)) -> Step {
+        let of = |(gain, forgetting)| GainAndForgetting {
+            gain,
+            forgetting,
+            increases: [("art", 0.0), ("code", 2.0 * forgetting)]
+                .map(|(domain, change)| (domain.to_owned(), change))
+                .into(),
+        };
+        Step {
+            reset,
+            dev: of(dev),
+            test: of(test),
+        }
+    }
+
     /// Checks that a block without cost on the niche is ranked first, and one without recovery last.
     #[test]
     fn blocks_are_ranked_by_recovery_per_cost() {
@@ -240,7 +273,6 @@ mod tests {
     #[test]
     fn a_choice_beyond_its_limit_is_said() {
         let of = |test: f64, limit: f64| {
-            let step = |reset, dev, test| Step { reset, dev, test };
             let steps = vec![
                 step(0, (1.0, 0.5), (1.0, 0.5)),
                 step(1, (0.8, 0.1), (0.8, test)),
@@ -268,7 +300,11 @@ mod tests {
                 text.contains("Take the model with layer 000 reset: it gains +0.800"),
                 "{text}"
             );
-            assert!(!text.contains("beyond"), "{text}");
+            assert!(
+                text.contains("test split (code most, by +0.200, which alone is beyond the limit)"),
+                "{text}"
+            );
+            assert!(!text.contains("beyond it"), "{text}");
         }
         for text in said(&of(0.2, 0.1)) {
             assert!(
@@ -295,8 +331,9 @@ mod tests {
     #[test]
     fn steps_are_chosen_within_the_limit() {
         let places = [(1.0, 0.5), (0.8, 0.1), (0.9, 0.1), (0.1, 0.0)];
-        assert_eq!(choose(&places, 0.1), 2);
-        assert_eq!(choose(&places, 0.05), 3);
-        assert_eq!(choose(&places[..2], 0.05), 1);
+        let steps = places.map(|dev| step(0, dev, (0.0, 0.0)));
+        assert_eq!(choose(&steps, 0.1), 2);
+        assert_eq!(choose(&steps, 0.05), 3);
+        assert_eq!(choose(&steps[..2], 0.05), 1);
     }
 }

@@ -2,8 +2,8 @@
 
 use minijinja::{Value, context};
 
-use super::Reset;
-use super::markdown::{mark, rate, sentence};
+use super::markdown::{figures, mark, rate, sentence};
+use super::{GainAndForgetting, Reset};
 use crate::charts::{Cell, Colors, Heatmap, TradeoffPoint, heatmap, tradeoff};
 use crate::wording::signed;
 use crate::{ReportError, page};
@@ -32,7 +32,7 @@ pub fn render(reset: &Reset) -> Result<String, ReportError> {
                 reset => step.reset,
                 chosen => at == reset.chosen,
                 mark => mark(reset, at),
-                figures => [step.dev.0, step.dev.1, step.test.0, step.test.1].map(signed),
+                figures => figures(step),
             }
         })
         .collect();
@@ -84,20 +84,22 @@ fn trades(reset: &Reset) -> Vec<TradeoffPoint<'_>> {
         value,
         interval: None,
     };
-    let trade = |number, name: &'static str, (gain, forgetting): (f64, f64), path| TradeoffPoint {
+    let trade = |number, name: &'static str, at: &GainAndForgetting, path| TradeoffPoint {
         number,
         name,
-        gain: figure(gain),
-        forgetting: figure(forgetting),
+        gain: figure(at.gain),
+        forgetting: figure(at.forgetting),
         label: String::from(name),
         marked: number > 0,
         path,
     };
     // Path from the base, where all blocks are reset, to the tuned model.
-    let between = reset.steps[1..].iter().rev().map(|step| step.test);
-    let mut trades = vec![trade(0, "tuned", reset.steps[0].test, between.collect())];
+    let between = reset.steps[1..].iter().rev();
+    let between = between.map(|step| (step.test.gain, step.test.forgetting));
+    let tuned = &reset.steps[0].test;
+    let mut trades = vec![trade(0, "tuned", tuned, between.collect())];
     if reset.chosen > 0 {
-        let chosen = reset.steps[reset.chosen].test;
+        let chosen = &reset.steps[reset.chosen].test;
         trades.push(trade(1, "chosen", chosen, Vec::new()));
     }
     trades

@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::f64::consts::LN_2;
 
-use polymath_eval::{DocumentScore, DomainScores, ScoresByDomain, SplitScores};
+use polymath_eval::{DocumentScore, DomainScores, Endpoints, ScoresByDomain, SplitScores};
 use polymath_report::frontier::{Candidate, RunFigures, ScoredRun};
-use polymath_report::reset::{BeforeAfter, Block, choose, place};
+use polymath_report::reset::{BeforeAfter, Block, GainAndForgetting, Reset, ResetSetting, Step};
 use polymath_report::{ForgettingReport, ModelScores, ReportSettings};
 
 /// Increases in bits per byte. The niche gains, one retained domain gains too, and the worst one is neither first nor
@@ -161,9 +161,9 @@ fn frontiers_take_the_worst_and_the_mean_of_three() {
 }
 
 /// Checks a block that causes the whole change: resetting it recovers the mean of three increases and loses the
-/// niche's gain. Relative to the base, the tuned model's place is that gain and that mean.
+/// niche's gain. Relative to the base, the tuned model has that gain and that mean forgetting.
 #[test]
-fn blocks_and_places_average_three() {
+fn blocks_and_steps_average_three() {
     let (base, tuned) = (scores(0.0), scores(1.0));
     let block = Block::new(
         "layer 001",
@@ -180,26 +180,36 @@ fn blocks_and_places_average_three() {
     for (name, rise) in RISES {
         assert_near(block.changes[name].value, -rise);
     }
-    let found = place(
-        NICHE,
-        BeforeAfter {
-            before: &base,
-            after: &tuned,
-        },
-    );
-    assert_near(found.0, 0.5);
-    assert_near(found.1, MEAN);
     // Half of the path has half of gain and forgetting: it is the first within a limit of three quarters of the mean.
-    let places = [
-        found,
-        place(
-            NICHE,
-            BeforeAfter {
-                before: &base,
-                after: &scores(0.5),
-            },
-        ),
-        (0.0, 0.0),
-    ];
-    assert_eq!(choose(&places, 0.75 * MEAN), 1);
+    let steps = [1.0, 0.5, 0.0].map(|share| {
+        let scores = BeforeAfter {
+            before: &base,
+            after: &scores(share),
+        };
+        GainAndForgetting::new(NICHE, scores)
+    });
+    for (changes, share) in steps.iter().zip([1.0, 0.5, 0.0]) {
+        assert_near(changes.gain, 0.5 * share);
+        assert_near(changes.forgetting, MEAN * share);
+        for (name, rise) in RISES {
+            assert_near(changes.increases[name], rise * share);
+        }
+        assert_eq!(changes.increases.len(), RISES.len());
+    }
+    let steps = (0..).zip(steps).map(|(reset, changes)| Step {
+        reset,
+        dev: changes.clone(),
+        test: changes,
+    });
+    let setting = ResetSetting {
+        models: Endpoints {
+            base: "base".as_ref(),
+            tuned: "tuned".as_ref(),
+        },
+        niche: NICHE,
+        limit: 0.75 * MEAN,
+    };
+    let blocks = vec![block.clone(), block];
+    let found = Reset::new(setting, blocks, steps.collect());
+    assert_eq!((found.chosen, found.within_limit), (1, true));
 }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::path::Path;
 
+use polymath_base::counted;
 use polymath_data::DomainManifest;
 use polymath_report::untrusted::{block, code, inline, printable};
 
@@ -54,9 +55,9 @@ fn base_name(facts: &Facts) -> Option<String> {
 fn description(facts: &Facts) -> String {
     let model = &facts.model;
     let shape = format!(
-        "{} parameters: {} layers of width {}, {} query and {} key/value heads, a vocabulary of {} tokens, a context of {}",
+        "{} parameters: {} of width {}, {} query and {} key/value heads, a vocabulary of {} tokens, a context of {}",
         millions(model.parameter_count()),
-        model.num_hidden_layers,
+        counted(model.num_hidden_layers as u64, "layer"),
         model.hidden_size,
         model.num_attention_heads,
         model.num_key_value_heads,
@@ -138,11 +139,11 @@ fn row(facts: &Facts, domain: &str, manifest: &DomainManifest) -> String {
         (None, None) => "not trained on".to_owned(),
     };
     format!(
-        "| {} | {role} | {} | {} | {} documents |\n",
+        "| {} | {role} | {} | {} | {} |\n",
         inline(domain),
         polymath_base::bytes_text(manifest.train.bytes),
         millions(manifest.train.tokens),
-        manifest.heldout.documents
+        counted(manifest.heldout.documents, "document")
     )
 }
 

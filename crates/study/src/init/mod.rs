@@ -12,7 +12,6 @@ pub use sizing::{Machine, PretrainingSize};
 use std::path::{Path, PathBuf};
 
 use polymath_base::StagedFile;
-use polymath_finetune::RetentionConfig;
 use toml::Value;
 
 use crate::schema::{ConfigKind, HELD_OUT, LIMIT, Setting};
@@ -117,11 +116,13 @@ impl Init {
         self.kinds.contains(&kind)
     }
 
-    fn dataset(&self) -> String {
+    /// Returns the folder of the dataset that the configs make.
+    pub fn dataset(&self) -> String {
         format!("data/{}", self.name)
     }
 
-    fn run(&self) -> String {
+    /// Returns the folder of the pretraining's run.
+    pub fn run(&self) -> String {
         format!("checkpoints/{}", self.name)
     }
 
@@ -183,14 +184,16 @@ impl Init {
             Setting::of(&[], "texts", Value::Array(paths)),
             Setting::of(&[], "run", self.run() + "-tuned"),
         ];
-        if own {
-            settings.push(Setting::of(&[], "retain", self.dataset()));
-            let limits = toml::Table::from_iter([("default".to_owned(), LIMIT.into())]);
-            let limits = Setting::of(&["retention"], "limits", Value::Table(limits));
-            settings.push(limits.because("bits per byte that a retained domain may lose"));
-        } else {
-            settings.extend(retention(&RetentionConfig::without_text()));
-        }
+        let limited = match own {
+            true => {
+                settings.push(Setting::of(&[], "retain", self.dataset()));
+                "bits per byte that a retained domain may lose"
+            }
+            false => "bits per byte that text which the base generates may lose",
+        };
+        let limits = toml::Table::from_iter([("default".to_owned(), LIMIT.into())]);
+        let limits = Setting::of(&["retention"], "limits", Value::Table(limits));
+        settings.push(limits.because(limited));
         ("A fine-tuning on the niche".into(), settings)
     }
 }
@@ -205,24 +208,6 @@ fn usual_kinds(found: &FoundTexts) -> Vec<ConfigKind> {
         kinds.push(ConfigKind::Finetune);
     }
     kinds
-}
-
-/// Returns the settings for a fine-tuning config that correspond to these settings of replay and distillation.
-fn retention(retention: &RetentionConfig) -> Vec<Setting> {
-    let mut settings = Vec::new();
-    if let Some(replay) = &retention.replay {
-        let table = ["retention", "replay"];
-        settings
-            .push(Setting::of(&table, "source", "self").because("text that the base generates"));
-        settings.push(Setting::of(&table, "share", replay.share));
-        settings.push(Setting::of(&table, "beside", replay.beside));
-    }
-    if let Some(distill) = &retention.distill {
-        let table = ["retention", "distill"];
-        settings.push(Setting::of(&table, "strength", distill.strength));
-        settings.push(Setting::of(&table, "temperature", distill.temperature));
-    }
-    settings
 }
 
 /// Writes a new file durably, never over another.

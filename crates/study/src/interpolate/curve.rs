@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use polymath_eval::Shares;
 use polymath_report::aligned;
 use polymath_report::untrusted::inline;
+use polymath_report::worst_increase;
 use serde::Serialize;
 
 use super::search::Curve;
@@ -127,14 +128,14 @@ impl Curve {
                 alpha => format!("the mixture at α = {alpha:.2}"),
             });
         let figures = format!(
-            "it gains {:+.4} bits per byte on {}, and the retained domains rise by {:+.4} on average on the test split{}",
-            self.gain(&self.points[0].test, &point.test, rule),
+            "it gains {} bits per byte on {}, and the retained domains rise by {} on average on the test split{}",
+            signed(self.gain(&self.points[0].test, &point.test, rule)),
             rule.niche,
-            point.test_mean_increase,
+            signed(point.test_mean_increase),
             self.worst(point, rule)
         );
         let limit = rule.limit;
-        let text = match (self.within_limit, point.test_mean_increase > limit) {
+        match (self.within_limit, point.test_mean_increase > limit) {
             (true, false) => format!("Take {what}: {figures}, within the limit of {limit}."),
             (true, true) => format!(
                 "Take {what} with care: {figures}. It was within the limit of {limit} on the dev split, but is beyond it on the test split: \
@@ -143,29 +144,15 @@ impl Curve {
             (false, _) => format!(
                 "No point keeps the mean increase within {limit} on the dev split. The nearest is {what}: {figures}."
             ),
-        };
-        text.replace('-', "−")
+        }
     }
 
-    /// Returns the words on the retained domain that rises most on the test split; empty for a single retained domain.
-    /// The limit is for the mean, so that this domain may be beyond it.
+    /// Returns the words on the retained domain that rises most on the test split.
     fn worst(&self, point: &Point, rule: &Rule) -> String {
-        let base = &self.points[0].test;
-        let rises = base.iter().filter(|(name, _)| **name != rule.niche);
-        let rises: Vec<(&String, f64)> = rises
-            .map(|(name, before)| (name, point.test[name] - before))
-            .collect();
-        let worst = rises.iter().max_by(|a, b| a.1.total_cmp(&b.1));
-        match worst {
-            Some((name, rise)) if rises.len() > 1 => {
-                let alone = match *rise > rule.limit {
-                    true => ", which alone is beyond the limit",
-                    false => "",
-                };
-                format!(" ({name} most, by {rise:+.4}{alone})")
-            }
-            _ => String::new(),
-        }
+        let base = self.points[0].test.iter();
+        let rises = base.filter(|(name, _)| **name != rule.niche);
+        let rises = rises.map(|(name, before)| (name.clone(), point.test[name] - before));
+        worst_increase(&rises.collect(), rule.limit, signed)
     }
 
     fn gain(&self, before: &BitsPerByte, after: &BitsPerByte, rule: &Rule) -> f64 {
@@ -193,7 +180,6 @@ impl Curve {
                 (true, true, true) => "chosen, beyond the limit on test",
                 (true, false, _) => "least bad",
             };
-            let signed = |value: f64| format!("{value:+.4}").replace('-', "−");
             rows.push(vec![
                 point
                     .alpha
@@ -207,6 +193,11 @@ impl Curve {
         }
         rows
     }
+}
+
+/// Formats bits per byte with a sign.
+fn signed(value: f64) -> String {
+    format!("{value:+.4}").replace('-', "−")
 }
 
 #[cfg(test)]
@@ -244,6 +235,31 @@ mod tests {
             within_limit,
         };
         (curve, rule)
+    }
+
+    /// Checks that a hyphen in a domain's name stays one, and that only numbers get a minus sign.
+    #[test]
+    fn names_keep_their_hyphens() {
+        let (mut found, mut rule) = curve(0.02, -0.015);
+        rule.niche = "small-talk".into();
+        for point in &mut found.points {
+            for bits in [&mut point.dev, &mut point.test] {
+                let niche = bits.remove("chat").unwrap();
+                bits.insert("small-talk".into(), niche);
+                bits.insert("case-law".into(), 1.0);
+            }
+            point.test.insert("case-law".into(), 1.5);
+        }
+        found.points[0].test.insert("case-law".into(), 1.0);
+        let said = found.sentence(&rule);
+        assert!(
+            said.contains("on small-talk, and the retained domains rise by −0.0150"),
+            "{said}"
+        );
+        assert!(
+            said.contains("(case-law most, by +0.5000, which alone is beyond the limit)"),
+            "{said}"
+        );
     }
 
     /// Checks that the sentence says what to take, and a choice that is beyond its limit on the test split has a

@@ -170,29 +170,25 @@ impl Configs<'_> {
     }
 
     fn retention(&self) -> String {
-        if *self.retained == Retained::Nothing && self.request.limits.is_empty() {
+        if *self.retained == Retained::Nothing {
             #[derive(Serialize)]
             struct File {
                 retention: RetentionConfig,
             }
             let file = File {
-                retention: RetentionConfig::without_text(),
+                retention: RetentionConfig::without_text(self.request.limits()),
             };
             let tables = toml::to_string(&file).expect("retention is numbers and words");
             return format!(
-                "\n# No retained text was given: the base generates text, which is replayed beside the niche's, and the\n\
-                 # base's predictions on it are distilled.\n{tables}"
+                "\n# No retained text was given: the base generates text. It is replayed beside the niche's, the base's\n\
+                 # predictions on it are distilled, and the forgetting budget (bits per byte) applies to it. The\n\
+                 # strengths are those of the beginning: the training adapts them to the budget.\n{tables}"
             );
         }
-        let held_on = match self.retained {
-            Retained::Nothing => "text that the base generates",
-            _ => "the retained text",
-        };
-        let mut text = format!(
-            "\n# Forgetting budget: the most bits per byte that a retained domain may lose. Replay and distillation\n# on \
-             {held_on} follow from it.\n[retention.limits]\n"
-        );
-        for (domain, limit) in self.request.default_limits() {
+        let mut text = "\n# Forgetting budget: the most bits per byte that a retained domain may lose. Replay and distillation\n\
+             # on the retained text follow from it.\n[retention.limits]\n"
+            .to_owned();
+        for (domain, limit) in self.request.limits() {
             writeln!(text, "{} = {limit:?}", toml_key(&domain)).expect("a string takes all text");
         }
         text
@@ -239,7 +235,8 @@ impl<T> Written<T> {
                     return Ok(());
                 }
                 Err(refused(format!(
-                    "`{0}` says something else than this request: it was edited, or the data have changed. Go on with \
+                    "`{0}` says something else than this request: it was edited, the data have changed, or another version \
+                     of the program wrote it. Go on with \
                      the ordinary command that its first line names, or choose another output folder",
                     path.display()
                 )))

@@ -22,8 +22,8 @@ pub struct TuneRequest {
     /// Text whose quality the model should keep, each path as a domain; or one prepared dataset.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub retain: Vec<String>,
-    /// Forgetting limits in bits per byte. If they are empty, those of [`Self::default_limits`] hold where text is
-    /// retained.
+    /// Given forgetting limits in bits per byte; if they are empty, [`Self::limits`] has the default. They apply to the
+    /// retained text, or else to text that the base generates.
     #[serde(default, skip_serializing_if = "LimitsConfig::is_empty")]
     pub limits: LimitsConfig,
     /// Fine-tuning method, which decides the trained parameters.
@@ -37,7 +37,7 @@ pub struct TuneRequest {
 /// Retained text of a request, by its kind.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Retained {
-    /// No retained text: the model is kept close to the base on text that the base generates.
+    /// No retained text: the limits apply to text that the base generates.
     Nothing,
     /// Paths of raw text, each of which is a domain.
     Texts(Vec<String>),
@@ -106,9 +106,8 @@ impl TuneRequest {
         }
     }
 
-    /// Returns the forgetting limits of a request that retains text: the given ones, or else the default limit for
-    /// every domain.
-    pub fn default_limits(&self) -> LimitsConfig {
+    /// Returns the forgetting limits of the tuning: the given ones, or else the default limit for every domain.
+    pub fn limits(&self) -> LimitsConfig {
         match self.limits.is_empty() {
             true => LimitsConfig::from([("default".to_owned(), LIMIT)]),
             false => self.limits.clone(),

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use polymath_data::{Dataset, prepare};
-use polymath_finetune::retention::LimitsConfig;
 use polymath_finetune::{Ending, FinetuneConfig, Finetuning};
 use polymath_model::ModelSource;
 use polymath_report::ForgettingReport;
@@ -174,7 +173,10 @@ impl Tune {
             return Ok(ForgettingReport::read(&output.join("report.json"))?);
         }
         let mut options = ForgetOptions::default();
-        if let Some(limit) = self.limits().get("default") {
+        if let Some(generated) = finetuning.limited_text()? {
+            options.datasets = vec![self.folder.data(), generated];
+        }
+        if let Some(limit) = self.request.limits().get("default") {
             options.tolerance = *limit;
         }
         let run = self.folder.run();
@@ -226,20 +228,12 @@ impl Tune {
         )
     }
 
-    /// Returns the forgetting limits; empty if no text is retained and no limits are given.
-    fn limits(&self) -> LimitsConfig {
-        match self.retained {
-            Retained::Nothing => self.request.limits.clone(),
-            _ => self.request.default_limits(),
-        }
-    }
-
     fn said_training(&self) -> String {
         let trained = match self.request.method.adapts() {
             true => "an adapter",
             false => "all weights",
         };
-        let limits = self.limits();
+        let limits = self.request.limits();
         let limits: Vec<String> = limits
             .iter()
             .map(|(domain, limit)| match domain.as_str() {
@@ -247,31 +241,25 @@ impl Tune {
                 domain => format!("{limit} for {domain}"),
             })
             .collect();
-        let generated = self.retained == Retained::Nothing;
-        let guard = match (limits.is_empty(), generated) {
-            (true, _) => {
-                "with text that the base generates beside it, on which the base's predictions are distilled".to_owned()
-            }
-            (false, generated) => format!(
-                "within a forgetting budget of {} bits per byte{}",
-                limits.join(", "),
-                if generated { " on text that the base generates" } else { "" }
-            ),
+        let text = match self.retained {
+            Retained::Nothing => " on text that the base generates",
+            _ => "",
         };
         format!(
-            "Training: fine-tune {trained} on {}, {guard}, by `{}`.",
+            "Training: fine-tune {trained} on {}, within a forgetting budget of {} bits per byte{text}, by `{}`.",
             self.niche(),
+            limits.join(", "),
             self.folder.finetune_config().display()
         )
     }
 
     fn said_report(&self) -> String {
         let retained = match &self.retained {
-            Retained::Nothing => String::new(),
-            _ => " and of the retained domains".to_owned(),
+            Retained::Nothing => "of the text that the base generated",
+            _ => "of the retained domains",
         };
         format!(
-            "Report: score the base and the tuned model on held-out text of {}{retained}.",
+            "Report: score the base and the tuned model on held-out text of {} and {retained}.",
             self.niche()
         )
     }

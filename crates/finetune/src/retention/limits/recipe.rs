@@ -2,7 +2,7 @@
 
 use polymath_train::{Evaluation, EvaluationConfig, Interval};
 
-use crate::retention::{DistillConfig, ReplayConfig, ReplaySource, RetentionConfig};
+use crate::retention::{DistillConfig, LimitsConfig, ReplayConfig, ReplaySource, RetentionConfig};
 
 /// Default initial share of replayed rows in a batch: one replayed row for every two rows of the niche.
 const SHARE: f64 = 1.0 / 3.0;
@@ -18,10 +18,13 @@ const MOST_STEPS: u64 = 200;
 /// Default maximum number of held-out tokens of each domain that an evaluation scores in a run with limits.
 pub(crate) const MAX_TOKENS: u64 = 40_000;
 
-/// Returns the default retention of a run for a base whose own training text is not available: the base generates text,
-/// which is replayed in addition to the niche's rows and on which the base's predictions are distilled.
-pub fn without_text() -> RetentionConfig {
-    let mut retention = RetentionConfig::default();
+/// Returns the default retention of a run within `limits` for a base whose own training text is not available: the base
+/// generates text, which is replayed in addition to the niche's rows and on which the base's predictions are distilled.
+pub fn without_text(limits: LimitsConfig) -> RetentionConfig {
+    let mut retention = RetentionConfig {
+        limits: Some(limits),
+        ..RetentionConfig::default()
+    };
     hold(&mut retention, false);
     retention
 }
@@ -144,8 +147,9 @@ mod tests {
         let own = filled(&format!("{limits}l2sp = 0.5"), true);
         assert!(own.replay.is_none() && own.distill.is_none());
         assert_eq!(filled("", true), RetentionConfig::default());
-        let without = without_text();
-        assert_eq!(without.replay.unwrap().source, ReplaySource::Generated);
-        assert!(without.limits.is_none());
+        // Written out, the method is the same.
+        let alone: RetentionConfig = toml::from_str(limits).unwrap();
+        let written = without_text(alone.limits.unwrap());
+        assert_eq!(written, filled(limits, false));
     }
 }
