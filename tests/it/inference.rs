@@ -78,6 +78,9 @@ fn the_answer_goes_to_standard_output_alone() {
     assert_eq!(plain(&["--prompt-file", "prompt.txt"], "").0, answer);
     assert_eq!(plain(&["--prompt-file", "-"], "1 2 3\n").0, answer);
     assert_eq!(plain(&["--prompt", "-"], "1 2 3").0, answer);
+    // A pipe, as the shell's `<(command)` is one.
+    #[cfg(unix)]
+    assert_eq!(plain(&["--prompt-file", "/dev/stdin"], "1 2 3\n").0, answer);
     // A byte order mark and line ends of Windows are no part of the prompt.
     assert_eq!(plain(&["--prompt", "-"], "\u{feff}1 2 3\r\n").0, answer);
     let (echoed, _) = plain(&["--echo", "--prompt", "1 2 3"], "");

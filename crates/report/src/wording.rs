@@ -135,11 +135,19 @@ pub fn bound(worst: &Worst) -> String {
 
 /// Formats the number of questions, and of their groups if the questions are not all independent.
 pub fn asked(questions: &QuestionReport) -> String {
-    let number = count(questions.count as u64);
+    count(questions.count as u64) + &in_groups(questions)
+}
+
+/// Formats the number of questions with their noun, and of their groups if the questions are not all independent.
+pub fn questions_asked(questions: &QuestionReport) -> String {
+    counted(questions.count as u64, "question") + &in_groups(questions)
+}
+
+fn in_groups(questions: &QuestionReport) -> String {
     if questions.groups == questions.count {
-        return number;
+        return String::new();
     }
-    format!("{number} in {}", counted(questions.groups as u64, "group"))
+    format!(" in {}", counted(questions.groups as u64, "group"))
 }
 
 /// Returns a number with its noun, whose plural ends in `s`: `1 document`, `3 documents`.

@@ -162,7 +162,7 @@ pub struct Report {
 #[derive(Debug, Args)]
 pub struct Demo {
     /// Folder for all files of the demo.
-    #[arg(long, default_value = "demo")]
+    #[arg(long, short, value_name = "DIR", default_value = "demo")]
     pub output: PathBuf,
     /// Megabytes of synthetic text for each domain.
     #[arg(long, default_value_t = 3, value_parser = at_least_one::<u64>)]

@@ -51,6 +51,7 @@ fn prompt(arguments: &arguments::Generate) -> Result<Option<String>, Failure> {
         (Some(dash), _) if dash == "-" => standard_input()?,
         (Some(text), _) => return Ok(Some(text.clone())),
         (None, Some(file)) if file == Path::new("-") => standard_input()?,
+        (None, Some(file)) if is_pipe(file) => piped(file)?,
         (None, Some(file)) => polymath_input::read_text(file).map_err(Failure::usage)?,
         (None, None) => return Ok(None),
     };
@@ -59,6 +60,26 @@ fn prompt(arguments: &arguments::Generate) -> Result<Option<String>, Failure> {
     // The newline at the end of the last line belongs to the file, not to the prompt.
     let line = text.strip_suffix('\n').unwrap_or(text);
     Ok(Some(line.strip_suffix('\r').unwrap_or(line).to_owned()))
+}
+
+/// Returns true for a pipe, such as the shell's `<(command)`. Only a file that the user names may be one: a pipe among
+/// other files would wait for a writer.
+fn is_pipe(path: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt;
+        std::fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo())
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        false
+    }
+}
+
+fn piped(path: &Path) -> Result<String, Failure> {
+    let read = std::fs::read_to_string(path);
+    read.map_err(|error| Failure::usage(anyhow!("can't read `{}`: {error}", path.display())))
 }
 
 fn standard_input() -> Result<String, Failure> {

@@ -13,8 +13,8 @@ use crate::charts::{
     Cell, Colors, Heatmap, Part, TradeoffPoint, Width, curve, forest, heatmap, key, tradeoff,
 };
 use crate::wording::{
-    asked, count, percent, plain, points, points_interval, probability, probability_or_dash, sign,
-    signed,
+    asked, count, percent, plain, points, points_interval, probability, probability_or_dash,
+    questions_asked, sign, signed,
 };
 use crate::{ReportError, page};
 use polymath_eval::statistics::Figure;
@@ -244,6 +244,7 @@ fn of_questions(questions: &QuestionReport) -> Value {
     context! {
         domain => &questions.domain,
         count => asked(questions),
+        counted => questions_asked(questions),
         base => percent(questions.accuracy.base.value),
         tuned => percent(questions.accuracy.tuned.value),
         change => points(questions.accuracy.change.value),

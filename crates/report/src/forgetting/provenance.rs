@@ -85,22 +85,29 @@ impl Provenance {
     }
 }
 
-/// Returns the keys of the settings that are not the same in all runs.
+/// Returns the keys of the settings that are not the same in all runs: the method first, then the forgetting limits, and
+/// last the keys that say how often a run is scored and saved.
 pub fn differing(runs: &[RunReport]) -> Vec<&str> {
-    let known = || {
-        let settings = runs.iter().map(|run| &run.provenance.settings);
-        settings.filter(|settings| !settings.is_empty())
-    };
-    let keys: BTreeSet<&String> = known().flat_map(BTreeMap::keys).collect();
+    let settings = runs.iter().map(|run| &run.provenance.settings);
+    let known: Vec<_> = settings.filter(|settings| !settings.is_empty()).collect();
+    differing_keys(&known)
+}
+
+fn differing_keys<'a>(known: &[&'a BTreeMap<String, String>]) -> Vec<&'a str> {
+    let keys: BTreeSet<&String> = known.iter().flat_map(|settings| settings.keys()).collect();
     let differs = |key: &&String| {
-        let values: BTreeSet<Option<&String>> =
-            known().map(|settings| settings.get(*key)).collect();
-        values.len() > 1 && !OWN.contains(&key.as_str())
+        let values = known.iter().map(|settings| settings.get(*key));
+        values.collect::<BTreeSet<_>>().len() > 1 && !OWN.contains(&key.as_str())
     };
-    keys.into_iter()
-        .filter(differs)
-        .map(String::as_str)
-        .collect()
+    let differing = keys.into_iter().filter(differs);
+    let mut keys: Vec<&str> = differing.map(String::as_str).collect();
+    keys.sort_by_key(|key| match *key {
+        "method" => 0,
+        key if key.starts_with("retention.limits") => 1,
+        key if key.starts_with("checkpoint.") || key.starts_with("evaluation.") => 3,
+        _ => 2,
+    });
+    keys
 }
 
 /// Returns a note on a run whose evaluations during training had another context than the report.
@@ -114,4 +121,47 @@ pub fn other_context(run: &RunReport, context: usize) -> Option<String> {
             count(context as u64)
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks that only settings that differ are listed, those that choose the method before those that score and save.
+    #[test]
+    fn differing_settings_begin_with_the_method() {
+        let run = |settings: &[(&str, &str)]| -> BTreeMap<String, String> {
+            let settings = settings.iter();
+            let owned = settings.map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+            owned.collect()
+        };
+        let runs = [
+            run(&[
+                ("checkpoint.every", "25"),
+                ("evaluation.every", "25"),
+                ("method", "full"),
+                ("run", "full"),
+                ("seed", "1"),
+            ]),
+            run(&[
+                ("checkpoint.every", "12"),
+                ("evaluation.every", "12"),
+                ("method", "lora"),
+                ("retention.distill.strength", "16"),
+                ("retention.limits.default", "0.02"),
+                ("run", "limits"),
+                ("seed", "1"),
+            ]),
+        ];
+        assert_eq!(
+            differing_keys(&runs.each_ref()),
+            [
+                "method",
+                "retention.limits.default",
+                "retention.distill.strength",
+                "checkpoint.every",
+                "evaluation.every"
+            ]
+        );
+    }
 }

@@ -3,8 +3,8 @@
 use super::{Answer, ForgettingReport, RunReport, knowledge, overview, tasks, wording};
 use crate::aligned;
 use crate::wording::{
-    asked, bound, figure, percent, plain, points, points_interval, probability,
-    probability_or_dash, sign, signed, signed_or_dash,
+    bound, figure, percent, plain, points, points_interval, probability, probability_or_dash,
+    questions_asked, sign, signed, signed_or_dash,
 };
 
 /// Renders a report for a terminal: one block per run, with aligned columns.
@@ -70,11 +70,11 @@ fn of_run(run: &RunReport, context: usize) -> String {
     text += "\n";
     for questions in &run.questions {
         text += &format!(
-            "  {}: {} → {} of {} questions, {} {} points (p {})\n",
+            "  {}: {} → {} of {}, {} {} points (p {})\n",
             questions.domain,
             percent(questions.accuracy.base.value),
             percent(questions.accuracy.tuned.value),
-            asked(questions),
+            questions_asked(questions),
             points(questions.accuracy.change.value),
             points_interval(questions.accuracy.change),
             probability(questions.accuracy.adjusted_p_value),
