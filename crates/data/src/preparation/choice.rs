@@ -201,7 +201,7 @@ mod tests {
             };
             survey
                 .contents
-                .insert(((2 * number + 1) << 55) / 200 << 8, content);
+                .insert((((2 * number + 1) << 55) / 200) << 8, content);
             survey.groups += 1;
             survey.documents += 1;
             survey.bytes += 500;

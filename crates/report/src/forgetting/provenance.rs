@@ -85,8 +85,8 @@ impl Provenance {
     }
 }
 
-/// Returns the keys of the settings that are not the same in all runs: the method first, then the forgetting limits, and
-/// last the keys that say how often a run is scored and saved.
+/// Returns the keys of the settings that are not the same in all runs: the method first, then the forgetting limits,
+/// and last the keys that say how often a run is scored and saved.
 pub fn differing(runs: &[RunReport]) -> Vec<&str> {
     let settings = runs.iter().map(|run| &run.provenance.settings);
     let known: Vec<_> = settings.filter(|settings| !settings.is_empty()).collect();
