@@ -239,6 +239,25 @@ fn a_folder_without_conversations_is_tuned_on_other_text() {
             "\n  polymath tune checkpoints/texts TEXT --retain data/texts\n",
         ));
     assert!(at.join("pretrain.toml").exists() && !at.join("finetune.toml").exists());
+    // With conversations, a config of the pretraining alone does not say that there are none.
+    write(
+        at,
+        "texts/chat.jsonl",
+        &"{\"prompt\": \"a\", \"response\": \"b\"}\n".repeat(9),
+    );
+    polymath(at)
+        .args([
+            "init",
+            "pretrain",
+            "texts",
+            "--minutes",
+            "0.05",
+            "-o",
+            "alone",
+        ])
+        .assert()
+        .success()
+        .stdout(contains("polymath tune").not());
 }
 
 /// Checks that the keys of every config are printed with their types, units and defaults.

@@ -12,7 +12,7 @@ use predicates::str::contains;
 use serde_json::json;
 
 use crate::support::fixture::{
-    copy_of_base, files, kill_in_the_middle, polymath, prepare, sha_of_weights, write,
+    copy_of_base, files, kill_in_the_middle, polymath, prepare, read_json, sha_of_weights, write,
 };
 
 /// Settings that keep the training small.
@@ -81,9 +81,11 @@ fn two_commands_lead_to_a_chat() {
     let ended = tune(at, &arguments).assert();
     told::check_full(
         at,
-        &ended
-            .success()
-            .stdout(contains("chat (niche)").and(contains("\n  self "))),
+        &ended.success().stdout(
+            contains("chat (niche)")
+                .and(contains("\n  self "))
+                .and(contains("`self` is text that the base generated")),
+        ),
     );
     let answer = says(at, "small-chat");
     assert_eq!(answer, says(at, "small-chat/run"));
@@ -109,6 +111,15 @@ fn two_commands_lead_to_a_chat() {
         .code(verdict_code(at, "small-chat/run"))
         .stderr(contains("nothing left to do"));
     assert_eq!(files(&at.join("small-chat")), before);
+    let report = read_json(&at.join("small-chat/report/report.json"));
+    let of_self = &report["runs"][0]["domains"][1];
+    assert_eq!(of_self["name"], "self");
+    assert_eq!(of_self["grouping"], "generated documents");
+    // The default budget, given, is the same request, and its verdict is the exit code.
+    tune(at, &[&arguments[..], &["--limits", "0.02"]].concat())
+        .assert()
+        .code(verdict_code(at, "small-chat/run"))
+        .stderr(contains("Done steps are skipped"));
 }
 
 /// Checks that a GGUF file can be the base, and that an adapter is merged into a model folder.
@@ -188,17 +199,21 @@ fn a_killed_tuning_goes_on() {
         "training.batch_size=2",
         "training.learning_rate=1e-2",
         "evaluation.max_tokens=4000",
+        "--limits",
+        "self=0.5",
     ];
     let arguments = [&common[..], &settings].concat();
     let whole = [&arguments[..], &["-o", "whole"]].concat();
-    polymath(at).args(&whole).assert().success();
+    polymath(at).args(&whole).assert().code(in_iter([0, 3, 4]));
+    let report = read_json(&at.join("whole/report/report.json"));
+    assert_eq!(report["settings"]["tolerance"], 0.5);
     let killed = [&arguments[..], &["-o", "killed"]].concat();
     let places = ("step-000003/state.json", "step-000020");
     kill_in_the_middle(at, &killed, "killed/run", places);
     polymath(at)
         .args(&killed)
         .assert()
-        .success()
+        .code(in_iter([0, 3, 4]))
         .stderr(contains("resumed after step"));
     let [whole, killed] = ["whole/run", "killed/run"].map(|run| sha_of_weights(&at.join(run)));
     assert_eq!(whole, killed);
@@ -376,6 +391,12 @@ fn a_dry_run_writes_nothing() {
         .stderr(contains("2/5  Text: prepare `chat.jsonl` to learn"))
         .stdout(contains("small-chat/run:").and(contains("operations")));
     assert_eq!(files(at), before);
+    // Text that the base generates has the name `self`.
+    std::fs::copy(at.join("chat.jsonl"), at.join("self.jsonl")).unwrap();
+    tune(at, &["small", "self.jsonl", FEW, "--dry-run"])
+        .assert()
+        .success()
+        .stderr(contains("fine-tune all weights on self-texts, within"));
 }
 
 /// Checks that a model of the hub is downloaded and tuned by its name.

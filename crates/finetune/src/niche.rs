@@ -12,6 +12,7 @@ use polymath_data::{
 use polymath_model::EndTokens;
 
 use crate::lineage::{Lineage, datasets_of};
+use crate::retention::GENERATED_DOMAIN;
 use crate::{FinetuneConfig, FinetuneError};
 
 /// Domain name of a raw-text niche in runs of earlier versions, and of a niche whose files have no name in common.
@@ -52,7 +53,9 @@ pub fn new_niche_name(
 ) -> Result<String, FinetuneError> {
     let name = name_of_texts(patterns);
     let of_base = base.map(domains_of_base).transpose()?.unwrap_or_default();
-    match taken.contains(&&*name) || of_base.contains(&name) {
+    // Text that the base generates may be a domain beside the niche.
+    let is_taken = taken.contains(&&*name) || of_base.contains(&name) || name == GENERATED_DOMAIN;
+    match is_taken {
         true => Ok(format!("{name}-texts")),
         false => Ok(name),
     }

@@ -77,9 +77,11 @@ fn is_pipe(path: &Path) -> bool {
     }
 }
 
-fn piped(path: &Path) -> Result<String, Failure> {
-    let read = std::fs::read_to_string(path);
-    read.map_err(|error| Failure::usage(anyhow!("can't read `{}`: {error}", path.display())))
+fn piped(pipe: &Path) -> Result<String, Failure> {
+    let mut text = String::new();
+    let read = std::fs::File::open(pipe).and_then(|mut file| file.read_to_string(&mut text));
+    read.map(|_| text)
+        .map_err(|error| Failure::usage(anyhow!("can't read `{}`: {error}", pipe.display())))
 }
 
 fn standard_input() -> Result<String, Failure> {

@@ -82,8 +82,7 @@ fn next(init: &Init, sized: Option<&PretrainingSize>) -> String {
             _ => {}
         }
     }
-    if init.kinds().contains(&ConfigKind::Pretrain) && !init.kinds().contains(&ConfigKind::Finetune)
-    {
+    if init.kinds().contains(&ConfigKind::Pretrain) && init.found.niches.is_empty() {
         text += &format!(
             "\nNo conversations or prompts were found, so that there is no config of a fine-tuning. After the pretraining, with a \
              text to specialize in:\n  polymath tune {} TEXT --retain {}",

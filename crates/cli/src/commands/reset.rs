@@ -14,6 +14,7 @@ pub fn run(arguments: &arguments::Reset, environment: &Environment) -> Result<()
     let options = arguments.between.options();
     let found = reset(&options, &environment.setup(&console))?;
     let page = options.output.join("reset.html");
-    results::announce(&format!("{}\n{}", found.table(), page.display()));
+    let next = arguments.between.next(found.is_base());
+    results::announce(&format!("{}\n{}{next}", found.table(), page.display()));
     Ok(())
 }

@@ -259,6 +259,7 @@ fn write(
             end: ends.end_source,
         },
         domains,
+        generated: false,
         overlaps: scan.result(&names),
     };
     let path = config.output.join("dataset.json");

@@ -25,6 +25,8 @@ pub enum GroupKind {
     Field,
     /// A passage of a work. The scores then hold for new passages of the same work, not for new works.
     Section,
+    /// A document that a model generated.
+    Generated,
 }
 
 impl GroupKind {
@@ -36,6 +38,7 @@ impl GroupKind {
             Self::Record => "record",
             Self::Field => "field",
             Self::Section => "section",
+            Self::Generated => "generated document",
         }
     }
 }

@@ -29,6 +29,9 @@ pub struct Manifest {
     /// Places where the IDs of the begin and end tokens were found.
     #[serde(default)]
     pub end_sources: EndSources,
+    /// True if a model generated the text.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub generated: bool,
     /// Domains by name.
     pub domains: BTreeMap<String, DomainManifest>,
     /// Overlap of every pair of a training domain and a held-out domain.

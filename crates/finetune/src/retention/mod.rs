@@ -34,6 +34,7 @@ pub use limits::{
 pub use objective::RetentionObjective;
 pub use replay::{ReplayConfig, ReplaySource};
 pub(crate) use self_replay::DOMAIN;
+pub use self_replay::DOMAIN as GENERATED_DOMAIN;
 pub use self_replay::{HeldOutPart, SelfReplay};
 
 pub(crate) use config::{RetainedText, RetentionFacts, retained_domains};

@@ -308,6 +308,7 @@ impl SelfReplay {
                 end: "the base".into(),
             },
             domains: BTreeMap::from([(DOMAIN.to_owned(), domain)]),
+            generated: true,
             overlaps: Vec::new(),
         };
         let text = serde_json::to_string_pretty(&found).expect("a manifest is numbers and names");

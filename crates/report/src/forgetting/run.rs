@@ -86,7 +86,15 @@ pub struct DomainReport {
     pub bytes: u64,
 }
 
+/// Plural that [`polymath_data::Grouping`] uses for documents that a model generated.
+const GENERATED: &str = "generated documents";
+
 impl DomainReport {
+    /// Returns true if the domain is text that the base generated.
+    pub fn is_generated(&self) -> bool {
+        self.grouping.as_deref() == Some(GENERATED)
+    }
+
     /// Formats the change for a table. That of a niche is shown as a gain, so that a gain has one sign everywhere.
     pub(crate) fn shown_change(&self) -> String {
         match (self.role, self.change) {

@@ -28,7 +28,8 @@ impl Setback {
         let change = domain.change?;
         let is_worse = domain.interval.is_some_and(|[low, _]| low > 0.0);
         let end = base.provenance.step?;
-        if domain.role != Role::Retained || !is_worse {
+        // A domain of the base's training that has the name of generated text is another text.
+        if domain.role != Role::Retained || !is_worse || domain.is_generated() {
             return None;
         }
         let on_the_way = base.curve.iter().filter(|point| point.step <= end);
@@ -104,6 +105,16 @@ mod tests {
 
     fn found(curve: &[(u64, f64)], change: f64) -> Option<Setback> {
         Setback::of(&base(curve), &domain_report("law", change))
+    }
+
+    /// Checks that generated text is not looked up on the curve of a domain of the same name.
+    #[test]
+    fn generated_text_was_not_trained_on() {
+        let base = base(&[(100, 2.0), (700, 1.0)]);
+        let mut domain = domain_report("law", 0.5);
+        assert!(Setback::of(&base, &domain).is_some());
+        domain.grouping = Some("generated documents".into());
+        assert_eq!(Setback::of(&base, &domain), None);
     }
 
     /// Checks that the change is added to the curve's end at the base's step, not to that of the training, and looked

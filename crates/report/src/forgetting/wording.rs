@@ -66,8 +66,16 @@ pub fn headline(report: &ForgettingReport) -> String {
 /// Returns notes on circumstances that make the figures of a run less comparable, such as another tokenizer.
 pub fn notes(run: &RunReport, context: usize) -> Vec<String> {
     let tokens = run.other_context.then(|| OTHER_CONTEXT.to_owned());
+    let generated = run.domains.iter().filter(|domain| domain.is_generated());
+    let generated = generated.map(|domain| {
+        format!(
+            "`{}` is text that the base generated: it stands for what the base would say, and other text may lose more.",
+            domain.name
+        )
+    });
     let own = run.notes.iter().cloned();
     own.chain(tokens)
+        .chain(generated)
         .chain(other_context(run, context))
         .collect()
 }

@@ -123,16 +123,24 @@ pub fn sentence(reset: &Reset) -> String {
         .collect();
     let what = match names.len() {
         0 => "Keep the tuned model as it is".to_owned(),
+        _ if reset.is_base() => "Take the base, since every block is reset".to_owned(),
         _ => format!("Take the model with {} reset", names.join(", ")),
     };
+    let tuned = &reset.steps[0].test;
+    let compared = match step.reset {
+        0 => String::new(),
+        _ => format!(
+            ", where the tuned model gains {} and forgets {}",
+            signed(tuned.gain),
+            signed(tuned.forgetting)
+        ),
+    };
     let figures = format!(
-        "it gains {} on {} and forgets {} on average on the test split{}, where the tuned model gains {} and forgets {}",
+        "it gains {} on {} and forgets {} on average on the test split{}{compared}",
         signed(step.test.gain),
         reset.niche,
         signed(step.test.forgetting),
         worst_increase(&step.test.increases, reset.limit, signed),
-        signed(reset.steps[0].test.gain),
-        signed(reset.steps[0].test.forgetting)
     );
     let limit = reset.limit;
     match (reset.within_limit, step.test.forgetting > limit) {

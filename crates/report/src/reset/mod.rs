@@ -198,6 +198,11 @@ impl Reset {
         }
     }
 
+    /// Returns true if the chosen model is the base: every block is reset.
+    pub fn is_base(&self) -> bool {
+        self.steps[self.chosen].reset == self.blocks.len()
+    }
+
     /// Renders the result for a terminal: a sentence, and tables of single blocks and cumulative resets.
     pub fn table(&self) -> String {
         markdown::table(self)
@@ -277,7 +282,7 @@ mod tests {
                 step(0, (1.0, 0.5), (1.0, 0.5)),
                 step(1, (0.8, 0.1), (0.8, test)),
             ];
-            let blocks = vec![block("layer 000", 0.4, 0.2)];
+            let blocks = vec![block("layer 000", 0.4, 0.2), block("layer 001", 0.1, 0.4)];
             let setting = ResetSetting {
                 models: Endpoints {
                     base: "base".as_ref(),
@@ -319,6 +324,19 @@ mod tests {
                 "{text}"
             );
         }
+        // With every block reset, the model is the base; with none, it is compared with nothing.
+        let mut base = of(0.0, 0.2);
+        assert!(!base.is_base());
+        base.steps.push(step(2, (0.0, 0.0), (0.0, 0.0)));
+        base.chosen = 2;
+        assert!(base.is_base());
+        assert!(
+            base.table()
+                .contains("Take the base, since every block is reset: it gains")
+        );
+        assert!(base.table().contains("where the tuned model gains +1.000"));
+        base.chosen = 0;
+        assert!(!base.table().contains("where the tuned model"));
         assert!(
             of(0.1, 0.1)
                 .table()

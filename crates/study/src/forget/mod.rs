@@ -8,7 +8,7 @@ pub(crate) mod provenance;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use polymath_data::{Dataset, HeldoutSplit};
+use polymath_data::{Dataset, GroupKind, Grouping, HeldoutSplit};
 use polymath_eval::WindowOptions;
 use polymath_model::{ModelSource, check_folder};
 use polymath_report::evidence::Evidence;
@@ -244,6 +244,17 @@ fn score_base(
     let base = direction.base;
     let mut scores = score(ModelSource::of(base), target, setup)?;
     scores.sha256 = Some(direction.base_sha256.clone());
+    for dataset in target
+        .datasets
+        .iter()
+        .filter(|data| data.manifest().generated)
+    {
+        for name in dataset.domain_names() {
+            if let Some(domain) = scores.domains.get_mut(name) {
+                domain.grouping = Some(Grouping::of(GroupKind::Generated));
+            }
+        }
+    }
     scores.curve = provenance::curve(base)?;
     scores.provenance = provenance::read(base)?;
     scores.overlaps = target

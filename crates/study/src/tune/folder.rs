@@ -203,7 +203,13 @@ impl Record {
     /// Fails if the request has changed in what is fixed, and names the part.
     pub fn check_same(&self, now: &Self, folder: &TuneFolder) -> Result<(), StudyError> {
         let free = self.free_keys(now, folder);
-        let Some(key) = polymath_train::changed_key(&to_toml(self), &to_toml(now), &free) else {
+        // No limits are the default ones.
+        let whole = |record: &Self| {
+            let mut record = record.clone();
+            record.request.limits = record.request.limits();
+            to_toml(&record)
+        };
+        let Some(key) = polymath_train::changed_key(&whole(self), &whole(now), &free) else {
             return Ok(());
         };
         let what = match key.as_str() {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use polymath_data::{Dataset, prepare};
+use polymath_finetune::retention::GENERATED_DOMAIN;
 use polymath_finetune::{Ending, FinetuneConfig, Finetuning};
 use polymath_model::ModelSource;
 use polymath_report::ForgettingReport;
@@ -173,11 +174,15 @@ impl Tune {
             return Ok(ForgettingReport::read(&output.join("report.json"))?);
         }
         let mut options = ForgetOptions::default();
-        if let Some(generated) = finetuning.limited_text()? {
-            options.datasets = vec![self.folder.data(), generated];
+        match finetuning.limited_text()? {
+            Some(generated) => options.datasets = vec![self.folder.data(), generated],
+            None if finetuning.is_limited_on_generated_text() => runner.warn(
+                "the text that the base generated was removed: the report has only the niche",
+            ),
+            None => {}
         }
-        if let Some(limit) = self.request.limits().get("default") {
-            options.tolerance = *limit;
+        if let Some(limit) = self.tolerance() {
+            options.tolerance = limit;
         }
         let run = self.folder.run();
         // A run of which no checkpoint was inside its limits has no best one.
@@ -192,6 +197,17 @@ impl Tune {
         }
         polymath_report::write(&report, &output)?;
         Ok(report)
+    }
+
+    /// Returns the tolerance of the report: the limit of generated text, if it is the only retained domain, or else the
+    /// default limit.
+    fn tolerance(&self) -> Option<f64> {
+        let limits = self.request.limits();
+        let generated = match self.retained {
+            Retained::Nothing => limits.get(GENERATED_DOMAIN),
+            _ => None,
+        };
+        generated.or_else(|| limits.get("default")).copied()
     }
 
     fn say(&self, runner: &dyn TuneRunner, step: usize, text: &str) {

@@ -328,10 +328,16 @@ impl LimitsVerdict {
             (true, "", "") => {
                 "all limits kept: each upper bound is within its limit (one-sided, 95 %)".into()
             }
-            (true, "", undecided) => format!(
-                "undecided: within the limits on the dev split, but the test split does not show it for {undecided}. Hold out \
-                 more, raise `evaluation.max_tokens`, or train with a smaller limit"
-            ),
+            (true, "", undecided) => {
+                let of_more = match self.judged.on_generated_text {
+                    true => "Generate more text with a greater `retention.replay.tokens`",
+                    false => "Hold out more, raise `evaluation.max_tokens`",
+                };
+                format!(
+                    "undecided: within the limits on the dev split, but the test split does not show it for {undecided}. {of_more}, \
+                     or train with a smaller limit"
+                )
+            }
             (true, broken, _) => format!(
                 "within the limits on the dev split, but significantly above the limit on the test split: {broken}"
             ),

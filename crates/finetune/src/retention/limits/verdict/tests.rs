@@ -241,4 +241,12 @@ fn every_conclusion_is_told() {
             "no model was within the limits; the closest one is significantly above the limit on the test split: law by 0.0200",
         ]
     );
+    let mut generated = LimitsVerdict {
+        judged: judged(true, None),
+        domains: vec![law(Undecided)],
+    };
+    generated.judged.on_generated_text = true;
+    assert!(generated.conclusion().contains(
+        "about 90 would decide). Generate more text with a greater `retention.replay.tokens`, or train with a smaller limit"
+    ));
 }
