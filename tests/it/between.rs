@@ -60,12 +60,14 @@ fn interpolation_writes_the_chosen_model() {
             );
         }
     }
-    // `report` recognizes the niche without being told.
+    // `report` recognizes the niche without being told, and judges on the split that chose nothing.
     polymath(at)
         .args(["report", "runs/base", "mixed", "-o", "report"])
         .assert()
         .success()
         .stdout(contains("interpolated at"));
+    let lineage = std::fs::read_to_string(at.join("mixed/base.toml")).unwrap();
+    assert!(lineage.contains("chosen_on = \"dev\""), "{lineage}");
 
     let refused = |arguments: &[&str], sentence: &str| {
         let mut command = polymath(at);

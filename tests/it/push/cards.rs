@@ -124,8 +124,8 @@ fn a_card_tells_the_whole_run() {
     );
     let (report, rest) = rest.split_once("\n\n## Usage\n\n").unwrap();
     let begin = "Bits per byte on held-out documents, lower is better, each document scored by the base and by this model with a \
-                 context of 48 tokens. The intervals are paired bootstraps over documents; *kept* and *forgotten* hold at a \
-                 tolerance of 0.07 bits per byte, with Holm's correction over all domains.";
+                 context of 48 tokens. The intervals are paired bootstraps over groups of documents; *kept* and *forgotten* hold at a \
+                 tolerance of 0.07 bits per byte, with Holm's correction over all tests of the report.";
     let sums = format!(
         "Niche gain: {} {} bits per byte.\n\nMean forgetting: {} {} bits per byte.\n\nWorst: {} {}, no retained domain above {} (95 %).",
         signed(&gain["value"]),

@@ -4,9 +4,9 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use super::wording::list;
-use super::{ForgettingReport, RunReport};
+use super::{ForgettingReport, Ranking, RunReport};
 use crate::wording::{counted, signed};
-use polymath_eval::statistics::Verdict;
+use polymath_eval::statistics::{LEVEL, Verdict};
 
 /// Answer to the question which run to use.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -34,6 +34,7 @@ impl Answer {
                 runs,
                 niche,
                 tolerance: report.settings.tolerance,
+                ranking: report.ranking.as_ref(),
             };
             let run = found.recommended();
             recommended.extend(run.map(|run| run.name.clone()));
@@ -81,6 +82,8 @@ struct Compared<'a> {
     runs: Vec<&'a RunReport>,
     niche: &'a str,
     tolerance: f64,
+    /// Comparison of the runs with each other; `None` for one run.
+    ranking: Option<&'a Ranking>,
 }
 
 impl<'a> Compared<'a> {
@@ -93,8 +96,17 @@ impl<'a> Compared<'a> {
     fn sentence(&self, recommended: Option<&RunReport>) -> String {
         let within = format!("within {} bits per byte", self.tolerance);
         if let Some(run) = recommended {
+            let alike = self.alike(run);
+            let doubt = match alike.is_empty() {
+                true => String::new(),
+                false => format!(
+                    " No test tells its gain apart from that of {}, which also {} all.",
+                    list(&alike),
+                    if alike.len() == 1 { "keeps" } else { "keep" }
+                ),
+            };
             return format!(
-                "{} keeps {} {within} and {}: take {}.",
+                "{} keeps {} {within} and {}: take {}.{doubt}",
                 run.name,
                 all_of(run.judged().count()),
                 self.gain_of(run),
@@ -194,15 +206,41 @@ impl<'a> Compared<'a> {
         }
     }
 
+    /// Returns true if the run gains significantly more than each other run.
+    fn is_most(&self, run: &RunReport) -> bool {
+        self.ranking
+            .is_some_and(|ranking| ranking.most_gain.as_ref() == Some(&run.name))
+    }
+
+    /// Returns the names of the other runs that gained and kept everything, with a gain that does not significantly
+    /// differ from that of `run`.
+    fn alike(&self, run: &RunReport) -> Vec<String> {
+        let pairs = self.ranking.map_or(&[][..], |ranking| &ranking.pairs);
+        let differs = |other: &RunReport| {
+            pairs.iter().any(|pair| {
+                let names = [&pair.before, &pair.after];
+                names.contains(&&run.name)
+                    && names.contains(&&other.name)
+                    && pair.gain_p_value <= LEVEL
+            })
+        };
+        let others = self.runs.iter().filter(|other| other.name != run.name);
+        others
+            .filter(|other| gained(other) && other.keeps_all() && !differs(other))
+            .map(|other| other.name.clone())
+            .collect()
+    }
+
     /// Describes a run's gain: in bits per byte and, if there are several runs, as a share of the largest gain.
     fn gain_of(&self, run: &RunReport) -> String {
         let largest = self.runs.iter().map(|run| gain(run)).fold(0.0, f64::max);
         let own = gain(run);
         match self.runs.len() {
             1 => format!("gains {} bits per byte on {}", signed(own), self.niche),
-            _ if own == largest => {
+            _ if own == largest && self.is_most(run) => {
                 format!("has the largest gain on {} ({})", self.niche, signed(own))
             }
+            _ if own == largest => format!("gains {} bits per byte on {}", signed(own), self.niche),
             _ => format!(
                 "has {:.0} % of the largest gain on {} ({} of {})",
                 100.0 * own / largest,

@@ -30,9 +30,9 @@ pub fn render(report: &ForgettingReport) -> String {
     if report.runs.len() > 1 {
         text += &format!("\n{}", aligned(&overview(report, &answer)));
     }
-    // The answer and the table say all that the headline says of a single run.
-    let headline = match report.runs.len() {
-        1 => String::new(),
+    // The answer and the table say all that the headline says of a single run with a niche.
+    let headline = match &report.runs[..] {
+        [run] if run.summary.niche_gain.is_some() => String::new(),
         _ => report.headline(),
     };
     let paragraphs = [

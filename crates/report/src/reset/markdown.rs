@@ -145,8 +145,8 @@ pub fn sentence(reset: &Reset) -> String {
     let limit = reset.limit;
     match (reset.within_limit, step.test.forgetting > limit) {
         (true, false) => format!(
-            "{what}: {figures}. That is the most gain with a mean forgetting of at most {limit} on the dev split, and it is within that limit \
-             on the test split too."
+            "{what}: {figures}. That is the most gain with a mean forgetting of at most {limit} on the dev split, and the estimate is \
+             within that limit on the test split too."
         ),
         (true, true) => format!(
             "{what} with care: {figures}. It was within the limit of {limit} on the dev split, but is beyond it on the test split: choose a \

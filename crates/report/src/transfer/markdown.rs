@@ -101,7 +101,7 @@ pub fn advice(transfer: &Transfer) -> String {
         .max_by(|a, b| a.change.value.total_cmp(&b.change.value));
     let Some(worst) = worst else {
         return format!(
-            "No domain significantly lost by tuning on another: a run of {} tokens needs no retention.",
+            "No domain is shown to lose by tuning on another, in runs of {} tokens. That is no proof that none does: a report tests it.",
             count(transfer.tokens)
         );
     };
@@ -121,7 +121,8 @@ pub fn advice(transfer: &Transfer) -> String {
             )
         });
     format!(
-        "Retain {} when you tune on {}: it loses most there ({}). {} of {} pairs of domains significantly lost.{mildest}",
+        "Retain {} when you tune on {}: it loses most there ({}). In {} of {} pairs of domains, the \
+         interval, which is not corrected for their number, is above 0.{mildest}",
         worst.scored,
         worst.tuned,
         signed(worst.change.value),

@@ -152,8 +152,8 @@ fn scores(facts: &Facts) -> String {
         return format!(
             "\n## Gain and forgetting\n\n{}\n\nBits per byte on held-out documents, lower is better, each \
              document scored by the base and by this model with a context of {} tokens. The intervals are paired bootstraps \
-             over documents; *kept* and *forgotten* hold at a tolerance of {} bits per byte, with Holm's correction over \
-             all domains.\n\n{}",
+             over groups of documents; *kept* and *forgotten* hold at a tolerance of {} bits per byte, with Holm's correction over \
+             all tests of the report.\n\n{}",
             inline(&run.headline()),
             settings.context,
             settings.tolerance,

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use polymath_data::{Dataset, NamedShard, Split};
+use polymath_data::{Dataset, HeldoutSplit, NamedShard, Split};
 use polymath_eval::{Endpoints, Interpolation, Shares, WindowOptions};
 use polymath_finetune::Lineage;
 use polymath_model::{ModelSource, TokenizerFiles};
@@ -120,6 +120,8 @@ impl Between {
         polymath_model::save(output, &models.model(shares)?, &tokenizer)?;
         if let Some(mut lineage) = Lineage::of(&self.tuned)? {
             lineage.method = format!("{}, {how}", lineage.method);
+            // The shares were chosen on this split, also if the tuned model was chosen on none.
+            lineage.chosen_on = Some(HeldoutSplit::Dev);
             lineage.write(output)?;
         }
         Ok(())

@@ -11,7 +11,7 @@
 //!
 //! Along one direction, the farthest model within the limits needs no correction for multiple evaluations: since the
 //! increase grows along the direction, a model beyond the limit can only seem to be within it if the one at the limit
-//! does, and nearer ones are tested first (fixed-sequence testing, as in [Learn then Test; Angelopoulos
+//! does (as in fixed-sequence testing; [Learn then Test, Angelopoulos
 //! 2021](https://arxiv.org/abs/2110.01052)). The choice among several directions and the best checkpoint of training
 //! does need one: it uses bounds that hold jointly, with which the chosen direction is searched again.
 

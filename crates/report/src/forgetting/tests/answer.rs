@@ -52,6 +52,31 @@ fn the_run_with_the_most_gain_among_those_that_keep_everything_is_recommended() 
     assert_eq!(html.matches("niche-row recommended").count(), 1);
 }
 
+/// Checks that two runs that keep everything, and whose gains no test tells apart, are not ranked without a word.
+#[test]
+fn equal_gains_are_not_ranked() {
+    let mut report = report_of(&[("first", [-0.01, 0.3]), ("second", [-0.01, 0.3])]);
+    let gains = [0.31, 0.3];
+    for (run, gain) in report.runs.iter_mut().zip(gains) {
+        run.summary.niche_gain.as_mut().unwrap().value = gain;
+    }
+    let answer = report.answer();
+    assert_eq!(answer.recommended, ["first"]);
+    assert_eq!(
+        answer.sentence,
+        "first keeps both retained domains within 0.02 bits per byte and gains +0.310 bits per byte on competition: take first. No \
+        test tells its gain apart from that of second, which also keeps all."
+    );
+    // A significant difference is a rank.
+    let ranking = report.ranking.as_mut().unwrap();
+    ranking.pairs[0].gain_p_value = 0.01;
+    ranking.most_gain = Some("first".into());
+    assert_eq!(
+        report.answer().sentence,
+        "first keeps both retained domains within 0.02 bits per byte and has the largest gain on competition (+0.310): take first."
+    );
+}
+
 /// Checks that a single run is recommended, or not, by its own results.
 #[test]
 fn a_single_run_has_an_answer() {
